@@ -1,0 +1,31 @@
+# Two commands on a fresh machine: `make matrix` (the main job) and `make test`. Each sets up .venv by itself.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: setup matrix test lint parity benchmark clean
+
+setup: .venv/.installed
+
+# The stamp depends on what decides the environment, so a changed pin reinstalls and an unchanged one costs nothing.
+.venv/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed; set PYTHON=python3.x")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+matrix: setup
+	$(BIN)/risbench matrix --preset quick
+	$(BIN)/risbench report --preset quick
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+test: lint
+	$(BIN)/python -m pytest -n 2
+
+parity: setup
+	$(BIN)/python -m pytest -m parity
+
+clean:
+	rm -rf .venv build *.egg-info

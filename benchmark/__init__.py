@@ -1,0 +1,1 @@
+"""What every run shares: data, masking, strategies, training, evaluation, run directories."""

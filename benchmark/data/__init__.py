@@ -1,0 +1,1 @@
+"""From a REFER folder to batches."""

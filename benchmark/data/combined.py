@@ -1,0 +1,90 @@
+"""The combined data set: the training refs of three sets without any image of their val and test splits.
+
+The literature trains on "combined" by three recipes. The suite's default is big_vision's: an image that is in a val or
+test split of any of the three sets is dropped. PolyFormer's published list of images is the option; it also drops the
+val images of RefCOCOg's google split. The third, a ready-made file of undocumented recipe (CARIS, MaskRIS), cannot be
+repeated.
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Literal
+
+from benchmark.data.files import read_pickle
+from benchmark.data.refer import Ref, ReferDataset, default_split_by, read_refer
+from benchmark.errors import UserError, choose
+
+PARTS = ("refcoco", "refcoco+", "refcocog")
+
+
+def read_combined(
+    root: Path,
+    images: Path | None = None,
+    rule: Literal["any-split", "list"] = "any-split",
+    exclude: Path | None = None,
+) -> ReferDataset:
+    """Read `refcoco` (unc), `refcoco+` (unc) and `refcocog` (umd) of a REFER folder as one data set called `combined`.
+
+    Its `train` holds the three train splits without the excluded images, in the order of `PARTS`. Its `val`, on which
+    epochs are selected, is the val split of RefCOCO: the same expressions as in a run on RefCOCO. ref_id and sent_id,
+    which count from 0 in every set, are numbered anew; ann_id and image_id are COCO's and mean the same in all three.
+
+    Args:
+        root, images: as for `read_refer`.
+        rule: `any-split` drops the images of any val or test split, `list` those of `exclude`.
+        exclude: a pickled set of image ids (PolyFormer's val_test_files.p), for the rule `list`.
+
+    Raises:
+        UserError: one of the three sets or the list is missing or damaged, or rule and list do not go together.
+    """
+    choose(rule, ("any-split", "list"), "rule of the combined data set")
+    if (rule == "list") != (exclude is not None):
+        raise UserError("The combined data set needs a list of excluded images for the rule 'list', and for it alone.")
+    parts = [read_refer(root, name, default_split_by(name), images) for name in PARTS]
+    if exclude is None:
+        excluded = {ref.image_id for part in parts for ref in part.refs if ref.split != "train"}
+    else:
+        excluded = _read_ids(exclude)
+    train = [ref for part in parts for ref in part.refs if ref.split == "train" and ref.image_id not in excluded]
+    val = parts[0].refs_of("val")
+    if not train:
+        raise UserError(f"Every training image of {root} is excluded: use complete data sets.")
+    if leaked := {ref.image_id for ref in train} & {ref.image_id for ref in val}:
+        raise UserError(
+            f"{exclude} leaves {len(leaked)} val images of RefCOCO in train: get PolyFormer's val_test_files.p."
+        )
+    sources = [source for part in parts for source in part.sources]
+    return ReferDataset(
+        name="combined",
+        split_by=rule,
+        images={image_id: info for part in parts for image_id, info in part.images.items()},
+        refs=_renumbered(train + val),
+        segmentations={ann_id: value for part in parts for ann_id, value in part.segmentations.items()},
+        annotation_image={ann_id: image_id for part in parts for ann_id, image_id in part.annotation_image.items()},
+        categories={category_id: name for part in parts for category_id, name in part.categories.items()},
+        folder=parts[0].folder,
+        sources=tuple(sources if exclude is None else [*sources, ("exclude", exclude)]),
+    )
+
+
+def _read_ids(path: Path) -> set[int]:
+    ids = read_pickle(path)
+    try:
+        if not isinstance(ids, set | list | tuple):
+            raise TypeError(f"a {type(ids).__name__}")
+        return {int(image_id) for image_id in ids}
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f"{path} holds {error} and not a set of image ids: get PolyFormer's val_test_files.p."
+        ) from error
+
+
+def _renumbered(refs: list[Ref]) -> tuple[Ref, ...]:
+    renumbered, sent_id = [], 0
+    for ref_id, ref in enumerate(refs):
+        sentences = tuple(
+            dataclasses.replace(sentence, sent_id=number) for number, sentence in enumerate(ref.sentences, sent_id)
+        )
+        sent_id += len(sentences)
+        renumbered.append(dataclasses.replace(ref, ref_id=ref_id, sentences=sentences))
+    return tuple(renumbered)

@@ -1,0 +1,322 @@
+"""The only reader of REFER folders: annotations, referring expressions, images and masks of one data set.
+
+    ROOT/<name>/instances.json         COCO annotations of the images
+    ROOT/<name>/refs(<split_by>).p     a pickled list of refs, written by Python 2
+    ROOT/images/train2014/*.jpg        the photographs
+
+Source of the format: Kazemzadeh et al. (2014), Yu et al. (2016) and Mao et al. (2016), as distributed by REFER.
+"""
+
+import dataclasses
+import operator
+import os
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from pycocotools import mask as coco_mask
+
+from benchmark.data.digests import content_digest
+from benchmark.data.files import describe, read_json, read_pickle
+from benchmark.errors import UserError, choose
+
+LAYOUT = """\
+ROOT/
+    refcoco/    instances.json, refs(unc).p
+    refcoco+/   instances.json, refs(unc).p
+    refcocog/   instances.json, refs(umd).p and, if wanted, refs(google).p
+    images/train2014/COCO_train2014_*.jpg"""
+SPLIT_ORDER = ("train", "val", "testA", "testB", "test")
+DEFAULT_SPLIT_BY = {"refcoco": "unc", "refcoco+": "unc", "refcocog": "umd", "refshapes": "unc"}
+# What Pillow raises for a damaged image: SyntaxError for a broken PNG, ValueError for impossible headers.
+DECODING_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Sentence:
+    """One referring expression: `sent` is lower-cased and cleaned, `raw` is as it was written."""
+
+    sent_id: int
+    sent: str
+    raw: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Ref:
+    """One referred object: the annotation `ann_id` of an image, and the expressions that name it."""
+
+    ref_id: int
+    ann_id: int
+    image_id: int
+    category_id: int
+    split: str
+    sentences: tuple[Sentence, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ImageInfo:
+    """One image: the path that instances.json gives it (it may lie there under COCO's 2017 name instead: see
+    `ReferDataset.image_path`), and its size in pixels."""
+
+    image_id: int
+    path: Path
+    height: int
+    width: int
+
+
+@dataclasses.dataclass
+class ReferDataset:
+    """One data set with one way of splitting it.
+
+    Attributes:
+        name, split_by: e.g. `refcocog`, `umd`.
+        images: image_id -> its path and size.
+        refs: all refs, in file order.
+        segmentations: ann_id -> list of polygons (float64, x1 y1 x2 y2 ... in pixels), list of RLEs, or one RLE, of all
+            annotations of the images, crowd ones included.
+        annotation_image: ann_id -> image_id.
+        categories: category_id -> name.
+        folder: the images folder.
+        sources: (label, path) of the files that decide the annotations, which `digest` hashes.
+    """
+
+    name: str
+    split_by: str
+    images: dict[int, ImageInfo]
+    refs: tuple[Ref, ...]
+    segmentations: dict[int, Any]
+    annotation_image: dict[int, int]
+    categories: dict[int, str]
+    folder: Path
+    sources: tuple[tuple[str, Path], ...]
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that have refs: train first, then val, then the test splits."""
+        found = {ref.split for ref in self.refs}
+        return tuple(split for split in SPLIT_ORDER if split in found) + tuple(sorted(found - set(SPLIT_ORDER)))
+
+    def refs_of(self, split: str) -> list[Ref]:
+        """Return the refs of `split` in file order. Raises UserError for a split that the data set does not have."""
+        choose(split, self.splits, f"split of {self.name} ({self.split_by})")
+        return [ref for ref in self.refs if ref.split == split]
+
+    def info(self, image_id: int) -> ImageInfo:
+        """Return path and size of an image. Raises UserError where instances.json does not list it."""
+        if image_id not in self.images:
+            raise UserError(f"Image {image_id} is not in instances.json of {self.name}: get the complete file.")
+        return self.images[image_id]
+
+    def rle(self, ann_id: int) -> dict[str, Any]:
+        """Return the union of an annotation's parts as one compressed RLE of the image's size.
+
+        Raises:
+            UserError: the annotation is missing, or its segmentation is damaged or of another size than its image.
+        """
+        if ann_id not in self.segmentations:
+            raise UserError(f"Annotation {ann_id} is not in instances.json of {self.name}: get the complete file.")
+        info = self.info(self.annotation_image[ann_id])
+        try:
+            return _union(self.segmentations[ann_id], info.height, info.width)
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise UserError(
+                f"Annotation {ann_id} of {self.name} has a damaged segmentation ({error}): get instances.json again."
+            ) from error
+
+    def mask(self, ann_id: int) -> np.ndarray:
+        """Return the mask of an annotation, uint8 (height, width) in {0, 1}: the union of its parts. Raises like `rle`.
+
+        Overlapping parts count once, where REFER's original code took them for background.
+        """
+        return np.ascontiguousarray(coco_mask.decode(self.rle(ann_id)))
+
+    def image_path(self, image_id: int) -> Path:
+        """Return where an image lies: under its name in instances.json, with or without that name's folders, or under
+        COCO's 2017 name.
+
+        Raises:
+            UserError: it lies under none of them.
+        """
+        path, name_2017 = self.info(image_id).path, f"{image_id:012d}.jpg"
+        # os.path.isfile rather than Path.is_file: an unreadable folder counts as a missing image, not as a crash.
+        for candidate in (path, self.folder / path.name, self.folder / name_2017):
+            if os.path.isfile(candidate):
+                return candidate
+        raise UserError(f"Image {image_id} is missing: put {path.name} or {name_2017} into {self.folder}.")
+
+    def image(self, image_id: int) -> np.ndarray:
+        """Return an image as RGB, uint8 (height, width, 3); grayscale files are converted.
+
+        Raises:
+            UserError: the file is missing, cannot be decoded, or has another size than instances.json says.
+        """
+        info, path = self.info(image_id), self.image_path(image_id)
+        try:
+            with Image.open(path) as file:
+                pixels = np.asarray(file.convert("RGB"))
+        except DECODING_ERRORS as error:
+            raise UserError(f"{path} is damaged ({error}): get this image again.") from error
+        if pixels.shape[:2] != (info.height, info.width):
+            raise UserError(
+                f"{path} is {pixels.shape[1]} x {pixels.shape[0]} pixels and instances.json says {info.width} x "
+                f"{info.height}: use the original images, not resized ones."
+            )
+        return pixels
+
+    def digest(self) -> str:
+        """Return the sha256 (hex) of the content: the annotation files and the images that refs use, wherever they lie.
+
+        Hashing 20,000 images takes a while, so the result is kept in the user's cache folder (see `digests`).
+        Raises UserError where a file is missing.
+        """
+        used = sorted({ref.image_id for ref in self.refs})
+        labels = [label for label, _ in self.sources] + [f"image {image_id}" for image_id in used]
+        paths = [path for _, path in self.sources] + [self.image_path(image_id) for image_id in used]
+        return content_digest(labels, paths)
+
+
+def default_split_by(name: str) -> str:
+    """Return how the literature splits `name`: `unc`, for RefCOCOg `umd`. Raises UserError for an unknown name."""
+    family = "refshapes" if name.startswith("refshapes") else name
+    return DEFAULT_SPLIT_BY[choose(family, DEFAULT_SPLIT_BY, "data set")]
+
+
+def find_datasets(root: Path) -> dict[str, list[str]]:
+    """Return the data set folders under `root` with the `split_by` of the refs files in each.
+
+    Raises:
+        UserError: `root` is no folder, or holds no data set; the message shows the expected layout.
+    """
+    found: dict[str, list[str]] = {}
+    for path in sorted(Path(root).glob("*/refs(*).p")):
+        found.setdefault(path.parent.name, []).append(path.name[len("refs(") : -len(").p")])
+    if not found:
+        problem = "holds no data set" if Path(root).is_dir() else "is not a folder"
+        raise UserError(f"{root} {problem}: give the folder that looks like this.\n{LAYOUT}")
+    return found
+
+
+def read_refer(root: Path, name: str, split_by: str, images: Path | None = None) -> ReferDataset:
+    """Read the data set `name`, split by `split_by`, of the REFER folder `root`.
+
+    Args:
+        root: folder that holds the data sets' folders.
+        name: `refcoco`, `refcoco+`, `refcocog`, or another folder of the same layout.
+        split_by: which refs file: `unc`, `umd`, `google`.
+        images: folder with the images, COCO 2014 or 2017 names; ROOT/images/train2014 by default.
+
+    Raises:
+        UserError: a folder, name or file is missing, or a file is damaged.
+    """
+    root = Path(root)
+    present = find_datasets(root)
+    choose(name, present, f"{root}: data set")
+    choose(split_by, present[name], f"{root / name}: split_by")
+    instances_path, refs_path = root / name / "instances.json", root / name / f"refs({split_by}).p"
+    folder = root / "images" / "train2014" if images is None else Path(images)
+    instances = read_json(instances_path)
+    try:
+        infos = [_image_info(image, folder) for image in instances["images"]]
+        segmentations = {entry["id"]: _segmentation(entry["segmentation"]) for entry in instances["annotations"]}
+        annotation_image = {entry["id"]: operator.index(entry["image_id"]) for entry in instances["annotations"]}
+        categories = {entry["id"]: _text(entry["name"]) for entry in instances["categories"]}
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{instances_path} is not a COCO instances file ({describe(error)}): get it again.") from error
+    return ReferDataset(
+        name=name,
+        split_by=split_by,
+        images={info.image_id: info for info in infos},
+        refs=_read_refs(refs_path),
+        segmentations=segmentations,
+        annotation_image=annotation_image,
+        categories=categories,
+        folder=folder,
+        sources=((f"{name}/instances.json", instances_path), (f"{name}/refs({split_by}).p", refs_path)),
+    )
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r:.40} is not a string")
+    return value
+
+
+def _read_refs(path: Path) -> tuple[Ref, ...]:
+    records = read_pickle(path)
+    if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
+        what = f"a {type(records).__name__}" if not isinstance(records, list) else "a list of other things"
+        raise UserError(f"{path} holds {what} and not a list of refs (dicts): get REFER's own file.")
+    if not records:
+        raise UserError(f"{path} holds an empty list: get REFER's own file.")
+    refs = []
+    for index, record in enumerate(records):
+        try:
+            refs.append(_ref(record))
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(
+                f"{path}: ref number {index} is damaged ({describe(error)}): get the file again."
+            ) from error
+    return tuple(refs)
+
+
+def _ref(record: dict[str, Any]) -> Ref:
+    number = operator.index
+    sentences = tuple(
+        Sentence(number(entry["sent_id"]), _text(entry["sent"]), _text(entry["raw"])) for entry in record["sentences"]
+    )
+    if not sentences:
+        raise ValueError("no sentences")
+    ids = (number(record[key]) for key in ("ref_id", "ann_id", "image_id", "category_id"))
+    return Ref(*ids, split=_text(record["split"]), sentences=sentences)
+
+
+def _image_info(entry: dict[str, Any], folder: Path) -> ImageInfo:
+    image_id, height, width = (operator.index(entry[key]) for key in ("id", "height", "width"))
+    # Not the ref's own file_name, which has a suffix and is no file.
+    file_name = PurePosixPath(_text(entry["file_name"]))
+    inside = not file_name.is_absolute() and ".." not in file_name.parts
+    return ImageInfo(image_id, folder / (file_name if inside else file_name.name), height, width)
+
+
+def _segmentation(value: Any) -> Any:
+    """Polygons become arrays: the numbers of RefCOCO as Python floats would take four times the memory."""
+    if isinstance(value, dict):
+        return value
+    if not isinstance(value, list):
+        raise TypeError(f"segmentation {value!r:.40} is neither polygons nor RLE")
+    return [part if isinstance(part, dict) else np.asarray(part, np.float64) for part in value]
+
+
+def _union(segmentation: Any, height: int, width: int) -> dict[str, Any]:
+    parts = [segmentation] if isinstance(segmentation, dict) else segmentation
+    rles = [_run_lengths(part, height, width) for part in parts if isinstance(part, dict)]
+    # Fewer than three points enclose nothing, and pycocotools would take two for a box.
+    polygons = [part for part in parts if not isinstance(part, dict) and len(_points(part)) >= 6]
+    if polygons:
+        rles += coco_mask.frPyObjects(polygons, height, width)
+    if not rles:
+        rles = [coco_mask.frPyObjects({"size": [height, width], "counts": [height * width]}, height, width)]
+    return coco_mask.merge(rles)
+
+
+def _points(polygon: np.ndarray) -> np.ndarray:
+    # pycocotools ignores half a point and hangs on far ones.
+    if polygon.ndim != 1 or len(polygon) % 2 or not (np.abs(polygon) < 1e6).all():
+        raise ValueError("a polygon is not a list of x, y pairs in the image")
+    return polygon
+
+
+def _run_lengths(rle: dict[str, Any], height: int, width: int) -> dict[str, Any]:
+    """Return a compressed RLE of one that is compressed or not; pycocotools itself reads short ones as noise."""
+    if list(rle["size"]) != [height, width]:
+        raise ValueError(f"its RLE is of size {rle['size']} and its image of {[height, width]}")
+    counts = rle["counts"]
+    if isinstance(counts, list):
+        if sum(counts) != height * width or min(counts) < 0:
+            raise ValueError("its run lengths do not add up to the image")
+        return coco_mask.frPyObjects({"size": [height, width], "counts": counts}, height, width)
+    compressed = {"size": [height, width], "counts": _text(counts).encode()}
+    if coco_mask.encode(coco_mask.decode(compressed))["counts"] != compressed["counts"]:
+        raise ValueError("its run lengths do not add up to the image")
+    return compressed

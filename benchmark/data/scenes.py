@@ -1,0 +1,286 @@
+"""Scenes of the embedded data set: several coloured, textured, overlapping shapes on a textured ground.
+
+A scene is drawn three times as large as it is written, so that edges are smooth and an object owns a pixel of the written
+image where it owns the most of it: 5 or more of the 9 drawn ones.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+
+SCALE = 3
+ROUND, ANGULAR = ("circle", "ring", "heart", "moon"), ("square", "triangle", "star", "cross")
+SHAPES = ROUND + ANGULAR
+COLOURS = {
+    "red": (215, 40, 40),
+    "orange": (245, 140, 25),
+    "yellow": (240, 220, 50),
+    "green": (45, 155, 65),
+    "cyan": (60, 205, 215),
+    "blue": (45, 75, 210),
+    "purple": (145, 55, 175),
+}
+FILLS = ("solid", "striped", "dotted", "checked")
+DIAMETERS = {"small": (32.0, 40.0), "big": (50.0, 62.0)}
+IMAGE_SIZES = ((128, 128), (144, 112), (112, 144), (136, 120), (120, 136))  # width, height
+GROUNDS = ((128, 124, 118), (176, 168, 152), (98, 104, 112), (150, 138, 120), (186, 186, 182), (112, 116, 100))
+VISIBLE = 0.6  # least share of an object that nothing covers
+_LIGHT, _DARK = (246, 242, 236), (38, 36, 42)
+_BRIGHT = ("orange", "yellow", "cyan")  # their patterns are dark, those of the other colours light
+_TURNS = {"square": 12.0, "triangle": 20.0, "star": 36.0, "cross": 14.0, "heart": 20.0, "moon": 180.0}  # degrees
+
+
+@dataclasses.dataclass(frozen=True)
+class Thing:
+    """One object of a scene.
+
+    Attributes:
+        shape, colour, fill, size: words of SHAPES, COLOURS, FILLS and DIAMETERS.
+        diameter: of the whole object, in pixels of the written image.
+        x, y: centroid of its visible pixels.
+        covers: for every object of the scene, how many pixels of that object this one hides.
+    """
+
+    shape: str
+    colour: str
+    fill: str
+    size: str
+    diameter: float
+    x: float
+    y: float
+    covers: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Scene:
+    """One image.
+
+    Attributes:
+        image: RGB, uint8 (height, width, 3).
+        masks: visible pixels of each object, uint8 (height, width) in {0, 1}; no pixel belongs to two.
+        things: the objects, those behind first.
+    """
+
+    image: np.ndarray
+    masks: tuple[np.ndarray, ...]
+    things: tuple[Thing, ...]
+
+    @property
+    def width(self) -> int:
+        return self.image.shape[1]
+
+    @property
+    def height(self) -> int:
+        return self.image.shape[0]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Plan:
+    """What an object shall look like and where it shall lie: centre and turn in pixels and degrees."""
+
+    shape: str
+    colour: str
+    fill: str
+    size: str
+    diameter: float
+    x: float
+    y: float
+    turn: float
+
+
+def pick(draw: np.random.Generator, options: Sequence[Any]) -> Any:
+    """Return one of `options`, drawn uniformly."""
+    return options[int(draw.random() * len(options))]  # several times as fast as `integers`
+
+
+def compose(draw: np.random.Generator, shapes: Sequence[str]) -> Scene | None:
+    """Return a scene of 3 or 4 objects, or None where the draw hides too much of one of them.
+
+    Args:
+        draw: decides everything.
+        shapes: at least two objects have a shape of these; the others any.
+
+    The objects share few shapes and colours, so that a referent usually has distractors and the text is needed.
+    """
+    width, height = pick(draw, IMAGE_SIZES)
+    common = pick(draw, shapes)
+    pool_shapes = (common, pick(draw, SHAPES), pick(draw, SHAPES))
+    pool_colours = draw.permutation(list(COLOURS))[:3].tolist()
+    plans: list[_Plan] = []
+    for index in range(int(draw.integers(3, 5))):
+        shape = common if index < 2 else pick(draw, pool_shapes)
+        size = pick(draw, tuple(DIAMETERS))
+        diameter = float(draw.uniform(*DIAMETERS[size]))
+        place = _place(draw, plans, diameter, width, height)
+        if place is None:
+            return None
+        fill = "solid" if draw.random() < 0.4 else pick(draw, FILLS)
+        turn = float(draw.uniform(-1, 1)) * _TURNS.get(shape, 0.0)
+        plans.append(_Plan(shape, pick(draw, pool_colours), fill, size, diameter, *place, turn))
+    return _render(draw, [plans[index] for index in draw.permutation(len(plans))], width, height)
+
+
+def _place(
+    draw: np.random.Generator, plans: list[_Plan], diameter: float, width: int, height: int
+) -> tuple[float, float] | None:
+    """Return a centre far enough from those of the others; half of the objects are put so that they touch another."""
+    inset = 0.52 * diameter
+    neighbour = pick(draw, plans) if plans and draw.random() < 0.5 else None
+    for _ in range(20):
+        x, y = float(draw.uniform(inset, width - inset)), float(draw.uniform(inset, height - inset))
+        if neighbour:
+            angle = float(draw.uniform(0, 2 * np.pi))
+            distance = float(draw.uniform(0.32, 0.4)) * (diameter + neighbour.diameter)
+            x, y = neighbour.x + distance * np.cos(angle), neighbour.y + distance * np.sin(angle)
+            x, y = float(np.clip(x, inset, width - inset)), float(np.clip(y, inset, height - inset))
+        if all(np.hypot(x - plan.x, y - plan.y) > 0.3 * (diameter + plan.diameter) for plan in plans):
+            return x, y
+    return None
+
+
+def _render(draw: np.random.Generator, plans: list[_Plan], width: int, height: int) -> Scene | None:
+    canvas = cv2.resize(_ground(draw, width, height), None, fx=SCALE, fy=SCALE, interpolation=cv2.INTER_NEAREST)
+    owner = np.zeros(canvas.shape[:2], np.uint8)
+    whole = np.zeros((len(plans), *owner.shape), np.uint8)
+    boxes = []  # of the objects, in written pixels
+    for index, plan in enumerate(plans):
+        contours = [_to_canvas(contour, plan) for contour in _outline(plan.shape)]
+        cv2.fillPoly(whole[index], contours, 1)
+        x, y, w, h = cv2.boundingRect(contours[0])
+        left, top = max(x, 0) // SCALE, max(y, 0) // SCALE
+        boxes.append(np.s_[top : (y + h) // SCALE + 1, left : (x + w) // SCALE + 1])
+        region = _drawn(boxes[-1])
+        inside = whole[index][region]
+        paint = _paint(draw, plan, inside.shape)
+        cv2.polylines(
+            paint, [contour - (left * SCALE, top * SCALE) for contour in contours], True, _edge(plan), SCALE + 2
+        )
+        canvas[region] = cv2.copyTo(paint, inside, canvas[region])
+        owner[region][inside > 0] = index + 1
+    size = (width, height)
+    masks = tuple(np.zeros((height, width), np.uint8) for _ in plans)
+    for index, (mask, box) in enumerate(zip(masks, boxes, strict=True)):
+        owns = (owner[_drawn(box)] == index + 1).view(np.uint8) * 255
+        mask[box] = cv2.resize(owns, mask[box].shape[::-1], interpolation=cv2.INTER_AREA) > 127
+    middle = np.s_[SCALE // 2 :: SCALE, SCALE // 2 :: SCALE]  # one drawn pixel for each written one
+    owned = owner[middle]
+    shows = np.array([np.bincount(owned[shape[middle] > 0], minlength=len(plans) + 1)[1:] for shape in whole])
+    if (shows.diagonal() < VISIBLE * shows.sum(1)).any():  # shows[a, b]: how much of b is seen where a lies
+        return None
+    covers = (shows - np.diag(shows.diagonal())).T
+    things = []
+    for plan, mask, covered in zip(plans, masks, covers, strict=True):
+        moments = cv2.moments(mask, binaryImage=True)
+        centre = round(moments["m10"] / moments["m00"], 1), round(moments["m01"] / moments["m00"], 1)
+        things.append(
+            Thing(
+                plan.shape, plan.colour, plan.fill, plan.size, round(plan.diameter, 1), *centre, tuple(covered.tolist())
+            )
+        )
+    return Scene(cv2.resize(canvas, size, interpolation=cv2.INTER_AREA), masks, tuple(things))
+
+
+def _drawn(box: tuple[slice, slice]) -> tuple[slice, ...]:
+    return tuple(slice(side.start * SCALE, side.stop * SCALE) for side in box)
+
+
+def _to_canvas(contour: np.ndarray, plan: _Plan) -> np.ndarray:
+    angle = np.deg2rad(plan.turn)
+    rotation = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    points = contour @ rotation * (plan.diameter / 2) + (plan.x, plan.y)
+    return np.rint(points * SCALE).astype(np.int32)
+
+
+@functools.cache
+def _outline(shape: str) -> tuple[np.ndarray, ...]:
+    """Return the contours (N, 2) of a shape of radius about 1; the second is a hole."""
+    turn = np.linspace(0, 2 * np.pi, 60, endpoint=False)
+    circle = np.stack([np.sin(turn), -np.cos(turn)], 1)
+    match shape:
+        case "circle":
+            return (circle,)
+        case "ring":
+            return circle, 0.5 * circle
+        case "heart":
+            x = 16 * np.sin(turn) ** 3
+            y = 13 * np.cos(turn) - 5 * np.cos(2 * turn) - 2 * np.cos(3 * turn) - np.cos(4 * turn)
+            return (np.stack([x / 16, -(y + 2.5) / 15], 1),)
+        case "moon":  # a disc without the disc of radius 0.8 around (0.62, 0)
+            outer, inner = np.linspace(0.927, 2 * np.pi - 0.927, 40), np.linspace(2 * np.pi - 1.595, 1.595, 30)
+            horns = (
+                np.stack([np.cos(outer), np.sin(outer)], 1),
+                np.stack([0.62 + 0.8 * np.cos(inner), 0.8 * np.sin(inner)], 1),
+            )
+            return (np.concatenate(horns) + (0.2, 0),)
+        case "square":
+            return (0.85 * np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]], float),)
+        case "triangle":
+            return (np.array([[0, -1.0], [1.0, 0.8], [-1.0, 0.8]]),)
+        case "star":
+            radii = np.where(np.arange(10) % 2, 0.5, 1.1)
+            return (circle[::6] * radii[:, None],)
+        case _:  # cross
+            a, b = 0.36, 1.0
+            corners = [
+                (-a, -b),
+                (a, -b),
+                (a, -a),
+                (b, -a),
+                (b, a),
+                (a, a),
+                (a, b),
+                (-a, b),
+                (-a, a),
+                (-b, a),
+                (-b, -a),
+                (-a, -a),
+            ]
+            return (np.array(corners),)
+
+
+def _paint(draw: np.random.Generator, plan: _Plan, shape: tuple[int, int]) -> np.ndarray:
+    """Return the filling of an object's bounding box, uint8 (*shape, 3)."""
+    light = np.linspace(1.06, 0.9, shape[0])[:, None]
+    jittered = np.array(COLOURS[plan.colour]) + draw.integers(-12, 13, 3)
+    first, second = (
+        np.clip(light * tone, 0, 255).astype(np.uint8)[:, None]
+        for tone in (jittered, _DARK if plan.colour in _BRIGHT else _LIGHT)
+    )
+    period, angle = float(draw.uniform(8, 10)) * SCALE, float(draw.uniform(0, np.pi))
+    y, x = (axis.astype(np.float32) / period for axis in np.ogrid[: shape[0], : shape[1]])
+    cos, sin = float(np.cos(angle)), float(np.sin(angle))
+    u, v = x * cos + y * sin, y * cos - x * sin
+    u, v = u - np.floor(u), v - np.floor(v)
+    match plan.fill:
+        case "solid":
+            inked = np.zeros(shape, bool)
+        case "striped":
+            inked = u < 0.42
+        case "dotted":
+            inked = (u - 0.5) ** 2 + (v - 0.5) ** 2 < 0.27**2
+        case _:  # checked
+            inked = (u < 0.5) ^ (v < 0.5)
+    return cv2.merge([np.where(inked, second[..., band], first[..., band]) for band in range(3)])
+
+
+def _edge(plan: _Plan) -> tuple[int, ...]:
+    return tuple(value * 11 // 20 for value in COLOURS[plan.colour])
+
+
+def _ground(draw: np.random.Generator, width: int, height: int) -> np.ndarray:
+    """Return a muted ground, uint8 (height, width, 3): clouds, planks or tiles, with grain."""
+    base = np.array(pick(draw, GROUNDS)) + draw.integers(-15, 16)
+    clouds = cv2.resize(14 * draw.standard_normal((6, 6), np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
+    texture = pick(draw, ("clouds", "planks", "tiles"))
+    if texture != "clouds":
+        step = int(draw.integers(14, 26))
+        rows, columns = np.arange(height) // step, np.arange(width) // step * (texture == "tiles")
+        joints = (np.diff(rows, prepend=0) > 0)[:, None] | (np.diff(columns, prepend=0) > 0)
+        shades = 9 * draw.standard_normal((rows[-1] + 1, columns[-1] + 1), np.float32)
+        clouds = clouds / 2 + shades[rows][:, columns] - np.float32(22) * joints
+    grain = 5 * draw.standard_normal((height, width), np.float32)
+    return cv2.merge([np.clip(clouds + grain + float(tone), 0, 255).astype(np.uint8) for tone in base])

@@ -1,0 +1,22 @@
+"""Errors that a user can cause: one sentence, what to do, no traceback."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """Something the user can put right. The message is one sentence that says what to do; the CLI prints it and exits 1."""
+
+
+def choose(name: str, valid: Iterable[str], what: str) -> str:
+    """Return `name` if it is one of `valid`.
+
+    Raises:
+        UserError: it is not; the message names the nearest valid ones first.
+    """
+    known = sorted(valid)
+    if name in known:
+        return name
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}? " if near else ""
+    raise UserError(f"{what} '{name}' is not known: {hint}valid are {', '.join(known)}.")

@@ -1,0 +1,310 @@
+"""Records -> numbers, intervals, paired differences: pure functions, one definition of every metric.
+
+Records are a table with one row per referring expression and the columns of `COLUMNS`. IoU = I / U of one expression,
+0 where U = 0. Every metric is a ratio of two sums over expressions, so one bootstrap serves them all:
+
+    oiou            sum I / sum U
+    miou            sum IoU / expressions
+    p_50 .. p_90    expressions with IoU >= X / expressions, decided in whole pixels
+    grounding_gap   sum (IoU - swapped IoU) / expressions, both over those that have a swap: mIoU minus swapped mIoU,
+                    exactly 0 for a network that ignores the text
+
+All are fractions in 0..1 (the gap and differences: -1..1), never percent; NaN where no expression counts.
+"""
+
+import dataclasses
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+from pandas.api.types import is_float_dtype, is_integer_dtype
+
+from benchmark.draws import generator
+from benchmark.errors import UserError
+
+TENTHS = (5, 6, 7, 8, 9)  # the X of P@X, in tenths
+METRICS = ("oiou", "miou", *(f"p_{tenths}0" for tenths in TENTHS), "grounding_gap")
+OIOU, MIOU = METRICS.index("oiou"), METRICS.index("miou")
+
+IDS = ("image_id", "ref_id", "ann_id", "sent_id")
+COUNTS = ("intersection", "union")
+SWAPPED = ("swapped_intersection", "swapped_union")
+COLUMNS = (*IDS, "sentence", *COUNTS, *SWAPPED)
+
+RESAMPLES = 2000
+CONFIDENCE = 0.95
+WEIGHTS_AT_ONCE = 2**22  # entries of the (resamples, images) weights held in memory: 32 MiB
+
+Verdict = Literal["confirmed", "contradicted", "undecided"]
+
+
+class Interval(NamedTuple):
+    """The 95 % bootstrap interval of one number; both ends NaN where there is none."""
+
+    low: float
+    high: float
+
+
+class Summary(NamedTuple):
+    """What the seeds say: mean, sample standard deviation (ddof = 1; None for a single seed), number of seeds."""
+
+    mean: float
+    deviation: float | None
+    seeds: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """MaskRIS minus baseline of one metric on the same expressions.
+
+    Attributes:
+        value: mean of the differences of all seeds.
+        interval: of the mean over seeds, images resampled.
+        p_value: two-sided bootstrap p-value of no difference, for `holm`; at least 2 / (resamples + 1), and NaN where
+            there is no interval.
+        per_seed: seed -> difference.
+    """
+
+    value: float
+    interval: Interval
+    p_value: float
+    per_seed: dict[int, float]
+
+
+# --- one table of records ---------------------------------------------------------------------------------------------
+
+
+def validate(records: pd.DataFrame, source: str = "the records table") -> None:
+    """Check that a table is what an evaluation writes.
+
+    Raises:
+        UserError: it is empty, a column is missing or of another type, or a row is impossible (a missing or negative
+            count, I > U, half a swap, a sent_id twice); the message names `source`, the column and the row.
+    """
+
+    def refuse(what: str) -> None:
+        raise UserError(f"{source} is damaged: {what}; evaluate the run again.")
+
+    def refuse_rows(bad: pd.Series, what: str) -> None:
+        if bad.any():
+            row = int(np.flatnonzero(bad)[0])
+            refuse(f"{what} in row {row} (sent_id {records['sent_id'].iloc[row]})")
+
+    if missing := [name for name in COLUMNS if name not in records]:
+        refuse(f"it has no column {' and no column '.join(missing)}")
+    if records.empty:
+        refuse("it holds no expression")
+    for name in (*IDS, *COUNTS):
+        if not is_integer_dtype(records[name]):
+            refuse(f"column {name} holds {records[name].dtype} and not whole numbers")
+        refuse_rows(records[name].isna(), f"column {name} is empty")
+    refuse_rows(~records["sentence"].map(lambda sentence: isinstance(sentence, str)), "column sentence holds no text")
+    for name in SWAPPED:
+        if not (is_integer_dtype(records[name]) or is_float_dtype(records[name])):
+            refuse(f"column {name} holds {records[name].dtype} and not whole numbers")
+        refuse_rows(records[name].notna() & ((records[name] % 1) != 0), f"column {name} is not a whole number")
+    refuse_rows(records["sent_id"].duplicated(), "a sent_id stands there for the second time")
+    halves = [records[name].isna() for name in SWAPPED]
+    refuse_rows(halves[0] != halves[1], f"only one of {' and '.join(SWAPPED)} is there")
+    for intersection, union in (COUNTS, SWAPPED):
+        refuse_rows((records[intersection] < 0).fillna(False), f"column {intersection} is negative")
+        refuse_rows((records[intersection] > records[union]).fillna(False), f"{intersection} exceeds {union}")
+
+
+def iou(records: pd.DataFrame) -> np.ndarray:
+    """Return the IoU of every expression, float64 (rows,), in the order of the rows; 0 where U = 0."""
+    return _iou(records, COUNTS)
+
+
+def metrics(records: pd.DataFrame) -> dict[str, float]:
+    """Return every one of `METRICS`, as fractions."""
+    return dict(zip(METRICS, _ratios(_terms(_sorted(records)).sum(axis=0)).tolist(), strict=True))
+
+
+def _sorted(records: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows in the order of sent_id: sums of the same rows are then the same to the last bit."""
+    return records.sort_values("sent_id")
+
+
+def _iou(records: pd.DataFrame, columns: tuple[str, str]) -> np.ndarray:
+    """Return I / U of two columns, 0 where U = 0 and NaN where the counts are missing."""
+    intersection, union = (records[name].to_numpy(np.float64, na_value=np.nan) for name in columns)
+    return np.divide(intersection, union, out=np.zeros(len(records)), where=union != 0)
+
+
+def _terms(records: pd.DataFrame) -> np.ndarray:
+    """Return what each expression adds to numerator and denominator, (rows, 2, metrics)."""
+    intersection, union = (records[name].to_numpy(np.int64) for name in COUNTS)
+    own, swapped = iou(records), _iou(records, SWAPPED)
+    has_swap = ~np.isnan(swapped)
+    # Whole numbers, because 7 / 10 >= 0.7 is a matter of rounding.
+    hits = [(10 * intersection >= tenths * union) & (union > 0) for tenths in TENTHS]
+    top = [intersection, own, *hits, np.where(has_swap, own - swapped, 0)]
+    bottom = [union, *[np.ones(len(records))] * (1 + len(TENTHS)), has_swap]
+    return np.stack([np.stack(top, axis=1), np.stack(bottom, axis=1)], axis=1).astype(np.float64)
+
+
+def _ratios(sums: np.ndarray) -> np.ndarray:
+    """Return the metrics (..., metrics) of summed terms (..., 2, metrics)."""
+    top, bottom = sums[..., 0, :], sums[..., 1, :]
+    values = np.divide(top, bottom, out=np.full(top.shape, np.nan), where=bottom > 0)
+    values[..., OIOU][(bottom[..., OIOU] == 0) & (bottom[..., MIOU] > 0)] = 0  # expressions, but not one pixel
+    return values
+
+
+# --- bootstrap by image -----------------------------------------------------------------------------------------------
+
+
+def intervals(*seeds: pd.DataFrame, resamples: int = RESAMPLES) -> dict[str, Interval]:
+    """Return the 95 % percentile interval of every metric, images resampled with all their expressions.
+
+    The unit is the image because the expressions of one image are not independent. With several tables, the records of
+    several seeds on the same expressions, it is the interval of the mean over the seeds; it says how much the choice of
+    test images matters, not how much the seed does. One image alone has no interval.
+
+    Raises:
+        UserError: the tables are not about the same expressions.
+    """
+    _check_same_expressions({f"table {number}": records for number, records in enumerate(seeds)})
+    resampled = _resampled(seeds, resamples).mean(axis=0)
+    return {name: _interval(resampled[:, number], seeds[0]) for number, name in enumerate(METRICS)}
+
+
+def paired_differences(
+    baseline: Mapping[int, pd.DataFrame], maskris: Mapping[int, pd.DataFrame], resamples: int = RESAMPLES
+) -> dict[str, Difference]:
+    """Return MaskRIS minus baseline for every metric, paired on the same expressions and per seed.
+
+    A resample draws the images once and uses them for all seeds of both strategies; its difference is the mean over
+    seeds of each pair's difference (for mIoU and P@X, which are linear, this resamples the images' seed means).
+
+    Args:
+        baseline, maskris: seed -> records.
+
+    Raises:
+        UserError: the strategies have not the same seeds, or the records are not about the same expressions.
+    """
+    if baseline.keys() != maskris.keys() or not baseline:
+        raise UserError(
+            f"strategies are compared seed by seed, but the baseline has {_seeds(baseline)} and MaskRIS"
+            f" {_seeds(maskris)}; run the missing ones."
+        )
+    order = sorted(baseline)
+    named = {"baseline": baseline, "maskris": maskris}
+    _check_same_expressions({f"{name} seed {seed}": runs[seed] for name, runs in named.items() for seed in order})
+    points = np.array([[list(metrics(runs[seed]).values()) for seed in order] for runs in named.values()])
+    per_seed = points[1] - points[0]  # (seeds, metrics)
+    resampled = _resampled([runs[seed] for runs in named.values() for seed in order], resamples)
+    differences = (resampled[len(order) :] - resampled[: len(order)]).mean(axis=0)  # (resamples, metrics)
+    records = baseline[order[0]]
+    return {
+        name: Difference(
+            value=float(per_seed[:, number].mean()),
+            interval=(interval := _interval(differences[:, number], records)),
+            p_value=np.nan if np.isnan(interval.low) else _p_value(differences[:, number]),
+            per_seed=dict(zip(order, per_seed[:, number].tolist(), strict=True)),
+        )
+        for number, name in enumerate(METRICS)
+    }
+
+
+def _seeds(runs: Mapping[int, pd.DataFrame]) -> str:
+    return f"seeds {', '.join(map(str, sorted(runs)))}" if runs else "none"
+
+
+def _check_same_expressions(tables: Mapping[str, pd.DataFrame]) -> None:
+    for name, table in tables.items():
+        validate(table, f"the records table of {name}")
+    (first, reference), *others = ((name, table.set_index("sent_id").sort_index()) for name, table in tables.items())
+    for name, table in others:
+        for one, other, has, lacks in ((reference, table, first, name), (table, reference, name, first)):
+            if len(lost := one.index.difference(other.index)):
+                some = ", ".join(map(str, lost[:5])) + (" ..." if len(lost) > 5 else "")
+                raise UserError(
+                    f"runs are compared on the same expressions, but {len(lost)} of {has} are missing in {lacks}"
+                    f" (sent_id {some}); evaluate both on the same data."
+                )
+        for column in ("image_id", "ann_id"):
+            if (differs := (reference[column] != table[column])).any():
+                raise UserError(
+                    f"runs are compared on the same expressions, but sent_id {differs.idxmax()} has another {column} in"
+                    f" {first} than in {name}; evaluate both on the same data."
+                )
+
+
+def _image_sums(records: pd.DataFrame) -> np.ndarray:
+    """Return the terms summed per image, images in the order of their ids: (images, 2 * metrics)."""
+    records = _sorted(records)
+    _, image = np.unique(records["image_id"], return_inverse=True)
+    terms = _terms(records).reshape(len(records), -1)
+    return np.stack([np.bincount(image, weights=column) for column in terms.T], axis=1)
+
+
+def _resampled(runs: Sequence[pd.DataFrame], resamples: int) -> np.ndarray:
+    """Return the metrics of every resample, (runs, resamples, metrics); all runs see the same images in each.
+
+    Drawing images with replacement is a matrix product of how often each was drawn with the sums per image.
+    """
+    sums = np.stack([_image_sums(records) for records in runs])
+    images = sums.shape[1]
+    stream = generator("bootstrap")
+    at_once = max(1, WEIGHTS_AT_ONCE // images)
+    totals = []
+    for start in range(0, resamples, at_once):
+        count = min(at_once, resamples - start)
+        drawn = stream.integers(images, size=(count, images)) + images * np.arange(count)[:, None]
+        weights = np.bincount(drawn.ravel(), minlength=count * images).reshape(count, images)
+        totals.append(weights.astype(np.float64) @ sums)
+    return _ratios(np.concatenate(totals, axis=1).reshape(len(runs), resamples, 2, len(METRICS)))
+
+
+def _interval(resampled: np.ndarray, records: pd.DataFrame) -> Interval:
+    """Return the percentile interval over the resamples in which the number exists."""
+    defined = resampled[~np.isnan(resampled)]
+    if not len(defined) or records["image_id"].nunique() < 2:
+        return Interval(np.nan, np.nan)
+    tail = (1 - CONFIDENCE) / 2
+    return Interval(*np.quantile(defined, (tail, 1 - tail)).tolist())
+
+
+def _p_value(resampled: np.ndarray) -> float:
+    """Return the smallest level at which a two-sided percentile interval excludes 0, the observed sample counted as one
+    resample so that it is never 0 (Davison and Hinkley 1997, chapter 4)."""
+    defined = resampled[~np.isnan(resampled)]
+    rarer = min(np.count_nonzero(defined <= 0), np.count_nonzero(defined >= 0))
+    return float(min(1, 2 * (rarer + 1) / (len(defined) + 1)))
+
+
+# --- many numbers -----------------------------------------------------------------------------------------------------
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return p-values adjusted for all tests of a table (Holm 1979), in the given order; NaN is no test and stays."""
+    given = np.asarray(p_values, np.float64)
+    tests = np.flatnonzero(~np.isnan(given))
+    order = tests[np.argsort(given[tests], kind="stable")]
+    stepped = given[order] * np.arange(len(order), 0, -1)
+    adjusted = np.full(given.shape, np.nan)
+    adjusted[order] = np.minimum(np.maximum.accumulate(stepped), 1)
+    return adjusted.tolist()
+
+
+def summary(values: Sequence[float]) -> Summary:
+    """Return mean and spread over seeds.
+
+    Raises:
+        statistics.StatisticsError: there is no value.
+    """
+    return Summary(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None, len(values))
+
+
+def verdict(per_seed: Sequence[float], interval: Interval) -> Verdict:
+    """Return whether a claimed improvement is confirmed: at least three seed pairs, all differences of one sign, and an
+    interval clear of zero on the same side; the opposite of a claim is contradicted, anything else undecided."""
+    if len(per_seed) >= 3 and min(per_seed) > 0 and interval[0] > 0:
+        return "confirmed"
+    if len(per_seed) >= 3 and max(per_seed) < 0 and interval[1] < 0:
+        return "contradicted"
+    return "undecided"

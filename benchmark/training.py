@@ -1,0 +1,357 @@
+"""The training loop of one run, its checkpoints and its resume.
+
+A run can be killed at any moment and started again: everything random is keyed (see `draws`), the resume point holds the rest,
+and metrics beyond it are dropped, so on a CPU the finished run is bit-identical to an uninterrupted one.
+"""
+
+import dataclasses
+import math
+import signal
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs, gather_object
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+import methods
+from benchmark import evaluation, metrics, overlays
+from benchmark.data.refer import ReferDataset
+from benchmark.data.samples import TrainingSamples, training_batches
+from benchmark.data.vocabulary import Tokeniser
+from benchmark.draws import reseed_dropout
+from benchmark.environment import describe
+from benchmark.errors import UserError
+from benchmark.rundir import HEARTBEAT_SECONDS, RunDir, write_aside
+from benchmark.spec import RunSpec
+from benchmark.strategies import Masker, micro_step
+from methods.protocol import Method
+
+OVERLAY_IMAGES = 6
+
+
+@dataclasses.dataclass(frozen=True)
+class Execution:
+    """Where and how a run is executed: what must not change its numbers, and so is no part of its key.
+
+    Attributes:
+        device: `auto`, `cpu` or `cuda`. threads: torch threads. workers: loader processes.
+        checkpoint_seconds: wall time between resume points within an epoch. log_every: optimiser steps per metrics line.
+    """
+
+    device: str = "auto"
+    threads: int = 1
+    workers: int = 0
+    checkpoint_seconds: float = 60.0
+    log_every: int = 10
+
+
+class Interrupted(Exception):
+    """The run was asked to stop (Ctrl-C, SIGTERM); its state is saved."""
+
+
+class Stop:
+    """Remembers a request to stop until the loop can save its state."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def __enter__(self) -> "Stop":
+        self.previous = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self.previous.items():
+            signal.signal(number, handler)
+
+    def _ask(self, *_: object) -> None:
+        self.asked = True
+
+
+def build_method(spec: RunSpec, tokeniser: Tokeniser) -> Method:
+    """Return the spec's network with its starting weights: random ones of the spec's seed, the same for every strategy."""
+    reseed_dropout(spec.seed, "starting weights")
+    return methods.get(spec.method)(spec.network, tokeniser.size)
+
+
+def build_optimiser(method: Method, spec: RunSpec) -> torch.optim.Optimizer:
+    """Return Adam or AdamW over the method's published groups."""
+    groups = [{"weight_decay": spec.recipe.weight_decay, **group} for group in method.parameter_groups(spec.recipe)]
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[spec.recipe.optimiser]
+    return kind(groups, lr=spec.recipe.learning_rate)
+
+
+def load_best(run: RunDir, method: Method, device: torch.device) -> None:
+    """Load the weights of the chosen epoch.
+
+    Raises:
+        UserError: there are none yet.
+    """
+    path = run.path / "best.safetensors"
+    if not path.exists():
+        raise UserError(f"run {run.key} has no weights yet ({path}); let it finish or bring the file along.")
+    method.load_state_dict(load_file(path, device=str(device)))
+
+
+class Trainer:
+    """One run in progress. `train` is the whole of it; the other methods are its parts."""
+
+    def __init__(
+        self, spec: RunSpec, run: RunDir, dataset: ReferDataset, tokeniser: Tokeniser, execution: Execution
+    ) -> None:
+        self.spec, self.run, self.dataset, self.tokeniser, self.execution = spec, run, dataset, tokeniser, execution
+        torch.set_num_threads(execution.threads)
+        recipe = spec.recipe
+        self.accelerator = Accelerator(
+            mixed_precision={"fp32": "no"}.get(recipe.precision, recipe.precision),
+            cpu=execution.device == "cpu",
+            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+        )
+        self.device, self.world = self.accelerator.device, self.accelerator.num_processes
+        self.main = self.accelerator.is_main_process
+        self.method = build_method(spec, tokeniser)
+        if self.world > 1 and self.device.type == "cuda":
+            self.method = nn.SyncBatchNorm.convert_sync_batchnorm(self.method)
+        optimiser = build_optimiser(self.method, spec)
+        self.network, self.optimiser = self.accelerator.prepare(self.method, optimiser)
+        self.samples = TrainingSamples(dataset, "train", self.method.needs, tokeniser, spec.seed)
+        self.masker = Masker(spec.strategy, tokeniser, spec.network.size, spec.seed)
+        self.steps_per_epoch = len(self.samples.order(0, recipe.batch_size, recipe.drop_last))
+        self.steps = self.steps_per_epoch * recipe.epochs
+        self.step, self.best = 0, {"oiou": -1.0, "epoch": -1}
+        self.logged: dict[str, float] = defaultdict(float)
+        self.lines = 0
+        self.spent = {"training": 0.0, "evaluation": 0.0}
+        self.beat = self.saved = time.monotonic()
+
+    # --- the resume point -------------------------------------------------------------------------------------------
+
+    def save(self) -> None:
+        """Write the resume point (main process)."""
+        if self.main:
+            scaler = self.accelerator.scaler
+            self.run.save_state(
+                {
+                    "step": self.step,
+                    "best": self.best,
+                    "logged": dict(self.logged),
+                    "lines": self.lines,
+                    "spent": self.spent,
+                    "method": self.method.state_dict(),
+                    "optimiser": self.optimiser.state_dict(),
+                    "scaler": scaler.state_dict() if scaler else {},
+                }
+            )
+        self.saved = time.monotonic()
+
+    def resume(self) -> None:
+        """Go back to the resume point, if there is one, and drop the metrics beyond it."""
+        state = self.run.load_state()
+        if state:
+            self.step, self.best, self.lines, self.spent = (state[n] for n in ("step", "best", "lines", "spent"))
+            self.logged = defaultdict(float, state["logged"])
+            self.method.load_state_dict(state["method"])
+            self.optimiser.load_state_dict(state["optimiser"])
+            if self.accelerator.scaler and state["scaler"]:
+                self.accelerator.scaler.load_state_dict(state["scaler"])
+        if self.main:
+            self.run.keep_metrics(self.lines)
+
+    # --- one step ---------------------------------------------------------------------------------------------------
+
+    def optimise(self, raws: list[Any], epoch: int) -> dict[str, float]:
+        """Take one optimiser step over the step's micro-batches and return its losses."""
+        spec, rates = self.spec, self.method.schedule(self.spec.recipe, self.step, self.steps_per_epoch)
+        for group, rate in zip(self.optimiser.param_groups, rates, strict=True):
+            group["lr"] = rate
+        sizes, losses = [len(raw.samples) for raw in raws], defaultdict(float)
+        for number, raw in enumerate(raws):
+            share = sizes[number] / sum(sizes)
+            key = (spec.seed, "step", self.step, number, self.accelerator.process_index)
+            found = micro_step(
+                self.network, self.method, raw, self.masker, epoch, key, share, self.accelerator.backward, self.device
+            )
+            for name, value in found.items():
+                losses[name] += share * value
+        if not math.isfinite(losses["train/loss"]):
+            raise UserError(
+                f"the loss of run {self.run.key} became {losses['train/loss']} at step {self.step} (epoch {epoch}); lower"
+                f" recipe.learning_rate (now {spec.recipe.learning_rate}) or use precision fp32, and start it again."
+            )
+        if spec.recipe.clip_norm is not None:
+            self.accelerator.clip_grad_norm_(self.network.parameters(), spec.recipe.clip_norm)
+        self.optimiser.step()
+        self.optimiser.zero_grad()
+        self.step += 1
+        return {**losses, "lr": rates[-1]}
+
+    def log(self, losses: dict[str, float], epoch: int) -> None:
+        """Average the losses over `log_every` steps and write a line."""
+        for name, value in losses.items():
+            self.logged[name] += value
+        self.logged["steps"] += 1
+        if self.step % self.execution.log_every == 0 or self.step == self.steps:
+            count = self.logged.pop("steps")
+            self.line(epoch, {name: value / count for name, value in self.logged.items()})
+            self.logged.clear()
+
+    def line(self, epoch: int, values: dict[str, float]) -> None:
+        """Append a line of metrics (main process)."""
+        if self.main:
+            self.run.log(self.step, epoch, evaluation.canonical(values))
+        self.lines += 1
+
+    # --- evaluation -------------------------------------------------------------------------------------------------
+
+    def evaluate(self, split: str, on_image: Callable | None = None) -> Any:
+        """Return the records of a split, made by all processes together."""
+        started = time.monotonic()
+        records = evaluation.evaluate(
+            self.method,
+            self.dataset,
+            split,
+            self.tokeniser,
+            self.device,
+            workers=self.execution.workers,
+            share=(self.accelerator.process_index, self.world),
+            on_image=on_image,
+        )
+        if self.world > 1:
+            records = evaluation.frame(gather_object(records.to_dict("records")))
+        self.spent["evaluation"] += time.monotonic() - started
+        return records
+
+    def select(self, epoch: int) -> None:
+        """Evaluate the selection split and keep the weights if they are the best so far."""
+        split = self.spec.selection.split
+        records = self.evaluate(split)
+        numbers = metrics.metrics(records)
+        self.line(epoch, {f"{split}/{name}": value for name, value in numbers.items()})
+        if numbers["oiou"] > self.best["oiou"]:
+            self.best = {"oiou": numbers["oiou"], "epoch": epoch}
+            if self.main:
+                weights = {name: value.contiguous().cpu() for name, value in self.method.state_dict().items()}
+                write_aside(self.run.path / "best.safetensors", lambda aside: save_file(weights, aside))
+                self.run.write_records(split, records)
+
+    def report(self, progress: Callable[[str], None]) -> None:
+        """Evaluate the reported splits with the chosen weights; write records, numbers and overlays."""
+        load_best(self.run, self.method, self.device)
+        selection = self.spec.selection
+        result: dict[str, Any] = {"selected": {**self.best, "split": selection.split, "metric": "oiou"}}
+        for split in selection.report:
+            progress(f"evaluating {split}")
+            if split != selection.split:
+                records = self.evaluate(split)
+                if self.main:
+                    self.run.write_records(split, records)
+            if self.main:
+                result[split] = evaluation.canonical(metrics.metrics(self.run.records(split)))
+        if self.main:
+            overlays.write(
+                self.run, self.method, self.dataset, selection.split, self.tokeniser, self.device, OVERLAY_IMAGES
+            )
+            self.run.write_json("result.json", result)
+
+    # --- the whole --------------------------------------------------------------------------------------------------
+
+    def alive(self, epoch: int, message: str, force: bool = False) -> None:
+        """Write the heartbeat now and then."""
+        now = time.monotonic()
+        if self.main and (force or now - self.beat > HEARTBEAT_SECONDS / 5):
+            self.run.write_status(
+                "running", step=self.step, steps=self.steps, epoch=epoch, message=message, best=self.best["oiou"]
+            )
+            self.beat = now
+
+    def train(self, on_progress: Callable[[int, int, str], None] = lambda step, steps, message: None) -> None:
+        """Run from the resume point to `done`.
+
+        Raises:
+            Interrupted: a stop was asked for; the state is saved and the next start goes on from it.
+            UserError: NaN loss, full disk, damaged data.
+        """
+        recipe, execution = self.spec.recipe, self.execution
+
+        def tell(message: str, force: bool = True) -> None:
+            self.alive(self.step // self.steps_per_epoch, message, force)
+            on_progress(self.step, self.steps, message)
+
+        tell("preparing")
+        self.resume()
+        if self.main:
+            self.run.write_json(
+                "environment.json", describe(self.spec, self.dataset, execution, self.device, self.world)
+            )
+        if execution.workers:
+            self.samples.preload()
+        self.network.train()
+        with Stop() as stop:
+            while self.step < self.steps:
+                epoch = self.step // self.steps_per_epoch
+                order = self.samples.order(epoch, recipe.batch_size, recipe.drop_last)
+                remaining = order[self.step % self.steps_per_epoch :]
+                started = time.monotonic()
+                for raws in training_batches(
+                    self.samples,
+                    epoch,
+                    remaining,
+                    recipe.micro_batch,
+                    self.accelerator.process_index,
+                    self.world,
+                    execution.workers,
+                ):
+                    losses = self.optimise(raws, epoch)
+                    self.log(losses, epoch)
+                    now = time.monotonic()
+                    self.spent["training"], started = self.spent["training"] + now - started, now
+                    tell(f"epoch {epoch + 1}/{recipe.epochs}  loss {losses['train/loss']:.3f}", force=False)
+                    inside = self.step % self.steps_per_epoch > 0
+                    if stop.asked or (inside and now - self.saved > execution.checkpoint_seconds):
+                        # At an epoch's end the selection comes first: a state saved here would skip it.
+                        if inside:
+                            self.save()
+                        if stop.asked:
+                            raise Interrupted
+                last = self.step == self.steps
+                if (epoch + 1) % self.spec.selection.every == 0 or last:
+                    tell(f"epoch {epoch + 1}/{recipe.epochs}  evaluating {self.spec.selection.split}")
+                    self.select(epoch)
+                self.save()
+                if stop.asked:
+                    raise Interrupted
+        self.report(tell)
+        if self.main:
+            self.run.write_json("timing.json", self.timing())
+            self.run.write_status("done", step=self.step, steps=self.steps, best=self.best["oiou"])
+        on_progress(self.steps, self.steps, "done")
+
+    def timing(self) -> dict[str, Any]:
+        """Return how long the run took: kept apart from its numbers."""
+        samples = self.steps * self.spec.recipe.batch_size
+        memory = torch.cuda.max_memory_allocated() if self.device.type == "cuda" else None
+        return {
+            "training_seconds": round(self.spent["training"], 2),
+            "evaluation_seconds": round(self.spent["evaluation"], 2),
+            "seconds_per_step": self.spent["training"] / self.steps,
+            "images_per_second": samples / max(self.spent["training"], 1e-9),
+            "peak_gpu_bytes": memory,
+        }
+
+
+def fail(run: RunDir, reason: str) -> None:
+    """Mark a run as failed; it is tried again the next time it is asked for."""
+    status = run.read_json("status.json")
+    run.write_status("failed", reason=reason, step=status.get("step", 0), steps=status.get("steps", 0))
+
+
+def starting_digest(path: Path | None) -> str:
+    """Return what the run key says of the starting weights: `scratch` or the sha256 of a file."""
+    import hashlib
+
+    return "scratch" if path is None else hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,173 @@
+"""CRIS as a method: published loss, decision, parameter groups and schedule."""
+
+import math
+from typing import Any, ClassVar
+
+import numpy as np
+import torch.nn.functional as F
+from torch import Tensor
+
+from benchmark.data.geometry import Geometry, resize, restore
+from methods.backbones.clip import ClipConfig
+from methods.cris.network import CrisConfig, CrisNetwork
+from methods.protocol import CLIP_MEAN, CLIP_STD, Batch, DataNeeds, Method, Output, Purpose, Recipe, Text
+
+THRESHOLD = 0.35  # of the probability, as published
+_SCRATCH = (
+    "trained from scratch: CLIP's towers start from random weights, not from the published ones",
+    "backbone_multiplier 1: a tower that starts from random weights needs the full learning rate",
+    "word pieces trained on the training sentences in place of CLIP's 49,408",
+)
+
+
+class CrisRecipe(Recipe):
+    """CRIS' training schedule.
+
+    Attributes:
+        milestones: epochs at whose end the rate is multiplied by `gamma`.
+        backbone_multiplier: rate of the CLIP towers relative to the rest.
+        first_epoch_at_full_rate: the published code sets `initial_lr` alone, so epoch 1 trains the towers at the full rate.
+    """
+
+    milestones: tuple[int, ...] = (35,)
+    gamma: float = 0.1
+    backbone_multiplier: float = 0.1
+    first_epoch_at_full_rate: bool = True
+
+
+_PUBLISHED = CrisRecipe(
+    epochs=50, batch_size=64, micro_batch=64, learning_rate=1e-4, optimiser="adam", precision="fp16"
+)
+
+
+class CRIS(Method):
+    """CRIS: CLIP-Driven Referring Image Segmentation (CVPR 2022)."""
+
+    name = "cris"
+    recipe_type = CrisRecipe
+    text = ("clip", "sent")
+    variants: ClassVar[dict[str, CrisConfig]] = {
+        "paper": CrisConfig.published("RN101"),
+        "paper-rn50": CrisConfig.published("RN50"),
+        "small": CrisConfig(
+            size=224,
+            words=20,
+            clip=ClipConfig(
+                embed=512, layers=(2, 2, 3, 2), width=32, text_width=256, text_heads=4, text_layers=4, context=32
+            ),
+            neck=(128, 256, 512),
+            decoder_heads=4,
+            decoder_ffn=1024,
+            departures=_SCRATCH,
+        ),
+        "tiny": CrisConfig(
+            size=96,
+            words=20,
+            clip=ClipConfig(
+                embed=128,
+                layers=(1, 1, 1, 1),
+                width=12,
+                image_size=96,
+                text_width=64,
+                text_heads=4,
+                text_layers=1,
+                context=20,
+            ),
+            neck=(32, 64, 128),
+            decoder_layers=1,
+            decoder_heads=4,
+            decoder_ffn=128,
+            departures=_SCRATCH,
+        ),
+    }
+    recipes: ClassVar[dict[str, CrisRecipe]] = {
+        "paper": _PUBLISHED,
+        "paper-rn50": _PUBLISHED,
+        "small": CrisRecipe(
+            epochs=20,
+            batch_size=64,
+            micro_batch=64,
+            learning_rate=5e-4,
+            optimiser="adam",
+            precision="bf16",
+            milestones=(16,),
+            backbone_multiplier=1.0,
+        ),
+        "tiny": CrisRecipe(
+            epochs=8,
+            batch_size=32,
+            micro_batch=32,
+            learning_rate=2e-3,
+            optimiser="adam",
+            milestones=(6,),
+            backbone_multiplier=1.0,
+        ),
+    }
+
+    def __init__(self, config: CrisConfig, vocabulary_size: int) -> None:
+        super().__init__()
+        self.config = config
+        self.network = CrisNetwork(config, vocabulary_size)
+
+    @classmethod
+    def config_for(cls, variant: str, dataset: str) -> CrisConfig:
+        """Return the variant's configuration; the published one takes 22 words on RefCOCOg and 17 elsewhere."""
+        config = cls.variants[variant]
+        long = variant.startswith("paper") and dataset.startswith("refcocog")
+        return config.model_copy(update={"words": 22}) if long else config
+
+    @property
+    def needs(self) -> DataNeeds:
+        """Letterboxed 416 x 416, CLIP's normalisation and word pieces, one sentence per ref."""
+        return DataNeeds(
+            size=self.config.size,
+            geometry="letterbox",
+            mean=CLIP_MEAN,
+            std=CLIP_STD,
+            text_field=self.text[1],
+            tokeniser=self.text[0],
+            words=self.config.words,
+        )
+
+    def forward(self, batch: Batch, draws: dict[str, Tensor], purpose: Purpose) -> Output:
+        """Return logits (B, 1, S/4, S/4)."""
+        return self.segment(self.encode_image(batch.images), batch.text)
+
+    def encode_image(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the neck's three text-free maps."""
+        return self.network.encode_image(images)
+
+    def segment(self, features: tuple[Tensor, Tensor, Tensor], text: Text) -> Output:
+        """Return logits (m, 1, S/4, S/4)."""
+        return Output(self.network.segment(features, text.ids, text.attention))
+
+    def loss(self, output: Output, batch: Batch) -> dict[str, Tensor]:
+        """Return binary cross-entropy at stride 4 with the nearest-resized soft target (published)."""
+        logits = output.logits.float()
+        target = F.interpolate(batch.targets, logits.shape[-2:], mode="nearest")
+        return {"bce": F.binary_cross_entropy_with_logits(logits, target.to(logits.dtype))}
+
+    def distillation(self, student: Output, teacher: Output) -> Tensor:
+        """Return the same loss against the teacher's probability at stride 4 (MaskRIS Eq. 4 in CRIS' loss form)."""
+        return F.binary_cross_entropy_with_logits(student.logits.float(), teacher.logits.float().sigmoid())
+
+    def mask(self, logits: Tensor, geometry: Geometry) -> np.ndarray:
+        """Return probability > 0.35 at the original size; the logit, not the probability, is upsampled (bilinear)."""
+        at_input = resize(logits, (geometry.size, geometry.size), align_corners=False)
+        return restore(at_input, geometry) > math.log(THRESHOLD / (1 - THRESHOLD))
+
+    def parameter_groups(self, recipe: CrisRecipe) -> list[dict[str, Any]]:
+        """Return `backbone` (both towers without their position tables) and `rest`, as published."""
+        groups: dict[str, list] = {"backbone": [], "rest": []}
+        for name, parameter in self.network.named_parameters():
+            tower = name.startswith("backbone") and "positional_embedding" not in name
+            groups["backbone" if tower else "rest"].append(parameter)
+        return [{"name": name, "params": parameters} for name, parameters in groups.items()]
+
+    def schedule(self, recipe: CrisRecipe, step: int, steps_per_epoch: int) -> list[float]:
+        """Return the rates of `backbone` and `rest`: constant within an epoch, times `gamma` at every milestone."""
+        epoch = step // steps_per_epoch
+        rate = recipe.learning_rate * recipe.gamma ** sum(epoch >= milestone for milestone in recipe.milestones)
+        if epoch == 0 and recipe.first_epoch_at_full_rate:
+            return [recipe.learning_rate, recipe.learning_rate]
+        return [rate * recipe.backbone_multiplier, rate]

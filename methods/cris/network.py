@@ -1,0 +1,217 @@
+"""CRIS' network: CLIP with a kept grid, a text-modulated neck, a cross-modal decoder and a text-conditioned convolution."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from methods.backbones.clip import RN50, RN101, ClipConfig, build_clip, encode_words, resnet_stages
+from methods.protocol import Config
+
+Maps = tuple[Tensor, Tensor, Tensor]
+
+
+class CrisConfig(Config):
+    """Size of a CRIS network.
+
+    Attributes:
+        clip: dimensions of both towers.
+        neck: output widths of the three neck levels, from stride 8 to stride 32; the middle one is the decoder's width.
+        decoder_layers, decoder_heads, decoder_ffn: the cross-modal decoder.
+        dropout: of the decoder; CLIP has none.
+    """
+
+    clip: ClipConfig
+    neck: tuple[int, int, int] = (256, 512, 1024)
+    decoder_layers: int = 3
+    decoder_heads: int = 8
+    decoder_ffn: int = 2048
+    dropout: float = 0.1
+
+    @classmethod
+    def published(cls, network: str, size: int = 416, words: int = 17) -> "CrisConfig":
+        """Return the published configuration of `RN50` or `RN101`."""
+        return cls(size=size, words=words, clip={"RN50": RN50, "RN101": RN101}[network], pretrained=f"clip-{network}")
+
+
+def cbr(inputs: int, outputs: int, kernel: int, padding: int) -> nn.Sequential:
+    """Return convolution without bias, BatchNorm, ReLU."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel, padding=padding, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()
+    )
+
+
+def up2(x: Tensor) -> Tensor:
+    """Return x (B, C, h, w) at twice the size, bilinear, align_corners False."""
+    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+
+
+def coordinates(x: Tensor) -> Tensor:
+    """Return x (B, C, h, w) with two channels appended: x then y, each from -1 to 1."""
+    height, width = x.shape[-2:]
+    # In float32 whatever the network's dtype, as published: a float64 grid moves gradient norms by 1e-4.
+    across = torch.linspace(-1, 1, width, device=x.device).expand(len(x), 1, height, width)
+    down = torch.linspace(-1, 1, height, device=x.device)[:, None].expand(len(x), 1, height, width)
+    return torch.cat([x, across.to(x.dtype), down.to(x.dtype)], 1)
+
+
+class CoordConv(nn.Module):
+    """A `cbr` that sees coordinates."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.conv1 = cbr(inputs + 2, outputs, 3, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (B, outputs, h, w) for x (B, inputs, h, w)."""
+        return self.conv1(coordinates(x))
+
+
+class Neck(nn.Module):
+    """Multi-scale fusion, the coarsest level gated by the sentence state. CRIS section 4."""
+
+    def __init__(self, inputs: tuple[int, int, int], widths: tuple[int, int, int], state: int) -> None:
+        super().__init__()
+        fine, middle, coarse = widths
+        self.txt_proj = nn.Sequential(nn.Linear(state, coarse, bias=False), nn.BatchNorm1d(coarse), nn.ReLU())
+        self.f1_v_proj = cbr(inputs[2], coarse, 1, 0)
+        self.norm_layer = nn.Sequential(nn.BatchNorm2d(coarse), nn.ReLU())
+        self.f2_v_proj = cbr(inputs[1], middle, 3, 1)
+        self.f2_cat = cbr(middle + coarse, middle, 1, 0)
+        self.f3_v_proj = cbr(inputs[0], fine, 3, 1)
+        self.f3_cat = cbr(fine + middle, middle, 1, 0)
+        self.f4_proj5 = cbr(coarse, middle, 3, 1)
+        self.f4_proj4 = cbr(middle, middle, 3, 1)
+        self.f4_proj3 = cbr(middle, middle, 3, 1)
+        self.aggr = cbr(3 * middle, middle, 1, 0)
+        self.coordconv = nn.Sequential(CoordConv(middle, middle), cbr(middle, middle, 3, 1))
+
+    def project(self, maps: Maps) -> Maps:
+        """Return the text-free projections of the three maps: the part that an image's sentences share."""
+        v3, v4, v5 = maps
+        return F.avg_pool2d(self.f3_v_proj(v3), 2, 2), self.f2_v_proj(v4), self.f1_v_proj(v5)
+
+    def forward(self, projected: Maps, state: Tensor) -> Tensor:
+        """Return (B, middle, S/16, S/16) for projected maps and sentence states (B, E)."""
+        p3, p4, p5 = projected
+        f5 = self.norm_layer(p5 * self.txt_proj(state)[:, :, None, None])
+        f4 = self.f2_cat(torch.cat([p4, up2(f5)], 1))
+        f3 = self.f3_cat(torch.cat([p3, f4], 1))
+        q5, q4, q3 = self.f4_proj5(f5), self.f4_proj4(f4), self.f4_proj3(f3)
+        return self.coordconv(self.aggr(torch.cat([q3, q4, up2(q5)], 1)))
+
+
+def sinusoid(positions: Tensor, width: int) -> Tensor:
+    """Return position codes (N, width) of integer positions (N,): sin and cos interleaved, 10000^(-2k/width)."""
+    rate = 10000 ** (-torch.arange(0, width, 2, device=positions.device, dtype=torch.float32) / width)
+    angle = positions.float()[:, None] * rate
+    return torch.stack([angle.sin(), angle.cos()], -1).flatten(1)
+
+
+def image_codes(height: int, width: int, channels: int, device: torch.device) -> Tensor:
+    """Return (h * w, channels): the first half codes the column x, the second the row y."""
+    across = sinusoid(torch.arange(width, device=device), channels // 2).expand(height, width, -1)
+    down = sinusoid(torch.arange(height, device=device), channels // 2)[:, None].expand(height, width, -1)
+    return torch.cat([across, down], -1).flatten(0, 1)
+
+
+class DecoderLayer(nn.Module):
+    """Self-attention, cross-attention to the words and a feed-forward net, with a norm before and after each attention."""
+
+    def __init__(self, width: int, heads: int, ffn: int, dropout: float) -> None:
+        super().__init__()
+        self.self_attn_norm, self.cross_attn_norm = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.self_attn = nn.MultiheadAttention(width, heads, dropout=dropout, batch_first=True)
+        self.multihead_attn = nn.MultiheadAttention(width, heads, dropout=dropout, batch_first=True)
+        self.ffn = nn.Sequential(
+            nn.Linear(width, ffn), nn.ReLU(), nn.Dropout(dropout), nn.LayerNorm(ffn), nn.Linear(ffn, width)
+        )
+        self.norm1, self.norm2, self.norm3 = nn.LayerNorm(width), nn.LayerNorm(width), nn.LayerNorm(width)
+        self.dropout1, self.dropout2, self.dropout3 = nn.Dropout(dropout), nn.Dropout(dropout), nn.Dropout(dropout)
+
+    def forward(self, v: Tensor, words: Tensor, image_code: Tensor, text_code: Tensor, padding: Tensor) -> Tensor:
+        """Return v (B, h*w, D) after attending to words (B, L, D); `padding` bool (B, L), True where a word is none.
+
+        Position codes enter queries and keys, never values.
+        """
+        y = self.norm1(v)
+        attended = self.self_attn(y + image_code, y + image_code, y, need_weights=False)[0]
+        v = v + self.dropout1(self.self_attn_norm(attended))
+        y = self.norm2(v)
+        attended = self.multihead_attn(
+            y + image_code, words + text_code, words, key_padding_mask=padding, need_weights=False
+        )[0]
+        v = v + self.dropout2(self.cross_attn_norm(attended))
+        return v + self.dropout3(self.ffn(self.norm3(v)))
+
+
+class Decoder(nn.Module):
+    """The cross-modal decoder. CRIS section 4."""
+
+    def __init__(self, layers: int, width: int, heads: int, ffn: int, dropout: float) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(DecoderLayer(width, heads, ffn, dropout) for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, x: Tensor, words: Tensor, padding: Tensor) -> Tensor:
+        """Return (B, D, h, w) for x (B, D, h, w) and words (B, L, D)."""
+        height, width = x.shape[-2:]
+        image_code = image_codes(height, width, x.shape[1], x.device).to(x.dtype)
+        text_code = sinusoid(torch.arange(words.shape[1], device=x.device), words.shape[2]).to(x.dtype)
+        v = x.flatten(2).transpose(1, 2)
+        for layer in self.layers:
+            v = layer(v, words, image_code, text_code, padding)
+        return self.norm(v).transpose(1, 2).unflatten(-1, (height, width))
+
+
+class Projector(nn.Module):
+    """A 3x3 convolution per sample whose kernel and bias come from its sentence. CRIS section 4."""
+
+    def __init__(self, state: int, width: int) -> None:
+        super().__init__()
+        self.vis = nn.Sequential(
+            nn.Upsample(scale_factor=2, mode="bilinear"),
+            cbr(width, width, 3, 1),
+            nn.Upsample(scale_factor=2, mode="bilinear"),
+            cbr(width, width // 2, 3, 1),
+            nn.Conv2d(width // 2, width // 2, 1),
+        )
+        self.txt = nn.Linear(state, width // 2 * 9 + 1)
+
+    def forward(self, x: Tensor, state: Tensor) -> Tensor:
+        """Return logits (B, 1, 4h, 4w) for x (B, D, h, w) and sentence states (B, E)."""
+        x = self.vis(x)
+        batch, channels, height, width = x.shape
+        dynamic = self.txt(state)
+        kernel = dynamic[:, :-1].reshape(batch, channels, 3, 3)
+        logits = F.conv2d(
+            x.reshape(1, batch * channels, height, width), kernel, dynamic[:, -1], padding=1, groups=batch
+        )
+        return logits.transpose(0, 1)
+
+
+class CrisNetwork(nn.Module):
+    """CRIS (CVPR 2022), figure 2; parameter names are the published ones."""
+
+    def __init__(self, config: CrisConfig, vocabulary_size: int) -> None:
+        super().__init__()
+        clip, middle = config.clip, config.neck[1]
+        if clip.text_width != middle:
+            raise ValueError("the decoder attends to unprojected words: text_width must equal neck[1]")
+        self.backbone = build_clip(clip, vocabulary_size)
+        self.neck = Neck((clip.width * 8, clip.width * 16, clip.embed), config.neck, clip.embed)
+        self.decoder = Decoder(config.decoder_layers, middle, config.decoder_heads, config.decoder_ffn, config.dropout)
+        self.proj = Projector(clip.embed, middle)
+
+    def encode_image(self, images: Tensor) -> Maps:
+        """Return the neck's text-free maps for images (B, 3, S, S)."""
+        return self.neck.project(resnet_stages(self.backbone.visual, images))
+
+    def segment(self, maps: Maps, ids: Tensor, attention: Tensor) -> Tensor:
+        """Return logits (B, 1, S/4, S/4) for maps of `encode_image`, ids (B, L) and attention (B, L)."""
+        words, state = encode_words(self.backbone, ids)
+        fused = self.neck(maps, state)
+        return self.proj(self.decoder(fused, words, attention == 0), state)
+
+    def forward(self, images: Tensor, ids: Tensor, attention: Tensor) -> Tensor:
+        """Return logits (B, 1, S/4, S/4) for images (B, 3, S, S), ids (B, L) and attention (B, L), 0 where padding."""
+        return self.segment(self.encode_image(images), ids, attention)

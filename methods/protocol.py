@@ -1,0 +1,228 @@
+"""What a method is: a network with its published loss and recipe, driven without knowing who drives it.
+
+A method never knows about MaskRIS; a strategy never knows which method it drives. Everything the suite needs of a network
+goes through the classes here.
+"""
+
+import abc
+import dataclasses
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from benchmark.data.geometry import Geometry
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+
+Purpose = Literal["loss", "prediction"]
+
+
+@dataclasses.dataclass(frozen=True)
+class DataNeeds:
+    """What a method wants to be fed.
+
+    Attributes:
+        size: side of the square network input, in pixels.
+        geometry: how an image becomes that square: `square` (resize, aspect ratio not kept; LAVT) or `letterbox` (CRIS'
+            index-space letterbox; its target stays soft at edges).
+        mean, std: per-channel normalisation of RGB in [0, 1].
+        text_field: the sentence field of a ref that the published loader reads.
+        tokeniser: the family of word pieces.
+        words: ids per sentence, special ones included; longer sentences are cut as published.
+        unit: what an epoch counts: every ref once with one of its sentences, or every expression once.
+        negatives: sentences of other referents drawn per sample (TRIS); 0 for most.
+    """
+
+    size: int
+    geometry: Literal["square", "letterbox"]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    text_field: Literal["sent", "raw"]
+    tokeniser: Literal["bert", "clip"]
+    words: int
+    unit: Literal["ref", "expression"] = "ref"
+    negatives: int = 0
+
+
+@dataclasses.dataclass
+class Text:
+    """Sentences as a network takes them.
+
+    Attributes:
+        ids: int64 (B, L), padded with the tokeniser's pad id.
+        attention: int64 (B, L), 1 at the positions of the *original* sentence, special ids included; masking words leaves it
+            untouched.
+    """
+
+    ids: Tensor
+    attention: Tensor
+
+    def to(self, device: torch.device) -> "Text":
+        """Return the same sentences on `device`."""
+        return Text(self.ids.to(device, non_blocking=True), self.attention.to(device, non_blocking=True))
+
+    def __getitem__(self, index: Any) -> "Text":
+        return Text(self.ids[index], self.attention[index])
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclasses.dataclass
+class Batch:
+    """Training samples of one forward pass.
+
+    Attributes:
+        images: float32 (B, 3, S, S), normalised.
+        text: B sentences.
+        targets: float32 (B, 1, S, S) in [0, 1]; soft at edges where the method's geometry interpolates the mask. None in a
+            masked pass, which never sees the target.
+        samples: the B sample numbers, which key the draws.
+        negatives: B * K sentences of other referents, or None.
+    """
+
+    images: Tensor
+    text: Text
+    targets: Tensor | None
+    samples: list[int]
+    negatives: Text | None = None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+@dataclasses.dataclass
+class Output:
+    """What a network says.
+
+    Attributes:
+        logits: (B, 1, h, w) foreground logit of the own pairs at the network's own output stride (a two-class network: z1 - z0).
+        extras: what else the method's loss or mask needs, by name.
+    """
+
+    logits: Tensor
+    extras: dict[str, Tensor] = dataclasses.field(default_factory=dict)
+
+
+class Recipe(BaseModel):
+    """How a method is trained. Methods subclass it for what only they have; every field is part of the run key.
+
+    Attributes:
+        epochs: passes over the training units.
+        batch_size: samples per optimiser step, over all devices and accumulated micro-batches.
+        micro_batch: samples that pass through the network together (what BatchNorm and batch losses see), over all devices;
+            batch_size / micro_batch forward passes are accumulated into one step.
+        learning_rate: base rate.
+        weight_decay: of the optimiser; a method's groups may exempt parameters.
+        optimiser: `adam` or `adamw`, torch's defaults otherwise.
+        clip_norm: largest global gradient norm, or null for no clipping.
+        precision: `fp32`, `bf16` or `fp16` autocast (fp16 with a gradient scaler).
+        drop_last: whether an epoch's incomplete last batch is dropped.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    epochs: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    micro_batch: int = Field(ge=1)
+    learning_rate: float = Field(gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    optimiser: Literal["adam", "adamw"]
+    clip_norm: float | None = Field(default=None, gt=0)
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    drop_last: bool = True
+
+
+class Config(BaseModel):
+    """The size of a network: what tells `tiny` from `paper`. Methods subclass it.
+
+    Attributes:
+        size: side of the network input in pixels.
+        words: ids per sentence.
+        departures: in plain words, where this variant departs from the published training (empty for `paper`).
+        pretrained: name of the starting weights of the encoders, or `scratch`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    size: int
+    words: int
+    departures: tuple[str, ...] = ()
+    pretrained: str = "scratch"
+
+
+class Method(nn.Module, abc.ABC):
+    """A network with its published loss and recipe.
+
+    Class attributes:
+        name: the registry name.
+        revision: raised when a fix changes the method's numbers; part of the run key.
+        weakly_supervised: whether training never sees a mask (its tables say that the epoch was chosen on masks of val).
+        recipe_type: the method's `Recipe` subclass.
+        variants: variant name -> its `Config`.
+        recipes: variant name -> its published (or, for tiny and small, derived) recipe.
+        text: family of word pieces and sentence field, as in `needs`: what a vocabulary is made from.
+    """
+
+    name: ClassVar[str]
+    revision: ClassVar[int] = 1
+    weakly_supervised: ClassVar[bool] = False
+    recipe_type: ClassVar[type[Recipe]] = Recipe
+    variants: ClassVar[dict[str, Config]]
+    recipes: ClassVar[dict[str, Recipe]]
+    text: ClassVar[tuple[Literal["bert", "clip"], Literal["sent", "raw"]]]
+
+    @classmethod
+    def config_for(cls, variant: str, dataset: str) -> Config:
+        """Return the configuration of `variant`, adapted to `dataset` where the published one is (CRIS: 22 words on RefCOCOg)."""
+        return cls.variants[variant]
+
+    @property
+    @abc.abstractmethod
+    def needs(self) -> DataNeeds:
+        """What this network wants to be fed."""
+
+    def draws(self, batch: Batch, generator: np.random.Generator) -> dict[str, Tensor]:
+        """Return noise that both passes of a step share; empty for most methods."""
+        return {}
+
+    @abc.abstractmethod
+    def forward(self, batch: Batch, draws: dict[str, Tensor], purpose: Purpose) -> Output:
+        """Return the output for `batch`; purpose "loss" computes what the loss needs, "prediction" the own pairs alone.
+
+        Training enters the network here and nowhere else: this is what DDP and compile wrap.
+        """
+
+    @abc.abstractmethod
+    def encode_image(self, images: Tensor) -> Any:
+        """Return the part of the prediction that needs no text, for images (n, 3, S, S): a tensor or a nest of tensors with
+        leading dimension n. A method that fuses text inside its visual encoder returns the images."""
+
+    @abc.abstractmethod
+    def segment(self, features: Any, text: Text) -> Output:
+        """Return the prediction for m sentences and the m features that belong to them (rows of `encode_image`)."""
+
+    @abc.abstractmethod
+    def loss(self, output: Output, batch: Batch) -> dict[str, Tensor]:
+        """Return the published objective term by term (scalars; their sum is minimised)."""
+
+    @abc.abstractmethod
+    def distillation(self, student: Output, teacher: Output) -> Tensor:
+        """Return MaskRIS' L_dist (a scalar) in the method's own loss form; `teacher` is detached."""
+
+    @abc.abstractmethod
+    def mask(self, logits: Tensor, geometry: Geometry) -> np.ndarray:
+        """Return the method's decision, bool (height, width) at the original image size, from one logit map (h, w)."""
+
+    @abc.abstractmethod
+    def parameter_groups(self, recipe: Recipe) -> list[dict[str, Any]]:
+        """Return optimiser groups: dicts with `name`, `params` and, where it is not the recipe's, `weight_decay`."""
+
+    @abc.abstractmethod
+    def schedule(self, recipe: Recipe, step: int, steps_per_epoch: int) -> list[float]:
+        """Return the learning rate of every parameter group at optimiser step `step` (from 0): a pure function, so that a
+        resumed run needs no scheduler state."""

@@ -1,0 +1,391 @@
+"""Comparison tables of finished runs: Markdown, CSV, LaTeX and the terminal, all from one comparison.
+
+Nothing here depends on when or where it is run, so the same runs give the same bytes.
+"""
+
+import dataclasses
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+import methods
+from benchmark import metrics
+from benchmark.errors import UserError
+from benchmark.spec import RunSpec
+from benchmark.strategies import Strategy
+from reports.comparison import (
+    BASELINE,
+    CHECKPOINTS,
+    COMPARED,
+    Collected,
+    collect,
+    comparison,
+    dirty,
+    points,
+    strategy_labels,
+)
+
+__all__ = ["collect", "comparison", "render", "write_report"]
+
+PER_RUN = ("oiou", "miou", "p_50", "p_70", "p_90", "grounding_gap")
+HEADINGS = {"oiou": "oIoU", "miou": "mIoU", "grounding_gap": "gap"} | {
+    f"p_{tenths}0": f"P@0.{tenths}" for tenths in metrics.TENTHS
+}
+NOTHING = "–"
+WIDTH = 100  # columns of the terminal that a table may take
+
+WEAK_NOTE = "Training saw no mask, but the epoch of these runs was selected on masks of val."
+CHECKPOINTS_NOTE = (
+    f'"{CHECKPOINTS}": one seed each, so the difference is one between two trained networks and not between two'
+    " strategies."
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """One table to be read: a title, a note (or ""), and text in cells. The first three columns hold words."""
+
+    title: str
+    note: str
+    header: tuple[str, ...]
+    lines: list[tuple[str, ...]]
+
+    def words(self, column: int) -> bool:
+        """Return whether a column is read as words, to the left, and not as numbers."""
+        return column < 3 or self.header[column] in ("strategy", "compared", "verdict")
+
+
+# --- lay out ----------------------------------------------------------------------------------------------------------
+
+
+def compared_blocks(table: pd.DataFrame, strategies: Sequence[str]) -> list[Block]:
+    """Return one block per data set and supervision: a line per split, method, metric and other strategy."""
+    others = [label for label in strategies if label != BASELINE]
+    # With several strategies each line names its own; a single one heads its column.
+    strategy = ("strategy", "with it") if len(others) > 1 else (others[0] if others else "other strategy",)
+    header = ("split", "method", "metric", BASELINE, *strategy, "difference [95 %]", "compared", "verdict")
+    blocks = []
+    for title, note, part in _parts(table):
+        lines = []
+        for (split, method), rows in part.groupby(["split", "label"], sort=False):
+            for metric in COMPARED:
+                lines += [(split, method, HEADINGS[metric], *cells) for cells in _cells(rows[rows["metric"] == metric])]
+        if len(others) <= 1:
+            lines = [(*line[:4], *line[5:]) for line in lines]
+        blocks.append(Block(title, note, header, _once(lines)))
+    return blocks
+
+
+def _cells(rows: pd.DataFrame) -> list[tuple[str, ...]]:
+    """Return what follows split, method and metric: baseline, strategy, its value, difference, what is compared, verdict."""
+    cells = []
+    if rows["baseline_mean"].isna().all():
+        for row in rows[rows["strategy"] == BASELINE].itertuples():
+            cells.append((_plus_minus(row.mean, row.deviation), *[NOTHING] * 5))
+    for row in rows[rows["strategy"] != BASELINE].itertuples():
+        before = _plus_minus(row.baseline_mean, row.baseline_deviation)
+        value = _plus_minus(row.mean, row.deviation)
+        difference = _difference(row.difference, row.difference_low, row.difference_high)
+        cells.append((before, row.strategy, value, difference, row.compared or NOTHING, row.verdict or NOTHING))
+    return cells
+
+
+def run_blocks(table: pd.DataFrame) -> list[Block]:
+    """Return one block per data set and supervision: a line per split and finished run, with its own numbers."""
+    header = ("split", "method", "strategy", "seed", *(HEADINGS[name] for name in PER_RUN), "epoch")
+    return [
+        Block(
+            title,
+            "",
+            header,
+            _once(
+                [
+                    (row.split, row.label, row.strategy, str(row.seed))
+                    + (*(_percent(getattr(row, name)) for name in PER_RUN), str(row.epoch))
+                    for row in part.itertuples()
+                ]
+            ),
+        )
+        for title, _, part in _parts(table)
+    ]
+
+
+def _parts(table: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
+    """Yield title, note and rows per supervision and data set, with a `label` per method, sorted by split."""
+    label = (table["method"] + " " + table["variant"] + " " + table["settings"]).str.strip()
+    for (supervision, dataset, by), part in table.assign(label=label).groupby(["supervision", "dataset", "split_by"]):
+        order = {split: number for number, split in enumerate(dict.fromkeys(part["split"]))}
+        weak = supervision == "weak"
+        title = f"{dataset} (split by {by})" + (", weakly supervised" if weak else "")
+        part = part.sort_values("split", key=lambda names, order=order: names.map(order), kind="stable")
+        yield title, WEAK_NOTE if weak else "", part
+
+
+def _once(lines: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """Return the lines with split, method and metric or strategy named only where they change."""
+    shown, above = [], ("",) * 3
+    for line in lines:
+        names = ("" if line[: n + 1] == above[: n + 1] else line[n] for n in range(3))
+        shown.append((*names, *line[3:]))
+        above = line[:3]
+    return shown
+
+
+def _percent(value: float, sign: str = "") -> str:
+    """Return a fraction in percent with two decimals, never a negative zero."""
+    return NOTHING if np.isnan(value) else format(round(100 * value, 2) + 0.0, f"{sign}.2f")
+
+
+def _plus_minus(mean: float, deviation: float) -> str:
+    return _percent(mean) + ("" if np.isnan(deviation) else f" ± {_percent(deviation)}")
+
+
+def _difference(value: float, low: float, high: float) -> str:
+    if np.isnan(value):
+        return NOTHING
+    return f"{_percent(value, '+')} " + ("(no interval)" if np.isnan(low) else f"[{_percent(low)}, {_percent(high)}]")
+
+
+# --- what a reader must know ------------------------------------------------------------------------------------------
+
+
+def definitions(collected: Collected) -> list[str]:
+    """Return how the numbers are to be read, one sentence or two each, only what applies to these runs."""
+    lines = [
+        "Only finished runs of exactly the listed configurations enter; averages are over seeds alone.",
+        "All numbers are percent. IoU of an expression is intersection / union at the original image size, 0 where the union"
+        " is empty. mIoU: mean IoU over expressions. oIoU: sum of intersections / sum of unions. P@X: share of expressions"
+        " with IoU >= X. gap (grounding gap): mIoU minus the mIoU of what the network says to a sentence about another"
+        " object of the image; 0 for a network that ignores the text.",
+        f"[low, high]: 95 % percentile bootstrap, B = {metrics.RESAMPLES}, images resampled with all their expressions;"
+        " differences are paired on the same expressions and seeds. It says how much the choice of test images matters, not"
+        " how much the seed does.",
+        "a ± b: mean and sample standard deviation (ddof = 1) over the seeds that both strategies have; a number without"
+        " ± is from one seed.",
+        "verdict: confirmed (an improvement) or contradicted only by at least three seed pairs of one sign and an interval"
+        " clear of zero, otherwise undecided.",
+    ]
+    strategies = {
+        label: Strategy.model_validate_json(text)
+        for text, label in strategy_labels(collected).items()
+        if label != BASELINE
+    }
+    lines += [f"{label}: {'; '.join(_settings_of(strategy))}." for label, strategy in strategies.items()]
+    if any(strategy.distillation for strategy in strategies.values()):
+        lines.append(
+            "w (`distill_weight`) is the weight of L_dist in L = w L_dist + (1 - w) L_ce (Eq. 5 of MaskRIS); the paper's"
+            " Table D calls 1 - w lambda."
+        )
+    clip = sorted({spec.method for spec in collected.specs if methods.get(spec.method).text[0] == "clip"})
+    if clip and any(strategy.text_mask for strategy in strategies.values()):
+        lines.append(
+            f"CLIP's word pieces ({', '.join(clip)}) have no [MASK]: id 0 stands in. Neither the paper nor any code decides"
+            " this."
+        )
+    departures: dict[tuple[str, ...], set[str]] = {}
+    for spec in collected.specs:
+        departures.setdefault(spec.network.departures, set()).add(f"{spec.method} {spec.variant}")
+    for texts, names in sorted(departures.items(), key=lambda item: sorted(item[1])):
+        if texts:
+            lines.append(f"Departures from the published training ({', '.join(sorted(names))}): {'; '.join(texts)}.")
+    for name, digest in sorted({(f"{spec.dataset} ({spec.split_by})", spec.data_sha256) for spec in collected.specs}):
+        lines.append(f"data of {name}: sha256 {digest[:12]}.")
+    lines.append(
+        "table.csv holds fractions, every metric, seed, run key, commit and epoch; its p_images are bootstrap p-values under"
+        " resampling of the test images (they are about these trained networks, not about other seeds), p_images_holm"
+        " adjusts them for all differences shown here."
+    )
+    return lines
+
+
+def _settings_of(s: Strategy) -> list[str]:
+    """Return what a strategy does, in its own settings."""
+    parts = []
+    if s.image_mask:
+        parts.append(
+            f"image mask ratio {s.image_mask_ratio:g}, {s.image_mask_sampling} sampling, patches of {s.patch_size} px"
+        )
+    if s.text_mask:
+        parts.append(f"text mask ratio {s.text_mask_ratio:g}")
+    if s.distillation:
+        updates = "updates" if s.batchnorm_in_masked_pass else "does not update"
+        parts += [
+            f"distillation with w = {s.distill_weight:g}",
+            f"the masked pass {updates} BatchNorm's running statistics",
+        ]
+    elif parts:
+        parts.append(f"applied with probability {s.augment_probability:g}, without distillation")
+    return parts
+
+
+def footnotes(collected: Collected, table: pd.DataFrame) -> list[str]:
+    """Return what stands under the table: what it leaves out, and with what code its runs were made."""
+    notes = []
+    if (table["compared"] == CHECKPOINTS).any():
+        notes.append(CHECKPOINTS_NOTE)
+    if left_out := sorted({key for keys in table["left_out"] for key in keys}):
+        notes.append(
+            f"Not compared, since the other strategy has no finished run with this seed: {', '.join(left_out)}."
+        )
+    if collected.unfinished:
+        notes.append(
+            f"Not finished and not in this table ({len(collected.unfinished)} of {len(collected.specs)} runs):"
+        )
+        notes += [f"  {key}: {state}{f' ({reason})' if reason else ''}" for key, state, reason in collected.unfinished]
+    if collected.unused:
+        some = len(collected.unused)
+        runs = "run in the folder is" if some == 1 else "runs in the folder are"
+        notes.append(f"{some} finished {runs} not part of this table: {', '.join(collected.unused)}.")
+    states = sorted({(run.commit, dirty(run)) for run in collected.runs})
+    code = [
+        commit + {"yes": " with uncommitted changes", "no": "", "unknown": " (changes unknown)"}[its]
+        for commit, its in states
+    ]
+    notes.append(f"Code of the runs: git commit {', '.join(code)}.")
+    return notes
+
+
+# --- formats ----------------------------------------------------------------------------------------------------------
+
+
+def write_report(name: str, description: str, specs: Sequence[RunSpec], runs: Path, out: Path) -> list[Path]:
+    """Write `out/<name>/table.md`, `table.csv` and `table.tex` of the finished runs among `specs`; return the paths.
+
+    The CSV holds what `comparison` returns: fractions with six decimals, and lists with a space between their entries.
+
+    Raises:
+        UserError: no run is finished, one is damaged, or `out` cannot be written.
+    """
+    collected = collect(specs, runs)
+    table = comparison(collected)
+    contents = {
+        "table.md": markdown(name, description, collected, table),
+        "table.csv": csv(table),
+        "table.tex": latex(name, collected, table),
+    }
+    folder = out / name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for file, content in contents.items():
+            (folder / file).write_text(content, encoding="utf-8")
+    except OSError as error:
+        raise UserError(
+            f"cannot write the tables to {folder} ({error.strerror}); choose another --out folder."
+        ) from None
+    return [folder / file for file in contents]
+
+
+def markdown(name: str, description: str, collected: Collected, table: pd.DataFrame) -> str:
+    """Return the whole table as Markdown that also reads well as plain text."""
+    blocks = [_markdown_block(block) for block in compared_blocks(table, [*strategy_labels(collected).values()])]
+    every = [_markdown_block(block) for block in run_blocks(points(collected))]
+    parts = [
+        f"# {name}\n\n{description}",
+        _list(definitions(collected)),
+        "## Strategies compared",
+        *blocks,
+        _list(footnotes(collected, table)),
+        "## Every finished run",
+        *every,
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _list(lines: list[str]) -> str:
+    return "\n".join(f"  - {line.strip()}" if line.startswith("  ") else f"- {line}" for line in lines)
+
+
+def _markdown_block(block: Block) -> str:
+    header, *lines = ([cell.replace("|", "\\|") for cell in line] for line in (block.header, *block.lines))
+    widths = [max(len(cell) for cell in column) for column in zip(header, *lines, strict=True)]
+    words = [block.words(column) for column in range(len(header))]
+
+    def row(cells: Sequence[str]) -> str:
+        padded = [c.ljust(w) if left else c.rjust(w) for c, w, left in zip(cells, widths, words, strict=True)]
+        return f"| {' | '.join(padded)} |"
+
+    rule = ["-" * width if left else "-" * (width - 1) + ":" for width, left in zip(widths, words, strict=True)]
+    note = [f"{block.note}\n"] if block.note else []
+    return "\n".join([f"### {block.title}\n", *note, row(header), row(rule), *map(row, lines)])
+
+
+def csv(table: pd.DataFrame) -> str:
+    """Return the comparison as CSV."""
+    lists = table.map(lambda cell: " ".join(map(_plain, cell)) if isinstance(cell, tuple) else cell)
+    return lists.to_csv(index=False, float_format="%.6f", lineterminator="\n")
+
+
+def _plain(entry: object) -> str:
+    return f"{entry:.6f}" if isinstance(entry, float) else str(entry)
+
+
+def latex(name: str, collected: Collected, table: pd.DataFrame) -> str:
+    """Return the compared strategies as one tabular for the package booktabs; what must be known stands in comments."""
+    blocks = compared_blocks(table, [*strategy_labels(collected).values()])
+    header, columns = blocks[0].header, len(blocks[0].header)
+    known = [name, *definitions(collected), *footnotes(collected, table)]
+    lines = [*(f"% {line}" for line in known), "% needs \\usepackage{booktabs}"]
+    lines += [
+        f"\\begin{{tabular}}{{{''.join('l' if blocks[0].words(column) else 'r' for column in range(columns))}}}",
+        "\\toprule",
+        _latex_row(header),
+    ]
+    for block in blocks:
+        heads = [f"\\textit{{{_latex(block.title)}}}"] + (
+            [f"\\footnotesize {_latex(block.note)}"] if block.note else []
+        )
+        lines += ["\\midrule", *(f"\\multicolumn{{{columns}}}{{l}}{{{head}}} \\\\" for head in heads)]
+        lines += map(_latex_row, block.lines)
+    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}"]) + "\n"
+
+
+def _latex_row(cells: Sequence[str]) -> str:
+    return " & ".join(map(_latex, cells)) + " \\\\"
+
+
+LATEX = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "±": r"$\pm$",
+    NOTHING: "--",
+} | {character: f"\\{character}" for character in "&%$#_{}"}
+
+
+def _latex(text: str) -> str:
+    """Return a cell's text with what LaTeX would take for commands escaped, and signs of numbers set as mathematics."""
+    escaped = "".join(LATEX.get(character, character) for character in text)
+    return re.sub(r"(?<!\w)([+-])(?=\d)", r"$\1$", escaped)
+
+
+def render(console: Console, specs: Sequence[RunSpec], runs: Path) -> None:
+    """Print the same tables and footnotes to the terminal, at most `WIDTH` columns wide.
+
+    Raises:
+        UserError: as `collect`.
+    """
+    collected = collect(specs, runs)
+    table = comparison(collected)
+    width = min(console.width, WIDTH)
+    blocks = compared_blocks(table, [*strategy_labels(collected).values()])
+    for block in [*blocks, *run_blocks(points(collected))]:
+        # Texts, since a plain string with an interval in it would be read as markup.
+        shown = Table(title=Text(block.title), title_justify="left", box=None, pad_edge=False, collapse_padding=True)
+        for column, heading in enumerate(block.header):
+            # A number is never cut; where the terminal is narrow, an interval moves below its difference.
+            folds = heading.startswith("difference") or heading in ("method", "strategy", "compared")
+            shown.add_column(Text(heading), justify="left" if block.words(column) else "right", no_wrap=not folds)
+        for line in block.lines:
+            shown.add_row(*map(Text, line))
+        console.print(shown, width=width)
+        if block.note:
+            console.print(Text(block.note), width=width)
+        console.print()
+    for note in footnotes(collected, table):
+        console.print(Text(note), width=width)

@@ -1,0 +1,93 @@
+"""Small data and small networks that several tests use."""
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from pycocotools import mask as coco_mask
+
+from benchmark import matrix
+from benchmark.draws import generator
+from benchmark.matrix import Matrix, Place
+from benchmark.spec import RunSpec
+
+SHARED = Path(__file__).parents[1].parent / "shared"
+COLOURS = {"red": (220, 40, 40), "green": (40, 200, 60), "blue": (50, 70, 220)}
+
+
+def write_boxes(root: Path, images: int = 10, name: str = "refcoco") -> Path:
+    """Write a REFER folder of grey pictures with three coloured boxes each, split 6:2:1:1."""
+    import json
+
+    folder, photos = root / name, root / "images" / "train2014"
+    folder.mkdir(parents=True)
+    photos.mkdir(parents=True, exist_ok=True)
+    instances = {"images": [], "annotations": [], "categories": [{"id": 1, "name": "box"}]}
+    refs = []
+    splits = ["train"] * 6 + ["val", "val", "testA", "testB"]
+    for image_id in range(1, images + 1):
+        draw = generator("boxes", image_id)
+        height, width = 60 + 4 * (image_id % 3), 72 - 4 * (image_id % 2)
+        pixels = np.full((height, width, 3), 128, np.uint8)
+        file_name = f"COCO_train2014_{image_id:012d}.jpg"
+        instances["images"].append({"id": image_id, "file_name": file_name, "height": height, "width": width})
+        for number, colour in enumerate(draw.permutation(list(COLOURS))):
+            top, left, side = int(draw.integers(4, 30)), 4 + 22 * number, int(draw.integers(12, 20))
+            pixels[top : top + side, left : left + side] = COLOURS[colour]
+            truth = np.zeros((height, width), np.uint8, order="F")
+            truth[top : top + side, left : left + side] = 1
+            ann_id = 10 * image_id + number
+            right, bottom = left + side, top + side
+            polygon = [left, top, right, top, right, bottom, left, bottom]
+            instances["annotations"].append(
+                {
+                    "id": ann_id,
+                    "image_id": image_id,
+                    "category_id": 1,
+                    "iscrowd": 0,
+                    "segmentation": [polygon],
+                    "area": int(coco_mask.area(coco_mask.encode(truth))),
+                    "bbox": [left, top, side, side],
+                }
+            )
+            texts = [f"{colour} box", f"the {colour} one"]
+            sentences = [
+                {"sent_id": 2 * ann_id + place, "sent": text, "raw": text.capitalize(), "tokens": text.split()}
+                for place, text in enumerate(texts)
+            ]
+            refs.append(
+                {
+                    "ref_id": ann_id,
+                    "ann_id": ann_id,
+                    "image_id": image_id,
+                    "category_id": 1,
+                    "split": splits[(image_id - 1) % len(splits)],
+                    "file_name": f"COCO_train2014_{image_id:012d}_{ann_id}.jpg",
+                    "sent_ids": [sentence["sent_id"] for sentence in sentences],
+                    "sentences": sentences,
+                }
+            )
+        Image.fromarray(pixels).save(photos / file_name, quality=95)
+    (folder / "instances.json").write_text(json.dumps(instances))
+    (folder / "refs(unc).p").write_bytes(pickle.dumps(refs, protocol=2))
+    return root
+
+
+def tiny_matrix(root: Path, **changes: object) -> Matrix:
+    """Return the quick preset on the data in `root`, narrowed to what a test needs."""
+    preset = matrix.read_preset("quick")
+    recipe = {"epochs": 2, "batch_size": 4, "micro_batch": 4}
+    update = {
+        "datasets": ("refcoco",),
+        "recipes": {name: recipe for name in preset.methods},
+        "selection": preset.selection.model_copy(update={"every": 1}),
+        **changes,
+    }
+    return matrix.resolve("test", preset.model_copy(update=update), root)
+
+
+def tiny_spec(root: Path, method: str = "cris", name: str = "maskris", /, **changes: object) -> tuple[RunSpec, Place]:
+    """Return one run of `tiny_matrix` and where its data lie."""
+    found = tiny_matrix(root, methods=(method,), strategies=(name,), **changes)
+    return found.specs[0], found.place

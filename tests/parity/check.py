@@ -1,0 +1,219 @@
+"""Compare a method's network with a fixture of the published one."""
+
+import collections
+import dataclasses
+import importlib
+import importlib.util
+import json
+import pathlib
+import zipfile
+from collections.abc import Collection
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from timm.layers import DropPath
+from torch import Tensor, nn
+
+from benchmark.errors import UserError, choose
+from methods.protocol import Batch, Method, Output, Text
+from tests.parity import fill
+from tests.parity.arrays import Run, Tolerance, parse, run_of
+
+_DESCRIPTION = ("keys", "config")
+# A gradient that is exactly zero leaves rounding noise behind: a norm below this share of the largest counts as noise.
+_NOISE_FLOOR = 1e-5
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One line of the report. `difference` is None where the array was not compared; `note` then says why."""
+
+    name: str
+    difference: float | None
+    tolerance: Tolerance | None
+    note: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether the array was compared and lies within its tolerance (NaN does not)."""
+        return self.difference is not None and self.difference <= self.tolerance.limit
+
+
+def check(path: pathlib.Path, only: Collection[str] | None = None) -> list[Row]:
+    """Return one row per array of the fixture at `path`, or of those in `only`, and one for its names and shapes.
+
+    Raises:
+        UserError: the file is no fixture, or its method has no adapter.
+    """
+    archive, keys, config = _read(path)
+    adapter = _adapter(config["method"])
+    names = [name for name in archive if name not in _DESCRIPTION and (only is None or name in only)]
+    rows, runs = [], collections.defaultdict(list)
+    for name in names:
+        parsed = parse(name)
+        if parsed is None:
+            rows.append(Row(name, None, None, "the naming rule does not know this array"))
+        else:
+            tolerance = adapter.tolerance(*parsed)
+            runs[run_of(name, *parsed, tolerance, config)].append((name, *parsed, tolerance))
+    network = _Network(adapter, config, keys)
+    rows.append(network.names_row())
+    # Sentence lengths together, since each is a network of its own; float32 first, which needs less memory.
+    for run in sorted(runs, key=lambda run: (run.tokens[0], run.fill_seed, run.float64, run.train)):
+        found = network.run(run)
+        for name, quantity, suffixes, tolerance in runs[run]:
+            rows.append(Row(name, _difference(archive[name], found[quantity], suffixes, tolerance), tolerance))
+    order = {name: index for index, name in enumerate(archive)}
+    return sorted(rows, key=lambda row: order[row.name])
+
+
+def _read(path: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, Any], dict[str, Any]]:
+    try:
+        with np.load(path) as file:
+            archive = {name: file[name] for name in file.files}
+        keys, config = (json.loads(str(archive[name])) for name in _DESCRIPTION)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"This is no parity fixture ({error}); give an .npz file with `keys` and `config`.") from error
+    return archive, keys, config
+
+
+def _adapter(method: str) -> ModuleType:
+    here = pathlib.Path(__file__).parent
+    tools = {"__init__", "__main__", "arrays", "check", "fill"}
+    choose(method, {file.stem for file in here.glob("*.py")} - tools, "parity adapter for method")
+    return importlib.import_module(f"tests.parity.{method}")
+
+
+class _Network:
+    """The method's network under the fixture's weights; built once per sentence length, refilled for every run."""
+
+    def __init__(self, adapter: ModuleType, config: dict[str, Any], keys: dict[str, Any]) -> None:
+        self.adapter, self.config, self.keys = adapter, config, keys
+        self.words = self.fill_seed = None
+        self._build(config["words"])
+
+    def _build(self, words: int) -> None:
+        if words != self.words:
+            self.method: Method = self.adapter.build(self.config, self.keys, words)
+            self.words = words
+            _without_dropout(self.method)
+
+    def _published(self) -> dict[str, Tensor]:
+        state = self.adapter.weights.to_published(self.method.network.state_dict())
+        return {name.removeprefix("module."): value for name, value in state.items()}
+
+    def names_row(self) -> Row:
+        """Compare the names, shapes and types of the state dict; the difference counts the entries that disagree."""
+        own = {
+            name: [list(value.shape), str(value.dtype).removeprefix("torch.")]
+            for name, value in self._published().items()
+        }
+        wrong = sorted(name for name in own.keys() | self.keys.keys() if own.get(name) != self.keys.get(name))
+        return Row("keys", float(len(wrong)), Tolerance(0), f"first at {wrong[0]}" if wrong else "")
+
+    def _fill(self, seed: int) -> None:
+        if seed != self.fill_seed:
+            aliases = self.config.get("aliases", ())
+            self.state = self.adapter.weights.from_published(
+                {
+                    name: torch.from_numpy(np.asarray(fill.fill(name, tuple(shape), seed)))
+                    for name, (shape, dtype) in self.keys.items()
+                    if dtype.startswith("float") and name not in aliases and not name.startswith("criterion.")
+                }
+            )
+            self.fill_seed = seed
+        own = self.method.network.state_dict()
+        if missing := [name for name, value in own.items() if value.is_floating_point() and name not in self.state]:
+            raise UserError(f"The fixture has no weights for '{missing[0]}': the network is not the published one.")
+        self.method.network.load_state_dict({**own, **self.state})
+
+    def run(self, run: Run) -> dict[str, Any]:
+        """Return quantity -> value of one pass."""
+        self._build(run.tokens[0])
+        self._fill(run.fill_seed)
+        dtype = torch.float64 if run.float64 else torch.float32
+        method = self.method.to(dtype).train(run.train)
+        method.zero_grad(set_to_none=True)
+        batch, height, width, seed = run.image
+        images = torch.from_numpy(fill.image(batch, height, width, seed)).to(dtype)
+        ids, attention = map(torch.from_numpy, self.adapter.tokens(batch, *run.tokens))
+        with torch.set_grad_enabled(run.train):
+            if run.words:
+                states = torch.from_numpy(fill.words(batch, run.tokens[0])).to(dtype)
+                output = self.adapter.forward_words(method, images, states, attention)
+            else:
+                output = self.adapter.forward(method, images, ids, attention)
+        if not run.train:
+            found = {"eval_logits": self.adapter.logits(output)}
+            if hasattr(self.adapter, "full"):
+                found["eval_full"] = self.adapter.full(output, (height, width))
+            return found
+        target = torch.from_numpy(fill.mask(batch, height, width)).to(dtype)[:, None]
+        loss = self._backward(output, Batch(images, Text(ids, attention), target, list(range(batch))))
+        return {
+            "train_logits": self.adapter.logits(output).detach(),
+            "train_loss": loss,
+            "grad_norms": self._gradient_norms(),
+            "running_stat_norms_after": {
+                name: float(value.double().norm()) for name, value in self._published().items()
+            },
+        }
+
+    def _backward(self, output: Output, batch: Batch) -> float:
+        loss = sum(self.method.loss(output, batch).values())
+        loss.backward()
+        return float(loss.detach())
+
+    def _gradient_norms(self) -> dict[str, float | None]:
+        network = self.method.network
+        names = self.adapter.weights.to_published_names(network)
+        return {
+            names[name]: None if parameter.grad is None else float(parameter.grad.norm())
+            for name, parameter in network.named_parameters()
+        }
+
+
+def _without_dropout(method: nn.Module) -> None:
+    for module in method.modules():
+        if isinstance(module, nn.modules.dropout._DropoutNd):
+            module.p = 0.0
+        elif isinstance(module, DropPath):
+            module.drop_prob = 0.0
+        elif isinstance(module, nn.MultiheadAttention):
+            module.dropout = 0.0
+
+
+def _difference(stored: np.ndarray, found: Any, suffixes: tuple[str, ...], tolerance: Tolerance) -> float:
+    if isinstance(found, dict):
+        return _norm_difference(json.loads(str(stored)), found)
+    if stored.ndim == 0:
+        expected = float(stored)
+        return abs(found - expected) / (abs(expected) if tolerance.relative else 1)
+    value = found.double().numpy()
+    if {"sub", "strided"} & set(suffixes):
+        value = value[tuple(map(_every, value.shape, stored.shape))]
+    if value.shape != stored.shape:
+        return float("inf")
+    return float(np.abs(value - stored).max())
+
+
+def _every(have: int, want: int) -> slice:
+    """Return the subsample of an axis of `have` entries that leaves `want`; everything where more than one stride would."""
+    strides = [stride for stride in range(1, have + 1) if -(-have // stride) == want]
+    return slice(None, None, strides[0] if len(strides) == 1 else None)
+
+
+def _norm_difference(expected: dict[str, float | None], found: dict[str, float | None]) -> float:
+    """Return the largest relative difference; infinite where one has a value and the other none."""
+    floor = _NOISE_FLOOR * max(value for value in expected.values() if value is not None)
+    worst = 0.0
+    for name, value in expected.items():
+        other = found.get(name)
+        if (value is None) != (other is None):
+            return float("inf")
+        if value is not None:
+            difference = abs(other - value) / max(value, floor)
+            worst = max(worst, difference if difference == difference else float("inf"))
+    return worst

@@ -1,0 +1,152 @@
+"""`risbench data check`: counts beside the known ones, and every kind of damage named."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from benchmark.data import check as check_module
+from benchmark.data.check import Count, check, render
+from benchmark.errors import UserError
+from tests.test_refer import HEIGHT, MINI, WIDTH, box, needs_mini, ref, write
+
+
+def report(rows):
+    console = Console(record=True, width=80, file=io.StringIO())
+    return render(rows, console), console.export_text()
+
+
+def damage(root, **options):
+    """The problems of a folder, with the split in which each was found."""
+    return [(row.split, problem) for row in check(root, **options) for problem in row.problems]
+
+
+def test_known_counts_are_those_of_the_published_files():
+    path = Path(check_module.__file__).with_name("known_counts.csv")
+    rows = list(csv.DictReader(path.open()))
+    totals = {(row["dataset"], row["split_by"]): row for row in rows if row["split"] == "all"}
+    # REFER's notebook and TensorFlow Datasets' catalogue print these totals.
+    assert [totals[key]["expressions"] for key in totals] == ["142210", "141564", "95010"]
+    for key, total in totals.items():
+        parts = [row for row in rows if (row["dataset"], row["split_by"]) == key and row["split"] != "all"]
+        assert all(
+            sum(int(row[field]) for row in parts) == int(total[field]) for field in ("images", "refs", "expressions")
+        )
+
+
+@needs_mini
+def test_coco_mini_is_complete_and_differs_from_the_known_counts():
+    rows = check(MINI, full=True)
+    counts = {row.split: row.found for row in rows if row.found}
+    assert (counts["all"].refs, counts["all"].expressions) == (274, 524)
+    assert sum(counts[split].images for split in ("train", "val", "testA", "testB")) == counts["all"].images
+    assert next(row.known for row in rows if row.split == "val") == Count(1500, 3811, 10834)
+    ok, text = report(rows)
+    assert ok and "Other counts than the known ones, a warning only: refcoco (unc) train" in text
+    assert "Absent: refcoco+ (unc), refcocog (umd), refcocog (google)." in text
+    assert "274/50,000" in text and "524/142,210" in text
+
+
+def test_all_data_sets_present_are_checked_with_embedded_ones(tmp_path):
+    write(tmp_path)
+    write(tmp_path, [ref(split="val")], name="refcocog", split_by="google")
+    write(tmp_path, name="refshapes-hard")
+    rows = check(tmp_path)
+    assert [(row.dataset, row.split_by) for row in rows if row.absent] == [("refcoco+", "unc"), ("refcocog", "umd")]
+    found = {(row.dataset, row.split): row for row in rows if row.found}
+    assert found["refcocog", "val"].found == Count(1, 1, 1) and found["refcocog", "train"].found == Count(0, 0, 0)
+    assert found["refcocog", "train"].differs and found["refcocog", "all"].known is None
+    assert not found["refshapes-hard", "all"].differs
+    assert report(rows)[0]
+
+
+def test_equal_counts_are_as_known(tmp_path, monkeypatch):
+    monkeypatch.setattr(check_module, "_known_counts", lambda: {("refcoco", "unc"): {"train": Count(1, 1, 1)}})
+    rows = check(write(tmp_path))
+    assert not any(row.differs for row in rows)
+    ok, text = report(rows)
+    assert ok and "as known" in text and "warning" not in text
+
+
+def test_missing_images_are_counted_per_split_and_the_first_ones_named(tmp_path):
+    ids = (1, 2, 3, 4, 5, 6)
+    refs = [ref(n, ann_id=10 + n, image_id=n, split="val" if n == 6 else "train") for n in ids]
+    instances = write(tmp_path, refs, image_ids=ids) / "refcoco" / "instances.json"
+    content = json.loads(instances.read_text())
+    content["annotations"] = [{**content["annotations"][0], "id": 10 + n, "image_id": n} for n in ids]
+    instances.write_text(json.dumps(content))
+    assert damage(tmp_path) == []
+    for image_id in (1, 2, 4, 5, 6):
+        (tmp_path / "images" / "train2014" / f"COCO_train2014_{image_id:012d}.jpg").unlink()
+    (first, train), (second, val) = damage(tmp_path)
+    assert (first, second) == ("train", "val")
+    assert train.startswith("images missing in ") and ": 4 (COCO_train2014_000000000001.jpg; " in train
+    assert train.endswith("000000000004.jpg; ...).") and val.endswith(": 1 (COCO_train2014_000000000006.jpg).")
+    ok, text = report(check(tmp_path))
+    assert not ok and "refcoco (unc) train: images missing in" in text and "damaged" in text
+
+
+def test_a_truncated_image_is_found_by_decoding_and_an_empty_one_at_once(tmp_path):
+    image = write(tmp_path) / "images" / "train2014" / "COCO_train2014_000000000001.jpg"
+    noise = np.random.Generator(np.random.Philox(0)).integers(0, 256, (HEIGHT, WIDTH), np.uint8)
+    Image.fromarray(noise).save(image)
+    image.write_bytes(image.read_bytes()[:-200])
+    assert damage(tmp_path) == []
+    named = [("train", f"images that cannot be decoded: 1 ({image.name}).")]
+    assert damage(tmp_path, full=True) == named
+    image.write_bytes(b"")
+    assert damage(tmp_path) == named
+
+
+def test_a_resized_image_is_found(tmp_path):
+    image = write(tmp_path) / "images" / "train2014" / "COCO_train2014_000000000001.jpg"
+    Image.new("RGB", (HEIGHT, WIDTH)).save(image)
+    assert damage(tmp_path) == [("train", f"images of another size than in instances.json: 1 ({image.name}).")]
+
+
+def test_images_may_lie_elsewhere_under_their_2017_names(tmp_path):
+    image = write(tmp_path) / "images" / "train2014" / "COCO_train2014_000000000001.jpg"
+    (tmp_path / "coco").mkdir()
+    image.rename(tmp_path / "coco" / "000000000001.jpg")
+    assert len(damage(tmp_path)) == 1 and damage(tmp_path, images=tmp_path / "coco") == []
+
+
+def test_refs_without_annotation_image_or_mask_are_found(tmp_path):
+    damaged = {"size": [HEIGHT, WIDTH], "counts": [3]}
+    segmentations = [[box(5, 6, 20, 30)], [[1, 2, 3, 4]], damaged]
+    refs = [ref(0), ref(1, ann_id=11), ref(2, ann_id=12), ref(3, ann_id=99), ref(4, image_id=2), ref(5, image_id=77)]
+    write(tmp_path, refs, segmentations, image_ids=(1, 2))
+    assert [problem for _, problem in damage(tmp_path)] == [
+        "images not in instances.json: 1 (77).",
+        "refs with an empty mask: 1 (ref 1, annotation 11).",
+        "refs with a damaged segmentation: 1 (ref 2, annotation 12).",
+        "refs with an annotation that is not in instances.json: 1 (ref 3, annotation 99).",
+        "refs with an annotation of another image: 2 (ref 4, annotation 10; ref 5, annotation 10).",
+    ]
+
+
+def test_a_damaged_file_does_not_stop_the_other_data_sets(tmp_path):
+    write(tmp_path)
+    write(tmp_path, name="refcoco+")
+    (tmp_path / "refcoco" / "refs(unc).p").write_bytes(b"cos\nsystem\n(S'true'\ntR.")
+    rows = check(tmp_path)
+    assert "could run code" in rows[0].problems[0] and rows[0].found is None and not rows[0].absent
+    assert next(row for row in rows if row.dataset == "refcoco+").found == Count(1, 1, 1)
+    assert not report(rows)[0]
+
+
+@pytest.mark.parametrize("root", ["", "nowhere"])
+def test_a_wrong_root_shows_the_layout(tmp_path, root):
+    with pytest.raises(UserError, match=r"(?s)refcoco/.*images/train2014"):
+        check(tmp_path / root)
+
+
+def test_progress_is_shown_where_a_console_is_given(tmp_path):
+    console = Console(record=True, force_terminal=True, width=80, file=io.StringIO())
+    check(write(tmp_path), console=console)
+    assert "refcoco (unc): images" in console.export_text()

@@ -1,0 +1,102 @@
+"""Records against pycocotools, the grounding gap of a network that ignores text, and encoding once per image."""
+
+import numpy as np
+import pytest
+import torch
+from pycocotools import mask as coco_mask
+
+from benchmark import evaluation, metrics
+from benchmark.data.samples import EvaluationImages
+from benchmark.matrix import open_run
+from benchmark.training import build_method
+from methods.protocol import Output
+from tests.helpers import tiny_spec
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module", params=["cris", "lavt"])
+def loaded(request, boxes):
+    spec, place = tiny_spec(boxes, request.param)
+    dataset, tokeniser = open_run(spec, place)
+    return build_method(spec, tokeniser).eval(), dataset, tokeniser
+
+
+def noisy(method, monkeypatch):
+    """Untrained networks mask nothing: let the logits be noise that depends on image and text."""
+    segment = method.segment
+
+    def noise(features, text):
+        logits = segment(features, text).logits
+        spread = (logits - logits.mean()) / logits.std().clamp_min(1e-9)
+        return Output(spread * 3)
+
+    monkeypatch.setattr(method, "segment", noise)
+
+
+def test_records_agree_with_pycocotools(loaded, monkeypatch):
+    method, dataset, tokeniser = loaded
+    noisy(method, monkeypatch)
+    seen = []
+    records = evaluation.evaluate(method, dataset, "val", tokeniser, CPU, on_image=seen.append)
+    by_sentence = {row.sent_id: row for row in records.itertuples()}
+    assert len(records) == sum(len(ref.sentences) for ref in dataset.refs_of("val")) == len(by_sentence)
+    touched = 0
+    for prediction in seen:
+        for ref, sentence, mask in zip(
+            prediction.image.refs, prediction.image.sentences, prediction.masks, strict=True
+        ):
+            truth = dataset.rle(ref.ann_id)
+            predicted = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
+            row = by_sentence[sentence.sent_id]
+            assert row.intersection == coco_mask.area(coco_mask.merge([truth, predicted], intersect=True))
+            assert row.union == coco_mask.area(coco_mask.merge([truth, predicted]))
+            touched += row.intersection > 0
+    assert touched > 0
+    assert metrics.metrics(records)["miou"] == pytest.approx((records.intersection / records.union).mean())
+
+
+def test_a_network_that_ignores_text_has_no_grounding_gap(loaded, monkeypatch):
+    method, dataset, tokeniser = loaded
+    segment = method.segment
+
+    def blind(features, text):
+        same = type(text)(text.ids[:1].expand_as(text.ids), text.attention[:1].expand_as(text.attention))
+        logits = segment(features, same).logits
+        # What a sentence gets must depend on its image alone, to the last bit.
+        return Output(
+            logits.double().mean((1, 2, 3), keepdim=True).round(decimals=4).float()
+            + torch.linspace(-1, 1, 24)[None, None, None]
+        )
+
+    monkeypatch.setattr(method, "segment", blind)
+    records = evaluation.evaluate(method, dataset, "val", tokeniser, CPU)
+    assert records.swapped_union.notna().all(), "every picture has several objects"
+    assert metrics.metrics(records)["grounding_gap"] == 0
+
+
+def test_grouping_by_image_gives_the_numbers_of_one_expression_at_a_time(loaded, monkeypatch):
+    method, dataset, tokeniser = loaded
+    noisy_free = evaluation.evaluate(method, dataset, "val", tokeniser, CPU, images_at_once=4)
+    single = evaluation.evaluate(method, dataset, "val", tokeniser, CPU, images_at_once=1)
+    pixels = noisy_free[["intersection", "union"]].to_numpy() - single[["intersection", "union"]].to_numpy()
+    assert np.abs(pixels).max() <= 2, "float32 sums in another order may move a pixel on the threshold"
+
+
+def test_images_are_encoded_once(loaded, monkeypatch):
+    method, dataset, tokeniser = loaded
+    encode, counted = method.encode_image, []
+    monkeypatch.setattr(method, "encode_image", lambda images: counted.append(len(images)) or encode(images))
+    evaluation.evaluate(method, dataset, "val", tokeniser, CPU, images_at_once=1)
+    assert sum(counted) == len(EvaluationImages(dataset, "val", method.needs))
+
+
+def test_shares_of_several_processes_are_the_whole(loaded):
+    method, dataset, tokeniser = loaded
+    whole = evaluation.evaluate(method, dataset, "val", tokeniser, CPU, images_at_once=1)
+    parts = [
+        evaluation.evaluate(method, dataset, "val", tokeniser, CPU, images_at_once=1, share=(rank, 2))
+        for rank in (0, 1)
+    ]
+    together = evaluation.frame([row for part in parts for row in part.to_dict("records")])
+    assert together.equals(whole)

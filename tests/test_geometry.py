@@ -1,0 +1,64 @@
+"""CRIS' letterbox and its inverse against the published ones; the square resize against PIL."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from benchmark.data.geometry import Geometry, normalise, prepare_image, prepare_mask, restore
+from methods.protocol import CLIP_MEAN, CLIP_STD
+from tests.parity import fill
+
+ARCHIVE = np.load(Path(__file__).parent / "parity" / "fixtures" / "letterbox.npz")
+SIZES = json.loads(str(ARCHIVE["notes"]))["sizes"]
+
+
+def picture(index):
+    height, width = SIZES[index]
+    pixels = fill.image(1, height, width, 11 + index)[0].transpose(1, 2, 0) * 40 + 128
+    return np.clip(pixels, 0, 255).astype(np.uint8)[:, :, ::-1].copy(), fill.mask(1, height, width)[0]
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_letterbox_is_the_published_one(index):
+    geometry = Geometry(*SIZES[index], 64, "letterbox")
+    matrix, inverse = geometry.matrices()
+    np.testing.assert_allclose(matrix, ARCHIVE[f"mat_{index}"], atol=1e-5)
+    np.testing.assert_allclose(inverse, ARCHIVE[f"inv_{index}"], atol=1e-5)
+    image, mask = picture(index)
+    prepared = normalise(torch.from_numpy(prepare_image(image, geometry, CLIP_MEAN))[None], CLIP_MEAN, CLIP_STD)[0]
+    # OpenCV 4 and 5 round a few uint8 values differently: one step of 1/255 over the smallest deviation.
+    step = 1 / 255 / min(CLIP_STD) + 1e-4
+    difference = np.abs(prepared.numpy() - ARCHIVE[f"image_{index}"])
+    assert difference.max() <= step and (difference > 1e-4).mean() < 0.01
+    target = prepare_mask(mask, geometry).astype(np.float32) / 255
+    np.testing.assert_allclose(target, ARCHIVE[f"mask_{index}"], atol=1 / 255 + 1e-6)
+    assert 0 < ((target > 0) & (target < 1)).sum(), "CRIS' target stays soft at edges"
+
+
+@pytest.mark.parametrize("kind", ["square", "letterbox"])
+@pytest.mark.parametrize("height, width", [(60, 90), (90, 60), (64, 64)])
+def test_restore_brings_a_mask_back_to_its_place(kind, height, width):
+    """Image -> input -> image of a big soft disc is nearly the identity, for both geometries."""
+    geometry = Geometry(height, width, 128, kind)
+    y, x = np.mgrid[:height, :width]
+    disc = (((y - height * 0.4) / height) ** 2 + ((x - width * 0.6) / width) ** 2 < 0.06).astype(np.uint8)
+    logits = torch.from_numpy(prepare_mask(disc, geometry).astype(np.float32) / 255 - 0.5)
+    back = restore(logits, geometry) > 0
+    union = (back | disc.astype(bool)).sum()
+    assert (back & disc.astype(bool)).sum() / union > 0.95
+
+
+def test_square_resize_is_torch_antialiased_bilinear():
+    image = picture(0)[0]
+    ours = prepare_image(image, Geometry(96, 144, 48, "square"), CLIP_MEAN)
+    tensor = torch.from_numpy(image).permute(2, 0, 1)[None].float()
+    reference = F.interpolate(tensor, (48, 48), mode="bilinear", antialias=True)[0].permute(1, 2, 0).round()
+    assert np.abs(ours.astype(int) - reference.numpy().astype(int)).max() <= 1
+    mask = prepare_mask(picture(0)[1], Geometry(96, 144, 48, "square"))
+    assert set(np.unique(mask)) == {0, 255}
+    assert np.array_equal(mask, cv2.resize(picture(0)[1] * 255, (48, 48), interpolation=cv2.INTER_NEAREST_EXACT))

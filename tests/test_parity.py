@@ -1,0 +1,121 @@
+"""The published networks' numbers, and the harness that compares them (`python -m tests.parity`)."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from benchmark.errors import UserError
+from tests.parity.arrays import Tolerance, parse, run_of
+from tests.parity.check import _difference, _norm_difference, check
+
+FIXTURES = Path(__file__).parent / "parity" / "fixtures"
+CONFIG = {"size": 480, "words": 20, "batch": 2, "seed": 0, "seed_alt": 7, "size_alt": 400}
+
+
+def names_of(path: Path) -> list[str]:
+    with np.load(path) as archive:
+        return archive.files
+
+
+def assert_parity(path: Path, only: set[str] | None = None) -> None:
+    rows = check(path, only)
+    bad = {row.name: row.difference for row in rows if not row.ok}
+    assert not bad
+    expected = set(names_of(path)) - {"config"} if only is None else only | {"keys"}
+    assert {row.name for row in rows} == expected
+
+
+@pytest.mark.slow
+def test_lavt():
+    assert_parity(FIXTURES / "lavt_tiny_w7.npz")
+
+
+@pytest.mark.slow
+def test_cris():
+    path = FIXTURES / "cris_r50.npz"
+    batch_four = {name for name in names_of(path) if name.endswith("_b4")}
+    assert_parity(path, set(names_of(path)) - batch_four - {"keys", "config"})
+
+
+@pytest.mark.parity
+def test_cris_batch_of_four():
+    path = FIXTURES / "cris_r50.npz"
+    assert_parity(path, {name for name in names_of(path) if name.endswith("_b4")})
+
+
+def test_names_say_which_run():
+    def run(name: str, **config: object):
+        return run_of(name, *parse(name), Tolerance(1), {**CONFIG, **config})
+
+    assert run("eval_logits").image == (2, 480, 480, 0)
+    assert run("eval_logits").tokens == (20, 0)
+    alternative = run("eval_logits_words_alt")
+    assert alternative.image == (2, 400, 400, 7) and alternative.tokens == (20, 7) and alternative.words
+    assert run("eval_full_sub_alt").image == (2, 400, 400, 7)
+    assert run("eval_logits_320x384").image == (2, 320, 384, 0)
+    assert run("eval_logits_len22").tokens == (22, 0)
+    batch = run("grad_norms_float64_b4")
+    assert batch.image[0] == 4 and batch.train
+    assert run("train_loss_fill3").fill_seed == 3
+    assert run("running_stat_norms_after").train and not run("eval_logits").train
+    named = run("eval_logits_alt", inputs={"eval_logits_alt": {"image": [1, 64, 96, 5], "tokens": [1, 17, 6]}})
+    assert named.image == (1, 64, 96, 5) and named.tokens == (17, 6)
+    assert run("train_logits") == run("grad_norms_all") == run("train_loss")
+
+
+def test_unknown_names_are_not_guessed():
+    assert parse("maskris_losses") is None
+    assert parse("eval_logits_new") is None
+
+
+def test_differences():
+    value = torch.arange(2 * 1 * 99 * 99, dtype=torch.float64).reshape(2, 1, 99, 99)
+    stored = value[:, :, ::7, ::7].numpy()
+    assert _difference(stored, value, ("sub",), Tolerance(1)) == 0
+    assert _difference(stored + 3, value, ("sub",), Tolerance(1)) == 3
+    assert _difference(stored, value, (), Tolerance(1)) == float("inf")
+    assert _difference(np.array(2.0), 2.5, (), Tolerance(1, relative=True)) == 0.25
+    expected = {"a": 4.0, "b": None, "noise": 1e-15}
+    assert _norm_difference(expected, {"a": 4.0, "b": None, "noise": 1e-13}) < 1e-7
+    assert _norm_difference(expected, {"a": 5.0, "b": None, "noise": 0.0}) == 0.25
+    assert _norm_difference(expected, {"a": 4.0, "b": 0.0, "noise": 0.0}) == float("inf")
+    assert _norm_difference(expected, {"a": float("nan"), "b": None, "noise": 0.0}) == float("inf")
+    assert _norm_difference(expected, {"b": None, "noise": 0.0}) == float("inf")
+
+
+def test_wrong_files_are_refused(tmp_path):
+    with pytest.raises(UserError, match="no parity fixture"):
+        check(tmp_path / "absent.npz")
+    (tmp_path / "text.npz").write_text("no archive")
+    with pytest.raises(UserError, match="no parity fixture"):
+        check(tmp_path / "text.npz")
+    np.savez(tmp_path / "other.npz", keys="{}", config=json.dumps({"method": "lavd", **CONFIG}))
+    with pytest.raises(UserError, match="did you mean lavt"):
+        check(tmp_path / "other.npz")
+
+
+def shrunken(path: Path, target: Path, **changes: np.ndarray) -> Path:
+    """Write a fixture with only `changes` as arrays."""
+    with np.load(path) as archive:
+        np.savez(target, keys=archive["keys"], config=archive["config"], **changes)
+    return target
+
+
+@pytest.mark.slow
+def test_command_exits_1_where_an_array_differs_or_is_unknown(tmp_path):
+    source = FIXTURES / "cris_r50.npz"
+    with np.load(source) as archive:
+        wrong = archive["eval_logits"] + 1e-3
+    path = shrunken(source, tmp_path / "wrong.npz", eval_logits=wrong, surprise=np.zeros(3))
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.parity", path], capture_output=True, text=True, cwd=FIXTURES.parents[2]
+    )
+    assert done.returncode == 1
+    lines = {line.split()[0]: line for line in done.stdout.splitlines()[1:]}
+    assert lines["keys"].endswith("ok") and lines["eval_logits"].endswith("exceeded")
+    assert "not compared" in lines["surprise"]

@@ -1,0 +1,167 @@
+"""The two-pass step against the summed loss, the pairing with the baseline, and who sees what."""
+
+import contextlib
+
+import pytest
+import torch
+from torch import nn
+
+from benchmark import strategies
+from benchmark.data.samples import TrainingSamples
+from benchmark.draws import generator, reseed_dropout
+from benchmark.matrix import open_run, resolve_strategy
+from benchmark.rundir import RunDir
+from benchmark.strategies import Masker, frozen_running_statistics, micro_step
+from benchmark.training import Execution, Trainer, build_method
+from methods.protocol import Batch, Output
+from tests.helpers import tiny_spec
+
+CPU = torch.device("cpu")
+METHODS = ("cris", "lavt")
+
+
+def prepared(boxes, method, name, /, **changes):
+    spec, place = tiny_spec(boxes, method, name, **changes)
+    dataset, tokeniser = open_run(spec, place)
+    network = build_method(spec, tokeniser).train()
+    samples = TrainingSamples(dataset, "train", network.needs, tokeniser, spec.seed)
+    masker = Masker(spec.strategy, tokeniser, spec.network.size, spec.seed)
+    return spec, network, masker, samples.batch([0, 1, 2, 3], 0)
+
+
+def step(network, masker, raw):
+    network.zero_grad()
+    return micro_step(network, network, raw, masker, 0, (0, "step", 0), 1.0, lambda loss: loss.backward(), CPU)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_two_passes_have_the_gradient_of_the_summed_loss(boxes, method):
+    spec, network, masker, raw = prepared(boxes, method, "maskris", strategy={"patch_size": 8, "distill_weight": 0.3})
+    network = network.double()
+    float64 = lambda batch: Batch(batch.images.double(), batch.text, batch.targets, batch.samples)  # noqa: E731
+    prepare = type(raw).prepare
+    raw.prepare = lambda needs, device: float64(prepare(raw, needs, device))
+    losses = step(network, masker, raw)
+    two_pass = {name: p.grad.clone() for name, p in network.named_parameters() if p.grad is not None}
+
+    network.zero_grad()
+    batch = raw.prepare(network.needs, CPU)
+    reseed_dropout(0, "step", 0, "clean pass")
+    clean = network(batch, {}, "loss")
+    loss_ce = sum(network.loss(clean, batch).values())
+    masked = masker.masked(raw, batch, 0, keep_targets=False)
+    reseed_dropout(0, "step", 0, "masked pass")
+    student = network(masked, {}, "prediction")
+    teacher = Output(clean.logits.detach(), {name: value.detach() for name, value in clean.extras.items()})
+    total = 0.7 * loss_ce + 0.3 * network.distillation(student, teacher)
+    total.backward()
+
+    assert losses["train/loss"] == pytest.approx(total.item(), rel=1e-6)
+    assert set(two_pass) == {name for name, p in network.named_parameters() if p.grad is not None}
+    for name, parameter in network.named_parameters():
+        if parameter.grad is not None:
+            torch.testing.assert_close(two_pass[name], parameter.grad, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_teacher_receives_no_gradient(boxes, method):
+    """With w = 1 the clean pass is teacher alone; its gradient is exactly that of a constant target."""
+    _, network, masker, raw = prepared(boxes, method, "maskris", strategy={"patch_size": 8, "distill_weight": 1.0})
+    seen = []
+    distillation = network.distillation
+    network.distillation = lambda student, teacher: seen.append(teacher) or distillation(student, teacher)
+    step(network, masker, raw)
+    assert not seen[0].logits.requires_grad
+    assert all(not value.requires_grad for value in seen[0].extras.values())
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_masked_pass_never_sees_the_target(boxes, method):
+    _, network, masker, raw = prepared(boxes, method, "maskris")
+    seen = []
+    forward = network.forward
+    network.forward = lambda batch, draws, purpose: seen.append((batch, purpose)) or forward(batch, draws, purpose)
+    step(network, masker, raw)
+    (clean, first), (masked, second) = seen
+    assert (first, second) == ("loss", "prediction")
+    assert clean.targets is not None and masked.targets is None
+    assert torch.equal(clean.text.attention, masked.text.attention)
+    hidden = (masked.images == 0).all(1)
+    assert torch.equal(
+        masked.images[~hidden.unsqueeze(1).expand_as(masked.images)],
+        clean.images[~hidden.unsqueeze(1).expand_as(clean.images)],
+    )
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_weight_zero_equals_the_baseline_bit_for_bit(boxes, tmp_path, method):
+    """design.md: distill_weight 0 with BatchNorm kept out of the masked pass is the baseline."""
+    weights = {}
+    for strategy in ("baseline", "maskris"):
+        spec, place = tiny_spec(
+            boxes,
+            method,
+            strategy,
+            strategy={"patch_size": 8, "distill_weight": 0.0, "batchnorm_in_masked_pass": False},
+        )
+        run = RunDir(tmp_path / spec.key)
+        run.create(spec)
+        Trainer(spec, run, *open_run(spec, place), Execution(device="cpu")).train()
+        weights[strategy] = (run.path / "best.safetensors").read_bytes()
+    assert weights["baseline"] == weights["maskris"]
+
+
+def test_batchnorm_switch_keeps_running_statistics_out_of_the_masked_pass():
+    norm = nn.BatchNorm2d(3).train()
+    x = torch.randn(4, 3, 5, 5)
+    before = {name: value.clone() for name, value in norm.state_dict().items()}
+    with frozen_running_statistics(norm):
+        out = norm(x)
+    assert all(torch.equal(before[name], value) for name, value in norm.state_dict().items())
+    assert out.mean().abs() < 1e-6, "batch statistics still normalise"
+    norm(x)
+    assert not torch.equal(before["running_mean"], norm.running_mean)
+
+
+@pytest.mark.parametrize("batchnorm", [True, False])
+def test_batchnorm_updates_once_or_twice_a_step(boxes, batchnorm):
+    _, network, masker, raw = prepared(
+        boxes, "cris", "maskris", strategy={"patch_size": 8, "batchnorm_in_masked_pass": batchnorm}
+    )
+    step(network, masker, raw)
+    counts = {int(v) for name, v in network.state_dict().items() if name.endswith("num_batches_tracked")}
+    assert counts == {2 if batchnorm else 1}
+
+
+def test_masking_without_distillation_is_one_pass_on_half_of_the_samples(boxes):
+    _, network, masker, raw = prepared(boxes, "cris", "masking")
+    seen = []
+    forward = network.forward
+    network.forward = lambda batch, draws, purpose: seen.append(batch) or forward(batch, draws, purpose)
+    losses = step(network, masker, raw)
+    assert len(seen) == 1 and "train/loss_dist" not in losses
+    applied = [masker.applies(epoch, sample) for epoch in range(20) for sample in range(100)]
+    assert abs(sum(applied) / len(applied) - 0.5) < 0.04
+    masks = masker.image_masks([0, 1, 2, 3], 0)
+    assert [bool(mask.any()) for mask in masks] == [masker.applies(0, sample) for sample in range(4)]
+
+
+def test_table_3_has_its_seven_rows():
+    rows = {(s.image_mask, s.text_mask, s.distillation) for s in strategies.STRATEGIES.values()}
+    switches = {(i, t, d) for i in (False, True) for t in (False, True) for d in (False, True)}
+    assert rows == switches - {(False, False, True)}, "distilling from the same input is no row"
+
+
+def test_settings_that_a_strategy_does_not_use_leave_its_spec_alone():
+    changes = {"patch_size": 8, "text_mask_ratio": 0.5, "distill_weight": 0.9}
+    assert resolve_strategy("baseline", changes, 96) == strategies.get("baseline")
+    assert resolve_strategy("text-masking", changes, 96).patch_size == 32
+    assert resolve_strategy("maskris", changes, 96).distill_weight == 0.9
+
+
+def test_draws_depend_on_their_key_alone():
+    assert generator(0, "a", 1).random() == generator(0, "a", 1).random()
+    assert generator(0, "a", 1).random() != generator(0, "a", 2).random()
+    with contextlib.suppress(StopIteration):
+        next(iter(generator(0, "b").random(1000)))
+    assert generator(0, "a", 1).random() == generator(0, "a", 1).random()

@@ -1,0 +1,395 @@
+"""Run directories -> MLflow: repeated, interrupted and lost syncs, and stores that cannot be used."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import methods
+from benchmark import strategies, tracking
+from benchmark.errors import UserError
+from benchmark.groups import read_groups, write_group
+from benchmark.rundir import RunDir
+from benchmark.spec import RunSpec, Selection
+
+ROOT = Path(__file__).parents[1]
+NUMBERS = {"oiou": 0.25, "miou": 0.5, "p_50": 0.75, "grounding_gap": None}
+
+
+def spec_of(seed: int = 0, strategy: str = "maskris", dataset: str = "refcoco+", **changes: object) -> RunSpec:
+    cris = methods.get("cris")
+    return RunSpec(
+        method="cris",
+        variant="tiny",
+        dataset=dataset,
+        split_by="unc",
+        seed=seed,
+        strategy=strategies.get(strategy),
+        recipe=cris.recipes["tiny"].model_copy(update=changes),
+        network=cris.variants["tiny"],
+        selection=Selection(),
+        data_sha256="d" * 64,
+        tokeniser="clip-words",
+        weights="scratch",
+        method_revision=1,
+    )
+
+
+def make_run(runs: Path, spec: RunSpec, state: str = "done", lines: int = 4, oiou: float = 0.25) -> RunDir:
+    """Write a run directory as training leaves it, with made-up numbers."""
+    run = RunDir(runs / spec.key)
+    run.create(spec)
+    for number in range(1, lines + 1):
+        run.log(10 * number, (number - 1) // 2, {"train/loss": 1 / number, "train/loss_ce": 2 / number, "lr": 1e-3})
+        if number % 2 == 0:
+            run.log(10 * number, number // 2 - 1, {f"val/{name}": value for name, value in NUMBERS.items()})
+    run.write_json("environment.json", {"git": {"commit": "c0ffee", "dirty": False}})
+    if state == "done":
+        run.write_records("testA", pd.DataFrame({"sent_id": [1, 2], "intersection": [3, 4]}))
+        (run.path / "images").mkdir(exist_ok=True)
+        (run.path / "images" / "val_7.png").write_bytes(b"\x89PNG")
+        (run.path / "best.safetensors").write_bytes(b"weights")
+        selected = {"oiou": 0.25, "epoch": 1, "split": "val", "metric": "oiou"}
+        run.write_json("result.json", {"selected": selected, "val": NUMBERS, "testA": {**NUMBERS, "oiou": oiou}})
+        run.write_json("timing.json", {"training_seconds": 1.5, "peak_gpu_bytes": None})
+    run.write_status(state, **({"reason": "the loss became nan"} if state == "failed" else {}))
+    return run
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return an empty MLflow database: making one takes seconds, copying it none."""
+    folder = tmp_path_factory.mktemp("template")
+    tracking.sync(folder)
+    return folder / "mlflow.db"
+
+
+@pytest.fixture
+def runs(tmp_path: Path, template: Path) -> Path:
+    folder = tmp_path / "my runs"
+    folder.mkdir()
+    shutil.copy(template, folder / "mlflow.db")
+    return folder
+
+
+def stored(runs: Path) -> dict[str, dict]:
+    """Return run name -> everything that MLflow holds of it, without its ids."""
+    client = tracking._client(tracking.default_uri(runs))
+    found = [
+        run
+        for experiment in client.search_experiments()
+        for run in client.search_runs([experiment.experiment_id])
+        if experiment.name != "Default"
+    ]
+    names = {run.info.run_id: run.info.run_name for run in found}
+    assert len(set(names.values())) == len(found), "a run is there twice"
+    content = {}
+    for run in found:
+        folders = ["", "images", "records"]
+        files = [
+            item for folder in folders for item in client.list_artifacts(run.info.run_id, folder) if not item.is_dir
+        ]
+        content[run.info.run_name] = {
+            "experiment": client.get_experiment(run.info.experiment_id).name,
+            "status": run.info.status,
+            "times": (run.info.start_time, run.info.end_time if run.info.status != "RUNNING" else None),
+            "params": run.data.params,
+            "tags": {name: value for name, value in run.data.tags.items() if name != tracking.PARENT},
+            "parent": names.get(run.data.tags.get(tracking.PARENT)),
+            "points": {
+                name: [(point.step, point.value) for point in client.get_metric_history(run.info.run_id, name)]
+                for name in run.data.metrics
+            },
+            "files": {item.path: item.file_size for item in files},
+        }
+    return content
+
+
+def test_a_finished_run_is_shown_whole(runs: Path):
+    spec = spec_of()
+    make_run(runs, spec)
+    summary = tracking.sync(runs, groups={"quick": [spec.key]})
+    assert (summary.created, summary.updated, summary.unchanged, summary.failed) == (1, 0, 0, {})
+    shown = stored(runs)
+    assert set(shown) == {spec.key, "cris maskris tiny (quick)"}
+    run = shown[spec.key]
+    assert (run["experiment"], run["status"], run["parent"]) == ("refcoco+", "FINISHED", "cris maskris tiny (quick)")
+    assert run["points"]["train/loss"] == [(10, 1.0), (20, 1 / 2), (30, 1 / 3), (40, 1 / 4)]
+    assert run["points"]["val/oiou"] == [(20, 0.25), (40, 0.25)]
+    assert run["points"]["test/testA/miou"] == [(40, 0.5)] and run["points"]["selected/val/p_50"] == [(40, 0.75)]
+    assert run["points"]["selected/epoch"] == [(40, 1)] and run["points"]["timing/training_seconds"] == [(40, 1.5)]
+    assert not {"val/grounding_gap", "step", "epoch"} & set(run["points"])
+    assert set(run["files"]) == {
+        "spec.yaml",
+        "environment.json",
+        "result.json",
+        "images/val_7.png",
+        "records/testA.parquet",
+    }
+    assert run["params"]["recipe.learning_rate"] == "0.002" and run["params"]["strategy.distill_weight"] == "0.5"
+    assert run["params"]["network.clip.layers"] == "[1, 1, 1, 1]" and run["params"]["method"] == "cris"
+    expected = {
+        "ris.key": spec.key,
+        "ris.method": "cris",
+        "ris.variant": "tiny",
+        "ris.strategy": "maskris",
+        "ris.dataset": "refcoco+",
+        "ris.seed": "0",
+        "ris.status": "done",
+        "ris.groups": "quick",
+        "git.commit": "c0ffee",
+        "git.dirty": "False",
+        "data.sha256": "d" * 64,
+    }
+    assert expected.items() <= run["tags"].items()
+
+
+def test_a_second_sync_changes_nothing_and_a_lost_database_comes_back(runs: Path):
+    specs = [spec_of(0), spec_of(1), spec_of(0, "baseline"), spec_of(0, "masking", "refcocog")]
+    for spec, state in zip(specs, ("done", "planned", "failed", "done"), strict=True):
+        make_run(runs, spec, state)
+    write_group(runs, "quick", "preset", [spec.key for spec in specs])
+    assert tracking.sync(runs).created == 4
+    first = stored(runs)
+    assert tracking.sync(runs).unchanged == 4
+    assert stored(runs) == first
+    shutil.rmtree(runs / "mlartifacts")
+    (runs / "mlflow.db").unlink()
+    assert tracking.sync(runs).created == 4
+    assert stored(runs) == first
+
+
+def test_no_point_is_sent_twice_when_a_run_is_resumed(runs: Path):
+    spec = spec_of()
+    run = make_run(runs, spec, "running", lines=3)
+    tracking.sync(runs)
+    run.keep_metrics(2)  # back to the resume point: the lines of steps 20 (val) and 30 are made again
+    tracking.sync(runs)
+    make_run(runs, spec_of(1), "done", lines=6)
+    for number in range(2, 7):
+        if number > 2:
+            run.log(10 * number, 0, {"train/loss": 1 / number, "train/loss_ce": 2 / number, "lr": 1e-3})
+        if number % 2 == 0:
+            run.log(10 * number, 0, {f"val/{name}": value for name, value in NUMBERS.items()})
+    assert tracking.sync(runs).updated == 1
+    shown = stored(runs)
+    other = shown[spec_of(1).key]["points"]
+    assert shown[spec.key]["points"] == {name: other[name] for name in shown[spec.key]["points"]}
+    assert {"train/loss", "lr", "val/oiou"} <= set(shown[spec.key]["points"])
+
+
+def test_states_are_followed(runs: Path):
+    spec = spec_of()
+    run = make_run(runs, spec, "planned", lines=0)
+    steps = [("planned", "SCHEDULED"), ("running", "RUNNING"), ("failed", "FAILED"), ("running", "RUNNING")]
+    for state, status in steps:
+        run.write_status(state, **({"reason": "the loss became nan"} if state == "failed" else {}))
+        tracking.sync(runs)
+        shown = stored(runs)
+        assert {shown[name]["status"] for name in (spec.key, "cris maskris tiny")} == {status}
+        assert shown[spec.key]["tags"].get("ris.reason", "") == ("the loss became nan" if state == "failed" else "")
+    make_run(runs, spec, "done")
+    tracking.sync(runs)
+    assert stored(runs)[spec.key]["times"][1] == int(1000 * run.status()["heartbeat"])
+    assert stored(runs)["cris maskris tiny"]["status"] == "FINISHED"
+
+
+def test_a_parent_has_the_mean_of_its_seeds_and_none_of_unlike_runs(runs: Path):
+    for seed, oiou in enumerate((0.2, 0.4)):
+        make_run(runs, spec_of(seed), oiou=oiou)
+    make_run(runs, spec_of(2), "running")
+    unlike = [spec_of(0, "baseline"), spec_of(1, "baseline", learning_rate=0.5)]
+    for spec in unlike:
+        make_run(runs, spec)
+    tracking.sync(runs)
+    shown = stored(runs)
+    assert shown["cris maskris tiny"]["points"]["test/testA/oiou"] == [(0, pytest.approx(0.3))]
+    assert shown["cris maskris tiny"]["tags"]["ris.done"] == "2/3"
+    assert shown["cris maskris tiny"]["status"] == "RUNNING"
+    assert shown["cris baseline tiny"]["points"] == {}
+
+
+def test_a_run_of_two_groups_is_shown_once(runs: Path):
+    spec = spec_of()
+    make_run(runs, spec)
+    write_group(runs, "quick", "preset", [spec.key])
+    tracking.sync(runs)
+    write_group(runs, "ablation", "study", [spec.key])
+    assert tracking.sync(runs).updated == 1
+    shown = stored(runs)
+    assert set(shown) == {spec.key, "cris maskris tiny (ablation)"}
+    assert shown[spec.key]["parent"] == "cris maskris tiny (ablation)"
+    assert shown[spec.key]["tags"]["ris.groups"] == "ablation,quick"
+
+
+def test_a_changed_file_is_sent_again_and_no_other(runs: Path):
+    spec = spec_of()
+    run = make_run(runs, spec)
+    tracking.sync(runs)
+    copies = {path.name: path for path in (runs / "mlartifacts").rglob("*") if path.is_file()}
+    before = {name: path.stat().st_mtime_ns for name, path in copies.items()}
+    run.write_json("result.json", {**run.read_json("result.json"), "testA": {"oiou": 0.5}})
+    os.utime(run.path / "images" / "val_7.png")
+    tracking.sync(runs)
+    assert json.loads(copies["result.json"].read_text())["testA"]["oiou"] == 0.5
+    assert [name for name in copies if copies[name].stat().st_mtime_ns != before[name]] == ["result.json"]
+    assert stored(runs)[spec.key]["points"]["test/testA/oiou"][-1] == (40, 0.5)
+
+
+def test_a_damaged_run_is_named_and_the_others_are_shown(runs: Path):
+    damaged = [make_run(runs, spec_of(seed)) for seed in (0, 1, 2)]
+    (damaged[0].path / "metrics.jsonl").write_text("{\n")
+    (damaged[1].path / "spec.yaml").write_text("method: [")
+    (damaged[2].path / "result.json").write_text("{")
+    make_run(runs, spec_of(3))
+    summary = tracking.sync(runs)
+    assert summary.created == 1 and set(summary.failed) == {run.key for run in damaged}
+    assert all(run.key in str(summary) for run in damaged)
+    assert set(stored(runs)) == {spec_of(3).key, "cris maskris tiny"}
+
+
+def test_what_a_user_deleted_in_mlflow_comes_back(runs: Path):
+    spec = spec_of()
+    make_run(runs, spec)
+    tracking.sync(runs)
+    first = stored(runs)
+    client = tracking._client(tracking.default_uri(runs))
+    experiment = client.get_experiment_by_name("refcoco+").experiment_id
+    for run in client.search_runs([experiment]):
+        if run.info.run_name != spec.key:
+            client.delete_run(run.info.run_id)
+    tracking.sync(runs)
+    assert stored(runs) == first
+    client.delete_experiment(experiment)
+    tracking.sync(runs)
+    assert stored(runs) == first
+
+
+def test_a_store_that_cannot_be_used_is_one_sentence_and_loses_nothing(runs: Path, tmp_path: Path):
+    run = make_run(runs, spec_of())
+    before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    (tmp_path / "text.db").write_text("this is no database, and long enough to be read as one" * 10)
+    addresses = {
+        f"http://user:secret@127.0.0.1:{port}": "Connection refused",
+        f"sqlite:///{tmp_path / 'text.db'}": "not a database",
+        "sqlite:////proc/nowhere/mlflow.db": "cannot be used",
+        "sqlite://": "names no file",
+        str(tmp_path): "no tracking address",
+        f"file://{tmp_path}": "maintenance mode",
+        "gopher://host/db": "cannot be used",
+    }
+    for address, words in addresses.items():
+        with pytest.raises(UserError, match=words) as error:
+            tracking.sync(runs, address)
+        assert "\n" not in str(error.value) and "secret" not in str(error.value)
+    assert {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()} == before
+    assert tracking.sync(runs).created == 1
+    with pytest.raises(UserError, match="no folder"):
+        tracking.sync(tmp_path / "elsewhere")
+
+
+def test_two_syncs_never_interleave(runs: Path):
+    for seed in range(3):
+        make_run(runs, spec_of(seed))
+    with tracking._lock(runs, tracking.default_uri(runs)):
+        summaries: list[tracking.Summary] = []
+        threads = [threading.Thread(target=lambda: summaries.append(tracking.sync(runs))) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        threads[0].join(0.3)
+        assert all(thread.is_alive() for thread in threads)
+    for thread in threads:
+        thread.join()
+    assert sorted((summary.created, summary.unchanged) for summary in summaries) == [(0, 3), (3, 0)]
+    assert len(stored(runs)) == 4
+
+
+def test_watch_follows_a_run_to_its_end(runs: Path):
+    spec = spec_of()
+    run = make_run(runs, spec, "running", lines=1)
+    stop = threading.Event()
+    thread = threading.Thread(target=tracking.watch, args=(runs, None, stop, 0.05))
+    thread.start()
+    for _ in range(200):
+        if run.key in stored(runs):
+            break
+        stop.wait(0.05)
+    run.log(20, 0, {"train/loss": 0.5})
+    stop.set()
+    thread.join(30)
+    assert not thread.is_alive()
+    assert stored(runs)[spec.key]["points"]["train/loss"] == [(10, 1.0), (20, 0.5)]
+
+
+@pytest.mark.parametrize("end", ["SIGTERM", "parent"])
+def test_watch_tells_of_a_dead_store_once_and_syncs_a_last_time(
+    end: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
+    calls = []
+
+    def sync(runs: Path, uri: str | None) -> tracking.Summary:
+        calls.append(uri)
+        if len(calls) < 4:
+            raise UserError("the store is down.")
+        if len(calls) == 5 and end == "SIGTERM":
+            os.kill(os.getpid(), signal.SIGTERM)
+        elif len(calls) == 5:
+            monkeypatch.setattr(os, "getppid", lambda: 1)
+        return tracking.Summary(unchanged=2)
+
+    monkeypatch.setattr(tracking, "sync", sync)
+    before = signal.getsignal(signal.SIGTERM)
+    tracking.watch(tmp_path, "http://host", os.getppid(), interval=0.01)
+    assert len(calls) == 6
+    assert capsys.readouterr().err.splitlines() == [
+        "the store is down.",
+        "the tracking store is up to date again",
+        "0 runs created, 0 updated, 2 unchanged",
+    ]
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_ui_command_serves_the_store_that_sync_wrote(runs: Path, tmp_path: Path):
+    command = tracking.ui_command(runs, None, "127.0.0.1", 5055)
+    assert f"sqlite:///{runs}/mlflow.db" in command and str(runs / "mlartifacts") in command and "5055" in command
+    with pytest.raises(UserError, match="open it in a browser"):
+        tracking.ui_command(runs, "http://host:5000")
+    with pytest.raises(UserError, match="risbench sync"):
+        tracking.ui_command(tmp_path)
+
+
+def test_groups_grow_and_are_checked(tmp_path: Path):
+    assert read_groups(tmp_path) == {}
+    write_group(tmp_path, "quick", "preset", ["b", "a"])
+    write_group(tmp_path, "quick", "preset", ["c"])
+    write_group(tmp_path, "ablation", "study", iter(["a"]))
+    assert read_groups(tmp_path) == {"ablation": ["a"], "quick": ["a", "b", "c"]}
+    assert json.loads((tmp_path / "groups" / "quick.json").read_text())["kind"] == "preset"
+    for name in ("a,b", "../x", ""):
+        with pytest.raises(UserError, match="cannot name"):
+            write_group(tmp_path, name, "preset", [])
+    (tmp_path / "groups" / "quick.json").write_text("{")
+    with pytest.raises(UserError, match="quick.json is damaged"):
+        read_groups(tmp_path)
+
+
+def test_nothing_else_imports_mlflow():
+    for path in [
+        path for folder in ("benchmark", "methods", "studies", "reports") for path in (ROOT / folder).rglob("*.py")
+    ]:
+        if path.name != "tracking.py":
+            assert not re.search(r"^\s*(import|from) mlflow", path.read_text(), re.MULTILINE), path
+    code = "import sys, benchmark.training, benchmark.launchers; sys.exit('mlflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

@@ -1,0 +1,259 @@
+"""Kill and resume, accumulation, selection, and what a run leaves behind."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from benchmark import training
+from benchmark.data.samples import TrainingSamples, training_batches
+from benchmark.errors import UserError
+from benchmark.matrix import open_run
+from benchmark.rundir import RunDir
+from benchmark.training import Execution, Interrupted, Trainer
+from tests.helpers import tiny_spec
+
+EXECUTION = Execution(device="cpu", checkpoint_seconds=0, log_every=2)
+
+
+def started(spec, place, folder, execution=EXECUTION):
+    run = RunDir(folder / spec.key)
+    run.create(spec)
+    return run, Trainer(spec, run, *open_run(spec, place), execution)
+
+
+def left_behind(run):
+    """Everything whose bytes must not depend on interruptions."""
+    names = ["metrics.jsonl", "best.safetensors", "result.json", "spec.yaml"]
+    files = [run.path / name for name in names] + sorted(run.path.glob("records/*")) + sorted(run.path.glob("images/*"))
+    return {str(path.relative_to(run.path)): path.read_bytes() for path in files}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(boxes, tmp_path_factory):
+    """One finished run per method, to compare interrupted ones with."""
+    finished = {}
+    for method in ("cris", "lavt"):
+        spec, place = tiny_spec(boxes, method)
+        run, trainer = started(spec, place, tmp_path_factory.mktemp("whole"))
+        trainer.train()
+        finished[method] = (spec, place, run)
+    return finished
+
+
+class Killed(BaseException):
+    """Stands for kill -9: nothing that handles errors may notice it."""
+
+
+@pytest.mark.parametrize("method", ["cris", "lavt"])
+@pytest.mark.parametrize(
+    "point", ["mid-epoch", "while saving", "between selection and saving", "in the last evaluation"]
+)
+def test_killed_and_resumed_is_bit_identical(uninterrupted, tmp_path, monkeypatch, method, point):
+    spec, place, whole = uninterrupted[method]
+    run, trainer = started(spec, place, tmp_path)
+
+    def kill_at(owner, name, call):
+        original, calls = getattr(owner, name), []
+
+        def wrapped(*arguments, **more):
+            calls.append(1)
+            if len(calls) == call:
+                raise Killed
+            return original(*arguments, **more)
+
+        monkeypatch.setattr(owner, name, wrapped)
+
+    match point:
+        case "mid-epoch":
+            kill_at(trainer, "optimise", 6)
+        case "while saving":
+            kill_at(torch, "save", 4)
+        case "between selection and saving":
+            select = trainer.select
+            monkeypatch.setattr(trainer, "select", lambda epoch: (select(epoch), (_ for _ in ()).throw(Killed))[0])
+        case "in the last evaluation":
+            kill_at(training.overlays, "write", 1)
+    with pytest.raises(Killed):
+        trainer.train()
+    monkeypatch.undo()
+    _, trainer = started(spec, place, tmp_path)
+    trainer.train()
+    assert left_behind(run) == left_behind(whole)
+    assert run.status()["state"] == "done"
+
+
+@pytest.mark.slow
+def test_kill_minus_nine_from_outside(uninterrupted, tmp_path):
+    """The same with a real SIGKILL at moments that nothing in the code chooses."""
+    spec, place, whole = uninterrupted["cris"]
+    run = RunDir(tmp_path / spec.key)
+    run.create(spec)
+    command = [sys.executable, "-m", "benchmark.cli", "resume", run.key, "--runs", str(tmp_path), "--data"]
+    command += [str(place.root), "--device", "cpu", "--checkpoint-seconds", "0", "--log-every", "2"]
+    kills = 0
+    for wanted in (2, 5):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while process.poll() is None and len(run.metrics()) < wanted:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        kills += process.wait() == -signal.SIGKILL
+    subprocess.run(command, check=True, capture_output=True)
+    assert kills, "at least one kill must have hit a living run"
+    assert left_behind(run) == left_behind(whole)
+
+
+def test_interrupt_saves_and_goes_on(uninterrupted, tmp_path):
+    spec, place, whole = uninterrupted["cris"]
+    run, trainer = started(spec, place, tmp_path, Execution(device="cpu", checkpoint_seconds=1e9, log_every=2))
+    with pytest.raises(Interrupted):
+        trainer.train(lambda step, steps, message: os.kill(os.getpid(), signal.SIGINT) if step == 3 else None)
+    assert run.load_state()["step"] >= 3
+    _, trainer = started(spec, place, tmp_path)
+    trainer.train()
+    assert left_behind(run) == left_behind(whole)
+
+
+def test_baseline_and_maskris_share_every_other_draw(boxes, tmp_path):
+    batches = {}
+    for strategy in ("baseline", "maskris"):
+        spec, place = tiny_spec(boxes, "cris", strategy)
+        _, trainer = started(spec, place, tmp_path)
+        order = trainer.samples.order(1, 4, True)
+        raws = [raw for step in training_batches(trainer.samples, 1, order, 4, 0, 1, 0) for raw in step]
+        batches[strategy] = (raws, {name: value.clone() for name, value in trainer.method.state_dict().items()})
+    for first, second in zip(batches["baseline"][0], batches["maskris"][0], strict=True):
+        assert first.samples == second.samples and torch.equal(first.text.ids, second.text.ids)
+    for name, value in batches["baseline"][1].items():
+        assert torch.equal(value, batches["maskris"][1][name]), "starting weights"
+
+
+def test_shards_together_are_the_whole(boxes):
+    spec, place = tiny_spec(boxes)
+    dataset, tokeniser = open_run(spec, place)
+    samples = TrainingSamples(dataset, "train", tiny_needs(spec, tokeniser), tokeniser, 0)
+    order = samples.order(0, 8, True)
+    whole = [raw.samples for step in training_batches(samples, 0, order, 4, 0, 1, 0) for raw in step]
+    parts = [
+        [raw.samples for step in training_batches(samples, 0, order, 4, rank, 2, 0) for raw in step] for rank in (0, 1)
+    ]
+    assert [sorted(a + b) for a, b in zip(*parts, strict=True)] == [sorted(micro) for micro in whole]
+
+
+def tiny_needs(spec, tokeniser):
+    return training.build_method(spec, tokeniser).needs
+
+
+def test_accumulation_reaches_the_global_batch(boxes, tmp_path):
+    """LAVT without BatchNorm coupling would be equal; with it, two micro-batches still weigh what one batch weighs."""
+    recipe = {"epochs": 1, "batch_size": 8, "micro_batch": 4}
+    spec, place = tiny_spec(boxes, "lavt", "baseline", recipes={"lavt": recipe})
+    _, trainer = started(spec, place, tmp_path)
+    grads, optimiser_step = [], trainer.optimiser.step
+    trainer.optimiser.step = lambda: grads.append(
+        {name: p.grad.clone() for name, p in trainer.method.named_parameters() if p.grad is not None}
+    )
+    raws = next(training_batches(trainer.samples, 0, trainer.samples.order(0, 8, True), 4, 0, 1, 0))
+    trainer.optimise(raws, 0)
+    each = []
+    for number, raw in enumerate(raws):
+        trainer.method.zero_grad()
+        key = (spec.seed, "step", 0, number, 0)
+        training.micro_step(
+            trainer.method,
+            trainer.method,
+            raw,
+            trainer.masker,
+            0,
+            key,
+            1.0,
+            lambda loss: loss.backward(),
+            trainer.device,
+        )
+        each.append({name: p.grad.clone() for name, p in trainer.method.named_parameters() if p.grad is not None})
+    assert optimiser_step and len(raws) == 2
+    for name, grad in grads[0].items():
+        torch.testing.assert_close(grad, (each[0][name] + each[1][name]) / 2, rtol=1e-4, atol=1e-6)
+
+
+def test_the_best_epoch_is_the_one_with_the_highest_val_oiou(uninterrupted):
+    for _, _, run in uninterrupted.values():
+        val = {line["epoch"]: line["val/oiou"] for line in run.metrics() if "val/oiou" in line}
+        selected = run.read_json("result.json")["selected"]
+        assert selected["epoch"] == max(val, key=val.get) and selected["oiou"] == max(val.values())
+        assert run.read_json("result.json")["val"]["oiou"] == selected["oiou"]
+
+
+def test_timings_stay_out_of_the_metrics(uninterrupted):
+    for _, _, run in uninterrupted.values():
+        names = {name for line in run.metrics() for name in line}
+        assert not [name for name in names if re.search("second|time", name)]
+        assert run.read_json("timing.json")["training_seconds"] > 0
+
+
+def test_a_nan_loss_ends_in_one_sentence(boxes, tmp_path, monkeypatch):
+    spec, place = tiny_spec(boxes, "cris", "baseline")
+    run, trainer = started(spec, place, tmp_path)
+    monkeypatch.setattr(trainer.method, "loss", lambda output, batch: {"bce": output.logits.sum() * float("nan")})
+    with pytest.raises(UserError, match="became nan at step 0.*learning_rate"):
+        trainer.train()
+    assert not (run.path / "result.json").exists()
+
+
+def test_a_full_disk_loses_nothing(boxes, tmp_path, monkeypatch):
+    spec, place = tiny_spec(boxes, "cris", "baseline")
+    run, trainer = started(spec, place, tmp_path)
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    trainer.save()
+    before = (run.path / "state" / "latest.pt").read_bytes()
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(UserError, match="No space left on device.*make room"):
+        trainer.train()
+    assert (run.path / "state" / "latest.pt").read_bytes() == before
+    assert list((run.path / "state").iterdir()) == [run.path / "state" / "latest.pt"]
+
+
+def test_weights_and_records_read_back(uninterrupted):
+    for _, _, run in uninterrupted.values():
+        assert load_file(run.path / "best.safetensors")
+        frame = pd.read_parquet(run.path / "records" / "val.parquet")
+        assert (frame.intersection <= frame.union).all() and frame.sent_id.is_monotonic_increasing
+        assert (
+            json.loads((run.path / "environment.json").read_text())["packages"]["torch"]
+            == torch.__version__.split("+")[0]
+        )
+
+
+def test_a_damaged_resume_point_is_named(boxes, tmp_path):
+    spec, place = tiny_spec(boxes)
+    run, trainer = started(spec, place, tmp_path)
+    (run.path / "state").mkdir()
+    (run.path / "state" / "latest.pt").write_bytes(b"not a checkpoint")
+    with pytest.raises(UserError, match="latest.pt is damaged; delete it"):
+        trainer.train()
+
+
+def test_a_resume_point_never_executes_code(boxes, tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return (Path.touch, (tmp_path / "ran",))
+
+    spec, place = tiny_spec(boxes)
+    run, trainer = started(spec, place, tmp_path)
+    (run.path / "state").mkdir()
+    torch.save({"step": Evil()}, run.path / "state" / "latest.pt")
+    with pytest.raises(UserError, match="damaged"):
+        trainer.train()
+    assert not (tmp_path / "ran").exists()
