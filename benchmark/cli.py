@@ -122,6 +122,8 @@ def matrix(
         run.create(spec)
     groups.write_group(runs, found.name, "preset", [spec.key for spec in found.specs])
     left = [run for run in directories if run.status()["state"] != "done"]
+    # Two-pass runs first: the longest ones must not be what everything waits for at the end.
+    left.sort(key=lambda run: not run.spec().strategy.distillation)
     console.print(f"{len(directories)} runs in {runs}: {len(directories) - len(left)} done, {len(left)} to do")
     child = launchers.start_sync(runs, uri) if sync else None
     outcomes = launchers.run_all(left, found.place, found.execution, jobs or found.preset.jobs, processes, console)

@@ -67,6 +67,6 @@ def load_pretrained(bert: BertModel, name: str) -> None:
         bert.load_state_dict(source.state_dict())
     except (OSError, RuntimeError) as error:
         raise UserError(
-            f"The weights '{name}' could not be loaded ({error}); "
+            f"The weights '{name}' could not be loaded ({type(error).__name__}); "
             "allow access to huggingface.co or set HF_HOME to a cache that holds them."
         ) from error

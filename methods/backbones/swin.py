@@ -166,7 +166,7 @@ def load_pretrained(swin: Swin, name: str) -> None:
         state = from_timm(timm.create_model(name, pretrained=True).state_dict())
     except (OSError, RuntimeError) as error:
         raise UserError(
-            f"The weights '{name}' could not be loaded ({error}); "
+            f"The weights '{name}' could not be loaded ({type(error).__name__}); "
             "allow access to huggingface.co or set HF_HOME to a cache that holds them."
         ) from error
     own = swin.state_dict()

@@ -17,6 +17,7 @@ _SCRATCH = (
     "trained from scratch: CLIP's towers start from random weights, not from the published ones",
     "backbone_multiplier 1: a tower that starts from random weights needs the full learning rate",
     "word pieces trained on the training sentences in place of CLIP's 49,408",
+    "branch_gain 0 and kernel_gain 0.1: a start from which the decoder's attention and the sentence's kernel grow in",
 )
 
 
@@ -58,6 +59,8 @@ class CRIS(Method):
             neck=(128, 256, 512),
             decoder_heads=4,
             decoder_ffn=1024,
+            branch_gain=0.0,
+            kernel_gain=0.1,
             departures=_SCRATCH,
         ),
         "tiny": CrisConfig(
@@ -73,11 +76,14 @@ class CRIS(Method):
                 text_layers=1,
                 context=20,
             ),
-            neck=(32, 64, 128),
+            neck=(64, 64, 128),
             decoder_layers=1,
             decoder_heads=4,
             decoder_ffn=128,
-            departures=_SCRATCH,
+            dropout=0.0,
+            branch_gain=0.0,
+            kernel_gain=0.1,
+            departures=(*_SCRATCH, "no dropout in the decoder: a minute of training does not overfit"),
         ),
     }
     recipes: ClassVar[dict[str, CrisRecipe]] = {
@@ -94,12 +100,13 @@ class CRIS(Method):
             backbone_multiplier=1.0,
         ),
         "tiny": CrisRecipe(
-            epochs=8,
-            batch_size=32,
-            micro_batch=32,
-            learning_rate=2e-3,
+            epochs=3,
+            batch_size=16,
+            micro_batch=16,
+            learning_rate=8e-4,
             optimiser="adam",
-            milestones=(6,),
+            milestones=(2,),
+            gamma=0.5,
             backbone_multiplier=1.0,
         ),
     }

@@ -18,6 +18,10 @@ class CrisConfig(Config):
         neck: output widths of the three neck levels, from stride 8 to stride 32; the middle one is the decoder's width.
         decoder_layers, decoder_heads, decoder_ffn: the cross-modal decoder.
         dropout: of the decoder; CLIP has none.
+        branch_gain: starting weight of the norms behind the decoder's attentions. 1 is published; from scratch, attention to
+            what means nothing yet is noise as large as the signal, and 0 lets it grow in.
+        kernel_gain: factor on the starting weights that turn a sentence into its convolution kernel. 1 is published and
+            saturates the first logits.
     """
 
     clip: ClipConfig
@@ -26,6 +30,8 @@ class CrisConfig(Config):
     decoder_heads: int = 8
     decoder_ffn: int = 2048
     dropout: float = 0.1
+    branch_gain: float = 1.0
+    kernel_gain: float = 1.0
 
     @classmethod
     def published(cls, network: str, size: int = 416, words: int = 17) -> "CrisConfig":
@@ -201,6 +207,11 @@ class CrisNetwork(nn.Module):
         self.neck = Neck((clip.width * 8, clip.width * 16, clip.embed), config.neck, clip.embed)
         self.decoder = Decoder(config.decoder_layers, middle, config.decoder_heads, config.decoder_ffn, config.dropout)
         self.proj = Projector(clip.embed, middle)
+        with torch.no_grad():
+            self.proj.txt.weight.mul_(config.kernel_gain)
+            for layer in self.decoder.layers:
+                layer.self_attn_norm.weight.mul_(config.branch_gain)
+                layer.cross_attn_norm.weight.mul_(config.branch_gain)
 
     def encode_image(self, images: Tensor) -> Maps:
         """Return the neck's text-free maps for images (B, 3, S, S)."""

@@ -84,7 +84,7 @@ class LAVT(Method):
             freeze_bert_layers=(),
         ),
         "tiny": LavtRecipe(
-            epochs=8,
+            epochs=2,
             batch_size=32,
             micro_batch=32,
             learning_rate=2e-3,
