@@ -15,7 +15,6 @@ setup: .venv/.installed
 
 matrix: setup
 	$(BIN)/risbench matrix --preset quick
-	$(BIN)/risbench report --preset quick
 
 lint: setup
 	$(BIN)/ruff check .

@@ -38,7 +38,8 @@ SeedsOption = Annotated[str | None, typer.Option("--seeds", help="Comma-separate
 UriOption = Annotated[
     str | None, typer.Option("--uri", envvar="MLFLOW_TRACKING_URI", help="MLflow store [RUNS/mlflow.db].")
 ]
-RUNS = Path("runs")
+OutOption = Annotated[Path, typer.Option("--out", help="Folder for the tables.")]
+RUNS, OUT = Path("runs"), Path("reports/out")
 
 
 def _names(text: str | None) -> list[str] | None:
@@ -112,8 +113,9 @@ def matrix(
     processes: Annotated[int, typer.Option(min=1, help="Processes (GPUs) per run.")] = 1,
     sync: Annotated[bool, typer.Option(help="Project the runs into MLflow while they go on.")] = True,
     uri: UriOption = None,
+    out: OutOption = OUT,
 ) -> None:
-    """Run what is not done yet; failed runs are reported at the end and do not stop the rest."""
+    """Run what is not done yet and write the tables; failed runs are reported at the end and do not stop the rest."""
     from benchmark import groups, launchers
 
     found = _matrix(preset, methods, strategies, datasets, variants, seeds, data, images)
@@ -137,6 +139,8 @@ def matrix(
     if any(outcome.state == "stopped" for outcome in outcomes) or len(outcomes) < len(left):
         console.print("stopped; the same command goes on from here")
         raise typer.Exit(130)
+    if len(failed) < len(directories):
+        _write_report(found, runs, out)
     if failed:
         raise typer.Exit(1)
 
@@ -315,12 +319,15 @@ def report(
     data: DataOption = None,
     images: ImagesOption = None,
     runs: RunsOption = RUNS,
-    out: Annotated[Path, typer.Option(help="Folder for the tables.")] = Path("reports/out"),
+    out: OutOption = OUT,
 ) -> None:
     """Write the comparison tables (Markdown, CSV, LaTeX) of a preset's finished runs and print them."""
+    _write_report(_matrix(preset, methods, strategies, datasets, variants, seeds, data, images), runs, out)
+
+
+def _write_report(found: Any, runs: Path, out: Path) -> None:
     from reports import tables
 
-    found = _matrix(preset, methods, strategies, datasets, variants, seeds, data, images)
     paths = tables.write_report(found.name, found.preset.description, found.specs, runs, out)
     tables.render(console, found.specs, runs)
     for path in paths:

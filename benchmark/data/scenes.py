@@ -25,7 +25,7 @@ COLOURS = {
     "purple": (145, 55, 175),
 }
 FILLS = ("solid", "striped", "dotted", "checked")
-DIAMETERS = {"small": (34.0, 42.0), "big": (54.0, 66.0)}
+DIAMETERS = {"small": (36.0, 44.0), "big": (56.0, 68.0)}
 IMAGE_SIZES = ((128, 128), (144, 112), (112, 144), (136, 120), (120, 136))  # width, height
 GROUNDS = ((128, 124, 118), (176, 168, 152), (98, 104, 112), (150, 138, 120), (186, 186, 182), (112, 116, 100))
 VISIBLE = 0.6  # least share of an object that nothing covers
@@ -111,14 +111,14 @@ def compose(draw: np.random.Generator, shapes: Sequence[str]) -> Scene | None:
     pool_shapes = (common, pick(draw, SHAPES), pick(draw, SHAPES))
     pool_colours = draw.permutation(list(COLOURS))[:6].tolist()
     plans: list[_Plan] = []
-    for index in range(int(draw.integers(3, 5))):
+    for index in range(3 + int(draw.random() < 1 / 3)):
         shape = common if index < 2 else pick(draw, pool_shapes)
         size = pick(draw, tuple(DIAMETERS))
         diameter = float(draw.uniform(*DIAMETERS[size]))
         place = _place(draw, plans, diameter, width, height)
         if place is None:
             return None
-        fill = "solid" if draw.random() < 0.6 else pick(draw, FILLS)
+        fill = "solid" if draw.random() < 0.7 else pick(draw, FILLS)
         turn = float(draw.uniform(-1, 1)) * _TURNS.get(shape, 0.0)
         plans.append(_Plan(shape, pick(draw, pool_colours), fill, size, diameter, *place, turn))
     return _render(draw, [plans[index] for index in draw.permutation(len(plans))], width, height)

@@ -30,7 +30,7 @@ ORDINALS = ("first", "second", "third")
 WORDS_AT_MOST = 18  # so that 20 ids hold a sentence with its special ones
 
 MIXES: dict[str, dict[Kind, float]] = {
-    "refshapes": {"attribute": 0.6, "position": 0.12, "relation": 0.1, "ordering": 0.07, "occlusion": 0.11},
+    "refshapes": {"attribute": 0.7, "position": 0.09, "relation": 0.07, "ordering": 0.06, "occlusion": 0.08},
     "refshapes+": {"attribute": 0.6, "size": 0.4},
     "refshapesg": {"relation": 0.7, "occlusion": 0.3},
 }

@@ -60,9 +60,9 @@ class LAVT(Method):
             departures=(*_SCRATCH, "drop path 0.1 in place of 0.3, and a decoder of half the width"),
         ),
         "tiny": LavtConfig(
-            size=80,
+            size=64,
             words=20,
-            swin=SwinSize(embed_dim=16, depths=(1, 1, 1, 1), heads=(1, 2, 4, 8), window=5, drop_path=0.02),
+            swin=SwinSize(embed_dim=16, depths=(1, 1, 1, 1), heads=(1, 2, 4, 8), window=4, drop_path=0.02),
             bert=BertSize(hidden=64, layers=1, heads=4, intermediate=128, positions=32),
             decoder_width=32,
             departures=(*_SCRATCH, "drop path 0.02 in place of 0.3, and a decoder of half the width"),
