@@ -20,10 +20,10 @@ SENTENCES = 3  # per image
 
 
 def tinted(image: np.ndarray, mask: np.ndarray, colour: str) -> np.ndarray:
-    """Return RGB uint8 (height, width, 3) with `mask` tinted and everything else dimmed."""
+    """Return RGB uint8 (height, width, 3): `mask` in `colour`, all else grey and dimmed, so that one colour has one meaning."""
     tint = 255 * np.array(matplotlib.colors.to_rgb(colour))
-    dimmed = 0.55 * image + 0.45 * 255
-    return np.where(mask.astype(bool)[..., None], 0.45 * image + 0.55 * tint, dimmed).astype(np.uint8)
+    grey = image.mean(-1, keepdims=True).repeat(3, -1)
+    return np.where(mask.astype(bool)[..., None], 0.35 * grey + 0.65 * tint, 0.6 * grey + 0.4 * 255).astype(np.uint8)
 
 
 def panel(axis: matplotlib.axes.Axes, image: np.ndarray, title: str, colour: str = "black") -> None:

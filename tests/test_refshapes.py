@@ -260,7 +260,7 @@ def test_sent_is_the_cleaned_raw(root):
 def test_kinds(root):
     kinds = {name: list(sentence_kinds(root, name).values()) for name in NAMES}
     assert set(kinds["refshapes"]) == {"attribute", "position", "relation", "ordering", "occlusion"}
-    assert 0.45 < kinds["refshapes"].count("attribute") / len(kinds["refshapes"]) < 0.7
+    assert 0.6 < kinds["refshapes"].count("attribute") / len(kinds["refshapes"]) < 0.8
     assert set(kinds["refshapes+"]) == {"attribute", "size"}
     assert set(kinds["refshapesg"]) == {"relation", "occlusion"}
     with pytest.raises(UserError, match="cannot be read"):

@@ -262,10 +262,10 @@ def test_settings_that_differ_are_never_averaged(tmp_path):
         make_run(tmp_path, spec)
     table = table_of(tmp_path, specs)
     assert set(zip(table["strategy"], table["settings"], strict=True)) == {
-        ("baseline", "(learning_rate 0.002)"),
+        ("baseline", "(learning_rate 0.0008)"),
         ("baseline", "(learning_rate 0.5)"),
-        ("+MaskRIS (distill_weight 0.25)", "(learning_rate 0.002)"),
-        ("+MaskRIS (distill_weight 0.5)", "(learning_rate 0.002)"),
+        ("+MaskRIS (distill_weight 0.25)", "(learning_rate 0.0008)"),
+        ("+MaskRIS (distill_weight 0.5)", "(learning_rate 0.0008)"),
     }
     assert all(len(seeds) == 1 for seeds in table["seeds"])
 

@@ -135,7 +135,10 @@ def test_a_finished_run_is_shown_whole(runs: Path):
         "images/val_7.png",
         "records/testA.parquet",
     }
-    assert run["params"]["recipe.learning_rate"] == "0.002" and run["params"]["strategy.distill_weight"] == "0.5"
+    assert (
+        run["params"]["recipe.learning_rate"] == str(methods.get("cris").recipes["tiny"].learning_rate)
+        and run["params"]["strategy.distill_weight"] == "0.5"
+    )
     assert run["params"]["network.clip.layers"] == "[1, 1, 1, 1]" and run["params"]["method"] == "cris"
     expected = {
         "ris.key": spec.key,

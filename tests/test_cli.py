@@ -1,0 +1,212 @@
+"""The commands as a user meets them: results, near misses, one sentence per error, no tracebacks."""
+
+import pickle
+import re
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from benchmark import cli
+from benchmark.cli import app, guarded
+from benchmark.rundir import RunDir
+from tests.helpers import write_boxes
+
+
+def run(*arguments):
+    """Run a command in this process and return its exit code."""
+    try:
+        return guarded(lambda: app([str(argument) for argument in arguments]))
+    except SystemExit as end:
+        return end.code
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """A REFER folder, a preset file and its two finished runs."""
+    root = tmp_path_factory.mktemp("world")
+    write_boxes(root / "data")
+    preset = {
+        "description": "boxes",
+        "methods": ["cris"],
+        "strategies": ["baseline", "maskris"],
+        "datasets": ["refcoco"],
+        "variants": ["tiny"],
+        "seeds": [0],
+        "data": str(root / "data"),
+        "strategy": {"patch_size": 8},
+        "recipes": {"cris": {"epochs": 1, "batch_size": 4, "micro_batch": 4}},
+        "execution": {"device": "cpu"},
+    }
+    (root / "boxes.yaml").write_text(yaml.safe_dump(preset))
+    for strategy in preset["strategies"]:
+        assert (
+            run(
+                "run",
+                "--preset",
+                root / "boxes.yaml",
+                "--method",
+                "cris",
+                "--strategy",
+                strategy,
+                "--runs",
+                root / "runs",
+            )
+            == 0
+        )
+    return root
+
+
+def keys(world):
+    return sorted(path.parent.name for path in (world / "runs").glob("*/spec.yaml"))
+
+
+def test_run_says_what_came_out_and_does_not_repeat_itself(world, capsys):
+    before = {path: path.stat().st_mtime_ns for path in (world / "runs").rglob("*.parquet")}
+    command = [
+        "run",
+        "--preset",
+        world / "boxes.yaml",
+        "--method",
+        "cris",
+        "--strategy",
+        "baseline",
+        "--runs",
+        world / "runs",
+    ]
+    assert run(*command) == 0
+    assert "is done" in capsys.readouterr().out
+    assert before == {path: path.stat().st_mtime_ns for path in (world / "runs").rglob("*.parquet")}
+
+
+def test_plan_names_states_steps_and_parameters(world, capsys):
+    assert (
+        run("plan", "--preset", world / "boxes.yaml", "--runs", world / "runs", "--no-measure", "--seeds", "0,1") == 0
+    )
+    out = capsys.readouterr().out
+    assert out.count("done") == 2 and out.count("planned") == 2 and " M" in out
+
+
+def test_plan_measures_a_step(world, capsys):
+    assert run("plan", "--preset", world / "boxes.yaml", "--runs", world / "other", "--strategies", "maskris") == 0
+    assert "of training at 1 runs at a time" in capsys.readouterr().out
+    assert not (world / "other").exists(), "planning writes no run"
+
+
+def test_report_is_byte_identical_on_rerun(world, capsys):
+    written = []
+    for place in ("a", "b"):
+        command = ["report", "--preset", world / "boxes.yaml", "--runs", world / "runs", "--out", world / place]
+        assert run(*command) == 0
+        written.append({path.name: path.read_bytes() for path in (world / place).rglob("*") if path.is_file()})
+    assert written[0] == written[1] and {"table.md", "table.csv", "table.tex"} <= set(written[0])
+
+
+def test_evaluate_repeats_the_runs_numbers(world, capsys):
+    key = keys(world)[0]
+    assert run("evaluate", key, "--split", "testA", "--runs", world / "runs", "--out", world / "again.parquet") == 0
+    assert "95 % interval" in capsys.readouterr().out
+    again = pickle.dumps(cli_records(world / "again.parquet"))
+    assert again == pickle.dumps(cli_records(world / "runs" / key / "records" / "testA.parquet"))
+
+
+def cli_records(path):
+    import pandas as pd
+
+    return pd.read_parquet(path).to_dict("list")
+
+
+def test_predict_writes_a_mask_of_the_original_size(world, capsys):
+    image = next((world / "data" / "images" / "train2014").glob("*.jpg"))
+    assert run("predict", keys(world)[0], image, "the red box", "--runs", world / "runs", "--out", world / "out") == 0
+    mask = np.asarray(Image.open(world / "out" / "mask.png"))
+    assert mask.shape == np.asarray(Image.open(image)).shape[:2] and set(np.unique(mask)) <= {0, 255}
+    assert Image.open(world / "out" / "overlay.png").size == Image.open(image).size
+
+
+def test_runs_lists_states(world, capsys):
+    assert run("runs", "--runs", world / "runs") == 0
+    assert capsys.readouterr().out.count("done") == 2
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["plan", "--preset", "quik"], "preset 'quik' is not known: did you mean quick"),
+        (["plan", "--preset", "missing.yaml"], "there is no preset file missing.yaml"),
+        (["plan", "--methods", "lvat"], "method 'lvat' is not known: did you mean lavt"),
+        (["plan", "--strategies", "baselin"], "did you mean baseline"),
+        (["plan", "--seeds", "one"], "--seeds takes whole numbers"),
+        (["report", "--data", "{world}/nowhere"], "is not a folder"),
+        (["run", "--method", "cris,lavt", "--data", "{world}/data", "--dataset", "refcoco"], "name 2 runs"),
+        (["predict", "cris", "{world}/none.jpg", "a box"], "there are no runs in"),
+        (["predict", "cris-tiny-b", "{world}/none.jpg", "a box", "--runs", "{world}/runs"], "there is no image"),
+        (
+            ["predict", "cris-tiny-b", "{world}/boxes.yaml", "a box", "--runs", "{world}/runs"],
+            "is no image that can be decoded",
+        ),
+        (["predict", "cris-tiny-b", "{world}/none.jpg", " ", "--runs", "{world}/runs"], "the sentence is empty"),
+        (["evaluate", "cris-tiny-b", "--split", "tesA", "--runs", "{world}/runs"], "did you mean testA"),
+        (["evaluate", "crs-tiny-b", "--runs", "{world}/runs"], "is not known: did you mean cris-tiny-b"),
+        (["data", "check", "{world}/nowhere"], "is not a folder"),
+        (["unpack", "{world}/boxes.yaml", "--runs", "{world}/unpacked"], "is damaged"),
+        (["pack", "{world}/packed", "--runs", "{world}/empty"], "there are no runs"),
+    ],
+)
+def test_a_user_error_is_one_sentence_and_exit_code_1(world, tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    assert run(*[argument.format(world=world) for argument in arguments]) == 1
+    shown = capsys.readouterr()
+    text = re.sub(r"\s+", " ", shown.out + shown.err)
+    assert message in text and "Traceback" not in text
+
+
+def test_a_failed_run_says_why_and_is_tried_again(world, tmp_path, capsys, monkeypatch):
+    write_boxes(tmp_path / "data")
+    command = [
+        "run",
+        "--preset",
+        world / "boxes.yaml",
+        "--method",
+        "cris",
+        "--runs",
+        tmp_path / "runs",
+        "--data",
+        tmp_path / "data",
+    ]
+    from benchmark import training
+    from benchmark.errors import UserError
+
+    def broken(self, *arguments):
+        raise UserError("the disk is full; make room.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training.Trainer, "optimise", broken)
+        assert run(*command) == 1
+    assert "the disk is full" in capsys.readouterr().err
+    key = next((tmp_path / "runs").glob("*/spec.yaml")).parent
+    assert RunDir(key).status()["state"] == "failed" and "disk is full" in RunDir(key).status()["reason"]
+    assert run(*command) == 0 and RunDir(key).status()["state"] == "done"
+
+
+def test_data_check_and_refshapes(tmp_path, capsys):
+    assert run("data", "refshapes", tmp_path, "--train", 3, "--val", 1, "--test", 1) == 0
+    assert run("data", "check", tmp_path) == 0
+    assert "refshapes" in capsys.readouterr().out
+
+
+def test_pack_and_unpack_keep_what_a_report_needs(world, tmp_path, capsys):
+    assert run("pack", tmp_path / "packed", "--runs", world / "runs") == 0
+    archives = sorted((tmp_path / "packed").glob("*.tar.gz"))
+    assert run("unpack", *archives, "--runs", tmp_path / "runs") == 0
+    out = ["report", "--preset", world / "boxes.yaml"]
+    assert run(*out, "--runs", tmp_path / "runs", "--out", tmp_path / "there") == 0
+    assert run(*out, "--runs", world / "runs", "--out", tmp_path / "here") == 0
+    assert (tmp_path / "there/boxes/table.csv").read_bytes() == (tmp_path / "here/boxes/table.csv").read_bytes()
+
+
+def test_the_folder_of_runs_comes_from_the_environment(world, monkeypatch, capsys):
+    monkeypatch.setenv("RISBENCH_RUNS", str(world / "runs"))
+    assert run("runs") == 0 and "done" in capsys.readouterr().out
+    assert cli.RUNS.name == "runs"
