@@ -20,7 +20,9 @@ app = typer.Typer(
 )
 data_app = typer.Typer(no_args_is_help=True, help="Look at data sets and write the embedded ones.")
 app.add_typer(data_app, name="data")
-console, errors = Console(), Console(stderr=True, highlight=False)
+# Tables need 100 columns; where nobody looks at a terminal, 80 would be assumed.
+WIDTH = None if sys.stdout.isatty() else 110
+console, errors = Console(width=WIDTH), Console(stderr=True, highlight=False)
 
 RunsOption = Annotated[Path, typer.Option("--runs", envvar="RISBENCH_RUNS", help="Folder of the run directories.")]
 DataOption = Annotated[

@@ -73,7 +73,7 @@ class Stop:
 
 
 def build_method(spec: RunSpec, tokeniser: Tokeniser) -> Method:
-    """Return the spec's network with its starting weights: random ones of the spec's seed, the same for every strategy."""
+    """Return the spec's network with random weights of the spec's seed, the same for every strategy."""
     reseed_dropout(spec.seed, "starting weights")
     # Images arrive channels-last; convolutions are fastest when their weights do, too.
     return methods.get(spec.method)(spec.network, tokeniser.size).to(memory_format=torch.channels_last)
@@ -99,10 +99,19 @@ def load_best(run: RunDir, method: Method, device: torch.device) -> None:
 
 
 class Trainer:
-    """One run in progress. `train` is the whole of it; the other methods are its parts."""
+    """One run in progress. `train` is the whole of it; the other methods are its parts.
+
+    `pretrained` False leaves the starting weights random where the spec names published ones: for timing a step, never for a run.
+    """
 
     def __init__(
-        self, spec: RunSpec, run: RunDir, dataset: ReferDataset, tokeniser: Tokeniser, execution: Execution
+        self,
+        spec: RunSpec,
+        run: RunDir,
+        dataset: ReferDataset,
+        tokeniser: Tokeniser,
+        execution: Execution,
+        pretrained: bool = True,
     ) -> None:
         self.spec, self.run, self.dataset, self.tokeniser, self.execution = spec, run, dataset, tokeniser, execution
         torch.set_num_threads(execution.threads)
@@ -115,6 +124,8 @@ class Trainer:
         self.device, self.world = self.accelerator.device, self.accelerator.num_processes
         self.main = self.accelerator.is_main_process
         self.method = build_method(spec, tokeniser)
+        if pretrained and spec.weights != "scratch":
+            self.method.load_pretrained()
         if self.world > 1 and self.device.type == "cuda":
             self.method = nn.SyncBatchNorm.convert_sync_batchnorm(self.method)
         optimiser = build_optimiser(self.method, spec)

@@ -181,6 +181,15 @@ class Method(nn.Module, abc.ABC):
         """Return the configuration of `variant`, adapted to `dataset` where the published one is (CRIS: 22 words on RefCOCOg)."""
         return cls.variants[variant]
 
+    @abc.abstractmethod
+    def load_pretrained(self) -> None:
+        """Start the encoders from the published weights that the configuration's `pretrained` names; called unless that is
+        `scratch`.
+
+        Raises:
+            UserError: they cannot be had or do not fit; the message says what to fetch.
+        """
+
     @property
     @abc.abstractmethod
     def needs(self) -> DataNeeds:

@@ -148,7 +148,7 @@ def test_runs_lists_states(world, capsys):
         ),
         (["predict", "cris-tiny-b", "{world}/none.jpg", " ", "--runs", "{world}/runs"], "the sentence is empty"),
         (["evaluate", "cris-tiny-b", "--split", "tesA", "--runs", "{world}/runs"], "did you mean testA"),
-        (["evaluate", "crs-tiny-b", "--runs", "{world}/runs"], "is not known: did you mean cris-tiny-b"),
+        (["evaluate", "crs-tiny-b", "--runs", "{world}/runs"], "is not known: did you mean cris-tiny-"),
         (["data", "check", "{world}/nowhere"], "is not a folder"),
         (["unpack", "{world}/boxes.yaml", "--runs", "{world}/unpacked"], "is damaged"),
         (["pack", "{world}/packed", "--runs", "{world}/empty"], "there are no runs"),

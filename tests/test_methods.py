@@ -150,6 +150,19 @@ def test_parameter_groups_and_schedule(name):
             assert len(rates) == len(groups) and all(0 <= rate <= 10 * recipe.learning_rate for rate in rates)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_published_starting_weights_that_cannot_be_had_are_named(name, monkeypatch, tmp_path):
+    """Offline and with an empty cache: one sentence, and never random weights under a published name."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    method = methods.get(name)
+    assert method.variants["paper"].pretrained != "scratch" and method.variants["tiny"].pretrained == "scratch"
+    network = build(name)
+    network.config = method.variants["paper"]
+    with pytest.raises(UserError, match="could not be loaded"):
+        network.load_pretrained()
+
+
 def test_a_misspelt_method_lists_the_nearest():
     with pytest.raises(UserError, match="method 'crsi' is not known: did you mean cris"):
         methods.get("crsi")
@@ -177,6 +190,9 @@ class Toy(Method):
         super().__init__()
         self.config = config
         self.words, self.pixels = nn.Embedding(vocabulary_size, 8), nn.Conv2d(3, 8, 3, stride=4, padding=1)
+
+    def load_pretrained(self):
+        raise AssertionError("a toy starts from scratch")
 
     @property
     def needs(self):

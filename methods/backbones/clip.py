@@ -1,10 +1,13 @@
 """CLIP towers from open_clip (OpenAI's parameter names), with the attention pool that keeps its grid (CRIS, ETRIS)."""
 
+import open_clip
 import torch
 import torch.nn.functional as F
 from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
+
+from benchmark.errors import UserError
 
 
 class ClipConfig(BaseModel):
@@ -87,6 +90,29 @@ def build_clip(config: ClipConfig, vocabulary_size: int) -> CLIP:
     )
     clip.visual.attnpool = GridAttentionPool(config.image_size // 32, config.width * 32, heads, config.embed)
     return clip
+
+
+def load_pretrained(clip: CLIP, name: str) -> None:
+    """Start `clip` from OpenAI's weights called `openai-<model>`, rounded to fp16 as published; the shortcut of the attention
+    pool, which they lack, stays random.
+
+    Raises:
+        UserError: the weights cannot be read or downloaded, or have another size.
+    """
+    model = name.removeprefix("openai-")
+    try:
+        state = open_clip.create_model(f"{model}-quickgelu", pretrained="openai").state_dict()
+    except (OSError, RuntimeError) as error:
+        raise UserError(
+            f"OpenAI's CLIP {model} could not be loaded ({type(error).__name__}); allow access to huggingface.co or set"
+            " HF_HOME to a cache that holds timm's clip weights."
+        ) from error
+    own = clip.state_dict()
+    if wrong := [key for key, value in state.items() if key not in own or own[key].shape != value.shape]:
+        raise UserError(f"OpenAI's CLIP {model} does not fit this configuration (first at '{wrong[0]}').")
+    with torch.no_grad():
+        for key, value in state.items():
+            own[key].copy_(value.half() if value.is_floating_point() else value)
 
 
 def resnet_stages(visual: nn.Module, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:

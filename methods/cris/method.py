@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmark.data.geometry import Geometry, resize, restore
-from methods.backbones.clip import ClipConfig
+from methods.backbones.clip import ClipConfig, load_pretrained
 from methods.cris.network import CrisConfig, CrisNetwork
 from methods.protocol import CLIP_MEAN, CLIP_STD, Batch, DataNeeds, Method, Output, Purpose, Recipe, Text
 
@@ -115,6 +115,10 @@ class CRIS(Method):
         super().__init__()
         self.config = config
         self.network = CrisNetwork(config, vocabulary_size)
+
+    def load_pretrained(self) -> None:
+        """Start both towers from OpenAI's CLIP; raises a UserError where it cannot be had."""
+        load_pretrained(self.network.backbone, self.config.pretrained)
 
     @classmethod
     def config_for(cls, variant: str, dataset: str) -> CrisConfig:

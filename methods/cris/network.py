@@ -36,7 +36,7 @@ class CrisConfig(Config):
     @classmethod
     def published(cls, network: str, size: int = 416, words: int = 17) -> "CrisConfig":
         """Return the published configuration of `RN50` or `RN101`."""
-        return cls(size=size, words=words, clip={"RN50": RN50, "RN101": RN101}[network], pretrained=f"clip-{network}")
+        return cls(size=size, words=words, clip={"RN50": RN50, "RN101": RN101}[network], pretrained=f"openai-{network}")
 
 
 def cbr(inputs: int, outputs: int, kernel: int, padding: int) -> nn.Sequential:

@@ -11,6 +11,7 @@ from benchmark.data.geometry import Geometry, resize, restore
 from methods.backbones.bert import BertSize
 from methods.backbones.swin import SwinSize
 from methods.lavt.network import LavtConfig, LavtNetwork
+from methods.lavt.weights import load_pretrained
 from methods.protocol import IMAGENET_MEAN, IMAGENET_STD, Batch, DataNeeds, Method, Output, Purpose, Recipe, Text
 
 _NO_DECAY = ("norm", "absolute_pos_embed", "relative_position_bias_table")
@@ -99,6 +100,10 @@ class LAVT(Method):
         super().__init__()
         self.config = config
         self.network = LavtNetwork(config, vocabulary_size)
+
+    def load_pretrained(self) -> None:
+        """Start Swin and BERT from their published weights; raises a UserError where they cannot be had."""
+        load_pretrained(self.network, self.config.pretrained)
 
     @property
     def needs(self) -> DataNeeds:

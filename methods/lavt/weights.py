@@ -52,7 +52,7 @@ def to_published_names(network: LavtNetwork) -> dict[str, str]:
 
 
 def load_pretrained(network: LavtNetwork, name: str) -> None:
-    """Start both encoders from published weights, or leave them where `name` is `scratch`.
+    """Start both encoders from published weights.
 
     Args:
         network: the network; its fusion and decoder are left alone.
@@ -61,8 +61,6 @@ def load_pretrained(network: LavtNetwork, name: str) -> None:
     Raises:
         UserError: the weights cannot be read or downloaded, or have another size.
     """
-    if name == "scratch":
-        return
     backbone, text_encoder = name.split("+")
     swin.load_pretrained(network.backbone, backbone)
     bert.load_pretrained(network.text_encoder, text_encoder)
