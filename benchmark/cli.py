@@ -231,9 +231,9 @@ def _work(directory: Any, place: Any, execution: Any) -> None:
     if directory.status()["state"] == "done":
         console.print(f"{directory.key} is done; see `risbench report` and `risbench ui`")
         return
-    leader = os.environ.get("RANK", "0") == "0"
-    if not leader:
-        training.Trainer(spec := directory.spec(), directory, *open_run(spec, place), execution).train()
+    if os.environ.get("RANK", "0") != "0":  # torchrun's other processes: the first one keeps the directory
+        spec = directory.spec()
+        training.Trainer(spec, directory, *open_run(spec, place), execution).train()
         return
     with directory.claim():
         try:

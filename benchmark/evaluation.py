@@ -19,6 +19,7 @@ from benchmark.data.vocabulary import Tokeniser
 from benchmark.draws import generator
 from methods.protocol import Method
 
+IDS = ("image_id", "ref_id", "ann_id", "sent_id")
 COUNTS = ("intersection", "union", "swapped_intersection", "swapped_union")
 
 
@@ -94,8 +95,9 @@ def records_of(prediction: Prediction) -> list[dict[str, Any]]:
 
 def frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
     """Return records as a table in the order of their sentence ids."""
-    records = pd.DataFrame(rows)
-    types = {name: "Int64" if name.startswith("swapped") else "int64" for name in COUNTS}
+    # Named columns: a process whose share of a small split is empty has a table, too.
+    records = pd.DataFrame(rows, columns=[*IDS, "sentence", *COUNTS])
+    types = dict.fromkeys(IDS, "int64") | {name: "Int64" if name.startswith("swapped") else "int64" for name in COUNTS}
     return records.astype(types).sort_values("sent_id", ignore_index=True)
 
 

@@ -51,7 +51,7 @@ def load(run: RunDir, place: Callable[[RunDir], Place], device: str) -> Loaded:
     spec = run.spec()
     dataset, tokeniser = open_run(spec, place(run))
     method = build_method(spec, tokeniser).to(pick_device(device)).eval()
-    load_best(run, method, pick_device(device))
+    load_best(run, method)
     return Loaded(run, method, dataset, tokeniser, pick_device(device))
 
 

@@ -86,7 +86,7 @@ def build_optimiser(method: Method, spec: RunSpec) -> torch.optim.Optimizer:
     return kind(groups, lr=spec.recipe.learning_rate, fused=True)
 
 
-def load_best(run: RunDir, method: Method, device: torch.device) -> None:
+def load_best(run: RunDir, method: Method) -> None:
     """Load the weights of the chosen epoch.
 
     Raises:
@@ -95,7 +95,7 @@ def load_best(run: RunDir, method: Method, device: torch.device) -> None:
     path = run.path / "best.safetensors"
     if not path.exists():
         raise UserError(f"run {run.key} has no weights yet ({path}); let it finish or bring the file along.")
-    method.load_state_dict(load_file(path, device=str(device)))
+    method.load_state_dict(load_file(path))
 
 
 class Trainer:
@@ -252,7 +252,8 @@ class Trainer:
 
     def report(self, progress: Callable[[str], None]) -> None:
         """Evaluate the reported splits with the chosen weights; write records, numbers and overlays."""
-        load_best(self.run, self.method, self.device)
+        self.accelerator.wait_for_everyone()  # the main process may still be writing the best weights
+        load_best(self.run, self.method)
         selection = self.spec.selection
         result: dict[str, Any] = {"selected": {**self.best, "split": selection.split, "metric": "oiou"}}
         for split in selection.report:

@@ -156,6 +156,23 @@ def test_one_failure_does_not_stop_the_others(boxes, tmp_path):
     assert "are not those of the run" in failed.reason and runs[0].status()["state"] == "failed"
 
 
+@pytest.mark.slow
+def test_two_processes_train_one_run(boxes, tmp_path):
+    """DDP on the CPU (gloo): one directory, every expression evaluated once."""
+    from rich.console import Console
+
+    found = tiny_matrix(boxes, methods=("lavt",), strategies=("maskris",))
+    (run,) = found.directories(tmp_path)
+    run.create(found.specs[0])
+    (outcome,) = launchers.run_all([run], found.place, Execution(device="cpu"), 1, 2, Console(quiet=True))
+    assert outcome.state == "done", (run.path / "log.txt").read_text()[-2000:]
+    assert run.read_json("environment.json")["device"]["processes"] == 2
+    for split in ("val", "testA", "testB"):
+        dataset = matrix.open_dataset("refcoco", "unc", found.place)
+        sentences = [s.sent_id for ref in dataset.refs_of(split) for s in ref.sentences]
+        assert run.records(split).sent_id.tolist() == sorted(sentences)
+
+
 def test_pack_and_unpack(boxes, tmp_path):
     specs = tiny_matrix(boxes).specs
     for spec in specs:
