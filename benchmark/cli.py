@@ -252,6 +252,14 @@ def _work(directory: Any, place: Any, execution: Any) -> None:
                 f"{directory.key} is saved at step {trainer.step} of {trainer.steps}; the same command goes on"
             )
             raise typer.Exit(130) from None
+        except KeyboardInterrupt:  # outside of the training loop, which answers by saving its state
+            last = {
+                name: value
+                for name, value in directory.read_json("status.json").items()
+                if name in ("step", "steps", "best")
+            }
+            directory.write_status("planned", **last, message="interrupted")
+            raise typer.Exit(130) from None
         except UserError as error:
             training.fail(directory, str(error))
             raise

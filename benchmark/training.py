@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
+import pandas as pd
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, gather_object
@@ -219,7 +220,7 @@ class Trainer:
 
     # --- evaluation -------------------------------------------------------------------------------------------------
 
-    def evaluate(self, split: str, on_image: Callable | None = None) -> Any:
+    def evaluate(self, split: str) -> pd.DataFrame:
         """Return the records of a split, made by all processes together."""
         started = time.monotonic()
         records = evaluation.evaluate(
@@ -230,7 +231,7 @@ class Trainer:
             self.device,
             workers=self.execution.workers,
             share=(self.accelerator.process_index, self.world),
-            on_image=on_image,
+            on_image=lambda _: self.alive(self.step // self.steps_per_epoch, f"evaluating {split}"),
         )
         if self.world > 1:
             records = evaluation.frame(gather_object(records.to_dict("records")))
