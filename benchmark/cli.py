@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from benchmark.errors import UserError
+from benchmark.errors import Interrupted, UserError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -169,6 +169,7 @@ def run(
 ) -> None:
     """Train and evaluate one run in this process; started again, it goes on from where it was."""
     from benchmark import matrix as matrices
+    from benchmark import worker
     from benchmark.rundir import RunDir
 
     chosen = matrices.read_preset(preset)
@@ -185,7 +186,7 @@ def run(
     spec = _single(found)
     directory = RunDir(runs / spec.key)
     directory.create(spec)
-    _work(directory, found.place, found.execution)
+    worker.work(directory, found.place, found.execution, console)
 
 
 @app.command()
@@ -201,75 +202,13 @@ def resume(
     log_every: Annotated[int, typer.Option(min=1)] = 10,
 ) -> None:
     """Work on one planned or interrupted run in this process, whatever matrix or study it belongs to."""
+    from benchmark import worker
     from benchmark.rundir import find_run
     from benchmark.training import Execution
 
     directory = find_run(runs, key)
-    _work(
-        directory, _place(directory, data, images), Execution(device, threads, workers, checkpoint_seconds, log_every)
-    )
-
-
-def _place(run: Any, data: Path | None, images: Path | None) -> Any:
-    """Return where a run's data lie: as given, or where it found them last."""
-    from benchmark.matrix import Place
-
-    known = run.read_json("environment.json").get("data", {})
-    if data is None and not known:
-        raise UserError(f"run {run.key} has not seen its data yet: give their folder with --data.")
-    default_images = Path(known["images"]) if data is None else None
-    return Place(data or Path(known["root"]), images or default_images)
-
-
-def _work(directory: Any, place: Any, execution: Any) -> None:
-    """Train and evaluate one run here, with a progress line; leave its status true whatever happens."""
-    from rich.progress import Progress
-
-    from benchmark import training
-    from benchmark.matrix import open_run
-
-    if directory.status()["state"] == "done":
-        console.print(f"{directory.key} is done; see `risbench report` and `risbench ui`")
-        return
-    if os.environ.get("RANK", "0") != "0":  # torchrun's other processes: the first one keeps the directory
-        spec = directory.spec()
-        training.Trainer(spec, directory, *open_run(spec, place), execution).train()
-        return
-    with directory.claim():
-        try:
-            spec = directory.spec()
-            with Progress(console=console, disable=not console.is_terminal) as progress:
-                bar = progress.add_task(directory.key, total=None)
-                trainer = training.Trainer(spec, directory, *open_run(spec, place), execution)
-                trainer.train(
-                    lambda step, steps, message: progress.update(
-                        bar, completed=step, total=steps, description=f"{directory.key}  {message}"
-                    )
-                )
-        except training.Interrupted:
-            directory.write_status("planned", step=trainer.step, steps=trainer.steps, message="interrupted")
-            console.print(
-                f"{directory.key} is saved at step {trainer.step} of {trainer.steps}; the same command goes on"
-            )
-            raise typer.Exit(130) from None
-        except KeyboardInterrupt:  # outside of the training loop, which answers by saving its state
-            last = {
-                name: value
-                for name, value in directory.read_json("status.json").items()
-                if name in ("step", "steps", "best")
-            }
-            directory.write_status("planned", **last, message="interrupted")
-            raise typer.Exit(130) from None
-        except UserError as error:
-            training.fail(directory, str(error))
-            raise
-        except (RuntimeError, OSError, ValueError, MemoryError) as error:
-            # Not a user error: the traceback goes to the log, the reason to the status, and the run is not a result.
-            training.fail(directory, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
-            raise
-    result = directory.read_json("result.json")
-    for split in spec.selection.report:
-        console.print(f"{split:6} oIoU {100 * result[split]['oiou']:.2f}  mIoU {100 * result[split]['miou']:.2f}")
+    place = worker.place_of(directory, data, images)
+    worker.work(directory, place, Execution(device, threads, workers, checkpoint_seconds, log_every), console)
 
 
 @app.command()
@@ -283,9 +222,9 @@ def evaluate(
     device: Annotated[str, typer.Option()] = "auto",
 ) -> None:
     """Evaluate a run's chosen weights on a split again and print its numbers with intervals."""
-    from benchmark import evaluation, inference, metrics
+    from benchmark import evaluation, inference, metrics, worker
 
-    loaded = inference.load(_find(runs, run), lambda directory: _place(directory, data, images), device)
+    loaded = inference.load(_find(runs, run), lambda directory: worker.place_of(directory, data, images), device)
     with console.status(f"evaluating {split}"):
         records = evaluation.evaluate(loaded.method, loaded.dataset, split, loaded.tokeniser, loaded.device)
     if out:
@@ -311,9 +250,9 @@ def predict(
     device: Annotated[str, typer.Option()] = "auto",
 ) -> None:
     """Segment what a sentence names in a photograph: writes the mask and an overlay."""
-    from benchmark import inference
+    from benchmark import inference, worker
 
-    loaded = inference.load(_find(runs, run), lambda directory: _place(directory, data, images), device)
+    loaded = inference.load(_find(runs, run), lambda directory: worker.place_of(directory, data, images), device)
     for path in inference.predict_file(loaded, image, sentence, out):
         console.print(f"wrote {path}")
 
@@ -451,8 +390,8 @@ def guarded(command: Callable[[], None]) -> int:
     except UserError as error:
         errors.print(f"[red]error:[/red] {error}", soft_wrap=True)
         return 1
-    except KeyboardInterrupt:
-        errors.print("stopped")
+    except (Interrupted, KeyboardInterrupt) as stop:
+        errors.print(str(stop) or "stopped")
         return 130
     return 0
 

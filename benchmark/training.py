@@ -26,7 +26,7 @@ from benchmark.data.samples import TrainingSamples, training_batches
 from benchmark.data.vocabulary import Tokeniser
 from benchmark.draws import reseed_dropout
 from benchmark.environment import describe
-from benchmark.errors import UserError
+from benchmark.errors import Interrupted, UserError
 from benchmark.rundir import HEARTBEAT_SECONDS, RunDir, write_aside
 from benchmark.spec import RunSpec
 from benchmark.strategies import Masker, micro_step
@@ -49,10 +49,6 @@ class Execution:
     workers: int = 0
     checkpoint_seconds: float = 60.0
     log_every: int = 10
-
-
-class Interrupted(Exception):
-    """The run was asked to stop (Ctrl-C, SIGTERM); its state is saved."""
 
 
 class Stop:
@@ -330,6 +326,7 @@ class Trainer:
                         if inside:
                             self.save()
                         if stop.asked:
+                            self.alive(epoch, "interrupted", force=True)
                             raise Interrupted
                 last = self.step == self.steps
                 if (epoch + 1) % self.spec.selection.every == 0 or last:

@@ -16,10 +16,10 @@ from safetensors.torch import load_file
 
 from benchmark import training
 from benchmark.data.samples import TrainingSamples, training_batches
-from benchmark.errors import UserError
+from benchmark.errors import Interrupted, UserError
 from benchmark.matrix import open_run
 from benchmark.rundir import RunDir
-from benchmark.training import Execution, Interrupted, Trainer
+from benchmark.training import Execution, Trainer
 from tests.helpers import tiny_spec
 
 EXECUTION = Execution(device="cpu", checkpoint_seconds=0, log_every=2)
