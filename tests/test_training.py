@@ -257,3 +257,16 @@ def test_a_resume_point_never_executes_code(boxes, tmp_path):
     with pytest.raises(UserError, match="damaged"):
         trainer.train()
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_mixed_precision_trains_with_accumulation(boxes, tmp_path, precision):
+    recipe = {"epochs": 1, "batch_size": 4, "micro_batch": 2, "precision": precision}
+    spec, place = tiny_spec(boxes, "cris", "maskris", recipes={"cris": recipe})
+    run, trainer = started(spec, place, tmp_path)
+    before = {name: value.clone() for name, value in trainer.method.state_dict().items()}
+    trainer.train()
+    assert run.status()["state"] == "done" and all(value.dtype != torch.float16 for value in before.values())
+    moved = [name for name, value in trainer.method.named_parameters() if not torch.equal(before[name], value)]
+    assert len(moved) > 50
+    assert all(line["train/loss"] > 0 for line in run.metrics() if "train/loss" in line)
