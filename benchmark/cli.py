@@ -34,7 +34,9 @@ ImagesOption = Annotated[
 PresetOption = Annotated[str, typer.Option("--preset", help="A shipped preset or a YAML file.")]
 MethodsOption = Annotated[str | None, typer.Option("--methods", help="Comma-separated; narrows the preset.")]
 StrategiesOption = Annotated[str | None, typer.Option("--strategies", help="Comma-separated.")]
-DatasetsOption = Annotated[str | None, typer.Option("--datasets", help="Comma-separated.")]
+DatasetsOption = Annotated[
+    str | None, typer.Option("--datasets", help="Comma-separated; refcocog:google splits RefCOCOg by google.")
+]
 VariantsOption = Annotated[str | None, typer.Option("--variants", help="Comma-separated.")]
 SeedsOption = Annotated[str | None, typer.Option("--seeds", help="Comma-separated.")]
 UriOption = Annotated[
@@ -201,7 +203,7 @@ def resume(
     checkpoint_seconds: Annotated[float, typer.Option(min=0)] = 60.0,
     log_every: Annotated[int, typer.Option(min=1)] = 10,
 ) -> None:
-    """Work on one planned or interrupted run in this process, whatever matrix or study it belongs to."""
+    """Work on one planned or interrupted run in this process, whatever matrix it belongs to."""
     from benchmark import worker
     from benchmark.rundir import find_run
     from benchmark.training import Execution
@@ -253,8 +255,12 @@ def predict(
     from benchmark import inference, worker
 
     loaded = inference.load(_find(runs, run), lambda directory: worker.place_of(directory, data, images), device)
-    for path in inference.predict_file(loaded, image, sentence, out):
+    paths, share = inference.predict_file(loaded, image, sentence, out)
+    for path in paths:
         console.print(f"wrote {path}")
+    console.print(
+        f"{100 * share:.1f} % of the image is marked" if share else "the network marks nothing for this sentence"
+    )
 
 
 @app.command()
@@ -319,6 +325,8 @@ def list_runs(runs: RunsOption = RUNS) -> None:
     """List the run directories and their states."""
     from benchmark.rundir import all_runs
 
+    if not all_runs(runs):
+        raise UserError(f"there are no runs in {runs}; start some with `risbench matrix --preset quick`.")
     table = Table("run", "state", "step", "val oIoU", "note", box=None)
     for directory in all_runs(runs):
         status = directory.status()

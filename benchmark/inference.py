@@ -22,6 +22,8 @@ from benchmark.rundir import RunDir, write_aside
 from benchmark.training import build_method, load_best
 from methods.protocol import Method
 
+NAMES = {"oiou": "oIoU", "miou": "mIoU", "grounding_gap": "grounding gap"}
+
 
 @dataclasses.dataclass
 class Loaded:
@@ -56,8 +58,9 @@ def load(run: RunDir, place: Callable[[RunDir], Place], device: str) -> Loaded:
 
 
 @torch.no_grad()
-def predict_file(loaded: Loaded, path: Path, sentence: str, out: Path) -> list[Path]:
-    """Segment one photograph; write `mask.png` (0 and 255, original size) and `overlay.png`; return their paths.
+def predict_file(loaded: Loaded, path: Path, sentence: str, out: Path) -> tuple[list[Path], float]:
+    """Segment one photograph; write `mask.png` (0 and 255, original size) and `overlay.png`; return their paths and the marked
+    share of the image.
 
     Raises:
         UserError: the photograph is missing or damaged, the sentence empty, the folder not writable.
@@ -81,17 +84,17 @@ def predict_file(loaded: Loaded, path: Path, sentence: str, out: Path) -> list[P
     pictures = {"mask.png": mask.astype(np.uint8) * 255, "overlay.png": tinted(pixels, mask, PREDICTION)}
     for name, picture in pictures.items():
         write_aside(out / name, lambda aside, picture=picture: Image.fromarray(picture).save(aside, format="PNG"))
-    return [out / name for name in pictures]
+    return [out / name for name in pictures], float(mask.mean())
 
 
 def show(numbers: dict[str, float], intervals: dict[str, tuple[float, float]], title: str, console: Console) -> None:
     """Print numbers (percent) with their intervals."""
-    table = Table("metric", "value", "95 % interval (images resampled)", title=title, box=None)
+    table = Table("metric, %", "value", "95 % interval (images resampled)", title=title, box=None)
     for name, value in numbers.items():
         low, high = intervals.get(name, (None, None))
         table.add_row(
-            name,
+            NAMES.get(name, name.replace("p_", "P@0.").removesuffix("0")),
             "-" if value is None or value != value else f"{100 * value:.2f}",
-            "" if low is None else f"{100 * low:.2f} .. {100 * high:.2f}",
+            "" if low is None else f"[{100 * low:.2f}, {100 * high:.2f}]",
         )
     console.print(table)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,7 @@ class Preset(BaseModel):
     Attributes:
         description: one line; the file's head says what its numbers mean and what they do not.
         methods, strategies, datasets, variants, seeds: the matrix is their product.
-        split_by: data set -> how it is split, where not as usual. data: default folder of the data sets.
+            A data set may say how it is split: `refcocog:google`. data: default folder of the data sets.
         refshapes: how large the embedded sets are written, where `datasets` names one.
         recipes: method -> changes to its variant's recipe. strategy: changes to every strategy.
         selection: how the epoch is chosen; reported are all splits of a data set but train.
@@ -60,7 +61,6 @@ class Preset(BaseModel):
     variants: tuple[str, ...]
     seeds: tuple[int, ...]
     data: Path
-    split_by: dict[str, str] = {}
     refshapes: RefShapes | None = None
     recipes: dict[str, dict[str, Any]] = {}
     strategy: dict[str, Any] = {}
@@ -111,7 +111,8 @@ def tokeniser_of(method: type[Method], config: Config, dataset: ReferDataset) ->
     """Return the published word pieces for pretrained encoders, else pieces trained on the training sentences."""
     family, field = method.text
     if config.pretrained != "scratch":
-        return published_tokeniser(family)
+        folder = os.environ.get("RISBENCH_BERT")
+        return published_tokeniser(family, Path(folder) if folder and family == "bert" else None)
     return trained_tokeniser(family, [getattr(s, field) for ref in dataset.refs_of("train") for s in ref.sentences])
 
 
@@ -194,14 +195,13 @@ def resolve(name: str, preset: Preset, data: Path | None = None, images: Path | 
     for strategy in preset.strategies:
         strategies.get(strategy)
     specs = []
-    for dataset_name in preset.datasets:
+    for entry in preset.datasets:
+        dataset_name, _, chosen = entry.partition(":")
+        split_by = chosen or refer.default_split_by(dataset_name)
         if dataset_name.startswith("refshapes") and preset.refshapes and data is None:
             size = preset.refshapes.model_dump()
             seed = size.pop("seed")
             write_refshapes(place.root, dataset_name, RefShapesSize(**size), seed)
-        split_by = preset.split_by.get(dataset_name) or (
-            "unc" if dataset_name == "combined" else refer.default_split_by(dataset_name)
-        )
         dataset = open_dataset(dataset_name, split_by, place)
         digest = dataset.digest()
         report = tuple(split for split in dataset.splits if split != "train")

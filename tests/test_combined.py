@@ -113,7 +113,7 @@ def test_a_list_of_something_else_is_named(root, tmp_path, content):
 
 def test_a_missing_part_is_named(root):
     (root / "refcoco+" / "refs(unc).p").unlink()
-    with pytest.raises(UserError, match=r"'refcoco\+' is not known"):
+    with pytest.raises(UserError, match=r"no data set 'refcoco\+'"):
         read_combined(root)
 
 

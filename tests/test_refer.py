@@ -129,7 +129,7 @@ def test_refcocog_is_read_by_umd_and_by_google(tmp_path):
 
 
 def test_the_default_split_is_the_literatures():
-    names = ("refcoco", "refcoco+", "refcocog", "refshapes", "refshapes-hard")
+    names = ("refcoco", "refcoco+", "refcocog", "refshapes", "refshapesg")
     assert [default_split_by(name) for name in names] == ["unc", "unc", "umd", "unc", "unc"]
     with pytest.raises(UserError, match="refcocog"):
         default_split_by("refcocgo")

@@ -28,7 +28,15 @@ ROOT/
     refcocog/   instances.json, refs(umd).p and, if wanted, refs(google).p
     images/train2014/COCO_train2014_*.jpg"""
 SPLIT_ORDER = ("train", "val", "testA", "testB", "test")
-DEFAULT_SPLIT_BY = {"refcoco": "unc", "refcoco+": "unc", "refcocog": "umd", "refshapes": "unc"}
+DEFAULT_SPLIT_BY = {
+    "refcoco": "unc",
+    "refcoco+": "unc",
+    "refcocog": "umd",
+    "combined": "unc",
+    "refshapes": "unc",
+    "refshapes+": "unc",
+    "refshapesg": "unc",
+}
 # What Pillow raises for a damaged image: SyntaxError for a broken PNG, ValueError for impossible headers.
 DECODING_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
@@ -178,8 +186,7 @@ class ReferDataset:
 
 def default_split_by(name: str) -> str:
     """Return how the literature splits `name`: `unc`, for RefCOCOg `umd`. Raises UserError for an unknown name."""
-    family = "refshapes" if name.startswith("refshapes") else name
-    return DEFAULT_SPLIT_BY[choose(family, DEFAULT_SPLIT_BY, "data set")]
+    return DEFAULT_SPLIT_BY[choose(name, DEFAULT_SPLIT_BY, "data set")]
 
 
 def find_datasets(root: Path) -> dict[str, list[str]]:
@@ -211,6 +218,8 @@ def read_refer(root: Path, name: str, split_by: str, images: Path | None = None)
     """
     root = Path(root)
     present = find_datasets(root)
+    if name in DEFAULT_SPLIT_BY and name not in present:
+        raise UserError(f"{root} holds {', '.join(present)} and no data set '{name}': put its folder there.")
     choose(name, present, f"{root}: data set")
     choose(split_by, present[name], f"{root / name}: split_by")
     instances_path, refs_path = root / name / "instances.json", root / name / f"refs({split_by}).p"

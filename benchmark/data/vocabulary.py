@@ -246,7 +246,7 @@ def _cached_or_downloaded(offline: bool) -> Path:
         found = try_to_load_from_cache(name, "vocab.txt")
         if isinstance(found, str):
             return Path(found)
-    remedy = f"fetch {_HUB_ADDRESS} on a connected machine, put it as vocab.txt into a folder here and name that folder"
+    remedy = f"fetch {_HUB_ADDRESS}, put it as vocab.txt into a folder here and name that folder in RISBENCH_BERT"
     if offline:
         raise UserError(f"bert-base-uncased's vocabulary is not in the Hugging Face cache: {remedy}.")
     try:
