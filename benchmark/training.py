@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs, gather_object
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -113,6 +114,8 @@ class Trainer:
         self.spec, self.run, self.dataset, self.tokeniser, self.execution = spec, run, dataset, tokeniser, execution
         torch.set_num_threads(execution.threads)
         recipe = spec.recipe
+        # accelerate keeps one precision per process, and a plan times networks of several.
+        AcceleratorState._reset_state()
         self.accelerator = Accelerator(
             mixed_precision={"fp32": "no"}.get(recipe.precision, recipe.precision),
             cpu=execution.device == "cpu",
