@@ -17,10 +17,8 @@ from benchmark.data.refer import ReferDataset
 from benchmark.data.samples import EvaluationImage, EvaluationImages
 from benchmark.data.vocabulary import Tokeniser
 from benchmark.draws import generator
+from benchmark.metrics import COLUMNS, COUNTS, IDS, SWAPPED
 from methods.protocol import Method
-
-IDS = ("image_id", "ref_id", "ann_id", "sent_id")
-COUNTS = ("intersection", "union", "swapped_intersection", "swapped_union")
 
 
 @dataclasses.dataclass
@@ -87,7 +85,7 @@ def records_of(prediction: Prediction) -> list[dict[str, Any]]:
                 "ann_id": ref.ann_id,
                 "sent_id": sentence.sent_id,
                 "sentence": sentence.sent,
-                **dict(zip(COUNTS, (*overlap(prediction.masks[number], truth), *swapped), strict=True)),
+                **dict(zip((*COUNTS, *SWAPPED), (*overlap(prediction.masks[number], truth), *swapped), strict=True)),
             }
         )
     return rows
@@ -96,8 +94,8 @@ def records_of(prediction: Prediction) -> list[dict[str, Any]]:
 def frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
     """Return records as a table in the order of their sentence ids."""
     # Named columns: a process whose share of a small split is empty has a table, too.
-    records = pd.DataFrame(rows, columns=[*IDS, "sentence", *COUNTS])
-    types = dict.fromkeys(IDS, "int64") | {name: "Int64" if name.startswith("swapped") else "int64" for name in COUNTS}
+    records = pd.DataFrame(rows, columns=list(COLUMNS))
+    types = dict.fromkeys((*IDS, *COUNTS), "int64") | dict.fromkeys(SWAPPED, "Int64")
     return records.astype(types).sort_values("sent_id", ignore_index=True)
 
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from benchmark.errors import UserError
+from methods.backbones.weights import copy_weights
 
 
 class ClipConfig(BaseModel):
@@ -107,12 +108,8 @@ def load_pretrained(clip: CLIP, name: str) -> None:
             f"OpenAI's CLIP {model} could not be loaded ({type(error).__name__}); allow access to huggingface.co or set"
             " HF_HOME to a cache that holds timm's clip weights."
         ) from error
-    own = clip.state_dict()
-    if wrong := [key for key, value in state.items() if key not in own or own[key].shape != value.shape]:
-        raise UserError(f"OpenAI's CLIP {model} does not fit this configuration (first at '{wrong[0]}').")
-    with torch.no_grad():
-        for key, value in state.items():
-            own[key].copy_(value.half() if value.is_floating_point() else value)
+    rounded = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
+    copy_weights(clip, rounded, name)
 
 
 def resnet_stages(visual: nn.Module, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:

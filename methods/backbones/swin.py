@@ -7,7 +7,6 @@ checkpoints.
 """
 
 import timm
-import torch
 import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict
 from timm.layers import PatchEmbed
@@ -15,6 +14,7 @@ from timm.models.swin_transformer import PatchMerging, SwinTransformerBlock, win
 from torch import Tensor, nn
 
 from benchmark.errors import UserError
+from methods.backbones.weights import copy_weights
 
 # Channels of stage 0, blocks of stage 2, heads of stage 0.
 _PUBLISHED = {"tiny": (96, 6, 3), "small": (96, 18, 3), "base": (128, 18, 4), "large": (192, 18, 6)}
@@ -169,9 +169,4 @@ def load_pretrained(swin: Swin, name: str) -> None:
             f"The weights '{name}' could not be loaded ({type(error).__name__}); "
             "allow access to huggingface.co or set HF_HOME to a cache that holds them."
         ) from error
-    own = swin.state_dict()
-    if wrong := [key for key, value in state.items() if key not in own or own[key].shape != value.shape]:
-        raise UserError(f"The weights '{name}' do not fit this backbone (first at '{wrong[0]}'); choose others.")
-    with torch.no_grad():
-        for key, value in state.items():
-            own[key].copy_(value)
+    copy_weights(swin, state, name)
