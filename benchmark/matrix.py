@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 import methods
-from benchmark import strategies
+from benchmark import pretrained, strategies
 from benchmark.data import refer
 from benchmark.data.combined import read_combined
 from benchmark.data.refer import ReferDataset
@@ -111,9 +110,13 @@ def tokeniser_of(method: type[Method], config: Config, dataset: ReferDataset) ->
     """Return the published word pieces for pretrained encoders, else pieces trained on the training sentences."""
     family, field = method.text
     if config.pretrained != "scratch":
-        folder = os.environ.get("RISBENCH_BERT")
-        return published_tokeniser(family, Path(folder) if folder and family == "bert" else None)
+        return published_tokeniser(family, pretrained.local("bert-base-uncased") if family == "bert" else None)
     return trained_tokeniser(family, [getattr(s, field) for ref in dataset.refs_of("train") for s in ref.sentences])
+
+
+def starting_digest(method: type[Method], config: Config) -> str:
+    """Return the digest of the published weights that a network starts from, or `scratch`."""
+    return "scratch" if config.pretrained == "scratch" else pretrained.digest(method.weights.starting_weights(config))
 
 
 def resolve_recipe(method: type[Method], variant: str, changes: dict[str, Any]) -> Recipe:
@@ -211,6 +214,7 @@ def resolve(name: str, preset: Preset, data: Path | None = None, images: Path | 
             config = method.config_for(variant, dataset_name)
             tokeniser = tokeniser_of(method, config, dataset)
             recipe = resolve_recipe(method, variant, preset.recipes.get(method_name, {}))
+            weights = starting_digest(method, config)
             for strategy_name, seed in itertools.product(preset.strategies, preset.seeds):
                 specs.append(
                     RunSpec(
@@ -225,7 +229,7 @@ def resolve(name: str, preset: Preset, data: Path | None = None, images: Path | 
                         selection=preset.selection.model_copy(update={"report": report}),
                         data_sha256=digest,
                         tokeniser=tokeniser.identity(),
-                        weights=config.pretrained,
+                        weights=weights,
                         method_revision=method.revision,
                     )
                 )

@@ -77,5 +77,5 @@ def _measure(spec: RunSpec, found: Matrix, measure: bool, folder: Path) -> tuple
     steps = len(samples.order(0, recipe.batch_size, recipe.drop_last)) * recipe.epochs
     if not measure or (execution.device == "cuda" and not torch.cuda.is_available()):
         return steps, count, None
-    trainer = Trainer(spec, RunDir(folder / spec.key), dataset, tokeniser, execution, pretrained=False)
+    trainer = Trainer(spec, RunDir(folder / spec.key), dataset, tokeniser, execution, published_start=False)
     return steps, count, seconds_per_step(trainer)

@@ -18,10 +18,10 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs, gather_object
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 import methods
-from benchmark import evaluation, metrics, overlays
+from benchmark import evaluation, metrics, overlays, pretrained
 from benchmark.data.refer import ReferDataset
 from benchmark.data.samples import TrainingSamples, training_batches
 from benchmark.data.vocabulary import Tokeniser
@@ -84,8 +84,23 @@ def build_optimiser(method: Method, spec: RunSpec) -> torch.optim.Optimizer:
     return kind(groups, lr=spec.recipe.learning_rate, fused=True)
 
 
-def load_best(run: RunDir, method: Method) -> None:
-    """Load the weights of the chosen epoch.
+def start(method: Method, spec: RunSpec) -> None:
+    """Start the encoders from the published weights that the spec names.
+
+    Raises:
+        UserError: they cannot be had, or are not those of the run's key.
+    """
+    weights = method.weights.starting_weights(spec.network)
+    if pretrained.digest(weights) != spec.weights:
+        raise UserError(
+            f"the weights '{spec.network.pretrained}' on this machine are not those of the run (digest {spec.weights}):"
+            " restore them, or plan the matrix again for these."
+        )
+    pretrained.start(method.network, weights, spec.network.pretrained)
+
+
+def best_weights(run: RunDir) -> dict[str, Tensor]:
+    """Return the weights of the chosen epoch.
 
     Raises:
         UserError: there are none yet.
@@ -93,13 +108,19 @@ def load_best(run: RunDir, method: Method) -> None:
     path = run.path / "best.safetensors"
     if not path.exists():
         raise UserError(f"run {run.key} has no weights yet ({path}); let it finish or bring the file along.")
-    method.load_state_dict(load_file(path))
+    return load_file(path)
+
+
+def load_best(run: RunDir, method: Method) -> None:
+    """Load the weights of the chosen epoch; raises like `best_weights`."""
+    method.load_state_dict(best_weights(run))
 
 
 class Trainer:
     """One run in progress. `train` is the whole of it; the other methods are its parts.
 
-    `pretrained` False leaves the starting weights random where the spec names published ones: for timing a step, never for a run.
+    `published_start` False leaves the starting weights random where the spec names published ones: for timing a step, never for
+    a run.
     """
 
     def __init__(
@@ -109,7 +130,7 @@ class Trainer:
         dataset: ReferDataset,
         tokeniser: Tokeniser,
         execution: Execution,
-        pretrained: bool = True,
+        published_start: bool = True,
     ) -> None:
         self.spec, self.run, self.dataset, self.tokeniser, self.execution = spec, run, dataset, tokeniser, execution
         torch.set_num_threads(execution.threads)
@@ -124,8 +145,8 @@ class Trainer:
         self.device, self.world = self.accelerator.device, self.accelerator.num_processes
         self.main = self.accelerator.is_main_process
         self.method = build_method(spec, tokeniser)
-        if pretrained and spec.weights != "scratch":
-            self.method.load_pretrained()
+        if published_start and spec.weights != "scratch":
+            start(self.method, spec)
         if self.world > 1 and self.device.type == "cuda":
             self.method = nn.SyncBatchNorm.convert_sync_batchnorm(self.method)
         optimiser = build_optimiser(self.method, spec)

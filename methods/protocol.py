@@ -6,7 +6,8 @@ goes through the classes here.
 
 import abc
 import dataclasses
-from typing import Any, ClassVar, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 import torch
@@ -155,6 +156,33 @@ class Config(BaseModel):
     pretrained: str = "scratch"
 
 
+class PublishedWeights(Protocol):
+    """What a method's module `weights.py` holds: the one place that knows foreign names. All names are those of the method's
+    attribute `network`; published state dicts are flat and without `module.`.
+
+    Attributes:
+        UNNEEDED: regular expression over published names -> why the network has no such entry.
+    """
+
+    UNNEEDED: dict[str, str]
+
+    def starting_weights(self, config: Any) -> dict[str, Tensor]:
+        """Return the published encoder weights that `config.pretrained` names; asked for unless that is `scratch`.
+
+        Raises:
+            UserError: they cannot be had or have another layout; the message says what to fetch and where to put it.
+        """
+
+    def from_published(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return a published state dict under own names; names that it does not know pass through."""
+
+    def to_published(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the network's state dict under published names, with every buffer that the authors' code stores."""
+
+    def checkpoint(self, state: Mapping[str, Tensor]) -> dict[str, Any]:
+        """Return the same wrapped as the authors' code wraps it in a file."""
+
+
 class Method(nn.Module, abc.ABC):
     """A network with its published loss and recipe.
 
@@ -166,6 +194,7 @@ class Method(nn.Module, abc.ABC):
         variants: variant name -> its `Config`.
         recipes: variant name -> its published (or, for tiny and small, derived) recipe.
         text: family of word pieces and sentence field, as in `needs`: what a vocabulary is made from.
+        weights: the method's `weights.py`; None where nobody publishes weights of it.
     """
 
     name: ClassVar[str]
@@ -175,20 +204,12 @@ class Method(nn.Module, abc.ABC):
     variants: ClassVar[dict[str, Config]]
     recipes: ClassVar[dict[str, Recipe]]
     text: ClassVar[tuple[Literal["bert", "clip"], Literal["sent", "raw"]]]
+    weights: ClassVar[PublishedWeights | None] = None
 
     @classmethod
     def config_for(cls, variant: str, dataset: str) -> Config:
         """Return the configuration of `variant`, adapted to `dataset` where the published one is (CRIS: 22 words on RefCOCOg)."""
         return cls.variants[variant]
-
-    @abc.abstractmethod
-    def load_pretrained(self) -> None:
-        """Start the encoders from the published weights that the configuration's `pretrained` names; called unless that is
-        `scratch`.
-
-        Raises:
-            UserError: they cannot be had or do not fit; the message says what to fetch.
-        """
 
     @property
     @abc.abstractmethod

@@ -53,12 +53,13 @@ def test_refcocog_takes_22_words_as_published():
 
 
 def test_published_names_come_in_and_go_out(published):
-    checkpoint = {f"module.{name}": torch.empty(shape, device="meta") for name, (shape, _) in KEYS.items()}
-    own = weights.from_published(checkpoint)
+    flat = {name: torch.empty(shape, device="meta") for name, (shape, _) in KEYS.items()}
+    own = weights.from_published(flat)
     assert {n: list(v.shape) for n, v in own.items()} == {
         n: list(v.shape) for n, v in published.network.state_dict().items()
     }
-    assert list(weights.to_published(own)) == list(checkpoint)
+    assert list(weights.to_published(own)) == list(flat)
+    assert list(weights.checkpoint(own)["state_dict"]) == [f"module.{name}" for name in flat]
 
 
 def test_loss_is_bce_on_the_nearest_soft_target():

@@ -155,12 +155,12 @@ def test_published_starting_weights_that_cannot_be_had_are_named(name, monkeypat
     """Offline and with an empty cache: one sentence, and never random weights under a published name."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setenv("RISBENCH_PRETRAINED", str(tmp_path))
     method = methods.get(name)
-    assert method.variants["paper"].pretrained != "scratch" and method.variants["tiny"].pretrained == "scratch"
-    network = build(name)
-    network.config = method.variants["paper"]
-    with pytest.raises(UserError, match="could not be loaded"):
-        network.load_pretrained()
+    for variant, config in method.variants.items():
+        assert (config.pretrained != "scratch") == variant.startswith("paper")
+    with pytest.raises(UserError, match=r"could not be loaded.*fetch https://huggingface\.co/\S+ .*--pretrained"):
+        method.weights.starting_weights(method.variants["paper"])
 
 
 def test_a_misspelt_method_lists_the_nearest():
@@ -190,9 +190,6 @@ class Toy(Method):
         super().__init__()
         self.config = config
         self.words, self.pixels = nn.Embedding(vocabulary_size, 8), nn.Conv2d(3, 8, 3, stride=4, padding=1)
-
-    def load_pretrained(self):
-        raise AssertionError("a toy starts from scratch")
 
     @property
     def needs(self):

@@ -122,11 +122,15 @@ class ReferDataset:
         Raises:
             UserError: the annotation is missing, or its segmentation is damaged or of another size than its image.
         """
+        return coco_mask.merge(self.parts(ann_id))
+
+    def parts(self, ann_id: int) -> list[dict[str, Any]]:
+        """Return an annotation's parts, each as one compressed RLE of the image's size; at least one. Raises like `rle`."""
         if ann_id not in self.segmentations:
             raise UserError(f"Annotation {ann_id} is not in instances.json of {self.name}: get the complete file.")
         info = self.info(self.annotation_image[ann_id])
         try:
-            return _union(self.segmentations[ann_id], info.height, info.width)
+            return _parts(self.segmentations[ann_id], info.height, info.width)
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise UserError(
                 f"Annotation {ann_id} of {self.name} has a damaged segmentation ({error}): get instances.json again."
@@ -297,7 +301,7 @@ def _segmentation(value: Any) -> Any:
     return [part if isinstance(part, dict) else np.asarray(part, np.float64) for part in value]
 
 
-def _union(segmentation: Any, height: int, width: int) -> dict[str, Any]:
+def _parts(segmentation: Any, height: int, width: int) -> list[dict[str, Any]]:
     parts = [segmentation] if isinstance(segmentation, dict) else segmentation
     rles = [_run_lengths(part, height, width) for part in parts if isinstance(part, dict)]
     # Fewer than three points enclose nothing, and pycocotools would take two for a box.
@@ -306,7 +310,7 @@ def _union(segmentation: Any, height: int, width: int) -> dict[str, Any]:
         rles += coco_mask.frPyObjects(polygons, height, width)
     if not rles:
         rles = [coco_mask.frPyObjects({"size": [height, width], "counts": [height * width]}, height, width)]
-    return coco_mask.merge(rles)
+    return rles
 
 
 def _points(polygon: np.ndarray) -> np.ndarray:

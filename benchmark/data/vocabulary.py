@@ -14,6 +14,7 @@ from typing import Any, Literal
 import torch
 
 from benchmark.errors import UserError, choose
+from benchmark.pretrained import obtaining
 from methods.protocol import Text
 
 Family = Literal["bert", "clip"]
@@ -89,19 +90,18 @@ class Tokeniser:
         return self.fingerprint
 
 
-def published_tokeniser(family: str, folder: Path | None = None, offline: bool = False) -> Tokeniser:
+def published_tokeniser(family: str, folder: Path | None = None) -> Tokeniser:
     """Return the tokeniser that the published weights of `family` were trained with.
 
     `bert`: bert-base-uncased's `vocab.txt`, from `folder` if one is given, else from the Hugging Face cache, else
-    downloaded unless `offline`. `clip`: OpenAI's BPE, which open_clip brings along, so that `folder` and `offline` do
-    not matter.
+    downloaded unless HF_HUB_OFFLINE is set. `clip`: OpenAI's BPE, which open_clip brings along.
 
     Raises:
         UserError: the family is not known, or the vocabulary cannot be had or is another.
     """
     if choose(family, FAMILIES, "tokeniser") == "clip":
         return _published_clip()
-    path = _cached_or_downloaded(offline) if folder is None else Path(folder) / "vocab.txt"
+    path = _cached_or_downloaded() if folder is None else Path(folder) / "vocab.txt"
     pieces = _read_vocabulary(path)
     places = tuple(pieces.index(piece) if piece in pieces else None for piece in BERT_SPECIAL)
     if len(pieces) != PUBLISHED_BERT_SIZE or len(set(pieces)) != len(pieces) or places != PUBLISHED_BERT_SPECIAL_IDS:
@@ -238,22 +238,16 @@ def _digest(*content: object) -> str:
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 
-def _cached_or_downloaded(offline: bool) -> Path:
+def _cached_or_downloaded() -> Path:
     """Return the path of bert-base-uncased's vocabulary in the Hugging Face cache, fetched if need be."""
-    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+    import huggingface_hub
 
     for name in _HUB_NAMES:
-        found = try_to_load_from_cache(name, "vocab.txt")
+        found = huggingface_hub.try_to_load_from_cache(name, "vocab.txt")
         if isinstance(found, str):
             return Path(found)
-    remedy = f"fetch {_HUB_ADDRESS}, put it as vocab.txt into a folder here and name that folder in RISBENCH_BERT"
-    if offline:
-        raise UserError(f"bert-base-uncased's vocabulary is not in the Hugging Face cache: {remedy}.")
-    try:
-        return Path(hf_hub_download(_HUB_NAMES[0], "vocab.txt"))
-    except OSError as error:  # also what huggingface_hub raises without a connection or for a refused request
-        reason = error.strerror or type(error).__name__
-        raise UserError(f"bert-base-uncased's vocabulary could not be downloaded ({reason}): {remedy}.") from error
+    with obtaining("bert-base-uncased's vocabulary", _HUB_ADDRESS, "bert-base-uncased/vocab.txt"):
+        return Path(huggingface_hub.hf_hub_download(_HUB_NAMES[0], "vocab.txt"))
 
 
 def _read_vocabulary(path: Path) -> list[str]:

@@ -1,11 +1,18 @@
 """BERT as a text encoder: transformers' `BertModel` without its pooler, named as the published checkpoints are."""
 
+import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 from transformers import BertConfig, BertModel
 from transformers.masking_utils import create_bidirectional_mask
 
-from benchmark.errors import UserError
+from benchmark.pretrained import local, obtaining
+
+UNNEEDED = {
+    r"embeddings\.position_ids$": "0, 1, 2, ...: older BERTs stored it",
+    r"pooler\.": "BERT's pooler is never used",
+}
+"""What a published checkpoint may hold of a BERT and `build`'s encoder does without: pattern -> reason."""
 
 
 class BertSize(BaseModel):
@@ -56,17 +63,18 @@ def encode(bert: BertModel, states: Tensor, attention: Tensor) -> Tensor:
     return bert.encoder(states, attention_mask=mask).last_hidden_state
 
 
-def load_pretrained(bert: BertModel, name: str) -> None:
-    """Start `bert` from the published weights called `name`.
+def starting_weights(name: str) -> dict[str, Tensor]:
+    """Return the published weights called `name` under the names of `build`'s encoder: transformers reads them from a local
+    folder of that name, its cache or the hub.
 
     Raises:
-        UserError: the weights cannot be read or downloaded, or have another size.
+        UserError: they cannot be had, or lack a part of the encoder.
     """
-    try:
-        source = BertModel.from_pretrained(name, add_pooling_layer=False)
-        bert.load_state_dict(source.state_dict())
-    except (OSError, RuntimeError) as error:
-        raise UserError(
-            f"The weights '{name}' could not be loaded ({type(error).__name__}); "
-            "allow access to huggingface.co or set HF_HOME to a cache that holds them."
-        ) from error
+    address = f"https://huggingface.co/google-bert/{name} (config.json, model.safetensors, vocab.txt)"
+    with obtaining(name, address, f"{name}/"):
+        source, report = BertModel.from_pretrained(
+            local(name) or name, add_pooling_layer=False, dtype=torch.float32, output_loading_info=True
+        )
+        if report["missing_keys"]:  # transformers would leave them random
+            raise ValueError(f"'{sorted(report['missing_keys'])[0]}' is missing in it")
+    return source.state_dict()

@@ -1,4 +1,7 @@
-"""CLIP towers from open_clip (OpenAI's parameter names), with the attention pool that keeps its grid (CRIS, ETRIS)."""
+"""CLIP towers from open_clip (OpenAI's parameter names): a ResNet whose attention pool keeps its grid, or a ViT (CRIS, ETRIS)."""
+
+import math
+from collections.abc import Iterable
 
 import open_clip
 import torch
@@ -7,18 +10,20 @@ from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
-from benchmark.errors import UserError
-from methods.backbones.weights import copy_weights
+from benchmark.pretrained import local, obtaining
+
+VIT_PATCH = 16
 
 
 class ClipConfig(BaseModel):
-    """Dimensions of a CLIP with a ResNet image tower.
+    """Dimensions of a CLIP.
 
     Attributes:
         embed: joint embedding width E.
-        layers: bottleneck blocks per stage.
-        width: channels after the stem; stage outputs have 4, 8, 16 and 32 times as many.
-        image_size: side the position table of the attention pool was made for (grid of image_size / 32).
+        layers: bottleneck blocks of the four stages of a ResNet, or blocks of a ViT with patches of 16 pixels.
+        width: a ResNet's channels after the stem (stage outputs have 4, 8, 16 and 32 times as many), or a ViT's.
+        image_size: side the position table was made for: a grid of image_size / 32 (ResNet, any input fits) or / 16 (ViT,
+            whose input has this very size).
         text_width, text_heads, text_layers: text transformer.
         context: rows of the text position table.
     """
@@ -26,7 +31,7 @@ class ClipConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     embed: int
-    layers: tuple[int, int, int, int]
+    layers: tuple[int, int, int, int] | int
     width: int
     image_size: int = 224
     text_width: int = 512
@@ -34,9 +39,15 @@ class ClipConfig(BaseModel):
     text_layers: int = 12
     context: int = 77
 
+    @property
+    def vit(self) -> bool:
+        """Whether the image tower is a ViT."""
+        return isinstance(self.layers, int)
+
 
 RN50 = ClipConfig(embed=1024, layers=(3, 4, 6, 3), width=64)
 RN101 = ClipConfig(embed=512, layers=(3, 4, 23, 3), width=64)
+VIT_B16 = ClipConfig(embed=512, layers=12, width=768)
 
 
 class GridAttentionPool(nn.Module):
@@ -75,11 +86,10 @@ class GridAttentionPool(nn.Module):
 
 
 def build_clip(config: ClipConfig, vocabulary_size: int) -> CLIP:
-    """Return open_clip's CLIP with a ResNet tower whose attention pool keeps its grid; randomly initialised."""
-    heads = config.width * 32 // 64
+    """Return open_clip's CLIP, randomly initialised; the attention pool of a ResNet tower keeps its grid."""
     clip = CLIP(
         config.embed,
-        CLIPVisionCfg(layers=config.layers, width=config.width, image_size=config.image_size),
+        CLIPVisionCfg(layers=config.layers, width=config.width, image_size=config.image_size, patch_size=VIT_PATCH),
         CLIPTextCfg(
             context_length=config.context,
             vocab_size=vocabulary_size,
@@ -89,27 +99,40 @@ def build_clip(config: ClipConfig, vocabulary_size: int) -> CLIP:
         ),
         quick_gelu=True,
     )
-    clip.visual.attnpool = GridAttentionPool(config.image_size // 32, config.width * 32, heads, config.embed)
+    if not config.vit:
+        channels = config.width * 32
+        clip.visual.attnpool = GridAttentionPool(config.image_size // 32, channels, channels // 64, config.embed)
     return clip
 
 
-def load_pretrained(clip: CLIP, name: str) -> None:
-    """Start `clip` from OpenAI's weights called `openai-<model>`, rounded to fp16 as published; the shortcut of the attention
-    pool, which they lack, stays random.
+def resize_position_table(table: Tensor, side: int) -> Tensor:
+    """Return a ViT's position table (1 + g^2, C), float32, for a grid of `side`: (1 + side^2, C), the class token's row first.
+
+    Bicubic with align_corners False and, other than open_clip's `resize_pos_embed`, no antialiasing (ETRIS section 2).
+    """
+    before = math.isqrt(len(table) - 1)
+    grid = table[1:].T.reshape(1, -1, before, before)
+    grid = F.interpolate(grid, (side, side), mode="bicubic", align_corners=False)
+    return torch.cat([table[:1], grid[0].flatten(1).T])
+
+
+def starting_weights(name: str) -> dict[str, Tensor]:
+    """Return OpenAI's weights called `openai-<model>` under the names of `build_clip`, rounded to fp16 as published, from a
+    local file, the cache or the hub.
+
+    The shortcut of the attention pool is not among them, and a ViT's position table has the size it was trained at.
 
     Raises:
-        UserError: the weights cannot be read or downloaded, or have another size.
+        UserError: they cannot be had or have another layout.
     """
     model = name.removeprefix("openai-")
-    try:
-        state = open_clip.create_model(f"{model}-quickgelu", pretrained="openai").state_dict()
-    except (OSError, RuntimeError) as error:
-        raise UserError(
-            f"OpenAI's CLIP {model} could not be loaded ({type(error).__name__}); allow access to huggingface.co or set"
-            " HF_HOME to a cache that holds timm's clip weights."
-        ) from error
-    rounded = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
-    copy_weights(clip, rounded, name)
+    source = open_clip.get_pretrained_cfg(model, "openai")
+    # Not OpenAI's own .pt: a TorchScript archive, which holds code.
+    address = f"https://huggingface.co/{source['hf_hub'].rstrip('/')} (open_clip_model.safetensors)"
+    with obtaining(name, address, f"{model}.safetensors"):
+        path = local(f"{model}.safetensors", f"{model}/open_clip_model.safetensors", f"{model}.pt")
+        clip = open_clip.create_model(f"{model}-quickgelu", pretrained=str(path) if path else "openai")
+        return {key: value.half().float() for key, value in clip.state_dict().items() if value.is_floating_point()}
 
 
 def resnet_stages(visual: nn.Module, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -119,22 +142,106 @@ def resnet_stages(visual: nn.Module, images: Tensor) -> tuple[Tensor, Tensor, Te
     return v3, v4, visual.attnpool(visual.layer4(v4))
 
 
+class ResNetStages:
+    """A ResNet tower stage by stage, for a caller that adds to the maps in between (ETRIS). Its state is a map."""
+
+    def __init__(self, visual: nn.Module) -> None:
+        self.visual = visual
+        self.stages = (visual.layer2, visual.layer3, visual.layer4)
+
+    def start(self, images: Tensor) -> Tensor:
+        """Return the state before the first of the three stages, for images (B, 3, S, S)."""
+        return self.visual.layer1(self.visual.stem(images))
+
+    def run(self, stage: int, x: Tensor) -> Tensor:
+        """Return the state after a stage."""
+        return self.stages[stage](x)
+
+    def grid(self, x: Tensor) -> Tensor:
+        """Return the map (B, C, h, w) in a state."""
+        return x
+
+    def add(self, x: Tensor, change: Tensor) -> Tensor:
+        """Return the state with `change` (B, C, h, w) added to its map."""
+        return x + change
+
+    def finish(self, x: Tensor) -> Tensor:
+        """Return the joint embedding (B, E, S/32, S/32) of the last state."""
+        return self.visual.attnpool(x)
+
+
+class VitStages:
+    """A ViT tower in three stages of as many blocks, like `ResNetStages`. Its state is the tokens, the class token first."""
+
+    def __init__(self, visual: nn.Module) -> None:
+        self.visual, self.blocks = visual, thirds(visual.transformer.resblocks)
+
+    def start(self, images: Tensor) -> Tensor:
+        """Return the tokens (B, 1 + g^2, C) before the first stage, for images (B, 3, S, S)."""
+        patches = self.visual.conv1(images).flatten(2).transpose(1, 2)
+        first = self.visual.class_embedding.to(patches.dtype).expand(len(patches), 1, -1)
+        x = torch.cat([first, patches], 1)
+        return self.visual.ln_pre(x + self.visual.positional_embedding.to(x.dtype))
+
+    def run(self, stage: int, x: Tensor) -> Tensor:
+        """Return the tokens after a stage."""
+        for block in self.blocks[stage]:
+            x = block(x)
+        return x
+
+    def grid(self, x: Tensor) -> Tensor:
+        """Return the patch tokens as a map (B, C, g, g)."""
+        side = math.isqrt(x.shape[1] - 1)
+        return x[:, 1:].transpose(1, 2).unflatten(-1, (side, side))
+
+    def add(self, x: Tensor, change: Tensor) -> Tensor:
+        """Return the tokens with `change` (B, C, g, g) added to the patches; the class token stays."""
+        return torch.cat([x[:, :1], x[:, 1:] + change.flatten(2).transpose(1, 2)], 1)
+
+    def finish(self, x: Tensor) -> Tensor:
+        """Return the joint embedding (B, E, g, g) of the patches."""
+        return self.grid(self.visual.ln_post(x) @ self.visual.proj)
+
+
+def thirds(blocks: nn.ModuleList) -> tuple[nn.ModuleList, ...]:
+    """Return `blocks` in three runs of as many."""
+    size = len(blocks) // 3
+    return blocks[:size], blocks[size : 2 * size], blocks[2 * size :]
+
+
 def causal_mask(length: int, like: Tensor) -> Tensor:
     """Return CLIP's additive causal mask (L, L) in the dtype and on the device of `like`."""
     return torch.full((length, length), float("-inf"), dtype=like.dtype, device=like.device).triu_(1)
 
 
-def encode_words(clip: CLIP, ids: Tensor) -> tuple[Tensor, Tensor]:
-    """Return word features (B, L, D), not projected, and the sentence state (B, E) at the end token, for ids (B, L).
-
-    The end token is the largest id, so `argmax` finds its first occurrence. Padding runs through the causal stack, which
-    cannot reach earlier positions.
-    """
+def embed_words(clip: CLIP, ids: Tensor) -> Tensor:
+    """Return what enters the text blocks, (B, L, D), for ids (B, L)."""
     x = clip.token_embedding(ids)
-    x = x + clip.positional_embedding[: ids.shape[1]].to(x.dtype)
-    mask = causal_mask(ids.shape[1], x)
-    for block in clip.transformer.resblocks:
+    return x + clip.positional_embedding[: ids.shape[1]].to(x.dtype)
+
+
+def run_words(blocks: Iterable[nn.Module], x: Tensor) -> Tensor:
+    """Return x (B, L, D) after causal text blocks.
+
+    Padding runs through the causal stack, which cannot reach earlier positions.
+    """
+    mask = causal_mask(x.shape[1], x)
+    for block in blocks:
         x = block(x, attn_mask=mask)
+    return x
+
+
+def read_words(clip: CLIP, x: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
+    """Return word features (B, L, D), not projected, and the sentence state (B, E) at the end token, for the last text
+    block's output x (B, L, D).
+
+    The end token is the largest id, so `argmax` finds its first occurrence.
+    """
     words = clip.ln_final(x)
     state = words[torch.arange(len(ids), device=ids.device), ids.argmax(1)] @ clip.text_projection
     return words, state
+
+
+def encode_words(clip: CLIP, ids: Tensor) -> tuple[Tensor, Tensor]:
+    """Return word features (B, L, D), not projected, and the sentence state (B, E) at the end token, for ids (B, L)."""
+    return read_words(clip, run_words(clip.transformer.resblocks, embed_words(clip, ids)), ids)

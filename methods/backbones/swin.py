@@ -6,15 +6,25 @@ difference is not small wherever a map is not a multiple of the window. Names an
 checkpoints.
 """
 
+from collections.abc import Mapping
+
 import timm
 import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict
 from timm.layers import PatchEmbed
-from timm.models.swin_transformer import PatchMerging, SwinTransformerBlock, window_partition, window_reverse
+from timm.models.swin_transformer import (
+    PatchMerging,
+    SwinTransformerBlock,
+    get_relative_position_index,
+    window_partition,
+    window_reverse,
+)
 from torch import Tensor, nn
 
-from benchmark.errors import UserError
-from methods.backbones.weights import copy_weights
+from benchmark.pretrained import local, obtaining
+
+UNNEEDED = {r"relative_position_index$": "follows from the window"}
+"""What a published checkpoint holds of a Swin and `Swin` does without: pattern -> reason."""
 
 # Channels of stage 0, blocks of stage 2, heads of stage 0.
 _PUBLISHED = {"tiny": (96, 6, 3), "small": (96, 18, 3), "base": (128, 18, 4), "large": (192, 18, 6)}
@@ -99,9 +109,8 @@ class Stage(nn.Module):
 class Swin(nn.Module):
     """A four-stage Swin Transformer for dense prediction.
 
-    A caller runs `patch_embed`, then for every stage `blocks` (whose output it may use and change) and `downsample`; so
-    LAVT can fuse words between the two. Tokens are (B, h, w, C) throughout. Subclasses add what they fuse with and call
-    `reset`.
+    `forward` runs `patch_embed`, then for every stage `blocks` and `downsample`; LAVT does so by itself and fuses words
+    between the two. Tokens are (B, h, w, C) throughout. Whoever builds one, or adds to it in a subclass, calls `reset`.
 
     Args:
         size: the network's size.
@@ -131,6 +140,15 @@ class Swin(nn.Module):
         for index, channels in enumerate(size.channels):
             self.add_module(f"norm{index}", nn.LayerNorm(channels))
 
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Return the four normalised maps (B, C_i, h_i, w_i), strides 4 to 32, for images (B, 3, H, W)."""
+        x, maps = self.patch_embed(images), []
+        for index, stage in enumerate(self.layers):
+            x = stage.blocks(x)
+            maps.append(getattr(self, f"norm{index}")(x).permute(0, 3, 1, 2))
+            x = stage.downsample(x)
+        return maps
+
     def reset(self) -> None:
         """Initialise every linear layer as published: truncated normal of deviation 0.02, zero bias."""
         for module in self.modules():
@@ -156,17 +174,28 @@ def from_timm(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return renamed
 
 
-def load_pretrained(swin: Swin, name: str) -> None:
-    """Start `swin` from timm's weights called `name`; the norms of the stage outputs, which they lack, stay.
+def relative_position_indices(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the buffers `relative_position_index` that published checkpoints hold: one beside every relative position table
+    of `state`. They follow from the window, so ours do without."""
+    indices = {}
+    for name, table in state.items():
+        if name.endswith("relative_position_bias_table"):
+            window = (round(len(table) ** 0.5) + 1) // 2
+            index = get_relative_position_index(window, window, device=table.device)
+            indices[name.replace("bias_table", "index")] = index
+    return indices
+
+
+def starting_weights(name: str) -> dict[str, Tensor]:
+    """Return timm's weights called `name` under the names of `Swin`, from a local file (timm's or the one that Swin's authors
+    published), timm's cache or the hub. The norms of the stage outputs are not among them.
 
     Raises:
-        UserError: the weights cannot be read or downloaded, or have another size than `swin`.
+        UserError: they cannot be had or have another layout.
     """
-    try:
-        state = from_timm(timm.create_model(name, pretrained=True).state_dict())
-    except (OSError, RuntimeError) as error:
-        raise UserError(
-            f"The weights '{name}' could not be loaded ({type(error).__name__}); "
-            "allow access to huggingface.co or set HF_HOME to a cache that holds them."
-        ) from error
-    copy_weights(swin, state, name)
+    source = timm.get_pretrained_cfg(name)
+    path = local(f"{name}.safetensors", f"{name}/model.safetensors", source.url.rsplit("/", 1)[-1])
+    address = f"https://huggingface.co/{source.hf_hub_id} (model.safetensors) or {source.url}"
+    with obtaining(name, address, f"{name}.safetensors or under its own name"):
+        overlay = {"file": str(path)} if path else None
+        return from_timm(timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay).state_dict())

@@ -5,10 +5,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmark.data.geometry import Geometry, resize, restore
-from methods.backbones.clip import ClipConfig, load_pretrained
+from methods.backbones.clip import ClipConfig
+from methods.cris import weights
 from methods.cris.network import CrisConfig, CrisNetwork
 from methods.protocol import CLIP_MEAN, CLIP_STD, Batch, DataNeeds, Method, Output, Purpose, Recipe, Text
 
@@ -46,7 +47,9 @@ class CRIS(Method):
 
     name = "cris"
     recipe_type = CrisRecipe
+    network_type: ClassVar[type[nn.Module]] = CrisNetwork
     text = ("clip", "sent")
+    weights = weights
     variants: ClassVar[dict[str, CrisConfig]] = {
         "paper": CrisConfig.published("RN101"),
         "paper-rn50": CrisConfig.published("RN50"),
@@ -114,11 +117,7 @@ class CRIS(Method):
     def __init__(self, config: CrisConfig, vocabulary_size: int) -> None:
         super().__init__()
         self.config = config
-        self.network = CrisNetwork(config, vocabulary_size)
-
-    def load_pretrained(self) -> None:
-        """Start both towers from OpenAI's CLIP; raises a UserError where it cannot be had."""
-        load_pretrained(self.network.backbone, self.config.pretrained)
+        self.network = self.network_type(config, vocabulary_size)
 
     @classmethod
     def config_for(cls, variant: str, dataset: str) -> CrisConfig:
@@ -145,7 +144,7 @@ class CRIS(Method):
         return self.segment(self.encode_image(batch.images), batch.text)
 
     def encode_image(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the neck's three text-free maps."""
+        """Return the network's text-free features: the neck's three maps."""
         return self.network.encode_image(images)
 
     def segment(self, features: tuple[Tensor, Tensor, Tensor], text: Text) -> Output:

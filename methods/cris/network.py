@@ -195,6 +195,15 @@ class Projector(nn.Module):
         return logits.transpose(0, 1)
 
 
+@torch.no_grad()
+def scale_start(decoder: Decoder, proj: Projector, branch_gain: float, kernel_gain: float) -> None:
+    """Scale the starting weights of the decoder's attention branches and of the sentence's kernel (1 is published)."""
+    proj.txt.weight.mul_(kernel_gain)
+    for layer in decoder.layers:
+        layer.self_attn_norm.weight.mul_(branch_gain)
+        layer.cross_attn_norm.weight.mul_(branch_gain)
+
+
 class CrisNetwork(nn.Module):
     """CRIS (CVPR 2022), figure 2; parameter names are the published ones."""
 
@@ -207,11 +216,7 @@ class CrisNetwork(nn.Module):
         self.neck = Neck((clip.width * 8, clip.width * 16, clip.embed), config.neck, clip.embed)
         self.decoder = Decoder(config.decoder_layers, middle, config.decoder_heads, config.decoder_ffn, config.dropout)
         self.proj = Projector(clip.embed, middle)
-        with torch.no_grad():
-            self.proj.txt.weight.mul_(config.kernel_gain)
-            for layer in self.decoder.layers:
-                layer.self_attn_norm.weight.mul_(config.branch_gain)
-                layer.cross_attn_norm.weight.mul_(config.branch_gain)
+        scale_start(self.decoder, self.proj, config.branch_gain, config.kernel_gain)
 
     def encode_image(self, images: Tensor) -> Maps:
         """Return the neck's text-free maps for images (B, 3, S, S)."""

@@ -2,17 +2,14 @@
 
 from typing import Any, ClassVar
 
-import numpy as np
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from benchmark.data.geometry import Geometry, resize, restore
 from methods.backbones.bert import BertSize
 from methods.backbones.swin import SwinSize
+from methods.lavt import weights
 from methods.lavt.network import LavtConfig, LavtNetwork
-from methods.lavt.weights import load_pretrained
-from methods.protocol import IMAGENET_MEAN, IMAGENET_STD, Batch, DataNeeds, Method, Output, Purpose, Recipe, Text
+from methods.protocol import Output, Recipe, Text
+from methods.two_class import TwoClassMethod
 
 _NO_DECAY = ("norm", "absolute_pos_embed", "relative_position_bias_table")
 _SCRATCH = (
@@ -42,12 +39,13 @@ _PUBLISHED = LavtRecipe(
 )
 
 
-class LAVT(Method):
+class LAVT(TwoClassMethod):
     """LAVT: Language-Aware Vision Transformer for Referring Image Segmentation (CVPR 2022)."""
 
     name = "lavt"
     recipe_type = LavtRecipe
     text = ("bert", "raw")
+    weights = weights
     variants: ClassVar[dict[str, LavtConfig]] = {
         "paper": LavtConfig.published("base"),
         "paper-s": LavtConfig.published("small", window=7),
@@ -85,10 +83,10 @@ class LAVT(Method):
             freeze_bert_layers=(),
         ),
         "tiny": LavtRecipe(
-            epochs=2,
-            batch_size=32,
-            micro_batch=32,
-            learning_rate=2e-3,
+            epochs=1,
+            batch_size=16,
+            micro_batch=16,
+            learning_rate=1.5e-3,
             weight_decay=1e-2,
             optimiser="adamw",
             freeze_bert_embeddings=False,
@@ -101,32 +99,11 @@ class LAVT(Method):
         self.config = config
         self.network = LavtNetwork(config, vocabulary_size)
 
-    def load_pretrained(self) -> None:
-        """Start Swin and BERT from their published weights; raises a UserError where they cannot be had."""
-        load_pretrained(self.network, self.config.pretrained)
-
-    @property
-    def needs(self) -> DataNeeds:
-        """480 x 480 whatever the aspect ratio, ImageNet's normalisation, BERT's word pieces of the raw sentence."""
-        return DataNeeds(
-            size=self.config.size,
-            geometry="square",
-            mean=IMAGENET_MEAN,
-            std=IMAGENET_STD,
-            text_field=self.text[1],
-            tokeniser=self.text[0],
-            words=self.config.words,
-        )
-
     def train(self, mode: bool = True) -> "LAVT":
         """Set training mode; BERT follows only where `bert_dropout` is on (published: it stays in eval mode)."""
         super().train(mode)
         self.network.text_encoder.train(mode and self.config.bert_dropout)
         return self
-
-    def forward(self, batch: Batch, draws: dict[str, Tensor], purpose: Purpose) -> Output:
-        """Return logits (B, 1, S/4, S/4) and, as `two_class`, what they are the difference of (B, 2, S/4, S/4)."""
-        return self.segment(batch.images, batch.text)
 
     def encode_image(self, images: Tensor) -> Tensor:
         """Return the images: words are fused inside the visual encoder."""
@@ -135,38 +112,6 @@ class LAVT(Method):
     def segment(self, features: Tensor, text: Text) -> Output:
         """Return logits (m, 1, S/4, S/4) and `two_class` (m, 2, S/4, S/4) for images (m, 3, S, S)."""
         return self.output(self.network(features, text.ids, text.attention))
-
-    @staticmethod
-    def output(two_class: Tensor) -> Output:
-        """Return the network's two-class logits (m, 2, h, w) as an output, in float32 or better."""
-        two_class = two_class.to(torch.promote_types(two_class.dtype, torch.float32))
-        return Output(two_class[:, 1:] - two_class[:, :1], {"two_class": two_class})
-
-    @staticmethod
-    def upsample(two_class: Tensor, size: tuple[int, int]) -> Tensor:
-        """Return two-class logits at input size (bilinear, align_corners True: published)."""
-        return F.interpolate(two_class, size, mode="bilinear", align_corners=True)
-
-    def loss(self, output: Output, batch: Batch) -> dict[str, Tensor]:
-        """Return class-weighted cross-entropy at input size, divided by the sum of the weights of the targets."""
-        two_class = self.upsample(output.extras["two_class"], batch.targets.shape[-2:])
-        weight = two_class.new_tensor(self.config.class_weights)
-        return {"cross_entropy": F.cross_entropy(two_class, (batch.targets[:, 0] > 0.5).long(), weight)}
-
-    def distillation(self, student: Output, teacher: Output) -> Tensor:
-        """Return the same cross-entropy against the teacher's class probabilities, at stride 4.
-
-        It is divided by the number of pixels, not by a sum of weights: MaskRIS' published form (its code for CARIS, whose
-        loss LAVT shares).
-        """
-        target = teacher.extras["two_class"].softmax(1)
-        weight = target.new_tensor(self.config.class_weights)
-        return F.cross_entropy(student.extras["two_class"], target, weight)
-
-    def mask(self, logits: Tensor, geometry: Geometry) -> np.ndarray:
-        """Return where the referent's logit exceeds the background's, at the original size."""
-        at_input = resize(logits, (geometry.size, geometry.size), align_corners=True)
-        return restore(at_input, geometry) > 0
 
     def parameter_groups(self, recipe: LavtRecipe) -> list[dict[str, Any]]:
         """Freeze what the recipe freezes and return the published groups.

@@ -5,29 +5,38 @@ A published LAVT checkpoint holds two state dicts: `model` (`backbone.*`, `class
 dict also stores `relative_position_index`, which follows from the window and which timm rebuilds.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
-from timm.models.swin_transformer import get_relative_position_index
 from torch import Tensor
 
 from methods.backbones import bert, swin
-from methods.lavt.network import LavtNetwork
+from methods.lavt.network import LavtConfig, LavtNetwork
 
-_INDEX = "relative_position_index"
+UNNEEDED = {**swin.UNNEEDED, **bert.UNNEEDED}
 _BERT = ("embeddings.", "encoder.")
 _PREFIX = "text_encoder."
 
 
-def from_published(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Return the entries under the names of `LavtNetwork`, for a checkpoint of LAVT or LAVT-one or its flat state dict."""
-    state = dict(checkpoint)
-    if "model" in state:
-        state = {**state["model"], **state.get("bert_model", {})}
+def starting_weights(config: LavtConfig) -> dict[str, Tensor]:
+    """Return Swin's and BERT's published weights; raises a UserError where they cannot be had.
+
+    `config.pretrained` is `<timm model>+<BERT model>`.
+    """
+    backbone, text_encoder = config.pretrained.split("+")
+    return {f"backbone.{name}": value for name, value in swin.starting_weights(backbone).items()} | {
+        f"{_PREFIX}{name}": value for name, value in bert.starting_weights(text_encoder).items()
+    }
+
+
+def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the entries of a flat published state dict of LAVT (both dicts in one) or LAVT-one under the names of
+    `LavtNetwork`."""
     return {
         f"{_PREFIX}{name}" if name.startswith(_BERT) else name: value
         for name, value in state.items()
-        if not name.endswith(_INDEX)
+        if not any(re.search(pattern, name) for pattern in UNNEEDED)
     }
 
 
@@ -36,31 +45,20 @@ def to_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
     The entries that start with `embeddings.` and `encoder.` are `bert_model`, the others `model`.
     """
-    published = {}
-    for name, value in state.items():
-        published[name.removeprefix(_PREFIX)] = value
-        if name.endswith("relative_position_bias_table"):
-            window = (round(len(value) ** 0.5) + 1) // 2
-            index = get_relative_position_index(window, window, device=value.device)
-            published[name.replace("relative_position_bias_table", _INDEX)] = index
-    return published
+    everything = {**state, **swin.relative_position_indices(state)}
+    return {name.removeprefix(_PREFIX): value for name, value in everything.items()}
+
+
+def checkpoint(state: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Return the entries of `LavtNetwork.state_dict()` as a checkpoint of LAVT's published code: two state dicts."""
+    published = to_published(state)
+    text_encoder = {name: value for name, value in published.items() if name.startswith(_BERT)}
+    return {
+        "model": {name: value for name, value in published.items() if name not in text_encoder},
+        "bert_model": text_encoder,
+    }
 
 
 def to_published_names(network: LavtNetwork) -> dict[str, str]:
     """Return own parameter name -> published name."""
     return {name: name.removeprefix(_PREFIX) for name, _ in network.named_parameters()}
-
-
-def load_pretrained(network: LavtNetwork, name: str) -> None:
-    """Start both encoders from published weights.
-
-    Args:
-        network: the network; its fusion and decoder are left alone.
-        name: `<timm model>+<BERT model>`, the `pretrained` of a configuration.
-
-    Raises:
-        UserError: the weights cannot be read or downloaded, or have another size.
-    """
-    backbone, text_encoder = name.split("+")
-    swin.load_pretrained(network.backbone, backbone)
-    bert.load_pretrained(network.text_encoder, text_encoder)

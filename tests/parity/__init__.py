@@ -9,5 +9,6 @@ method takes part through one adapter, `tests/parity/<method>.py`, with these fu
   states in place of the text encoder's, where a fixture has such arrays;
 - `logits(output) -> Tensor`: what the arrays `*_logits` hold; `full(output, size) -> Tensor`: what `eval_full*` holds, if any;
 - `tolerance(quantity, names) -> Tolerance`: how exactly an array is compared and in which precision;
-- `weights`: the module with `from_published`, `to_published` and `to_published_names`.
+- `weights`: the module with `from_published`, `to_published` and `to_published_names`;
+- `UNREAD`, if there are any: names of a published state dict that nothing reads and our network does without.
 """

@@ -12,6 +12,10 @@ QUANTITIES = (
     "grad_norms",
     "running_stat_norms_after",
 )
+STEP_QUANTITIES = ("maskris_losses", "maskris_second_logits", "maskris_grad_norms", "maskris_total_grad_norm")
+"""What a fixture of one published two-pass step holds; these names take no suffix."""
+STEP_INPUTS = ("ids", "attention_mask", "masked_ids", "image_mask")
+"""The sentences and masks of that step, which such a fixture holds too."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +41,7 @@ class Run:
         image: (batch, height, width, seed) of the input.
         tokens: (length, seed) of the sentences.
         fill_seed: seed of the weights.
+        step: a two-pass step of MaskRIS in place of the one pass, on the fixture's `STEP_INPUTS`.
     """
 
     train: bool
@@ -45,6 +50,7 @@ class Run:
     image: tuple[int, int, int, int]
     tokens: tuple[int, int]
     fill_seed: int
+    step: bool = False
 
 
 def parse(name: str) -> tuple[str, tuple[str, ...]] | None:
@@ -75,4 +81,5 @@ def run_of(name: str, quantity: str, suffixes: tuple[str, ...], tolerance: Toler
         image, tokens = tuple(inputs[name]["image"]), tuple(inputs[name]["tokens"][1:])
     fill_seed = _number(suffixes, "fill", config.get("fill_seed", 0))
     train = not quantity.startswith("eval")
-    return Run(train, tolerance.float64, "words" in suffixes, image, tokens, fill_seed)
+    step = quantity in STEP_QUANTITIES
+    return Run(train, tolerance.float64, "words" in suffixes, image, tokens, fill_seed, step)

@@ -16,10 +16,11 @@ import torch
 from timm.layers import DropPath
 from torch import Tensor, nn
 
+from benchmark import strategies
 from benchmark.errors import UserError, choose
-from methods.protocol import Batch, Method, Output, Text
+from methods.protocol import Batch, DataNeeds, Method, Output, Text
 from tests.parity import fill
-from tests.parity.arrays import Run, Tolerance, parse, run_of
+from tests.parity.arrays import STEP_INPUTS, STEP_QUANTITIES, Run, Tolerance, parse, run_of
 
 _DESCRIPTION = ("keys", "config")
 # A gradient that is exactly zero leaves rounding noise behind: a norm below this share of the largest counts as noise.
@@ -49,16 +50,18 @@ def check(path: pathlib.Path, only: Collection[str] | None = None) -> list[Row]:
     """
     archive, keys, config = _read(path)
     adapter = _adapter(config["method"])
-    names = [name for name in archive if name not in _DESCRIPTION and (only is None or name in only)]
+    no_results = (*_DESCRIPTION, *STEP_INPUTS)
+    names = [name for name in archive if name not in no_results and (only is None or name in only)]
     rows, runs = [], collections.defaultdict(list)
     for name in names:
-        parsed = parse(name)
+        parsed = (name, ()) if name in STEP_QUANTITIES else parse(name)
         if parsed is None:
             rows.append(Row(name, None, None, "the naming rule does not know this array"))
         else:
             tolerance = adapter.tolerance(*parsed)
             runs[run_of(name, *parsed, tolerance, config)].append((name, *parsed, tolerance))
-    network = _Network(adapter, config, keys)
+    inputs = {name: torch.from_numpy(archive[name]) for name in STEP_INPUTS if name in archive}
+    network = _Network(adapter, config, keys, inputs)
     rows.append(network.names_row())
     # Sentence lengths together, since each is a network of its own; float32 first, which needs less memory.
     for run in sorted(runs, key=lambda run: (run.tokens[0], run.fill_seed, run.float64, run.train)):
@@ -89,8 +92,10 @@ def _adapter(method: str) -> ModuleType:
 class _Network:
     """The method's network under the fixture's weights; built once per sentence length, refilled for every run."""
 
-    def __init__(self, adapter: ModuleType, config: dict[str, Any], keys: dict[str, Any]) -> None:
-        self.adapter, self.config, self.keys = adapter, config, keys
+    def __init__(
+        self, adapter: ModuleType, config: dict[str, Any], keys: dict[str, Any], inputs: dict[str, Tensor]
+    ) -> None:
+        self.adapter, self.config, self.keys, self.inputs = adapter, config, keys, inputs
         self.words = self.fill_seed = None
         self._build(config["words"])
 
@@ -110,7 +115,8 @@ class _Network:
             name: [list(value.shape), str(value.dtype).removeprefix("torch.")]
             for name, value in self._published().items()
         }
-        wrong = sorted(name for name in own.keys() | self.keys.keys() if own.get(name) != self.keys.get(name))
+        names = (own.keys() | self.keys.keys()) - getattr(self.adapter, "UNREAD", frozenset())
+        wrong = sorted(name for name in names if own.get(name) != self.keys.get(name))
         return Row("keys", float(len(wrong)), Tolerance(0), f"first at {wrong[0]}" if wrong else "")
 
     def _fill(self, seed: int) -> None:
@@ -138,6 +144,9 @@ class _Network:
         method.zero_grad(set_to_none=True)
         batch, height, width, seed = run.image
         images = torch.from_numpy(fill.image(batch, height, width, seed)).to(dtype)
+        target = torch.from_numpy(fill.mask(batch, height, width)).to(dtype)[:, None]
+        if run.step:
+            return self._step(images, target)
         ids, attention = map(torch.from_numpy, self.adapter.tokens(batch, *run.tokens))
         with torch.set_grad_enabled(run.train):
             if run.words:
@@ -150,7 +159,6 @@ class _Network:
             if hasattr(self.adapter, "full"):
                 found["eval_full"] = self.adapter.full(output, (height, width))
             return found
-        target = torch.from_numpy(fill.mask(batch, height, width)).to(dtype)[:, None]
         loss = self._backward(output, Batch(images, Text(ids, attention), target, list(range(batch))))
         return {
             "train_logits": self.adapter.logits(output).detach(),
@@ -159,6 +167,28 @@ class _Network:
             "running_stat_norms_after": {
                 name: float(value.double().norm()) for name, value in self._published().items()
             },
+        }
+
+    def _step(self, images: Tensor, target: Tensor) -> dict[str, Any]:
+        """Return what the suite's own step of MaskRIS computes, on the fixture's sentences and masks."""
+        text = Text(self.inputs["ids"], self.inputs["attention_mask"])
+        batch = _Prepared(images, text, target, list(range(len(images))))
+        masker = _StoredMasks(self.inputs["image_mask"].bool(), self.inputs["masked_ids"])
+        outputs = []
+
+        def network(batch: Batch, draws: dict[str, Tensor], purpose: str) -> Output:
+            outputs.append(self.method(batch, draws, purpose))
+            return outputs[-1]
+
+        losses = strategies.micro_step(
+            network, self.method, batch, masker, 0, ("parity",), 1.0, Tensor.backward, torch.device("cpu")
+        )
+        gradients = [parameter.grad for parameter in self.method.parameters() if parameter.grad is not None]
+        return {
+            "maskris_losses": [losses["train/loss_ce"], losses["train/loss_dist"]],
+            "maskris_second_logits": self.adapter.logits(outputs[1]).detach(),
+            "maskris_grad_norms": self._gradient_norms(),
+            "maskris_total_grad_norm": float(nn.utils.get_total_norm(gradients)),
         }
 
     def _backward(self, output: Output, batch: Batch) -> float:
@@ -175,6 +205,26 @@ class _Network:
         }
 
 
+class _Prepared(Batch):
+    """A batch in the place of `RawBatch`."""
+
+    def prepare(self, needs: DataNeeds, device: torch.device) -> Batch:
+        return self
+
+
+class _StoredMasks(strategies.Masker):
+    """The suite's masks, except that nothing is drawn: patches bool (B, g, g) and masked ids (B, L) are the fixture's."""
+
+    def __init__(self, patches: Tensor, ids: Tensor) -> None:
+        self.strategy, self.patches, self.ids = strategies.get("maskris"), patches, ids
+
+    def image_masks(self, samples: list[int], epoch: int) -> Tensor:
+        return self.patches
+
+    def text(self, text: Text, samples: list[int], epoch: int) -> Text:
+        return Text(self.ids, text.attention)
+
+
 def _without_dropout(method: nn.Module) -> None:
     for module in method.modules():
         if isinstance(module, nn.modules.dropout._DropoutNd):
@@ -188,15 +238,13 @@ def _without_dropout(method: nn.Module) -> None:
 def _difference(stored: np.ndarray, found: Any, suffixes: tuple[str, ...], tolerance: Tolerance) -> float:
     if isinstance(found, dict):
         return _norm_difference(json.loads(str(stored)), found)
-    if stored.ndim == 0:
-        expected = float(stored)
-        return abs(found - expected) / (abs(expected) if tolerance.relative else 1)
-    value = found.double().numpy()
+    value = np.asarray(found, np.float64)
     if {"sub", "strided"} & set(suffixes):
         value = value[tuple(map(_every, value.shape, stored.shape))]
     if value.shape != stored.shape:
         return float("inf")
-    return float(np.abs(value - stored).max())
+    difference = np.abs(value - stored)
+    return float((difference / np.abs(stored) if tolerance.relative else difference).max())
 
 
 def _every(have: int, want: int) -> slice:

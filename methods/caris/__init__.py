@@ -1,0 +1,1 @@
+"""CARIS (ACM MM 2023): context-aware referring image segmentation."""

@@ -1,0 +1,198 @@
+"""CARIS' pixel decoder: image tokens of three levels and words attend to each other, layer by layer; then a mask per query."""
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from timm.layers import Mlp
+from torch import Tensor, nn
+
+from methods.caris.deformable import DeformableAttention, Shapes
+
+LEVELS = 3
+"""Strides 32, 16 and 8."""
+_SCORE_LIMIT = 50_000  # published; half precision ends at 65,504
+
+
+def sine_position(height: int, width: int, channels: int, device: torch.device) -> Tensor:
+    """Return position codes (h * w, channels) of a map, row-major: the first half codes the row, the second the column.
+
+    Row k of h stands at 2 pi (k + 1) / h; sine at even channels, cosine at odd ones, temperature 10000 (Carion et al., DETR,
+    ECCV 2020, with normalised coordinates).
+    """
+    half = channels // 2
+    # In float32 whatever the network's dtype, as published.
+    divisor = 10000 ** (2 * torch.arange(half // 2, device=device, dtype=torch.float32) / half)
+
+    def axis(size: int) -> Tensor:
+        place = torch.arange(1, size + 1, device=device, dtype=torch.float32) / (size + 1e-6) * (2 * math.pi)
+        angle = place[:, None] / divisor
+        return torch.stack([angle.sin(), angle.cos()], -1).flatten(1)
+
+    down, across = axis(height)[:, None].expand(-1, width, -1), axis(width).expand(height, -1, -1)
+    return torch.cat([down, across], -1).flatten(0, 1)
+
+
+def cell_centres(height: int, width: int, like: Tensor) -> Tensor:
+    """Return where the cells of a map stand, (h * w, 2), row-major: x then y in (0, 1); dtype and device of `like`."""
+    y, x = (torch.arange(side, device=like.device, dtype=like.dtype).add(0.5) / side for side in (height, width))
+    return torch.stack(torch.meshgrid(x, y, indexing="xy"), -1).flatten(0, 1)
+
+
+class ConvNorm(nn.Module):
+    """A convolution and GroupNorm of 32 groups."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, bias: bool) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=bias)
+        self.gn = nn.GroupNorm(32, outputs)
+        nn.init.kaiming_normal_(self.conv.weight, mode="fan_out", nonlinearity="relu")
+        if bias:
+            nn.init.zeros_(self.conv.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (B, outputs, h, w) for x (B, inputs, h, w)."""
+        return self.gn(self.conv(x))
+
+
+class Attention(nn.Module):
+    """Multi-head attention inside a width of its own.
+
+    Args:
+        width: channels in and out.
+        inner: channels of all heads together. heads: how many.
+    """
+
+    def __init__(self, width: int, inner: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.q_proj, self.k_proj, self.v_proj = (nn.Linear(width, inner) for _ in range(3))
+        self.out_proj = nn.Linear(inner, width)
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Return (B, Q, C) for query (B, Q, C), key and value (B, K, C) and `mask` bool (B, K), True where a key is read."""
+        query, key, value = (
+            layer(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for layer, x in ((self.q_proj, query), (self.k_proj, key), (self.v_proj, value))
+        )
+        scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
+        scores = scores.clamp(-_SCORE_LIMIT, _SCORE_LIMIT)
+        if mask is not None:
+            scores = scores.masked_fill(~mask[:, None, None], float("-inf"))
+        return self.out_proj((scores.softmax(-1) @ value).transpose(1, 2).flatten(2))
+
+
+class DecoderLayer(nn.Module):
+    """Words read the image and each other; the image reads the words, then itself by deformable attention.
+
+    Post-norm. Positions enter queries and keys, never values, and words have none.
+    """
+
+    def __init__(self, width: int, inner: int, heads: int, mlp: int, points: int, deviation: float) -> None:
+        super().__init__()
+        self.gamma_v2l, self.gamma_l2v = (nn.Parameter(torch.ones(1, 1, width)) for _ in range(2))
+        self.v2l_cross_attn, self.lang_self_attn, self.l2v_cross_attn = (
+            Attention(width, inner, heads) for _ in range(3)
+        )
+        self.lang_mlp, self.vis_mlp = (Mlp(width, mlp, act_layer=nn.ReLU) for _ in range(2))
+        self.l_norm1, self.l_norm2, self.l_norm3 = (nn.LayerNorm(width) for _ in range(3))
+        self.v_norm1, self.v_norm2, self.v_norm3 = (nn.LayerNorm(width) for _ in range(3))
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=deviation)
+                nn.init.zeros_(module.bias)
+        self.vis_self_attn = DeformableAttention(width, heads, LEVELS, points)
+
+    def forward(
+        self, pixels: Tensor, words: Tensor, mask: Tensor, position: Tensor, reference: Tensor, shapes: Shapes
+    ) -> tuple[Tensor, Tensor]:
+        """Return `pixels` and `words` after the layer.
+
+        Args:
+            pixels: (B, N, C), the cells of all levels.
+            words: (B, L, C), prompts included. mask: bool (B, L), False at padding.
+            position: (N, C). reference: (N, 2), the cells' centres. shapes: (h, w) of the levels.
+        """
+        words = self.l_norm1(words + self.gamma_v2l * self.v2l_cross_attn(words, pixels + position, pixels))
+        words = self.l_norm2(words + self.lang_self_attn(words, words, words, mask))
+        words = self.l_norm3(words + self.lang_mlp(words))
+        # The published names: norm 2 comes before norm 1.
+        pixels = self.v_norm2(pixels + self.gamma_l2v * self.l2v_cross_attn(pixels + position, words, words, mask))
+        pixels = self.v_norm1(pixels + self.vis_self_attn(pixels + position, pixels, reference, shapes))
+        return self.v_norm3(pixels + self.vis_mlp(pixels)), words
+
+
+class PixelDecoder(nn.Module):
+    """From Swin's maps and words to two-class logits.
+
+    Args:
+        channels: of Swin's four maps. text_channels: of a word.
+        prompts: learned queries that stand for what the sentence does not name: the background.
+        width, layers, heads, inner, mlp, points: of the layers; `inner` is the width inside attention, `mlp` inside the MLPs.
+        deviation: of the starting weights of the layers' linear maps.
+    """
+
+    def __init__(
+        self,
+        channels: Sequence[int],
+        text_channels: int,
+        prompts: int,
+        *,
+        width: int,
+        layers: int,
+        heads: int,
+        inner: int,
+        mlp: int,
+        points: int,
+        deviation: float,
+    ) -> None:
+        super().__init__()
+        self.input_convs = nn.ModuleList(ConvNorm(inputs, width, 1, bias=True) for inputs in channels[:0:-1])
+        self.lateral_convs = nn.ModuleList([ConvNorm(channels[0], width, 1, bias=False)])
+        self.output_convs = nn.ModuleList([ConvNorm(width, width, 3, bias=False)])
+        self.level_encoding, self.vis_prompts = nn.Embedding(LEVELS, width), nn.Embedding(prompts, width)
+        self.lang_in_linear, self.lang_in_norm = nn.Linear(text_channels, width), nn.LayerNorm(width)
+        self.encoder = nn.ModuleList(DecoderLayer(width, inner, heads, mlp, points, deviation) for _ in range(layers))
+        # The published code never calls its own initialisation of these and of lang_in_linear: they keep torch's.
+        self.mask_feature = _three(lambda: nn.Conv2d(width, width, 1))
+        self.lang_embed = _three(lambda: nn.Linear(width, width))
+
+    def project(self, maps: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """Return the text-free part of Swin's maps (B, C_i, h_i, w_i): stride 4, then the levels from coarse to fine, all
+        (B, C, h, w)."""
+        fine, *coarser = maps
+        levels = [convolve(level) for convolve, level in zip(self.input_convs, reversed(coarser), strict=True)]
+        return self.lateral_convs[0](fine), levels
+
+    def forward(self, lateral: Tensor, levels: Sequence[Tensor], words: Tensor, attention: Tensor) -> Tensor:
+        """Return two-class logits (B, 2, h, w), background and referent, at the stride of `lateral`.
+
+        Args:
+            lateral, levels: what `project` returned.
+            words: (B, L, T), text states, [CLS] first. attention: (B, L), 0 at padding.
+        """
+        shapes = [tuple(level.shape[-2:]) for level in levels]
+        position = torch.cat(
+            [
+                sine_position(*shape, level.shape[1], level.device) + encoding
+                for shape, level, encoding in zip(shapes, levels, self.level_encoding.weight, strict=True)
+            ]
+        )
+        reference = torch.cat([cell_centres(*shape, position) for shape in shapes])
+        pixels = torch.cat([level.flatten(2).transpose(1, 2) for level in levels], 1)
+        prompts = self.vis_prompts.weight.expand(len(words), -1, -1)
+        length = words.shape[1]
+        words = torch.cat([self.lang_in_norm(self.lang_in_linear(words)), prompts], 1)
+        mask = F.pad(attention, (0, prompts.shape[1]), value=1).bool()
+        for layer in self.encoder:
+            pixels, words = layer(pixels, words, mask, position, reference, shapes)
+        finest = pixels[:, -math.prod(shapes[-1]) :].transpose(1, 2).unflatten(-1, shapes[-1])
+        finest = F.interpolate(finest, lateral.shape[-2:], mode="bilinear", align_corners=False)
+        features = self.mask_feature(self.output_convs[0](lateral + finest).relu())
+        queries = self.lang_embed(torch.stack([words[:, length:].mean(1), words[:, 0]], 1))
+        return torch.einsum("bqc,bchw->bqhw", queries, features)
+
+
+def _three(layer: Callable[[], nn.Module]) -> nn.Sequential:
+    return nn.Sequential(layer(), nn.ReLU(), layer(), nn.ReLU(), layer())

@@ -1,0 +1,64 @@
+"""What LAVT and CARIS share: a square ImageNet-normalised input, and two maps (background, referent) at stride 4."""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from benchmark.data.geometry import Geometry, resize, restore
+from methods.protocol import IMAGENET_MEAN, IMAGENET_STD, Batch, DataNeeds, Method, Output, Purpose
+
+
+class TwoClassMethod(Method):
+    """A method whose `Output.extras["two_class"]` holds the logits (B, 2, h, w) that `Output.logits` is the difference of.
+
+    Its configuration has `class_weights`, of background and referent in the loss.
+    """
+
+    @property
+    def needs(self) -> DataNeeds:
+        """A square whatever the aspect ratio, ImageNet's normalisation, the word pieces and sentences of `text`."""
+        return DataNeeds(
+            size=self.config.size,
+            geometry="square",
+            mean=IMAGENET_MEAN,
+            std=IMAGENET_STD,
+            text_field=self.text[1],
+            tokeniser=self.text[0],
+            words=self.config.words,
+        )
+
+    def forward(self, batch: Batch, draws: dict[str, Tensor], purpose: Purpose) -> Output:
+        """Return logits (B, 1, S/4, S/4) and, as `two_class`, what they are the difference of (B, 2, S/4, S/4)."""
+        return self.segment(self.encode_image(batch.images), batch.text)
+
+    @staticmethod
+    def output(two_class: Tensor) -> Output:
+        """Return the network's two-class logits (m, 2, h, w) as an output, in float32 or better."""
+        two_class = two_class.to(torch.promote_types(two_class.dtype, torch.float32))
+        return Output(two_class[:, 1:] - two_class[:, :1], {"two_class": two_class})
+
+    @staticmethod
+    def upsample(two_class: Tensor, size: tuple[int, int]) -> Tensor:
+        """Return two-class logits at input size (bilinear, align_corners True: published)."""
+        return F.interpolate(two_class, size, mode="bilinear", align_corners=True)
+
+    def loss(self, output: Output, batch: Batch) -> dict[str, Tensor]:
+        """Return class-weighted cross-entropy at input size, divided by the sum of the weights of the targets."""
+        two_class = self.upsample(output.extras["two_class"], batch.targets.shape[-2:])
+        weight = two_class.new_tensor(self.config.class_weights)
+        return {"cross_entropy": F.cross_entropy(two_class, (batch.targets[:, 0] > 0.5).long(), weight)}
+
+    def distillation(self, student: Output, teacher: Output) -> Tensor:
+        """Return the same cross-entropy against the teacher's class probabilities, at stride 4.
+
+        It is divided by the number of pixels, not by a sum of weights: the form of MaskRIS' published code, which is for CARIS.
+        """
+        target = teacher.extras["two_class"].softmax(1)
+        weight = target.new_tensor(self.config.class_weights)
+        return F.cross_entropy(student.extras["two_class"], target, weight)
+
+    def mask(self, logits: Tensor, geometry: Geometry) -> np.ndarray:
+        """Return where the referent's logit exceeds the background's, at the original size."""
+        at_input = resize(logits, (geometry.size, geometry.size), align_corners=True)
+        return restore(at_input, geometry) > 0
