@@ -27,10 +27,12 @@ class Prediction:
 
     Attributes:
         image: the image, its expressions and ground truth. masks: one bool (height, width) per expression.
+        logits: what the masks were decided from, float32 (h, w) at the network's own stride, on the CPU.
     """
 
     image: EvaluationImage
     masks: list[np.ndarray]
+    logits: list[Tensor]
 
 
 def overlap(predicted: np.ndarray, truth: np.ndarray) -> tuple[int, int]:
@@ -59,8 +61,11 @@ def predict(
         text = tokeniser.encode(sentences[start : start + expressions_at_once], needs.words).to(device)
         rows = tree_map(lambda feature, index=index: feature[index], features)
         logits += list(method.segment(rows, text).logits[:, 0].float().cpu())
-    masks = iter([method.mask(logit, images[number].geometry) for logit, number in zip(logits, owner, strict=True)])
-    return [Prediction(image, [next(masks) for _ in image.sentences]) for image in images]
+    predictions = [Prediction(image, [], []) for image in images]
+    for number, logit in zip(owner, logits, strict=True):
+        predictions[number].masks.append(method.mask(logit, images[number].geometry))
+        predictions[number].logits.append(logit)
+    return predictions
 
 
 def records_of(prediction: Prediction) -> list[dict[str, Any]]:

@@ -1,6 +1,7 @@
 """A finished run's network, loaded and asked."""
 
 import dataclasses
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,18 +9,22 @@ import numpy as np
 import torch
 from PIL import Image
 from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table
 
-from benchmark import evaluation
+import methods
+from benchmark import checkpoints, evaluation, metrics, protocols
 from benchmark.data.geometry import Geometry, prepare_image
-from benchmark.data.refer import Ref, ReferDataset, Sentence
+from benchmark.data.refer import Ref, ReferDataset, Sentence, default_split_by
 from benchmark.data.samples import EvaluationImage
 from benchmark.data.vocabulary import Tokeniser
 from benchmark.errors import UserError, choose
-from benchmark.matrix import Place, open_run
+from benchmark.evaluation import Prediction
+from benchmark.matrix import Place, open_dataset, open_run, tokeniser_of
 from benchmark.overlays import PREDICTION, tinted
+from benchmark.protocols import Measurement
 from benchmark.rundir import RunDir, write_aside
-from benchmark.training import build_method, load_best
+from benchmark.training import best_weights, build_method, load_best
 from methods.protocol import Method
 
 NAMES = {"oiou": "oIoU", "miou": "mIoU", "grounding_gap": "grounding gap"}
@@ -27,9 +32,9 @@ NAMES = {"oiou": "oIoU", "miou": "mIoU", "grounding_gap": "grounding gap"}
 
 @dataclasses.dataclass
 class Loaded:
-    """A run's chosen network with its data and word pieces."""
+    """A network with its data and word pieces; `name` says whose weights it has."""
 
-    run: RunDir
+    name: str
     method: Method
     dataset: ReferDataset
     tokeniser: Tokeniser
@@ -50,11 +55,85 @@ def load(run: RunDir, place: Callable[[RunDir], Place], device: str) -> Loaded:
     Raises:
         UserError: the run has no weights, or its data are not where they were.
     """
-    spec = run.spec()
+    spec, chosen = run.spec(), pick_device(device)
     dataset, tokeniser = open_run(spec, place(run))
-    method = build_method(spec, tokeniser).to(pick_device(device)).eval()
+    method = build_method(spec, tokeniser)
     load_best(run, method)
-    return Loaded(run, method, dataset, tokeniser, pick_device(device))
+    return Loaded(run.key, method.to(chosen).eval(), dataset, tokeniser, chosen)
+
+
+def load_file(path: Path, name: str, variant: str, dataset: str, place: Place, device: str, console: Console) -> Loaded:
+    """Return the network called `name` with the weights of a checkpoint file, and print what of the file was not used.
+
+    Args:
+        dataset: what it will be asked about, e.g. `refcocog:google`: decides the sentence length and, for variants that are
+            trained from scratch, the word pieces.
+
+    Raises:
+        UserError: a name is not known, the file is damaged or holds more than weights, or its weights are another variant's.
+    """
+    kind, chosen = methods.get(name), pick_device(device)
+    choose(variant, kind.variants, f"variant of {name}")
+    published = checkpoints.read(path)
+    dataset_name, _, split_by = dataset.partition(":")
+    data = open_dataset(dataset_name, split_by or default_split_by(dataset_name), place)
+    config = kind.config_for(variant, dataset_name)
+    tokeniser = tokeniser_of(kind, config, data)
+    method = kind(config, tokeniser.size)
+    found = checkpoints.fit(method, published)
+    _report(found, path, console)
+    checkpoints.load(method, published, found, str(path), tokeniser.size)
+    return Loaded(f"{name} {variant} of {path.name}", method.to(chosen).eval(), data, tokeniser, chosen)
+
+
+def _report(found: checkpoints.Fit, path: Path, console: Console) -> None:
+    """Print what of a file is used, and by name what is not used or missing."""
+    unused = len(found.unneeded) + len(found.unknown)
+    console.print(f"{path}: {len(found.weights)} entries taken, {unused} not used, {len(found.missing)} missing")
+    for reason, count in Counter(found.unneeded.values()).items():
+        entries = [name for name, why in found.unneeded.items() if why == reason]
+        console.print(f"  not needed ({reason}): {count}, first {entries[0]}")
+    for entry in found.unknown:
+        console.print(f"  not used, unknown to this network: {entry}")
+    for entry in found.missing:
+        console.print(f"  missing: {entry}")
+
+
+def measure(loaded: Loaded, split: str, protocol: str | None, out: Path | None, console: Console) -> None:
+    """Evaluate a split and print the suite's numbers with intervals and, if named, those of a published protocol."""
+    published = protocol and Measurement(protocols.get(protocol, loaded.method.needs.geometry), loaded.dataset)
+    total = len({ref.image_id for ref in loaded.dataset.refs_of(split)})
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        bar = progress.add_task(f"evaluating {split}", total=total)
+
+        def count(prediction: Prediction) -> None:
+            progress.advance(bar)
+            if published:
+                published.add(prediction)
+
+        records = evaluation.evaluate(
+            loaded.method, loaded.dataset, split, loaded.tokeniser, loaded.device, on_image=count
+        )
+    if out:
+        write_aside(out, lambda aside: records.to_parquet(aside, index=False))
+    show(metrics.metrics(records), metrics.intervals(records), f"{loaded.name} on {split}", console)
+    if published:
+        show(published.numbers(), {}, f"as published ({protocol}): the numbers of its own script", console)
+
+
+def export(run: RunDir, form: str, out: Path | None) -> Path:
+    """Write the chosen weights of a run as `published` or `safetensors` and return the path.
+
+    Raises:
+        UserError: the form is not known, the run has no weights, or the file cannot be written.
+    """
+    suffix = {"published": ".pth", "safetensors": ".safetensors"}[
+        choose(form, ("published", "safetensors"), "--format")
+    ]
+    spec, path = run.spec(), out or Path(f"{run.key}{suffix}")
+    notes = {"run": run.key, "method": spec.method, "variant": spec.variant, "dataset": spec.dataset}
+    checkpoints.write(methods.get(spec.method), best_weights(run), path, form, notes)
+    return path
 
 
 @torch.no_grad()

@@ -8,7 +8,6 @@ import pytest
 import yaml
 from PIL import Image
 
-from benchmark import cli
 from benchmark.cli import app, guarded
 from benchmark.rundir import RunDir
 from tests.helpers import write_boxes
@@ -101,6 +100,59 @@ def test_report_is_byte_identical_on_rerun(world, capsys):
         assert run(*command) == 0
         written.append({path.name: path.read_bytes() for path in (world / place).rglob("*") if path.is_file()})
     assert written[0] == written[1] and {"table.md", "table.csv", "table.tex"} <= set(written[0])
+
+
+@pytest.mark.parametrize("form", ["published", "safetensors"])
+def test_an_exported_run_evaluates_to_the_same_numbers(world, form, capsys):
+    key = keys(world)[0]
+    path = world / {"published": "out.pth", "safetensors": "out.safetensors"}[form]
+    assert run("export", key, "--format", form, "--out", path, "--runs", world / "runs") == 0
+    command = ["evaluate", "--method", "cris", "--variant", "tiny", "--weights", path, "--dataset", "refcoco"]
+    command += ["--data", world / "data", "--split", "testA", "--out", world / "file.parquet", "--protocol", "cris"]
+    assert run(*command) == 0
+    out = capsys.readouterr().out
+    assert "0 not used, 0 missing" in out and "as published (cris)" in out
+    assert cli_records(world / "file.parquet") == cli_records(world / "runs" / key / "records" / "testA.parquet")
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ([], "name either a run, or"),
+        (["KEY", "--weights", "some.pth"], "name either a run, or"),
+        (["--weights", "some.pth"], "say which network and data"),
+        (["--weights", "absent.pth", "--method", "cris", "--dataset", "refcoco"], "no weights file"),
+        (["--weights", "absent.pth", "--method", "crsi", "--dataset", "refcoco"], "did you mean cris"),
+        (
+            ["--weights", "absent.pth", "--method", "cris", "--variant", "papr", "--dataset", "refcoco"],
+            "did you mean paper",
+        ),
+        (["KEY", "--protocol", "lavt"], "take --protocol cris"),
+    ],
+)
+def test_evaluate_says_what_to_name(world, options, message, capsys):
+    named = [keys(world)[0] if option == "KEY" else option for option in options]
+    assert run("evaluate", *named, "--runs", world / "runs") == 1
+    assert message in capsys.readouterr().err
+
+
+def test_a_wrong_variant_is_answered_with_the_right_one(world, capsys):
+    path = world / "variant.pth"
+    assert run("export", keys(world)[0], "--out", path, "--runs", world / "runs") == 0
+    command = ["evaluate", "--method", "cris", "--variant", "small", "--weights", path, "--dataset", "refcoco"]
+    assert run(*command, "--data", world / "data") == 1
+    assert "it fits --variant tiny" in capsys.readouterr().err
+
+
+def test_offline_planning_says_what_to_fetch(world, capsys, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    (world / "pretrained").mkdir()
+    monkeypatch.setenv("RISBENCH_PRETRAINED", str(world / "pretrained"))
+    command = ["plan", "--preset", world / "boxes.yaml", "--variants", "paper", "--runs", world / "runs"]
+    assert run(*command, "--offline") == 1
+    error = " ".join(capsys.readouterr().err.split())
+    assert "'openai-RN101' could not be loaded" in error and "put it as RN101.safetensors into a folder" in error
 
 
 def test_evaluate_repeats_the_runs_numbers(world, capsys):
@@ -213,4 +265,3 @@ def test_pack_and_unpack_keep_what_a_report_needs(world, tmp_path, capsys):
 def test_the_folder_of_runs_comes_from_the_environment(world, monkeypatch, capsys):
     monkeypatch.setenv("RISBENCH_RUNS", str(world / "runs"))
     assert run("runs") == 0 and "done" in capsys.readouterr().out
-    assert cli.RUNS.name == "runs"

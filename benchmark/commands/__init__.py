@@ -1,0 +1,1 @@
+"""The commands of `risbench`, by what they are about."""
