@@ -47,12 +47,18 @@ def predict(
     images: list[EvaluationImage],
     tokeniser: Tokeniser,
     device: torch.device,
+    draw_seed: int = 0,
     expressions_at_once: int = 64,
 ) -> list[Prediction]:
-    """Return the masks of all expressions of some images; every image is encoded once, whatever it has of sentences."""
+    """Return the masks of all expressions of some images; every image is encoded once, whatever it has of sentences.
+
+    The method's own noise is keyed by `draw_seed` and the image: it is the same in whatever company the image comes.
+    """
     needs = method.needs
+    drawn = method.draws([generator("evaluation draws", draw_seed, image.image_id) for image in images])
+    draws = {name: value.to(device) for name, value in drawn.items()}
     pixels = torch.stack([image.image for image in images]).to(device)
-    features = method.encode_image(normalise(pixels, needs.mean, needs.std))
+    features = method.encode_image(normalise(pixels, needs.mean, needs.std), draws)
     owner = [number for number, image in enumerate(images) for _ in image.sentences]
     sentences = [getattr(sentence, needs.text_field) for image in images for sentence in image.sentences]
     logits: list[Tensor] = []
@@ -122,12 +128,14 @@ def evaluate(
     *,
     workers: int = 0,
     images_at_once: int = 8,
+    draw_seed: int = 0,
     share: tuple[int, int] = (0, 1),
     on_image: Callable[[Prediction], None] | None = None,
 ) -> pd.DataFrame:
     """Return the records of a split.
 
     Args:
+        draw_seed: of the noise of a method that has some (SaG): another seed, another draw.
         share: this process' part of the images, (rank, world); the caller gathers the parts.
         on_image: called with every prediction (progress, overlays).
     """
@@ -137,7 +145,7 @@ def evaluate(
     numbers = list(range(len(images)))[share[0] :: share[1]]
     rows: list[dict[str, Any]] = []
     for group in _batches(images, numbers, images_at_once, workers):
-        for prediction in predict(method, group, tokeniser, device):
+        for prediction in predict(method, group, tokeniser, device, draw_seed):
             rows += records_of(prediction)
             if on_image:
                 on_image(prediction)

@@ -155,7 +155,7 @@ def micro_step(
 
     Args:
         network: what is called (the method, or its DDP or compiled wrapper). method: the method itself.
-        step_key: keys dropout and the method's own noise; both passes share the noise, not the dropout.
+        step_key: keys dropout, which the two passes do not share; the method's own noise they do.
         share: this micro-batch's share of the step's loss.
         backward: adds a loss' gradient.
 
@@ -164,7 +164,8 @@ def micro_step(
     """
     strategy = masker.strategy
     batch = raw.prepare(method.needs, device)
-    draws = method.draws(batch, generator(*step_key, "draws"))
+    drawn = method.draws([generator(masker.seed, "draws", epoch, sample) for sample in raw.samples])
+    draws = {name: value.to(device) for name, value in drawn.items()}
     if not strategy.distillation and (strategy.image_mask or strategy.text_mask):
         batch = masker.masked(raw, batch, epoch, keep_targets=True)
 

@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 import methods
-from benchmark import evaluation, metrics, overlays, pretrained
+from benchmark import auxiliary, evaluation, metrics, overlays, pretrained
 from benchmark.data.refer import ReferDataset
 from benchmark.data.samples import TrainingSamples, training_batches
 from benchmark.data.vocabulary import Tokeniser
@@ -96,7 +96,13 @@ def start(method: Method, spec: RunSpec) -> None:
             f"the weights '{spec.network.pretrained}' on this machine are not those of the run (digest {spec.weights}):"
             " restore them, or plan the matrix again for these."
         )
-    pretrained.start(method.network, weights, spec.network.pretrained)
+    helper = {
+        name.removeprefix("auxiliary."): value for name, value in weights.items() if name.startswith("auxiliary.")
+    }
+    if helper:
+        method.load_auxiliary(helper)
+    network = {name: value for name, value in weights.items() if not name.startswith("auxiliary.")}
+    pretrained.start(method.network, network, spec.network.pretrained)
 
 
 def best_weights(run: RunDir) -> dict[str, Tensor]:
@@ -119,8 +125,7 @@ def load_best(run: RunDir, method: Method) -> None:
 class Trainer:
     """One run in progress. `train` is the whole of it; the other methods are its parts.
 
-    `published_start` False leaves the starting weights random where the spec names published ones: for timing a step, never for
-    a run.
+    `published_start` False leaves the starting weights, and an auxiliary's, random: for timing a step, never for a run.
     """
 
     def __init__(
@@ -145,8 +150,13 @@ class Trainer:
         self.device, self.world = self.accelerator.device, self.accelerator.num_processes
         self.main = self.accelerator.is_main_process
         self.method = build_method(spec, tokeniser)
+        self.spent = {"training": 0.0, "evaluation": 0.0, "auxiliary": 0.0}
         if published_start and spec.weights != "scratch":
             start(self.method, spec)
+        elif published_start and self.method.auxiliary_passes:
+            self.method.to(self.device)
+            folder = run.path.parent
+            self.spent["auxiliary"] = auxiliary.obtain(self.method, spec, dataset, tokeniser, folder, self.device)
         if self.world > 1 and self.device.type == "cuda":
             self.method = nn.SyncBatchNorm.convert_sync_batchnorm(self.method)
         optimiser = build_optimiser(self.method, spec)
@@ -158,7 +168,6 @@ class Trainer:
         self.step, self.best = 0, {"oiou": -1.0, "epoch": -1}
         self.logged: dict[str, float] = defaultdict(float)
         self.lines = 0
-        self.spent = {"training": 0.0, "evaluation": 0.0}
         self.beat = self.saved = time.monotonic()
 
     # --- the resume point -------------------------------------------------------------------------------------------
@@ -204,9 +213,10 @@ class Trainer:
         sizes, losses = [len(raw.samples) for raw in raws], defaultdict(float)
         for number, raw in enumerate(raws):
             share = sizes[number] / sum(sizes)
+            scaled = share * self.method.loss_scale(spec.recipe, self.step)
             key = (spec.seed, "step", self.step, number, self.accelerator.process_index)
             found = micro_step(
-                self.network, self.method, raw, self.masker, epoch, key, share, self.accelerator.backward, self.device
+                self.network, self.method, raw, self.masker, epoch, key, scaled, self.accelerator.backward, self.device
             )
             for name, value in found.items():
                 losses[name] += share * value
@@ -372,6 +382,7 @@ class Trainer:
         return {
             "training_seconds": round(self.spent["training"], 2),
             "evaluation_seconds": round(self.spent["evaluation"], 2),
+            "auxiliary_seconds": self.spent["auxiliary"],  # shared by the runs of a method on this data set
             "seconds_per_step": self.spent["training"] / self.steps,
             "images_per_second": samples / max(self.spent["training"], 1e-9),
             "peak_gpu_bytes": memory,

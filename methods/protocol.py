@@ -6,7 +6,7 @@ goes through the classes here.
 
 import abc
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
@@ -36,6 +36,8 @@ class DataNeeds:
         words: ids per sentence, special ones included; longer sentences are cut as published.
         unit: what an epoch counts: every ref once with one of its sentences, or every expression once.
         negatives: sentences of other referents drawn per sample (TRIS); 0 for most.
+        masks: what `Batch.targets` holds in training: the annotated masks, pseudo masks that another network made, or nothing,
+            in which case no mask is read.
     """
 
     size: int
@@ -47,6 +49,7 @@ class DataNeeds:
     words: int
     unit: Literal["ref", "expression"] = "ref"
     negatives: int = 0
+    masks: Literal["annotated", "pseudo", "none"] = "annotated"
 
 
 @dataclasses.dataclass
@@ -101,7 +104,8 @@ class Output:
     """What a network says.
 
     Attributes:
-        logits: (B, 1, h, w) foreground logit of the own pairs at the network's own output stride (a two-class network: z1 - z0).
+        logits: (B, 1, h, w) foreground logit of the own pairs at the network's own output stride (a two-class network: z1 - z0;
+            SaG: its score, a probability).
         extras: what else the method's loss or mask needs, by name.
     """
 
@@ -195,6 +199,7 @@ class Method(nn.Module, abc.ABC):
         recipes: variant name -> its published (or, for tiny and small, derived) recipe.
         text: family of word pieces and sentence field, as in `needs`: what a vocabulary is made from.
         weights: the method's `weights.py`; None where nobody publishes weights of it.
+        stage: which part of a published procedure of several the numbers are of; tables name it.
     """
 
     name: ClassVar[str]
@@ -205,6 +210,7 @@ class Method(nn.Module, abc.ABC):
     recipes: ClassVar[dict[str, Recipe]]
     text: ClassVar[tuple[Literal["bert", "clip"], Literal["sent", "raw"]]]
     weights: ClassVar[PublishedWeights | None] = None
+    stage: ClassVar[str] = ""
 
     @classmethod
     def config_for(cls, variant: str, dataset: str) -> Config:
@@ -216,8 +222,11 @@ class Method(nn.Module, abc.ABC):
     def needs(self) -> DataNeeds:
         """What this network wants to be fed."""
 
-    def draws(self, batch: Batch, generator: np.random.Generator) -> dict[str, Tensor]:
-        """Return noise that both passes of a step share; empty for most methods."""
+    def draws(self, generators: Sequence[np.random.Generator]) -> dict[str, Tensor]:
+        """Return noise of B images that both passes of a step share, one keyed generator per image; empty for most methods.
+
+        On the CPU, every tensor with leading dimension B: an image's noise does not depend on its neighbours.
+        """
         return {}
 
     @abc.abstractmethod
@@ -228,9 +237,9 @@ class Method(nn.Module, abc.ABC):
         """
 
     @abc.abstractmethod
-    def encode_image(self, images: Tensor) -> Any:
-        """Return the part of the prediction that needs no text, for images (n, 3, S, S): a tensor or a nest of tensors with
-        leading dimension n. A method that fuses text inside its visual encoder returns the images."""
+    def encode_image(self, images: Tensor, draws: dict[str, Tensor]) -> Any:
+        """Return the part of the prediction that needs no text, for images (n, 3, S, S) and their noise: a tensor or a nest of
+        tensors with leading dimension n. A method that fuses text inside its visual encoder returns the images."""
 
     @abc.abstractmethod
     def segment(self, features: Any, text: Text) -> Output:
@@ -256,3 +265,24 @@ class Method(nn.Module, abc.ABC):
     def schedule(self, recipe: Recipe, step: int, steps_per_epoch: int) -> list[float]:
         """Return the learning rate of every parameter group at optimiser step `step` (from 0): a pure function, so that a
         resumed run needs no scheduler state."""
+
+    @property
+    def auxiliary_passes(self) -> tuple[int, int] | None:
+        """(epochs, batch size) over whole training images and their sentences with which a frozen network that the loss asks is
+        trained first; None where there is none, or a published one."""
+        return None
+
+    def train_auxiliary(
+        self, pairs: Iterable[tuple[Tensor, Tensor]], steps: int, device: torch.device
+    ) -> dict[str, Tensor]:
+        """Return the auxiliary's weights after `steps` batches of normalised images (B, 3, S, S) and ids (B, L) of a sentence of
+        each: asked for where `auxiliary_passes` is not None."""
+        raise NotImplementedError(f"{self.name} has no auxiliary")
+
+    def load_auxiliary(self, state: Mapping[str, Tensor]) -> None:
+        """Take an auxiliary's weights, trained or published (`auxiliary.*` of the starting weights)."""
+        raise NotImplementedError(f"{self.name} has no auxiliary")
+
+    def loss_scale(self, recipe: Recipe, step: int) -> float:
+        """Return what every loss of optimiser step `step` (from 0) is multiplied by before its gradient is taken: 1 for most."""
+        return 1.0

@@ -30,7 +30,7 @@ class TwoClassMethod(Method):
 
     def forward(self, batch: Batch, draws: dict[str, Tensor], purpose: Purpose) -> Output:
         """Return logits (B, 1, S/4, S/4) and, as `two_class`, what they are the difference of (B, 2, S/4, S/4)."""
-        return self.segment(self.encode_image(batch.images), batch.text)
+        return self.segment(self.encode_image(batch.images, draws), batch.text)
 
     @staticmethod
     def output(two_class: Tensor) -> Output:

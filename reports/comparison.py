@@ -147,6 +147,7 @@ def settings(collected: Collected) -> list[Setting]:
             "split_by": spec.split_by,
             "data_sha256": spec.data_sha256,
             "method": spec.method,
+            "stage": methods.get(spec.method).stage,
             "variant": spec.variant,
             "settings": differing[text],
         }

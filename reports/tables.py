@@ -118,7 +118,8 @@ def run_blocks(table: pd.DataFrame) -> list[Block]:
 
 def _parts(table: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
     """Yield title, note and rows per supervision and data set, with a `label` per method, sorted by split."""
-    label = (table["method"] + " " + table["variant"] + " " + table["settings"]).str.strip()
+    words = table[["method", "stage", "variant", "settings"]]
+    label = words.agg(lambda row: " ".join(filter(None, row)), axis=1)
     for (supervision, dataset, by), part in table.assign(label=label).groupby(["supervision", "dataset", "split_by"]):
         order = {split: number for number, split in enumerate(dict.fromkeys(part["split"]))}
         weak = supervision == "weak"

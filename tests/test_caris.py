@@ -208,7 +208,7 @@ def test_words_see_the_image_and_not_the_padding(tiny, batch):
     method, text = tiny.eval(), batch.text
     other = Text(torch.where(text.attention == 1, text.ids, 77), text.attention)
     with torch.no_grad():
-        features = method.encode_image(batch.images)
+        features = method.encode_image(batch.images, {})
         torch.testing.assert_close(method.segment(features, text).logits, method.segment(features, other).logits)
         encode = method.network.backbone.encode_words
         seen = encode(text.ids, text.attention, features.prompts)

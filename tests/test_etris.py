@@ -303,7 +303,7 @@ def test_vit_encodes_once_per_image(vit):
     batch = batch_for(vit.config)
     with torch.no_grad():
         whole = vit.eval()(batch, {}, "prediction").logits
-        features = vit.encode_image(batch.images)
+        features = vit.encode_image(batch.images, {})
         shared = vit.segment(tuple(part[[2, 2]] for part in features), batch.text[[0, 2]]).logits
     assert whole.shape == (4, 1, 16, 16)
     torch.testing.assert_close(shared[1], whole[2], rtol=1e-4, atol=1e-4)

@@ -86,7 +86,9 @@ def test_grouping_by_image_gives_the_numbers_of_one_expression_at_a_time(loaded,
 def test_images_are_encoded_once(loaded, monkeypatch):
     method, dataset, tokeniser = loaded
     encode, counted = method.encode_image, []
-    monkeypatch.setattr(method, "encode_image", lambda images: counted.append(len(images)) or encode(images))
+    monkeypatch.setattr(
+        method, "encode_image", lambda images, draws: counted.append(len(images)) or encode(images, draws)
+    )
     evaluation.evaluate(method, dataset, "val", tokeniser, CPU, images_at_once=1)
     assert sum(counted) == len(EvaluationImages(dataset, "val", method.needs))
 

@@ -55,7 +55,7 @@ def test_output_is_the_logit_difference_at_stride_four(tiny, batch):
     assert output.logits.shape == (2, 1, side, side)
     two_class = output.extras["two_class"]
     assert torch.equal(output.logits[:, 0], two_class[:, 1] - two_class[:, 0])
-    again = tiny.segment(tiny.encode_image(batch.images), batch.text)
+    again = tiny.segment(tiny.encode_image(batch.images, {}), batch.text)
     assert torch.equal(output.logits, again.logits)
 
 

@@ -44,11 +44,16 @@ def batch_for(network, count=4):
     return Batch(images, Text(ids, (ids != 0).long()), targets, list(range(count)), negatives)
 
 
+def noise(count):
+    """Return one generator per image: an image's does not depend on how many there are."""
+    return [generator("noise", image) for image in range(count)]
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_output_shapes_and_gradients(name):
     network = build(name).train()
     batch = batch_for(network)
-    draws = network.draws(batch, generator("noise"))
+    draws = network.draws(noise(4))
     output = network(batch, draws, "loss")
     assert output.logits.shape[:2] == (4, 1) and output.logits.requires_grad
     terms = network.loss(output, batch)
@@ -65,8 +70,9 @@ def test_encoding_once_per_image_is_the_same_computation(name):
     network = build(name).eval()
     batch = batch_for(network)
     with torch.no_grad():
-        whole = network(batch, network.draws(batch, generator("noise")), "prediction").logits
-        features = network.encode_image(batch.images)
+        draws = network.draws(noise(4))
+        whole = network(batch, draws, "prediction").logits
+        features = network.encode_image(batch.images, draws)
         again = network.segment(features, batch.text).logits
         repeated = tree_map(lambda feature: feature[torch.tensor([2, 2])], features)
         shared = network.segment(repeated, batch.text[torch.tensor([0, 2])]).logits
@@ -80,8 +86,8 @@ def test_padding_is_invisible(name):
     network = build(name).eval()
     batch = batch_for(network)
     with torch.no_grad():
-        alone = network.segment(network.encode_image(batch.images[:1]), batch.text[:1]).logits
-        together = network.segment(network.encode_image(batch.images), batch.text).logits
+        alone = network.segment(network.encode_image(batch.images[:1], network.draws(noise(1))), batch.text[:1]).logits
+        together = network.segment(network.encode_image(batch.images, network.draws(noise(4))), batch.text).logits
     torch.testing.assert_close(alone[0], together[0], rtol=1e-4, atol=1e-4)
 
 
@@ -89,7 +95,7 @@ def test_padding_is_invisible(name):
 def test_distillation_is_least_at_the_teacher(name):
     network = build(name).train()
     batch = batch_for(network)
-    output = network(batch, network.draws(batch, generator("noise")), "loss")
+    output = network(batch, network.draws(noise(4)), "loss")
     teacher = Output(output.logits.detach(), {key: value.detach() for key, value in output.extras.items()})
 
     def moved(by):
@@ -111,8 +117,9 @@ def test_distillation_is_least_at_the_teacher(name):
 def test_mask_is_decided_at_the_original_size(name, height, width):
     network = build(name).eval()
     needs = network.needs
+    batch = batch_for(network, 1)
     with torch.no_grad():
-        logits = network.segment(network.encode_image(batch_for(network, 1).images), batch_for(network, 1).text).logits
+        logits = network.segment(network.encode_image(batch.images, network.draws(noise(1))), batch.text).logits
     mask = network.mask(logits[0, 0], Geometry(height, width, needs.size, needs.geometry))
     assert mask.shape == (height, width) and mask.dtype == bool
     high = network.mask(torch.full_like(logits[0, 0], 50.0), Geometry(height, width, needs.size, needs.geometry))
@@ -196,9 +203,9 @@ class Toy(Method):
         return DataNeeds(32, "square", IMAGENET_MEAN, IMAGENET_STD, "sent", "bert", 8)
 
     def forward(self, batch, draws, purpose):
-        return self.segment(self.encode_image(batch.images), batch.text)
+        return self.segment(self.encode_image(batch.images, draws), batch.text)
 
-    def encode_image(self, images):
+    def encode_image(self, images, draws):
         return self.pixels(images)
 
     def segment(self, features, text):

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -23,21 +23,23 @@ class RawBatch:
     """Training samples on the CPU, before normalisation.
 
     Attributes:
-        images: uint8 (B, S, S, 3). targets: uint8 (B, S, S) in 0..255.
+        images: uint8 (B, S, S, 3). targets: uint8 (B, S, S) in 0..255, or None where training sees no mask.
         text: B sentences. negatives: B * K sentences or None.
         samples: the sample numbers.
     """
 
     images: Tensor
-    targets: Tensor
+    targets: Tensor | None
     text: Text
     samples: list[int]
     negatives: Text | None = None
 
     def prepare(self, needs: DataNeeds, device: torch.device) -> Batch:
-        """Return the batch on `device`, images normalised, targets in [0, 1]."""
+        """Return the batch on `device`, images normalised, targets (if any) in [0, 1]."""
         images = normalise(self.images.to(device, non_blocking=True), needs.mean, needs.std)
-        targets = self.targets.to(device, non_blocking=True)[:, None].float() / 255
+        targets = self.targets
+        if targets is not None:
+            targets = targets.to(device, non_blocking=True)[:, None].float() / 255
         negatives = None if self.negatives is None else self.negatives.to(device)
         return Batch(images, self.text.to(device), targets, self.samples, negatives)
 
@@ -49,10 +51,20 @@ class TrainingSamples:
         dataset: what `read_refer` returned. split: usually `train`.
         needs: of the method. tokeniser: of the method's family.
         seed: of the run; keys every draw together with epoch and sample.
+        pseudo_masks: ref -> its pseudo mask, uint8 (height, width) in {0, 1}, where `needs.masks` asks for such.
     """
 
-    def __init__(self, dataset: ReferDataset, split: str, needs: DataNeeds, tokeniser: Tokeniser, seed: int) -> None:
+    def __init__(
+        self,
+        dataset: ReferDataset,
+        split: str,
+        needs: DataNeeds,
+        tokeniser: Tokeniser,
+        seed: int,
+        pseudo_masks: Callable[[Ref], np.ndarray] | None = None,
+    ) -> None:
         self.dataset, self.needs, self.tokeniser, self.seed = dataset, needs, tokeniser, seed
+        self.pseudo_masks = pseudo_masks
         refs = dataset.refs_of(split)
         # An expression-wise epoch is a ref-wise one over refs of one sentence each.
         self.units: list[Ref] = (
@@ -65,7 +77,7 @@ class TrainingSamples:
             self.by_image[ref.image_id].append(ref)
         self._images: dict[int, np.ndarray] = {}
         self._masks: dict[int, np.ndarray] = {}
-        pixels = needs.size**2 * (3 * len(self.by_image) + len(refs))
+        pixels = needs.size**2 * (3 * len(self.by_image) + (len(refs) if needs.masks != "none" else 0))
         self.cached = pixels <= CACHE_BYTES
 
     def __len__(self) -> int:
@@ -86,20 +98,22 @@ class TrainingSamples:
         return self._images[image_id]
 
     def target(self, ref: Ref) -> np.ndarray:
-        """Return the preprocessed mask, uint8 (S, S) in 0..255."""
-        if ref.ann_id not in self._masks:
-            prepared = prepare_mask(self.dataset.mask(ref.ann_id), self.geometry(ref.image_id))
+        """Return the preprocessed mask, annotated or pseudo, uint8 (S, S) in 0..255."""
+        if ref.ref_id not in self._masks:
+            mask = self.dataset.mask(ref.ann_id) if self.needs.masks == "annotated" else self.pseudo_masks(ref)
+            prepared = prepare_mask(mask, self.geometry(ref.image_id))
             if not self.cached:
                 return prepared
-            self._masks[ref.ann_id] = prepared
-        return self._masks[ref.ann_id]
+            self._masks[ref.ref_id] = prepared
+        return self._masks[ref.ref_id]
 
     def preload(self) -> None:
         """Fill the cache, so that loader workers share it; does nothing where it would not fit."""
         if self.cached:
             for ref in self.units:
                 self.image(ref.image_id)
-                self.target(ref)
+                if self.needs.masks != "none":
+                    self.target(ref)
 
     def sentence(self, unit: int, epoch: int) -> Sentence:
         """Return the sentence of a unit in an epoch: drawn uniformly from its ref's."""
@@ -133,7 +147,7 @@ class TrainingSamples:
         negatives = [text for unit in units for text in self.negatives(unit, epoch)] if self.needs.negatives else []
         return RawBatch(
             torch.from_numpy(np.stack([self.image(ref.image_id) for ref in refs])),
-            torch.from_numpy(np.stack([self.target(ref) for ref in refs])),
+            torch.from_numpy(np.stack([self.target(ref) for ref in refs])) if self.needs.masks != "none" else None,
             self.tokeniser.encode(sentences, words),
             units,
             self.tokeniser.encode(negatives, words) if negatives else None,

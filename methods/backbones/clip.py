@@ -1,4 +1,4 @@
-"""CLIP towers from open_clip (OpenAI's parameter names): a ResNet whose attention pool keeps its grid, or a ViT (CRIS, ETRIS)."""
+"""CLIP towers from open_clip (OpenAI's parameter names): a ViT, or a ResNet whose attention pool may keep its grid."""
 
 import math
 from collections.abc import Iterable
@@ -85,11 +85,17 @@ class GridAttentionPool(nn.Module):
         return F.relu(pooled + self.connect(x))
 
 
-def build_clip(config: ClipConfig, vocabulary_size: int) -> CLIP:
-    """Return open_clip's CLIP, randomly initialised; the attention pool of a ResNet tower keeps its grid."""
+def build_clip(config: ClipConfig, vocabulary_size: int, patch: int = VIT_PATCH, grid_pool: bool = True) -> CLIP:
+    """Return open_clip's CLIP, randomly initialised.
+
+    Args:
+        config: its dimensions. vocabulary_size: word pieces that it knows.
+        patch: side of a ViT's patches in pixels.
+        grid_pool: whether the attention pool of a ResNet tower keeps its grid, or is CLIP's own.
+    """
     clip = CLIP(
         config.embed,
-        CLIPVisionCfg(layers=config.layers, width=config.width, image_size=config.image_size, patch_size=VIT_PATCH),
+        CLIPVisionCfg(layers=config.layers, width=config.width, image_size=config.image_size, patch_size=patch),
         CLIPTextCfg(
             context_length=config.context,
             vocab_size=vocabulary_size,
@@ -99,7 +105,7 @@ def build_clip(config: ClipConfig, vocabulary_size: int) -> CLIP:
         ),
         quick_gelu=True,
     )
-    if not config.vit:
+    if grid_pool and not config.vit:
         channels = config.width * 32
         clip.visual.attnpool = GridAttentionPool(config.image_size // 32, channels, channels // 64, config.embed)
     return clip
@@ -140,6 +146,14 @@ def resnet_stages(visual: nn.Module, images: Tensor) -> tuple[Tensor, Tensor, Te
     v3 = visual.layer2(visual.layer1(visual.stem(images)))
     v4 = visual.layer3(v3)
     return v3, v4, visual.attnpool(visual.layer4(v4))
+
+
+def resnet_maps(visual: nn.Module, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return c1 to c4, (B, 4w, S/4, S/4) to (B, 32w, S/32, S/32), of images (B, 3, S, S), w = tower width; nothing is pooled."""
+    c1 = visual.layer1(visual.stem(images))
+    c2 = visual.layer2(c1)
+    c3 = visual.layer3(c2)
+    return c1, c2, c3, visual.layer4(c3)
 
 
 class ResNetStages:

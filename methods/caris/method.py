@@ -128,7 +128,7 @@ class CARIS(TwoClassMethod):
         self.config = config
         self.network = CarisNetwork(config, vocabulary_size)
 
-    def encode_image(self, images: Tensor) -> Features:
+    def encode_image(self, images: Tensor, draws: dict[str, Tensor]) -> Features:
         """Return what an image's sentences share: its prompts for BERT and the decoder's projected maps."""
         return self.network.encode_image(images)
 

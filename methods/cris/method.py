@@ -141,9 +141,9 @@ class CRIS(Method):
 
     def forward(self, batch: Batch, draws: dict[str, Tensor], purpose: Purpose) -> Output:
         """Return logits (B, 1, S/4, S/4)."""
-        return self.segment(self.encode_image(batch.images), batch.text)
+        return self.segment(self.encode_image(batch.images, draws), batch.text)
 
-    def encode_image(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def encode_image(self, images: Tensor, draws: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Return the network's text-free features: the neck's three maps."""
         return self.network.encode_image(images)
 

@@ -105,7 +105,7 @@ class LAVT(TwoClassMethod):
         self.network.text_encoder.train(mode and self.config.bert_dropout)
         return self
 
-    def encode_image(self, images: Tensor) -> Tensor:
+    def encode_image(self, images: Tensor, draws: dict[str, Tensor]) -> Tensor:
         """Return the images: words are fused inside the visual encoder."""
         return images
 

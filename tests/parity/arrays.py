@@ -20,11 +20,18 @@ STEP_INPUTS = ("ids", "attention_mask", "masked_ids", "image_mask")
 
 @dataclasses.dataclass(frozen=True)
 class Tolerance:
-    """How an array is compared: largest allowed difference, whether relative, and whether the network runs in float64."""
+    """How an array is compared.
+
+    Attributes:
+        limit: largest allowed difference. relative: whether it is relative.
+        float64: whether the network runs in float64.
+        noisy: the one norm, of several by name, that may differ ten times as much.
+    """
 
     limit: float
     relative: bool = False
     float64: bool = False
+    noisy: str = ""
 
     def __str__(self) -> str:
         return f"{self.limit:.0e}{' relative' if self.relative else ''}"

@@ -29,12 +29,12 @@ def tokens(batch: int, words: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 def forward(method: CARIS, images: Tensor, ids: Tensor, attention: Tensor) -> Output:
     """Return the output for images and sentences."""
-    return method.segment(method.encode_image(images), Text(ids, attention))
+    return method.segment(method.encode_image(images, {}), Text(ids, attention))
 
 
 def forward_words(method: CARIS, images: Tensor, words: Tensor, attention: Tensor) -> Output:
     """Return the output with word states in place of BERT's."""
-    return method.output(method.network.decode(method.encode_image(images), words, attention))
+    return method.output(method.network.decode(method.encode_image(images, {}), words, attention))
 
 
 def logits(output: Output) -> Tensor:

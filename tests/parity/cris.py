@@ -27,7 +27,7 @@ def tokens(batch: int, words: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 def forward(method: CRIS, images: Tensor, ids: Tensor, attention: Tensor) -> Output:
     """Return the output for images and sentences."""
-    return method.segment(method.encode_image(images), Text(ids, attention))
+    return method.segment(method.encode_image(images, {}), Text(ids, attention))
 
 
 def logits(output: Output) -> Tensor:

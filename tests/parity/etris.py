@@ -22,7 +22,7 @@ def build(config: dict[str, Any], keys: dict[str, Any], words: int) -> ETRIS:
 
 def forward(method: ETRIS, images: Tensor, ids: Tensor, attention: Tensor) -> Output:
     """Return the output for images and sentences."""
-    return method.segment(method.encode_image(images), Text(ids, attention))
+    return method.segment(method.encode_image(images, {}), Text(ids, attention))
 
 
 def logits(output: Output) -> Tensor:

@@ -1,0 +1,73 @@
+"""The frozen network that a weakly supervised loss asks, where none is published: trained once per data set and kept.
+
+It sees whole training images and their sentences, no box and no mask. All seeds and strategies of a method share it, as they
+would share a published one; what it cost stands in every run's timing.
+"""
+
+import dataclasses
+import fcntl
+import hashlib
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from benchmark.data.refer import ReferDataset
+from benchmark.data.samples import TrainingSamples
+from benchmark.data.vocabulary import Tokeniser
+from benchmark.rundir import write_aside
+from benchmark.spec import RunSpec
+from methods.protocol import Method
+
+FOLDER = ".auxiliary"  # beside the run directories
+
+
+def obtain(
+    method: Method, spec: RunSpec, dataset: ReferDataset, tokeniser: Tokeniser, runs: Path, device: torch.device
+) -> float:
+    """Give `method` its auxiliary, trained now or earlier, and return the seconds that its training took.
+
+    Runs that need the same one at the same time wait for the first.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    path = runs / FOLDER / f"{spec.method}-{_digest(spec)}.safetensors"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            started = time.monotonic()
+            state = _train(method, dataset, tokeniser, device)
+            notes = {"seconds": f"{time.monotonic() - started:.2f}"}
+            write_aside(path, lambda aside: save_file(state, aside, metadata=notes))
+    with safe_open(path, "pt") as file:
+        method.load_auxiliary({name: file.get_tensor(name) for name in file.keys()})
+        return float(file.metadata()["seconds"])
+
+
+def _digest(spec: RunSpec) -> str:
+    """Return what decides the weights: network, data, word pieces and code, but not seed, strategy or recipe."""
+    fields = {"method", "method_revision", "network", "data_sha256", "tokeniser"}
+    content = json.dumps(spec.model_dump(mode="json", include=fields), sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:10]
+
+
+def _train(method: Method, dataset: ReferDataset, tokeniser: Tokeniser, device: torch.device) -> dict[str, Tensor]:
+    epochs, batch_size = method.auxiliary_passes
+    needs = dataclasses.replace(method.needs, negatives=0, masks="none")
+    samples = TrainingSamples(dataset, "train", needs, tokeniser, seed=0)
+    orders = [samples.order(epoch, batch_size, drop_last=True) for epoch in range(epochs)]
+
+    def pairs() -> Iterator[tuple[Tensor, Tensor]]:
+        for epoch, order in enumerate(orders):
+            for units in order:
+                batch = samples.batch(units, epoch).prepare(needs, device)
+                yield batch.images, batch.text.ids
+
+    return method.train_auxiliary(pairs(), sum(map(len, orders)), device)

@@ -1,0 +1,190 @@
+"""SaG's network: a ViT whose tokens are shattered into slots, sentences that gather slots, a decoder that paints tokens of slots.
+
+Kim et al., Shatter and Gather: Learning Referring Image Segmentation with Text Supervision, ICCV 2023. Module names are those of
+the published checkpoints.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from methods.backbones import bert
+from methods.backbones.bert import BertSize
+from methods.backbones.vit import Vit, VitSize
+from methods.caris.decoder import sine_position
+from methods.protocol import Config
+from methods.sag.slots import Attention, FeedForward, Shatter
+
+_LONGEST_SIDE = 50
+"""Rows, and columns, that the decoder has positions for."""
+
+
+class SagConfig(Config):
+    """Size of a SaG network; the defaults are the published ones.
+
+    Attributes:
+        vit, bert: sizes of the two encoders. BERT's dropout is on in training.
+        width: channels of slots and sentences.
+        groups, group_size: Gaussians that slots are drawn from, and slots of each.
+        iterations: of the slots over the image.
+        heads: of every attention. head_width: channels of a head; group_head_width: of one among the slots of a group.
+        feed_forward: channels inside the feed-forward networks.
+        dropout: after attention, and in the slots' feed-forward networks.
+    """
+
+    vit: VitSize = VitSize()
+    bert: BertSize = BertSize()
+    width: int = 512
+    groups: int = 12
+    group_size: int = 3
+    iterations: int = 6
+    heads: int = 4
+    head_width: int = 256
+    group_head_width: int = 128
+    feed_forward: int = 2048
+    dropout: float = 0.1
+
+    @property
+    def slots(self) -> int:
+        """Slots of an image."""
+        return self.groups * self.group_size
+
+    @classmethod
+    def published(cls, size: int = 384, words: int = 64) -> "SagConfig":
+        """Return the published configuration; its loader cuts no sentence, so `words` is only what none exceeds."""
+        return cls(size=size, words=words, pretrained="vit_small_patch16_384.augreg_in21k_ft_in1k+bert-base-uncased")
+
+
+class Features(NamedTuple):
+    """What an image's sentences share.
+
+    Attributes:
+        slots: (n, S, C).
+        maps: (n, S, h, w), which slot owns a place: they sum to 1 over slots.
+    """
+
+    slots: Tensor
+    maps: Tensor
+
+
+class ImageEncoder(nn.Module):
+    """ViT, positions, slots."""
+
+    def __init__(self, config: SagConfig) -> None:
+        super().__init__()
+        self.img_backbone = Vit(config.vit)
+        self.spm_1x1 = nn.Linear(config.vit.width, config.width)
+        self.set_pred_module = Shatter(
+            config.width,
+            config.groups,
+            config.group_size,
+            config.iterations,
+            heads=config.heads,
+            head_width=config.head_width,
+            group_head_width=config.group_head_width,
+            inner=config.feed_forward,
+            dropout=config.dropout,
+        )
+
+    def forward(self, images: Tensor, noise: Tensor) -> tuple[Features, Tensor]:
+        """Return slots and maps, and the tokens (B, h * w, T) they are made of, for images (B, 3, H, W) and noise (B, S, C)."""
+        height, width = (side // self.img_backbone.patch_embed.patch_size[0] for side in images.shape[-2:])
+        tokens = self.img_backbone.forward_features(images)[:, 1:]
+        projected = self.spm_1x1(tokens)
+        # Positions are in keys and in values (published).
+        projected = projected + sine_position(height, width, projected.shape[-1], images.device)
+        slots, maps = self.set_pred_module(projected, noise)
+        return Features(slots, maps.unflatten(-1, (height, width))), tokens
+
+
+class TextEncoder(nn.Module):
+    """BERT's [CLS] state, projected."""
+
+    def __init__(self, size: BertSize, width: int, vocabulary_size: int) -> None:
+        super().__init__()
+        self.bert = bert.build(size, vocabulary_size)
+        self.linear = nn.Linear(size.hidden, width)
+
+    def forward(self, ids: Tensor, attention: Tensor) -> Tensor:
+        """Return sentences (B, C) for ids and attention int64 (B, L)."""
+        return self.linear(bert.encode(self.bert, self.bert.embeddings(ids), attention)[:, 0])
+
+
+class Gather(nn.Module):
+    """A sentence gathers the slots that it speaks of: the modality fusion module. Sentences do not see each other."""
+
+    def __init__(self, config: SagConfig) -> None:
+        super().__init__()
+        self.attn = Attention(config.width, config.heads, config.head_width, config.dropout)
+        self.ff = FeedForward(config.width, config.feed_forward, 0.0)  # no dropout here (published)
+
+    def forward(self, sentences: Tensor, slots: Tensor) -> tuple[Tensor, Tensor]:
+        """Return unit vectors (n, q, C) and the weights of the slots (n, q, S), which sum to 1.
+
+        Args:
+            sentences: (n, q, C), of one image each row. slots: (n, S, C).
+        """
+        gathered, weights = self.attn(sentences, slots)
+        return F.normalize(self.ff(gathered), dim=-1), weights
+
+
+class SlotDecoder(nn.Module):
+    """Slots paint the image's tokens: every slot proposes a token and its opacity at every place. Training alone."""
+
+    def __init__(self, width: int, tokens: int) -> None:
+        super().__init__()
+        self.pos_emb = nn.ModuleDict(
+            {name: nn.Embedding(_LONGEST_SIDE, width // 2) for name in ("row_embed", "col_embed")}
+        )
+        for table in self.pos_emb.values():
+            nn.init.uniform_(table.weight)
+        hidden = [layer for _ in range(3) for layer in (nn.Linear(width, width), nn.ReLU())]
+        self.mlp = nn.Sequential(*hidden, nn.Linear(width, tokens + 1))
+
+    def forward(self, slots: Tensor, height: int, width: int) -> Tensor:
+        """Return tokens (B, h * w, T) for slots (B, S, C)."""
+        rows, columns = self.pos_emb["row_embed"].weight[:height], self.pos_emb["col_embed"].weight[:width]
+        across, down = columns.expand(height, -1, -1), rows[:, None].expand(-1, width, -1)
+        position = torch.cat([across, down], -1).flatten(0, 1)
+        painted = self.mlp(slots[:, :, None] + position)
+        tokens, opacity = painted[..., :-1], painted[..., -1:].softmax(1)
+        return (opacity * tokens).sum(1)
+
+
+class SagNetwork(nn.Module):
+    """Encoders, gathering and decoder.
+
+    Args:
+        config: its size.
+        vocabulary_size: word pieces that BERT knows.
+    """
+
+    def __init__(self, config: SagConfig, vocabulary_size: int) -> None:
+        super().__init__()
+        self.encoders = nn.ModuleDict(
+            {
+                "img_enc": ImageEncoder(config),
+                "txt_enc": TextEncoder(config.bert, config.width, vocabulary_size),
+            }
+        )
+        self.cma = Gather(config)
+        self.decoder = SlotDecoder(config.width, config.vit.width)
+
+    def encode_image(self, images: Tensor, noise: Tensor) -> tuple[Features, Tensor]:
+        """Return what `ImageEncoder` does: features, and the tokens (B, h * w, T) for the reconstruction."""
+        return self.encoders["img_enc"](images, noise)
+
+    def encode_text(self, ids: Tensor, attention: Tensor) -> Tensor:
+        """Return sentences (B, C) for ids and attention int64 (B, L)."""
+        return self.encoders["txt_enc"](ids, attention)
+
+    @staticmethod
+    def score(maps: Tensor, weights: Tensor) -> Tensor:
+        """Return the probability (m, 1, h, w) that a slot which the sentence wants owns a place.
+
+        Args:
+            maps: (m, S, h, w). weights: (m, S). Both sum to 1 over slots, so the score lies between 0 and 1.
+        """
+        return (weights[..., None, None] * maps).sum(1, keepdim=True)

@@ -1,0 +1,82 @@
+"""SaG checkpoints <-> `SagNetwork`. Names are the published ones.
+
+The published state dict stores the block that all iterations share once per iteration, and layers that nothing reads. Ours
+holds the block once and no such layer: on the way out, the block is repeated and those layers are zero.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from methods.backbones import bert, vit
+from methods.sag.network import SagConfig, SagNetwork
+
+_IMAGE, _TEXT = "encoders.img_enc", "encoders.txt_enc"
+_BLOCKS = f"{_IMAGE}.set_pred_module.agg.agg_blocks."
+_ITERATIONS = 6  # of the published network: a state dict does not say how often its one block runs
+
+UNNEEDED = {
+    **bert.UNNEEDED,
+    r"agg_blocks\.[1-9]": "the iterations share one block, which is stored once per iteration",
+    r"img_backbone\.head\.": "the ViT's classifier is never used",
+    r"img_enc\.residual_fc\.": "a layer that is never used",
+    r"set_pred_module\.fc\.": "a layer that is never used",
+}
+
+
+def starting_weights(config: SagConfig) -> dict[str, Tensor]:
+    """Return the ViT's and BERT's published weights; raises a UserError where they cannot be had.
+
+    `config.pretrained` is `<timm model>+<BERT model>`.
+    """
+    backbone, text_encoder = config.pretrained.split("+")
+    parts = {
+        f"{_IMAGE}.img_backbone": vit.starting_weights(backbone, config.vit.positions),
+        f"{_TEXT}.bert": bert.starting_weights(text_encoder),
+    }
+    return {f"{part}.{name}": value for part, state in parts.items() for name, value in state.items()}
+
+
+def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the entries of a flat published state dict that `SagNetwork` has."""
+    return {name: value for name, value in state.items() if not any(re.search(item, name) for item in UNNEEDED)}
+
+
+def to_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the entries of `SagNetwork.state_dict()` with all that the published code stores beside them: copies of the block,
+    and zeros for the layers that it never uses."""
+    copies = {
+        name.replace(f"{_BLOCKS}0.", f"{_BLOCKS}{number}."): value.clone()
+        for number in range(1, _ITERATIONS)
+        for name, value in state.items()
+        if name.startswith(_BLOCKS)
+    }
+    return {**state, **copies, **_unused(state)}
+
+
+def _unused(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    projection = state[f"{_IMAGE}.spm_1x1.weight"]
+    (width, tokens), hidden = projection.shape, state[f"{_TEXT}.linear.weight"].shape[1]
+    layers = {
+        f"{_IMAGE}.img_backbone.head": (1000, tokens),
+        f"{_IMAGE}.residual_fc": (width, tokens),
+        f"{_IMAGE}.set_pred_module.fc": (2 * width, width),
+        f"{_TEXT}.bert.pooler.dense": (hidden, hidden),
+    }
+    weights = {f"{name}.weight": projection.new_zeros(shape) for name, shape in layers.items()}
+    return weights | {f"{name}.bias": projection.new_zeros(shape[0]) for name, shape in layers.items()}
+
+
+def checkpoint(state: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Return the entries of `SagNetwork.state_dict()` as a checkpoint for SaG's published code.
+
+    How that code wraps them is not known here; `state_dict` is the usual name.
+    """
+    return {"state_dict": to_published(state)}
+
+
+def to_published_names(network: SagNetwork) -> dict[str, str]:
+    """Return own parameter name -> published name."""
+    return {name: name for name, _ in network.named_parameters()}

@@ -1,0 +1,111 @@
+"""The frozen CLIP that TRIS' loss asks whether what a score map leaves visible is what the sentence says.
+
+Published: OpenAI's ViT-B/32. Without published weights a small one is trained first, on whole images and their sentences: it
+sees no box and no mask.
+"""
+
+from collections.abc import Iterable
+
+import torch
+import torch.nn.functional as F
+from open_clip.model import CLIP
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+
+from benchmark.draws import reseed_dropout
+from methods.backbones.clip import ClipConfig, build_clip, encode_words
+
+LARGEST_SCALE = 100.0  # of the contrastive logits, as CLIP's
+
+
+class AuxiliaryTraining(BaseModel):
+    """How an auxiliary without published weights is trained.
+
+    Attributes:
+        epochs: passes over the training samples.
+        batch_size: pairs that are told from each other.
+        learning_rate: at the start; it falls to 0 linearly. weight_decay: of AdamW.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float = 0.1
+
+
+class AuxiliaryConfig(ClipConfig):
+    """Dimensions of the auxiliary, a CLIP with a ViT; the defaults are ViT-B/32's.
+
+    Attributes:
+        image_size: side that images and maps are resized to.
+        patch: side of the ViT's patches in pixels.
+        training: how it is trained; None where it has published weights.
+    """
+
+    embed: int = 512
+    layers: int = 12
+    width: int = 768
+    patch: int = 32
+    training: AuxiliaryTraining | None = None
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """Return `x`, in float32 if it was less precise (under autocast)."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def build(config: AuxiliaryConfig, vocabulary_size: int) -> CLIP:
+    """Return the auxiliary with random weights, frozen and in eval mode."""
+    return build_clip(config, vocabulary_size, config.patch).requires_grad_(False).eval()
+
+
+def embed_words(auxiliary: CLIP, ids: Tensor) -> Tensor:
+    """Return unit vectors (B, E) of sentences, ids (B, L)."""
+    return F.normalize(at_least_float32(encode_words(auxiliary, ids)[1]), dim=-1)
+
+
+def embed_visible(auxiliary: CLIP, images: Tensor, maps: Tensor | None = None) -> Tensor:
+    """Return unit vectors (B, E) of normalised images (B, 3, S, S), each times its map (B, 1, s, s) if maps are given.
+
+    Where a map is 0, the image's mean colour is seen: it is multiplied after normalisation. Image and map are resized
+    separately, bilinearly with align_corners True (published).
+    """
+    size = auxiliary.visual.image_size
+    seen = F.interpolate(images, size, mode="bilinear", align_corners=True)
+    if maps is not None:
+        seen = seen * F.interpolate(maps, size, mode="bilinear", align_corners=True)
+    return F.normalize(at_least_float32(auxiliary.visual(seen)), dim=-1)
+
+
+def train(
+    config: AuxiliaryConfig,
+    vocabulary_size: int,
+    pairs: Iterable[tuple[Tensor, Tensor]],
+    steps: int,
+    device: torch.device,
+) -> dict[str, Tensor]:
+    """Return the state dict (on the CPU) of an auxiliary trained by CLIP's contrastive loss; on a CPU a function of its arguments.
+
+    Args:
+        config: its dimensions and `training`. vocabulary_size: word pieces that it knows.
+        pairs: `steps` batches, over all epochs, of whole normalised images, float32 (B, 3, S, S), and ids (B, L) of a sentence
+            of each.
+        device: where it is trained.
+    """
+    reseed_dropout("auxiliary")
+    auxiliary = build(config, vocabulary_size).requires_grad_(True).train().to(device)
+    rate = config.training.learning_rate
+    optimiser = torch.optim.AdamW(auxiliary.parameters(), lr=rate, weight_decay=config.training.weight_decay)
+    for step, (images, ids) in enumerate(pairs):
+        for group in optimiser.param_groups:
+            group["lr"] = rate * (1 - step / steps)
+        scale = auxiliary.logit_scale.exp().clamp(max=LARGEST_SCALE)
+        similarity = scale * embed_visible(auxiliary, images) @ embed_words(auxiliary, ids).T
+        own = torch.arange(len(ids), device=device)
+        loss = (F.cross_entropy(similarity, own) + F.cross_entropy(similarity.T, own)) / 2
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    return {name: value.detach().cpu() for name, value in auxiliary.state_dict().items()}

@@ -1,0 +1,93 @@
+"""No annotated mask reaches a weakly supervised loss, and what such methods need besides."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import methods
+from benchmark.data.samples import TrainingSamples
+from benchmark.draws import generator
+from benchmark.matrix import open_run
+from benchmark.rundir import RunDir
+from benchmark.training import Execution, Trainer
+from tests.helpers import tiny_spec
+
+WEAK = [name for name in methods.names() if methods.get(name).weakly_supervised]
+WITHOUT_MASKS = ["sag", "tris"]
+
+
+@pytest.fixture(scope="module")
+def shuffled(boxes, tmp_path_factory):
+    """The boxes with the masks of the training images dealt out anew among their annotations."""
+    root = tmp_path_factory.mktemp("shuffled") / "data"
+    shutil.copytree(boxes, root)
+    path = root / "refcoco" / "instances.json"
+    instances = json.loads(path.read_text())
+    train = [entry for entry in instances["annotations"] if (entry["image_id"] - 1) % 10 < 6]
+    masks = [entry["segmentation"] for entry in train]
+    for entry, number in zip(train, generator("shuffled").permutation(len(masks)), strict=True):
+        entry["segmentation"] = masks[number]
+    path.write_text(json.dumps(instances))
+    return root
+
+
+def trained(root, folder, method, strategy):
+    spec, place = tiny_spec(root, method, strategy)
+    run = RunDir(folder / spec.key)
+    run.create(spec)
+    Trainer(spec, run, *open_run(spec, place), Execution(device="cpu", log_every=1)).train()
+    return run
+
+
+@pytest.mark.parametrize("strategy", ["baseline", "maskris"])
+@pytest.mark.parametrize("method", WITHOUT_MASKS)
+def test_shuffled_training_masks_change_nothing(boxes, shuffled, tmp_path, method, strategy):
+    runs = [trained(root, tmp_path / name, method, strategy) for name, root in (("a", boxes), ("b", shuffled))]
+    assert runs[0].key != runs[1].key, "the data differ"
+    first, second = (load_file(run.path / "best.safetensors") for run in runs)
+    assert first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+    assert runs[0].metrics() == runs[1].metrics()
+
+
+def test_the_shuffle_would_be_seen(boxes, shuffled, tmp_path):
+    """The same test on a supervised method fails: the masks are not the same."""
+    runs = [trained(root, tmp_path / name, "lavt", "baseline") for name, root in (("a", boxes), ("b", shuffled))]
+    first, second = (load_file(run.path / "best.safetensors") for run in runs)
+    assert not all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("method", WITHOUT_MASKS)
+def test_no_mask_is_even_decoded(boxes, monkeypatch, method):
+    spec, place = tiny_spec(boxes, method, "baseline")
+    dataset, tokeniser = open_run(spec, place)
+    needs = methods.get(method)(spec.network, tokeniser.size).needs
+    monkeypatch.setattr(type(dataset), "mask", lambda *_: pytest.fail("a mask was read"))
+    samples = TrainingSamples(dataset, "train", needs, tokeniser, 0)
+    samples.preload()
+    raw = samples.batch([0, 1, 2], 0)
+    assert raw.targets is None and raw.prepare(needs, torch.device("cpu")).targets is None
+
+
+@pytest.mark.parametrize("name", methods.names())
+def test_supervision_is_said_the_same_way_twice(name):
+    kind = methods.get(name)
+    with torch.device("meta"):
+        needs = kind(kind.variants["tiny"], 100).needs
+    assert kind.weakly_supervised == (needs.masks != "annotated")
+
+
+def test_the_auxiliary_is_trained_once_and_shared(boxes, tmp_path):
+    """Both strategies and a later run take the same file; its cost is in their timing."""
+    runs = [trained(boxes, tmp_path, "tris", strategy) for strategy in ("baseline", "maskris")]
+    (kept,) = (tmp_path / ".auxiliary").glob("*.safetensors")
+    seconds = {run.read_json("timing.json")["auxiliary_seconds"] for run in runs}
+    assert len(seconds) == 1 and seconds.pop() > 0
+    before = kept.stat().st_mtime_ns
+    spec, place = tiny_spec(boxes, "tris", "baseline", seeds=(1,))
+    trainer = Trainer(spec, RunDir(tmp_path / spec.key), *open_run(spec, place), Execution(device="cpu"))
+    assert kept.stat().st_mtime_ns == before
+    stored = load_file(kept)
+    assert all(torch.equal(value, stored[name]) for name, value in trainer.method.auxiliary.state_dict().items())
