@@ -92,11 +92,11 @@ def _report(found: checkpoints.Fit, path: Path, console: Console) -> None:
     console.print(f"{path}: {len(found.weights)} entries taken, {unused} not used, {len(found.missing)} missing")
     for reason, count in Counter(found.unneeded.values()).items():
         entries = [name for name, why in found.unneeded.items() if why == reason]
-        console.print(f"  not needed ({reason}): {count}, first {entries[0]}")
+        console.print(f"  not needed ({reason}): {count}, first {entries[0]}", soft_wrap=True)
     for entry in found.unknown:
-        console.print(f"  not used, unknown to this network: {entry}")
+        console.print(f"  not used, unknown to this network: {entry}", soft_wrap=True)
     for entry in found.missing:
-        console.print(f"  missing: {entry}")
+        console.print(f"  missing: {entry}", soft_wrap=True)
 
 
 def measure(loaded: Loaded, split: str, protocol: str | None, out: Path | None, console: Console) -> None:
@@ -118,7 +118,7 @@ def measure(loaded: Loaded, split: str, protocol: str | None, out: Path | None, 
         write_aside(out, lambda aside: records.to_parquet(aside, index=False))
     show(metrics.metrics(records), metrics.intervals(records), f"{loaded.name} on {split}", console)
     if published:
-        show(published.numbers(), {}, f"as published ({protocol}): the numbers of its own script", console)
+        show(published.numbers(), {}, f"as published ({protocol})", console)
 
 
 def export(run: RunDir, form: str, out: Path | None) -> Path:
@@ -168,12 +168,16 @@ def predict_file(loaded: Loaded, path: Path, sentence: str, out: Path) -> tuple[
 
 def show(numbers: dict[str, float], intervals: dict[str, tuple[float, float]], title: str, console: Console) -> None:
     """Print numbers (percent) with their intervals."""
-    table = Table("metric, %", "value", "95 % interval (images resampled)", title=title, box=None)
+    columns = ["metric, %", "value"] + (["95 % interval (images resampled)"] if intervals else [])
+    console.print(title, style="italic", soft_wrap=True)
+    table = Table(*columns, box=None)
     for name, value in numbers.items():
         low, high = intervals.get(name, (None, None))
-        table.add_row(
+        row = [
             NAMES.get(name, name.replace("p_", "P@0.").removesuffix("0")),
             "-" if value is None or value != value else f"{100 * value:.2f}",
-            "" if low is None else f"[{100 * low:.2f}, {100 * high:.2f}]",
-        )
+        ]
+        if intervals:
+            row.append("" if low is None else f"[{100 * low:.2f}, {100 * high:.2f}]")
+        table.add_row(*row)
     console.print(table)

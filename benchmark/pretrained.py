@@ -39,16 +39,16 @@ def obtaining(what: str, address: str, put_as: str) -> Iterator[None]:
     """Turn whatever a library raises when weights are missing, damaged or of another layout into one sentence.
 
     Args:
-        what: the weights, as configurations name them. address: where they can be fetched by hand.
+        what: what a sentence about it begins with. address: where they can be fetched by hand.
         put_as: name under which `local` finds them.
     """
     try:
         yield
     # The libraries raise these without a network, without a file, for half a file and for one of another layout.
     except (OSError, RuntimeError, ValueError, KeyError, SafetensorError, pickle.UnpicklingError, EOFError) as error:
-        reason = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
+        reason = str(error).strip().splitlines()[0][:120].rstrip(" .") if str(error).strip() else type(error).__name__
         raise UserError(
-            f"the weights '{what}' could not be loaded ({reason}): fetch {address}, put it as {put_as} into a folder and"
+            f"{what} could not be loaded ({reason}): fetch {address}, put it as {put_as} into a folder and"
             f" name that folder with --pretrained (or {FOLDER}), or allow access to huggingface.co."
         ) from error
 

@@ -113,14 +113,23 @@ def matrix(
     console.print(f"{len(directories)} runs in {runs}: {len(directories) - len(left)} done, {len(left)} to do")
     child = launchers.start_sync(runs, uri) if sync else None
     outcomes = launchers.run_all(left, found.place, found.execution, jobs or found.preset.jobs, processes, console)
-    if child and not launchers.stop_sync(child):
-        errors.print(
-            f"MLflow did not take everything (see {runs / 'sync.log'}); nothing is lost: run `risbench sync` later."
-        )
+    if child:
+        child.terminate()  # its last pass runs beside the report
+    try:
+        _conclude(found, directories, len(left), outcomes, runs, out)
+    finally:
+        if child and not launchers.stop_sync(child):
+            errors.print(
+                f"MLflow did not take everything (see {runs / 'sync.log'}); nothing is lost: run `risbench sync` later."
+            )
+
+
+def _conclude(found: Any, directories: list, asked: int, outcomes: list, runs: Path, out: Path) -> None:
+    """Name what failed, write the report, and exit 130 or 1 where not everything was done."""
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]
     for outcome in failed:
         errors.print(f"[red]failed[/red] {outcome.key}: {outcome.reason}")
-    if any(outcome.state == "stopped" for outcome in outcomes) or len(outcomes) < len(left):
+    if any(outcome.state == "stopped" for outcome in outcomes) or len(outcomes) < asked:
         console.print("stopped; the same command goes on from here")
         raise typer.Exit(130)
     if len(failed) < len(directories):

@@ -71,7 +71,7 @@ def starting_weights(name: str) -> dict[str, Tensor]:
         UserError: they cannot be had, or lack a part of the encoder.
     """
     address = f"https://huggingface.co/google-bert/{name} (config.json, model.safetensors, vocab.txt)"
-    with obtaining(name, address, f"{name}/"):
+    with obtaining(f"the weights '{name}'", address, f"{name}/"):
         source, report = BertModel.from_pretrained(
             local(name) or name, add_pooling_layer=False, dtype=torch.float32, output_loading_info=True
         )

@@ -135,7 +135,7 @@ def starting_weights(name: str) -> dict[str, Tensor]:
     source = open_clip.get_pretrained_cfg(model, "openai")
     # Not OpenAI's own .pt: a TorchScript archive, which holds code.
     address = f"https://huggingface.co/{source['hf_hub'].rstrip('/')} (open_clip_model.safetensors)"
-    with obtaining(name, address, f"{model}.safetensors"):
+    with obtaining(f"the weights '{name}'", address, f"{model}.safetensors"):
         path = local(f"{model}.safetensors", f"{model}/open_clip_model.safetensors", f"{model}.pt")
         clip = open_clip.create_model(f"{model}-quickgelu", pretrained=str(path) if path else "openai")
         return {key: value.half().float() for key, value in clip.state_dict().items() if value.is_floating_point()}

@@ -196,6 +196,6 @@ def starting_weights(name: str) -> dict[str, Tensor]:
     source = timm.get_pretrained_cfg(name)
     path = local(f"{name}.safetensors", f"{name}/model.safetensors", source.url.rsplit("/", 1)[-1])
     address = f"https://huggingface.co/{source.hf_hub_id} (model.safetensors) or {source.url}"
-    with obtaining(name, address, f"{name}.safetensors or under its own name"):
+    with obtaining(f"the weights '{name}'", address, f"{name}.safetensors or under its own name"):
         overlay = {"file": str(path)} if path else None
         return from_timm(timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay).state_dict())

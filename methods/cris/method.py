@@ -16,7 +16,7 @@ from methods.protocol import CLIP_MEAN, CLIP_STD, Batch, DataNeeds, Method, Outp
 THRESHOLD = 0.35  # of the probability, as published
 _SCRATCH = (
     "trained from scratch: CLIP's towers start from random weights, not from the published ones",
-    "backbone_multiplier 1: a tower that starts from random weights needs the full learning rate",
+    "backbone_multiplier 1 or 2: towers that start from random weights need the full learning rate and more",
     "word pieces trained on the training sentences in place of CLIP's 49,408",
     "branch_gain 0 and kernel_gain 0.1: a start from which the decoder's attention and the sentence's kernel grow in",
 )
@@ -80,7 +80,7 @@ class CRIS(Method):
                 context=20,
             ),
             neck=(64, 64, 128),
-            decoder_layers=1,
+            decoder_layers=2,
             decoder_heads=4,
             decoder_ffn=128,
             dropout=0.0,
@@ -110,7 +110,7 @@ class CRIS(Method):
             optimiser="adam",
             milestones=(2,),
             gamma=0.5,
-            backbone_multiplier=1.0,
+            backbone_multiplier=2.0,
         ),
     }
 
