@@ -272,7 +272,7 @@ def test_both_passes_of_a_step_share_the_noise_of_each_sample(loaded):
     (first, clean), (second, masked) = seen
     assert (clean, masked) == ("loss", "prediction") and torch.equal(first, second)
     for row, sample in zip(first, (5, 0, 3), strict=True):
-        assert torch.equal(row, method.draws([generator(0, "step", 7, "draws", sample)])["slots"][0])
+        assert torch.equal(row, method.draws([generator(0, "draws", 0, sample)])["slots"][0])
 
 
 # --- losses and decision --------------------------------------------------------------------------------------------

@@ -86,7 +86,7 @@ def train(
     steps: int,
     device: torch.device,
 ) -> dict[str, Tensor]:
-    """Return the state dict (on the CPU) of an auxiliary trained by CLIP's contrastive loss; on a CPU a function of its arguments.
+    """Return the weights (on the CPU) of an auxiliary trained by CLIP's contrastive loss; on a CPU a function of the arguments.
 
     Args:
         config: its dimensions and `training`. vocabulary_size: word pieces that it knows.

@@ -172,23 +172,6 @@ class TRIS(Method):
 
     @property
     def auxiliary_passes(self) -> tuple[int, int] | None:
-        """Epochs and batch size of an auxiliary that has no published weights."""
-        training = self.config.auxiliary.training
-        return training and (training.epochs, training.batch_size)
-
-    def train_auxiliary(
-        self, pairs: Iterable[tuple[Tensor, Tensor]], steps: int, device: torch.device
-    ) -> dict[str, Tensor]:
-        """Return the auxiliary's weights after CLIP's contrastive training on whole images and their sentences."""
-        words = self.auxiliary.token_embedding.num_embeddings
-        return auxiliary.train_auxiliary(self.config.auxiliary, words, pairs, steps, 0, device)
-
-    def load_auxiliary(self, state: Mapping[str, Tensor]) -> None:
-        """Take the auxiliary's weights; a count of batches that published ones lack stays."""
-        self.auxiliary.load_state_dict({**self.auxiliary.state_dict(), **state})
-
-    @property
-    def auxiliary_passes(self) -> tuple[int, int] | None:
         """(epochs, batch size) of the auxiliary's training; None where a published one is taken."""
         training = self.config.auxiliary.training
         return None if training is None else (training.epochs, training.batch_size)
