@@ -99,7 +99,7 @@ class SaG(Method):
             backbone_multiplier=1.0,
         ),
         "tiny": SagRecipe(
-            epochs=3,
+            epochs=1,
             batch_size=16,
             micro_batch=16,
             learning_rate=1e-3,

@@ -153,7 +153,7 @@ class TRIS(Method):
             epochs=3,
             batch_size=16,
             micro_batch=16,
-            learning_rate=1e-3,
+            learning_rate=3e-4,
             weight_decay=1e-2,
             optimiser="adamw",
             backbone_multiplier=1.0,
