@@ -25,6 +25,7 @@ from benchmark.spec import RunSpec
 from methods.protocol import Method
 
 FOLDER = ".auxiliary"  # beside the run directories
+PREFIX = "auxiliary."  # of its names among published starting weights
 
 
 def obtain(
@@ -49,6 +50,19 @@ def obtain(
     with safe_open(path, "pt") as file:
         method.load_auxiliary({name: file.get_tensor(name) for name in file.keys()})
         return float(file.metadata()["seconds"])
+
+
+def restore(
+    method: Method, spec: RunSpec, dataset: ReferDataset, tokeniser: Tokeniser, runs: Path, device: torch.device
+) -> float:
+    """Give `method` the auxiliary of a run's spec, if it has one, published or trained; return the seconds of its training."""
+    if method.auxiliary_passes:
+        return obtain(method, spec, dataset, tokeniser, runs, device)
+    if spec.weights != "scratch":
+        published = method.weights.starting_weights(spec.network).items()
+        if found := {name.removeprefix(PREFIX): value for name, value in published if name.startswith(PREFIX)}:
+            method.load_auxiliary(found)
+    return 0.0
 
 
 def _digest(spec: RunSpec) -> str:

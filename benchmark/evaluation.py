@@ -64,7 +64,7 @@ def predict(
     logits: list[Tensor] = []
     for start in range(0, len(sentences), expressions_at_once):
         index = torch.tensor(owner[start : start + expressions_at_once], device=device)
-        text = tokeniser.encode(sentences[start : start + expressions_at_once], needs.words).to(device)
+        text = tokeniser.encode(sentences[start : start + expressions_at_once], needs.words, needs.keep_end).to(device)
         rows = tree_map(lambda feature, index=index: feature[index], features)
         logits += list(method.segment(rows, text).logits[:, 0].float().cpu())
     predictions = [Prediction(image, [], []) for image in images]

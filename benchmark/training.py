@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 import methods
-from benchmark import auxiliary, evaluation, metrics, overlays, pretrained
+from benchmark import auxiliary, evaluation, metrics, overlays, pretrained, pseudo
 from benchmark.data.refer import ReferDataset
 from benchmark.data.samples import TrainingSamples, training_batches
 from benchmark.data.vocabulary import Tokeniser
@@ -96,12 +96,7 @@ def start(method: Method, spec: RunSpec) -> None:
             f"the weights '{spec.network.pretrained}' on this machine are not those of the run (digest {spec.weights}):"
             " restore them, or plan the matrix again for these."
         )
-    helper = {
-        name.removeprefix("auxiliary."): value for name, value in weights.items() if name.startswith("auxiliary.")
-    }
-    if helper:
-        method.load_auxiliary(helper)
-    network = {name: value for name, value in weights.items() if not name.startswith("auxiliary.")}
+    network = {name: value for name, value in weights.items() if not name.startswith(auxiliary.PREFIX)}
     pretrained.start(method.network, network, spec.network.pretrained)
 
 
@@ -153,15 +148,16 @@ class Trainer:
         self.spent = {"training": 0.0, "evaluation": 0.0, "auxiliary": 0.0}
         if published_start and spec.weights != "scratch":
             start(self.method, spec)
-        elif published_start and self.method.auxiliary_passes:
+        folder = run.path.parent
+        if published_start:
             self.method.to(self.device)
-            folder = run.path.parent
-            self.spent["auxiliary"] = auxiliary.obtain(self.method, spec, dataset, tokeniser, folder, self.device)
+            self.spent["auxiliary"] = auxiliary.restore(self.method, spec, dataset, tokeniser, folder, self.device)
         if self.world > 1 and self.device.type == "cuda":
             self.method = nn.SyncBatchNorm.convert_sync_batchnorm(self.method)
         optimiser = build_optimiser(self.method, spec)
         self.network, self.optimiser = self.accelerator.prepare(self.method, optimiser)
-        self.samples = TrainingSamples(dataset, "train", self.method.needs, tokeniser, spec.seed)
+        masks = pseudo.reader(folder, recipe.pseudo_masks) if self.method.needs.masks == "pseudo" else None
+        self.samples = TrainingSamples(dataset, "train", self.method.needs, tokeniser, spec.seed, masks)
         self.masker = Masker(spec.strategy, tokeniser, spec.network.size, spec.seed)
         self.steps_per_epoch = len(self.samples.order(0, recipe.batch_size, recipe.drop_last))
         self.steps = self.steps_per_epoch * recipe.epochs

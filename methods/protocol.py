@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from benchmark.data.geometry import Geometry
+from benchmark.errors import UserError
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -34,6 +35,7 @@ class DataNeeds:
         text_field: the sentence field of a ref that the published loader reads.
         tokeniser: the family of word pieces.
         words: ids per sentence, special ones included; longer sentences are cut as published.
+        keep_end: whether a sentence of CLIP's word pieces keeps its end id when it is cut (TRIS loses it).
         unit: what an epoch counts: every ref once with one of its sentences, or every expression once.
         negatives: sentences of other referents drawn per sample (TRIS); 0 for most.
         masks: what `Batch.targets` holds in training: the annotated masks, pseudo masks that another network made, or nothing,
@@ -47,6 +49,7 @@ class DataNeeds:
     text_field: Literal["sent", "raw"]
     tokeniser: Literal["bert", "clip"]
     words: int
+    keep_end: bool = True
     unit: Literal["ref", "expression"] = "ref"
     negatives: int = 0
     masks: Literal["annotated", "pseudo", "none"] = "annotated"
@@ -282,6 +285,11 @@ class Method(nn.Module, abc.ABC):
     def load_auxiliary(self, state: Mapping[str, Tensor]) -> None:
         """Take an auxiliary's weights, trained or published (`auxiliary.*` of the starting weights)."""
         raise NotImplementedError(f"{self.name} has no auxiliary")
+
+    def pseudo_mask(self, image: Tensor, text: Text, geometry: Geometry) -> np.ndarray:
+        """Return one mask, bool (height, width) at the original size, of a training referent from its normalised image
+        (1, 3, S, S) and all its sentences. Raises UserError where the method makes none."""
+        raise UserError(f"{self.name} makes no pseudo masks.")
 
     def loss_scale(self, recipe: Recipe, step: int) -> float:
         """Return what every loss of optimiser step `step` (from 0) is multiplied by before its gradient is taken: 1 for most."""

@@ -95,6 +95,13 @@ def test_bert_conventions(bert):
     assert bert.encode(["qqq"], 3).ids[0].tolist() == [101, 100, 102]
 
 
+def test_a_cut_clip_sentence_keeps_its_end_unless_asked_otherwise(clip):
+    sentence = " ".join(["man"] * 30)
+    kept, lost = (clip.encode([sentence], 20, keep_end).ids[0].tolist() for keep_end in (True, False))
+    assert kept[:-1] == lost[:-1] and kept[-1] == clip.end_id != lost[-1]
+    assert clip.encode(["man"], 20, False).ids.tolist() == clip.encode(["man"], 20).ids.tolist()
+
+
 def test_a_published_vocabulary_that_is_missing_or_another_is_refused(tmp_path, bert_folder):
     with pytest.raises(UserError, match=r"vocab\.txt cannot be read .*https://"):
         published_tokeniser("bert", tmp_path)

@@ -5,11 +5,14 @@ import shutil
 
 import pytest
 import torch
+from rich.console import Console
 from safetensors.torch import load_file
 
 import methods
+from benchmark import inference, pseudo
 from benchmark.data.samples import TrainingSamples
 from benchmark.draws import generator
+from benchmark.errors import UserError
 from benchmark.matrix import open_run
 from benchmark.rundir import RunDir
 from benchmark.training import Execution, Trainer
@@ -17,6 +20,7 @@ from tests.helpers import tiny_spec
 
 WEAK = [name for name in methods.names() if methods.get(name).weakly_supervised]
 WITHOUT_MASKS = ["sag", "tris"]
+SHORT = {"epochs": 2, "batch_size": 4, "micro_batch": 4}
 
 
 @pytest.fixture(scope="module")
@@ -91,3 +95,38 @@ def test_the_auxiliary_is_trained_once_and_shared(boxes, tmp_path):
     assert kept.stat().st_mtime_ns == before
     stored = load_file(kept)
     assert all(torch.equal(value, stored[name]) for name, value in trainer.method.auxiliary.state_dict().items())
+
+
+def test_step_two_is_trained_on_what_step_one_says(boxes, tmp_path):
+    """Pseudo masks of every training ref, then a run on them; without them, one sentence says what to do."""
+    spec, place = tiny_spec(boxes, "tris_step2", "baseline")
+    with pytest.raises(UserError, match="risbench pseudo-masks RUN"):
+        Trainer(spec, RunDir(tmp_path / spec.key), *open_run(spec, place), Execution(device="cpu"))
+    first = trained(boxes, tmp_path, "tris", "baseline")
+    spec, place = tiny_spec(
+        boxes, "tris_step2", "maskris", recipes={"tris_step2": {**SHORT, "pseudo_masks": first.key}}
+    )
+    run = RunDir(tmp_path / spec.key)
+    run.create(spec)
+    with pytest.raises(UserError, match=f"`risbench pseudo-masks {first.key}`"):
+        Trainer(spec, run, *open_run(spec, place), Execution(device="cpu"))
+    loaded = inference.load(first, lambda _: place, "cpu")
+    pseudo.make(first, loaded.method, loaded.dataset, loaded.tokeniser, loaded.device, Console(quiet=True))
+    made = json.loads((first.path / "pseudo.json").read_text())
+    refs = loaded.dataset.refs_of("train")
+    assert set(made) == {str(ref.ref_id) for ref in refs}
+    read = pseudo.reader(tmp_path, first.key)
+    info = loaded.dataset.info(refs[0].image_id)
+    assert read(refs[0]).shape == (info.height, info.width)
+    Trainer(spec, run, *open_run(spec, place), Execution(device="cpu")).train()
+    assert run.status()["state"] == "done" and first.key in (run.path / "spec.yaml").read_text()
+
+
+def test_only_methods_that_make_pseudo_masks_are_asked_for_them(boxes, tmp_path):
+    spec, place = tiny_spec(boxes, "lavt", "baseline")
+    dataset, tokeniser = open_run(spec, place)
+    run = RunDir(tmp_path / spec.key)
+    run.create(spec)
+    method = methods.get("lavt")(spec.network, tokeniser.size)
+    with pytest.raises(UserError, match="lavt makes no pseudo masks"):
+        pseudo.make(run, method, dataset, tokeniser, torch.device("cpu"), Console(quiet=True))

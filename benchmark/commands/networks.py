@@ -72,6 +72,26 @@ def export(
     console.print(f"wrote {path}")
 
 
+@app.command("pseudo-masks")
+def pseudo_masks(
+    run: Annotated[str, typer.Argument(help="A finished weakly supervised run: key, unique beginning, or folder.")],
+    data: DataOption = None,
+    images: ImagesOption = None,
+    runs: RunsOption = RUNS,
+    pretrained: PretrainedOption = None,
+    offline: OfflineOption = False,
+    device: DeviceOption = "auto",
+) -> None:
+    """Write what a run says of its training split, for a second network to be trained on (TRIS, step 2)."""
+    from benchmark import inference, pseudo, worker
+    from benchmark.rundir import find_run
+
+    directory = find_run(runs, run)
+    loaded = inference.load(directory, lambda found: worker.place_of(found, data, images), device)
+    path = pseudo.make(directory, loaded.method, loaded.dataset, loaded.tokeniser, loaded.device, console)
+    console.print(f"wrote {path}")
+
+
 @app.command()
 def predict(
     run: Annotated[str, typer.Argument(help="A run: key, unique beginning, or folder.")],

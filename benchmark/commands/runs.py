@@ -42,6 +42,7 @@ def _matrix(
     seeds: str | None,
     data: Path | None,
     images: Path | None,
+    recipes: dict[str, dict[str, Any]] | None = None,
 ) -> Any:
     """Return the resolved matrix of the options that plan, matrix, run and report share."""
     from benchmark import matrix
@@ -54,6 +55,8 @@ def _matrix(
         variants=names(variants),
         seeds=numbers(seeds),
     )
+    if recipes:
+        narrowed = narrowed.model_copy(update={"recipes": {**narrowed.recipes, **recipes}})
     with console.status("reading the data"):
         return matrix.resolve(Path(preset).stem, narrowed, data, images)
 
@@ -153,6 +156,9 @@ def run(
     dataset: Annotated[str | None, typer.Option(help="[preset's first]")] = None,
     variant: Annotated[str | None, typer.Option(help="[preset's first]")] = None,
     seed: Annotated[int | None, typer.Option(help="[preset's first]")] = None,
+    pseudo_masks: Annotated[
+        str | None, typer.Option(help="Run whose pseudo masks are the targets (tris_step2).")
+    ] = None,
     preset: PresetOption = "quick",
     data: DataOption = None,
     images: ImagesOption = None,
@@ -163,9 +169,10 @@ def run(
     """Train and evaluate one run in this process; started again, it goes on from where it was."""
     from benchmark import matrix as matrices
     from benchmark import worker
-    from benchmark.rundir import RunDir
+    from benchmark.rundir import RunDir, find_run
 
     chosen = matrices.read_preset(preset)
+    masks = {"pseudo_masks": find_run(runs, pseudo_masks).key} if pseudo_masks else {}
     found = _matrix(
         preset,
         method,
@@ -175,6 +182,7 @@ def run(
         str(chosen.seeds[0] if seed is None else seed),
         data,
         images,
+        {method: {**chosen.recipes.get(method, {}), **masks}} if masks else None,
     )
     spec = _single(found)
     directory = RunDir(runs / spec.key)

@@ -148,9 +148,9 @@ class TrainingSamples:
         return RawBatch(
             torch.from_numpy(np.stack([self.image(ref.image_id) for ref in refs])),
             torch.from_numpy(np.stack([self.target(ref) for ref in refs])) if self.needs.masks != "none" else None,
-            self.tokeniser.encode(sentences, words),
+            self.tokeniser.encode(sentences, words, self.needs.keep_end),
             units,
-            self.tokeniser.encode(negatives, words) if negatives else None,
+            self.tokeniser.encode(negatives, words, self.needs.keep_end) if negatives else None,
         )
 
 

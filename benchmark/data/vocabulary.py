@@ -62,14 +62,14 @@ class Tokeniser:
     fingerprint: str
     pad_id: int = PAD_ID
 
-    def encode(self, sentences: Sequence[str], words: int) -> Text:
+    def encode(self, sentences: Sequence[str], words: int, keep_end: bool = True) -> Text:
         """Return B sentences as int64 ids (B, words) and attention (B, words), 1 up to and including the end id.
 
         CLIP's piece "!" shares its id with the padding and is taken for padding, as published (CRIS, ETRIS: True where
         id == 0).
 
         Sentences with more than `words` ids are cut as published: BERT keeps the first ids (LAVT, CARIS); CLIP also
-        sets the last to the end id (CRIS, ETRIS).
+        sets the last to the end id (CRIS, ETRIS) unless `keep_end` is False (TRIS).
         """
         ids = torch.full((len(sentences), words), self.pad_id, dtype=torch.int64)
         attention = torch.zeros_like(ids)
@@ -77,7 +77,7 @@ class Tokeniser:
             sequence = [self.start_id, *self.pieces(sentence), self.end_id]
             if len(sequence) > words:
                 sequence = sequence[:words]
-                if self.family == "clip":
+                if self.family == "clip" and keep_end:
                     sequence[-1] = self.end_id
             ids[row, : len(sequence)] = torch.tensor(sequence)
             attention[row, : len(sequence)] = 1

@@ -11,7 +11,7 @@ from torch import Tensor
 from benchmark.data.geometry import Geometry, resize
 from methods.backbones.clip import ClipConfig
 from methods.protocol import IMAGENET_MEAN, IMAGENET_STD, Batch, DataNeeds, Method, Output, Purpose, Recipe, Text
-from methods.tris import auxiliary, weights
+from methods.tris import auxiliary, pseudo, weights
 from methods.tris.auxiliary import AuxiliaryConfig, AuxiliaryTraining
 from methods.tris.network import TrisConfig, TrisNetwork
 
@@ -197,6 +197,7 @@ class TRIS(Method):
             text_field=self.text[1],
             tokeniser=self.text[0],
             words=self.config.words,
+            keep_end=False,
             negatives=self.config.negatives,
             masks="none",
         )
@@ -265,6 +266,16 @@ class TRIS(Method):
     def mask(self, logits: Tensor, geometry: Geometry) -> np.ndarray:
         """Return where the score is positive. It is clipped at 0 between two interpolations, so masks grow by up to a pixel."""
         return decide(resize(logits, (geometry.size,) * 2, align_corners=False).relu(), geometry)
+
+    def pseudo_mask(self, image: Tensor, text: Text, geometry: Geometry) -> np.ndarray:
+        """Return the map of the sentence that agrees best with all of them (PRMS), decided as at test.
+
+        The published refinement, IRNet with a dense CRF, is left out.
+        """
+        features = self.encode_image(image, {})
+        responses = self.upsample(self.segment(features.expand(len(text), -1, -1, -1), text).logits).relu()
+        similarities = pseudo.response_similarities(self.auxiliary, image, responses, text.ids)
+        return decide(pseudo.select_response(responses[:, 0], similarities), geometry)
 
     def parameter_groups(self, recipe: TrisRecipe) -> list[dict[str, Any]]:
         """Return `backbone` (both towers) and `rest`, as published; `logit_scale` is in neither and frozen."""

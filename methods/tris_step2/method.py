@@ -22,6 +22,16 @@ _SCRATCH = (
 )
 
 
+class TrisStep2Recipe(TrisRecipe):
+    """The second step's training schedule.
+
+    Attributes:
+        pseudo_masks: key of the finished run of step 1 whose pseudo masks are the targets.
+    """
+
+    pseudo_masks: str = ""
+
+
 class TrisStep2(Method):
     """TRIS: Referring Image Segmentation Using Text Supervision (ICCV 2023), step 2.
 
@@ -31,7 +41,7 @@ class TrisStep2(Method):
     name = "tris_step2"
     stage = "step 2"
     weakly_supervised = True
-    recipe_type = TrisRecipe
+    recipe_type = TrisStep2Recipe
     text = ("clip", "sent")
     weights = weights
     variants: ClassVar[dict[str, TrisStep2Config]] = {
@@ -62,11 +72,11 @@ class TrisStep2(Method):
             departures=_SCRATCH,
         ),
     }
-    recipes: ClassVar[dict[str, TrisRecipe]] = {
-        "paper": TrisRecipe(
+    recipes: ClassVar[dict[str, TrisStep2Recipe]] = {
+        "paper": TrisStep2Recipe(
             epochs=15, batch_size=48, micro_batch=48, learning_rate=5e-5, weight_decay=1e-2, optimiser="adamw"
         ),
-        "small": TrisRecipe(
+        "small": TrisStep2Recipe(
             epochs=20,
             batch_size=64,
             micro_batch=64,
@@ -76,7 +86,7 @@ class TrisStep2(Method):
             precision="bf16",
             backbone_multiplier=1.0,
         ),
-        "tiny": TrisRecipe(
+        "tiny": TrisStep2Recipe(
             epochs=3,
             batch_size=16,
             micro_batch=16,
@@ -103,6 +113,7 @@ class TrisStep2(Method):
             text_field=self.text[1],
             tokeniser=self.text[0],
             words=self.config.words,
+            keep_end=False,
             masks="pseudo",
         )
 
@@ -138,7 +149,7 @@ class TrisStep2(Method):
         """Return where head 1's logit is positive, decided as in step 1: if it is negative throughout, everywhere (published)."""
         return decide(resize(logits, (geometry.size,) * 2, align_corners=False), geometry)
 
-    def parameter_groups(self, recipe: TrisRecipe) -> list[dict[str, Any]]:
+    def parameter_groups(self, recipe: TrisStep2Recipe) -> list[dict[str, Any]]:
         """Return `backbone` (both towers without their position tables) and `rest`, as published."""
         groups: dict[str, list] = {"backbone": [], "rest": []}
         for name, parameter in self.network.named_parameters():
@@ -146,7 +157,7 @@ class TrisStep2(Method):
             groups["backbone" if tower else "rest"].append(parameter)
         return [{"name": name, "params": parameters} for name, parameters in groups.items()]
 
-    def schedule(self, recipe: TrisRecipe, step: int, steps_per_epoch: int) -> list[float]:
+    def schedule(self, recipe: TrisStep2Recipe, step: int, steps_per_epoch: int) -> list[float]:
         """Return the rates of `backbone` and `rest`.
 
         The published decay counts iterations but is stepped once per epoch: in effect the rate is constant.
