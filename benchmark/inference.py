@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from PIL import Image
 from rich.console import Console
@@ -20,6 +21,7 @@ from benchmark.data.samples import EvaluationImage
 from benchmark.data.vocabulary import Tokeniser
 from benchmark.errors import UserError, choose
 from benchmark.evaluation import Prediction
+from benchmark.floors import Floors
 from benchmark.matrix import Place, open_dataset, open_run, tokeniser_of
 from benchmark.overlays import PREDICTION, tinted
 from benchmark.protocols import Measurement
@@ -27,7 +29,14 @@ from benchmark.rundir import RunDir, write_aside
 from benchmark.training import best_weights, build_method, load_best
 from methods.protocol import Method
 
-NAMES = {"oiou": "oIoU", "miou": "mIoU", "grounding_gap": "grounding gap"}
+NAMES = {
+    "oiou": "oIoU",
+    "miou": "mIoU",
+    "grounding_gap": "grounding gap",
+    "constant": "best constant mask",
+    "mean": "mean of an image's maps",
+    "max": "maximum of an image's maps",
+}
 
 
 @dataclasses.dataclass
@@ -99,26 +108,73 @@ def _report(found: checkpoints.Fit, path: Path, console: Console) -> None:
         console.print(f"  missing: {entry}", soft_wrap=True)
 
 
-def measure(loaded: Loaded, split: str, protocol: str | None, out: Path | None, console: Console) -> None:
-    """Evaluate a split and print the suite's numbers with intervals and, if named, those of a published protocol."""
-    published = protocol and Measurement(protocols.get(protocol, loaded.method.needs.geometry), loaded.dataset)
-    total = len({ref.image_id for ref in loaded.dataset.refs_of(split)})
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        bar = progress.add_task(f"evaluating {split}", total=total)
+def measure(
+    loaded: Loaded,
+    split: str,
+    protocol: str | None,
+    out: Path | None,
+    console: Console,
+    text_blind: bool = False,
+    noise_seeds: int = 1,
+) -> None:
+    """Evaluate a split and print the suite's numbers with intervals and what else is asked for.
 
-        def count(prediction: Prediction) -> None:
-            progress.advance(bar)
-            if published:
-                published.add(prediction)
-
-        records = evaluation.evaluate(
-            loaded.method, loaded.dataset, split, loaded.tokeniser, loaded.device, on_image=count
+    Args:
+        protocol: also the numbers of a published protocol.
+        out: where the records are written.
+        text_blind: also what can be had without reading the sentence (`floors`).
+        noise_seeds: how often a method with noise of its own (SaG) is evaluated; several are averaged and their spread is shown.
+    """
+    if protocol and loaded.method.weakly_supervised:
+        raise UserError(
+            f"{loaded.method.name} was published with masks decided at the original size, which is what the suite measures;"
+            " leave --protocol out."
         )
+    published = protocol and Measurement(protocols.get(protocol, loaded.method.needs.geometry), loaded.dataset)
+    floors = Floors(loaded.method) if text_blind else None
+    collectors = [collector.add for collector in (published, floors) if collector]
+    records = _evaluate(loaded, split, 0, collectors, console)
     if out:
         write_aside(out, lambda aside: records.to_parquet(aside, index=False))
     show(metrics.metrics(records), metrics.intervals(records), f"{loaded.name} on {split}", console)
     if published:
         show(published.numbers(), {}, f"as published ({protocol})", console)
+    if floors:
+        show(floors.numbers(), {}, "mIoU without reading the sentence", console)
+    if noise_seeds > 1:
+        others = [_evaluate(loaded, split, seed, [], console) for seed in range(1, noise_seeds)]
+        points = pd.DataFrame([metrics.metrics(found) for found in (records, *others)])
+        table = Table("metric, %", "mean", "standard deviation", box=None)
+        for name in points:
+            table.add_row(
+                NAMES.get(name, name), f"{100 * points[name].mean():.2f}", f"{100 * points[name].std(ddof=1):.2f}"
+            )
+        console.print(f"over {noise_seeds} noise seeds", style="italic")
+        console.print(table)
+
+
+def _evaluate(
+    loaded: Loaded, split: str, draw_seed: int, collectors: list[Callable[[Prediction], None]], console: Console
+) -> pd.DataFrame:
+    """Return the records of a split under a progress bar; every collector sees every prediction."""
+    total = len({ref.image_id for ref in loaded.dataset.refs_of(split)})
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        bar = progress.add_task(f"evaluating {split}", total=total)
+
+        def on_image(prediction: Prediction) -> None:
+            progress.advance(bar)
+            for collect in collectors:
+                collect(prediction)
+
+        return evaluation.evaluate(
+            loaded.method,
+            loaded.dataset,
+            split,
+            loaded.tokeniser,
+            loaded.device,
+            draw_seed=draw_seed,
+            on_image=on_image,
+        )
 
 
 def export(run: RunDir, form: str, out: Path | None) -> Path:

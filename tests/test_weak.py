@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 
 import methods
 from benchmark import inference, pseudo
+from benchmark.cli import app, guarded
 from benchmark.data.samples import TrainingSamples
 from benchmark.draws import generator
 from benchmark.errors import UserError
@@ -120,6 +121,16 @@ def test_step_two_is_trained_on_what_step_one_says(boxes, tmp_path):
     assert read(refs[0]).shape == (info.height, info.width)
     Trainer(spec, run, *open_run(spec, place), Execution(device="cpu")).train()
     assert run.status()["state"] == "done" and first.key in (run.path / "spec.yaml").read_text()
+
+
+def test_evaluation_says_what_can_be_had_without_the_sentence(boxes, tmp_path, capsys):
+    run = trained(boxes, tmp_path, "sag", "baseline")
+    command = ["evaluate", run.key, "--runs", str(tmp_path), "--text-blind", "--noise-seeds", "2"]
+    assert guarded(lambda: app(command, standalone_mode=False)) == 0
+    out = capsys.readouterr().out
+    assert "best constant mask" in out and "over 2 noise seeds" in out and "standard deviation" in out
+    assert guarded(lambda: app(["evaluate", run.key, "--runs", str(tmp_path), "--protocol", "lavt"])) == 1
+    assert "leave --protocol out" in capsys.readouterr().err
 
 
 def test_only_methods_that_make_pseudo_masks_are_asked_for_them(boxes, tmp_path):

@@ -31,6 +31,10 @@ def evaluate(
     protocol: Annotated[
         str | None, typer.Option(help="Measure as published, too: cris (also ETRIS), lavt or caris.")
     ] = None,
+    text_blind: Annotated[
+        bool, typer.Option("--text-blind", help="Also what can be had without reading the sentence.")
+    ] = False,
+    noise_seeds: Annotated[int, typer.Option(min=1, help="Draws of a method's own noise (SaG), averaged.")] = 1,
     data: DataOption = None,
     images: ImagesOption = None,
     runs: RunsOption = RUNS,
@@ -52,7 +56,7 @@ def evaluate(
     else:
         place = matrix.Place(data or matrix.read_preset("paper").data, images)
         loaded = inference.load_file(weights, method, variant, dataset, place, device, console)
-    inference.measure(loaded, split, protocol, out, console)
+    inference.measure(loaded, split, protocol, out, console, text_blind, noise_seeds)
 
 
 @app.command()
