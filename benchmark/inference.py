@@ -146,9 +146,8 @@ def measure(
         points = pd.DataFrame([metrics.metrics(found) for found in (records, *others)])
         table = Table("metric, %", "mean", "standard deviation", box=None)
         for name in points:
-            table.add_row(
-                NAMES.get(name, name), f"{100 * points[name].mean():.2f}", f"{100 * points[name].std(ddof=1):.2f}"
-            )
+            mean, deviation = points[name].mean(), points[name].std(ddof=1)
+            table.add_row(_label(name), f"{100 * mean:.2f}", f"{100 * deviation:.2f}")
         console.print(f"over {noise_seeds} noise seeds", style="italic")
         console.print(table)
 
@@ -222,6 +221,10 @@ def predict_file(loaded: Loaded, path: Path, sentence: str, out: Path) -> tuple[
     return [out / name for name in pictures], float(mask.mean())
 
 
+def _label(metric: str) -> str:
+    return NAMES.get(metric, metric.replace("p_", "P@0.").removesuffix("0"))
+
+
 def show(numbers: dict[str, float], intervals: dict[str, tuple[float, float]], title: str, console: Console) -> None:
     """Print numbers (percent) with their intervals."""
     columns = ["metric, %", "value"] + (["95 % interval (images resampled)"] if intervals else [])
@@ -230,7 +233,7 @@ def show(numbers: dict[str, float], intervals: dict[str, tuple[float, float]], t
     for name, value in numbers.items():
         low, high = intervals.get(name, (None, None))
         row = [
-            NAMES.get(name, name.replace("p_", "P@0.").removesuffix("0")),
+            _label(name),
             "-" if value is None or value != value else f"{100 * value:.2f}",
         ]
         if intervals:
