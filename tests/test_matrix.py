@@ -21,8 +21,8 @@ def test_every_shipped_preset_is_valid_and_says_what_its_numbers_mean():
 
 
 def test_the_matrix_is_the_product_of_its_axes(boxes):
-    found = tiny_matrix(boxes, seeds=(0, 1, 2))
-    assert len(found.specs) == 4 * 2 * 3 == len({spec.key for spec in found.specs})
+    found = tiny_matrix(boxes, methods=("cris", "lavt"), seeds=(0, 1, 2))
+    assert len(found.specs) == 2 * 2 * 3 == len({spec.key for spec in found.specs})
 
 
 @pytest.mark.parametrize(
