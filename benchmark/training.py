@@ -145,6 +145,11 @@ class Trainer:
         self.device, self.world = self.accelerator.device, self.accelerator.num_processes
         self.main = self.accelerator.is_main_process
         self.method = build_method(spec, tokeniser)
+        if self.world > 1 and self.method.couples_batch:
+            raise UserError(
+                f"the loss of {spec.method} compares the samples of a batch with each other, so it is not dealt to several"
+                " processes: start it with --processes 1."
+            )
         self.spent = {"training": 0.0, "evaluation": 0.0, "auxiliary": 0.0}
         if published_start and spec.weights != "scratch":
             start(self.method, spec)

@@ -197,10 +197,12 @@ class Method(nn.Module, abc.ABC):
         name: the registry name.
         revision: raised when a fix changes the method's numbers; part of the run key.
         weakly_supervised: whether training never sees a mask (its tables say that the epoch was chosen on masks of val).
+        couples_batch: whether a sample's loss depends on the others of its batch, which then is not dealt to several processes.
         recipe_type: the method's `Recipe` subclass.
         variants: variant name -> its `Config`.
         recipes: variant name -> its published (or, for tiny and small, derived) recipe.
         text: family of word pieces and sentence field, as in `needs`: what a vocabulary is made from.
+        network_type: the network, built from a configuration and the number of word pieces.
         weights: the method's `weights.py`; None where nobody publishes weights of it.
         stage: which part of a published procedure of several the numbers are of; tables name it.
     """
@@ -208,12 +210,19 @@ class Method(nn.Module, abc.ABC):
     name: ClassVar[str]
     revision: ClassVar[int] = 1
     weakly_supervised: ClassVar[bool] = False
+    couples_batch: ClassVar[bool] = False
     recipe_type: ClassVar[type[Recipe]] = Recipe
     variants: ClassVar[dict[str, Config]]
     recipes: ClassVar[dict[str, Recipe]]
     text: ClassVar[tuple[Literal["bert", "clip"], Literal["sent", "raw"]]]
+    network_type: ClassVar[type[nn.Module]]
     weights: ClassVar[PublishedWeights | None] = None
     stage: ClassVar[str] = ""
+
+    def __init__(self, config: Any, vocabulary_size: int) -> None:
+        super().__init__()
+        self.config = config
+        self.network = self.network_type(config, vocabulary_size)
 
     @classmethod
     def config_for(cls, variant: str, dataset: str) -> Config:

@@ -194,7 +194,7 @@ class Toy(Method):
     }
 
     def __init__(self, config, vocabulary_size):
-        super().__init__()
+        nn.Module.__init__(self)
         self.config = config
         self.words, self.pixels = nn.Embedding(vocabulary_size, 8), nn.Conv2d(3, 8, 3, stride=4, padding=1)
 

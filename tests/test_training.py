@@ -50,6 +50,13 @@ def uninterrupted(boxes, tmp_path_factory):
     return finished
 
 
+def test_a_loss_over_the_batch_is_not_dealt_to_several_processes(boxes, tmp_path, monkeypatch):
+    spec, place = tiny_spec(boxes, "sag", "baseline")
+    monkeypatch.setattr(training.Accelerator, "num_processes", 2)
+    with pytest.raises(UserError, match="start it with --processes 1"):
+        started(spec, place, tmp_path)
+
+
 class Killed(BaseException):
     """Stands for kill -9: nothing that handles errors may notice it."""
 

@@ -48,6 +48,11 @@ class ClipConfig(BaseModel):
 RN50 = ClipConfig(embed=1024, layers=(3, 4, 6, 3), width=64)
 RN101 = ClipConfig(embed=512, layers=(3, 4, 23, 3), width=64)
 VIT_B16 = ClipConfig(embed=512, layers=12, width=768)
+# Two that nobody published, for networks trained from scratch: on one GPU, and on a CPU in a minute.
+SMALL = ClipConfig(embed=512, layers=(2, 2, 3, 2), width=32, text_width=256, text_heads=4, text_layers=6, context=32)
+TINY = ClipConfig(
+    embed=128, layers=(1, 1, 1, 1), width=12, image_size=96, text_width=64, text_heads=4, text_layers=3, context=20
+)
 
 
 class GridAttentionPool(nn.Module):

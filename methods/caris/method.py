@@ -58,6 +58,7 @@ class CARIS(TwoClassMethod):
     """CARIS: Context-Aware Referring Image Segmentation (ACM MM 2023)."""
 
     name = "caris"
+    network_type = CarisNetwork
     recipe_type = CarisRecipe
     text = ("bert", "sent")
     weights = weights
@@ -122,11 +123,6 @@ class CARIS(TwoClassMethod):
             backbone_multiplier=1.0,
         ),
     }
-
-    def __init__(self, config: CarisConfig, vocabulary_size: int) -> None:
-        super().__init__()
-        self.config = config
-        self.network = CarisNetwork(config, vocabulary_size)
 
     def encode_image(self, images: Tensor, draws: dict[str, Tensor]) -> Features:
         """Return what an image's sentences share: its prompts for BERT and the decoder's projected maps."""

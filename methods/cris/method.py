@@ -5,10 +5,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from benchmark.data.geometry import Geometry, resize, restore
-from methods.backbones.clip import ClipConfig
+from methods.backbones.clip import SMALL, TINY
 from methods.cris import weights
 from methods.cris.network import CrisConfig, CrisNetwork
 from methods.protocol import CLIP_MEAN, CLIP_STD, Batch, DataNeeds, Method, Output, Purpose, Recipe, Text
@@ -47,7 +47,7 @@ class CRIS(Method):
 
     name = "cris"
     recipe_type = CrisRecipe
-    network_type: ClassVar[type[nn.Module]] = CrisNetwork
+    network_type = CrisNetwork
     text = ("clip", "sent")
     weights = weights
     variants: ClassVar[dict[str, CrisConfig]] = {
@@ -56,9 +56,7 @@ class CRIS(Method):
         "small": CrisConfig(
             size=224,
             words=20,
-            clip=ClipConfig(
-                embed=512, layers=(2, 2, 3, 2), width=32, text_width=256, text_heads=4, text_layers=4, context=32
-            ),
+            clip=SMALL.model_copy(update={"text_layers": 4}),
             neck=(128, 256, 512),
             decoder_heads=4,
             decoder_ffn=1024,
@@ -69,16 +67,7 @@ class CRIS(Method):
         "tiny": CrisConfig(
             size=96,
             words=20,
-            clip=ClipConfig(
-                embed=128,
-                layers=(1, 1, 1, 1),
-                width=12,
-                image_size=96,
-                text_width=64,
-                text_heads=4,
-                text_layers=1,
-                context=20,
-            ),
+            clip=TINY.model_copy(update={"text_layers": 1}),
             neck=(64, 64, 128),
             decoder_layers=2,
             decoder_heads=4,
@@ -113,11 +102,6 @@ class CRIS(Method):
             backbone_multiplier=2.0,
         ),
     }
-
-    def __init__(self, config: CrisConfig, vocabulary_size: int) -> None:
-        super().__init__()
-        self.config = config
-        self.network = self.network_type(config, vocabulary_size)
 
     @classmethod
     def config_for(cls, variant: str, dataset: str) -> CrisConfig:

@@ -2,7 +2,7 @@
 
 from typing import Any, ClassVar
 
-from methods.backbones.clip import ClipConfig
+from methods.backbones.clip import SMALL, TINY
 from methods.cris.method import CRIS
 from methods.etris import weights
 from methods.etris.network import EtrisConfig, EtrisNetwork
@@ -50,9 +50,7 @@ class ETRIS(CRIS):
         "small": EtrisConfig(
             size=224,
             words=20,
-            clip=ClipConfig(
-                embed=512, layers=(2, 2, 3, 2), width=32, text_width=256, text_heads=4, text_layers=6, context=32
-            ),
+            clip=SMALL,
             decoder_heads=4,
             branch_gain=0.0,
             kernel_gain=0.1,
@@ -61,16 +59,7 @@ class ETRIS(CRIS):
         "tiny": EtrisConfig(
             size=96,
             words=20,
-            clip=ClipConfig(
-                embed=128,
-                layers=(1, 1, 1, 1),
-                width=12,
-                image_size=96,
-                text_width=64,
-                text_heads=4,
-                text_layers=3,
-                context=20,
-            ),
+            clip=TINY,
             bridger_width=32,
             bridger_heads=2,
             decoder_layers=1,

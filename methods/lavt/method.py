@@ -43,6 +43,7 @@ class LAVT(TwoClassMethod):
     """LAVT: Language-Aware Vision Transformer for Referring Image Segmentation (CVPR 2022)."""
 
     name = "lavt"
+    network_type = LavtNetwork
     recipe_type = LavtRecipe
     text = ("bert", "raw")
     weights = weights
@@ -93,11 +94,6 @@ class LAVT(TwoClassMethod):
             freeze_bert_layers=(),
         ),
     }
-
-    def __init__(self, config: LavtConfig, vocabulary_size: int) -> None:
-        super().__init__()
-        self.config = config
-        self.network = LavtNetwork(config, vocabulary_size)
 
     def train(self, mode: bool = True) -> "LAVT":
         """Set training mode; BERT follows only where `bert_dropout` is on (published: it stays in eval mode)."""

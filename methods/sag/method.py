@@ -42,7 +42,9 @@ class SaG(Method):
     """SaG: Shatter and Gather (ICCV 2023)."""
 
     name = "sag"
+    network_type = SagNetwork
     weakly_supervised = True
+    couples_batch = True
     recipe_type = SagRecipe
     text = ("bert", "sent")
     weights = weights
@@ -111,11 +113,6 @@ class SaG(Method):
             backbone_multiplier=1.0,
         ),
     }
-
-    def __init__(self, config: SagConfig, vocabulary_size: int) -> None:
-        super().__init__()
-        self.config = config
-        self.network = SagNetwork(config, vocabulary_size)
 
     @property
     def needs(self) -> DataNeeds:

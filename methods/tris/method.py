@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmark.data.geometry import Geometry, resize
-from methods.backbones.clip import ClipConfig
+from methods.backbones.clip import SMALL, TINY
 from methods.protocol import IMAGENET_MEAN, IMAGENET_STD, Batch, DataNeeds, Method, Output, Purpose, Recipe, Text
 from methods.tris import auxiliary, pseudo, weights
 from methods.tris.auxiliary import AuxiliaryConfig, AuxiliaryTraining
@@ -79,8 +79,10 @@ class TRIS(Method):
     """
 
     name = "tris"
+    network_type = TrisNetwork
     stage = "step 1"
     weakly_supervised = True
+    couples_batch = True
     recipe_type = TrisRecipe
     text = ("clip", "sent")
     weights = weights
@@ -90,9 +92,7 @@ class TRIS(Method):
         "small": TrisConfig(
             size=224,
             words=20,
-            clip=ClipConfig(
-                embed=512, layers=(2, 2, 3, 2), width=32, text_width=256, text_heads=4, text_layers=6, context=32
-            ),
+            clip=SMALL,
             auxiliary=AuxiliaryConfig(
                 embed=256,
                 layers=6,
@@ -110,16 +110,7 @@ class TRIS(Method):
         "tiny": TrisConfig(
             size=96,
             words=20,
-            clip=ClipConfig(
-                embed=128,
-                layers=(1, 1, 1, 1),
-                width=12,
-                image_size=96,
-                text_width=64,
-                text_heads=4,
-                text_layers=3,
-                context=20,
-            ),
+            clip=TINY,
             auxiliary=AuxiliaryConfig(
                 embed=64,
                 layers=2,
@@ -161,9 +152,7 @@ class TRIS(Method):
     }
 
     def __init__(self, config: TrisConfig, vocabulary_size: int) -> None:
-        super().__init__()
-        self.config = config
-        self.network = TrisNetwork(config, vocabulary_size)
+        super().__init__(config, vocabulary_size)
         self.__dict__["auxiliary"] = auxiliary.build(config.auxiliary, vocabulary_size)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "TRIS":

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmark.data.geometry import Geometry, resize
-from methods.backbones.clip import ClipConfig
+from methods.backbones.clip import SMALL, TINY
 from methods.protocol import IMAGENET_MEAN, IMAGENET_STD, Batch, DataNeeds, Method, Output, Purpose, Text
 from methods.tris.auxiliary import at_least_float32
 from methods.tris.method import TrisRecipe, decide, polynomial_decay
@@ -39,6 +39,7 @@ class TrisStep2(Method):
     """
 
     name = "tris_step2"
+    network_type = TrisStep2Network
     stage = "step 2"
     weakly_supervised = True
     recipe_type = TrisStep2Recipe
@@ -49,25 +50,14 @@ class TrisStep2(Method):
         "small": TrisStep2Config(
             size=224,
             words=20,
-            clip=ClipConfig(
-                embed=512, layers=(2, 2, 3, 2), width=32, text_width=256, text_heads=4, text_layers=6, context=32
-            ),
+            clip=SMALL,
             width=48,
             departures=_SCRATCH,
         ),
         "tiny": TrisStep2Config(
             size=96,
             words=20,
-            clip=ClipConfig(
-                embed=128,
-                layers=(1, 1, 1, 1),
-                width=12,
-                image_size=96,
-                text_width=64,
-                text_heads=4,
-                text_layers=3,
-                context=20,
-            ),
+            clip=TINY,
             width=16,
             departures=_SCRATCH,
         ),
@@ -96,11 +86,6 @@ class TrisStep2(Method):
             backbone_multiplier=1.0,
         ),
     }
-
-    def __init__(self, config: TrisStep2Config, vocabulary_size: int) -> None:
-        super().__init__()
-        self.config = config
-        self.network = TrisStep2Network(config, vocabulary_size)
 
     @property
     def needs(self) -> DataNeeds:
