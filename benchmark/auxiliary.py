@@ -13,49 +13,64 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from benchmark.data.refer import ReferDataset
 from benchmark.data.samples import TrainingSamples
 from benchmark.data.vocabulary import Tokeniser
+from benchmark.errors import UserError
 from benchmark.rundir import write_aside
 from benchmark.spec import RunSpec
-from methods.protocol import Method
+from methods.protocol import AuxiliaryMethod, Method
 
 FOLDER = ".auxiliary"  # beside the run directories
 PREFIX = "auxiliary."  # of its names among published starting weights
 
 
 def obtain(
-    method: Method, spec: RunSpec, dataset: ReferDataset, tokeniser: Tokeniser, runs: Path, device: torch.device
+    method: AuxiliaryMethod,
+    spec: RunSpec,
+    dataset: ReferDataset,
+    tokeniser: Tokeniser,
+    runs: Path,
+    device: torch.device,
 ) -> float:
     """Give `method` its auxiliary, trained now or earlier, and return the seconds that its training took.
 
     Runs that need the same one at the same time wait for the first.
 
     Raises:
-        UserError: the folder cannot be written.
+        UserError: the folder cannot be written, or what lies there is damaged.
     """
     path = runs / FOLDER / f"{spec.method}-{_digest(spec)}.safetensors"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_suffix(".lock").open("w") as lock:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock_file = path.with_suffix(".lock").open("a")
+    except OSError as error:
+        raise UserError(f"cannot write {path.parent} ({error.strerror}); make room or choose another --runs.") from None
+    with lock_file as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not path.exists():
             started = time.monotonic()
             state = _train(method, dataset, tokeniser, device)
             notes = {"seconds": f"{time.monotonic() - started:.2f}"}
             write_aside(path, lambda aside: save_file(state, aside, metadata=notes))
-    with safe_open(path, "pt") as file:
-        method.load_auxiliary({name: file.get_tensor(name) for name in file.keys()})
-        return float(file.metadata()["seconds"])
+    try:
+        with safe_open(path, "pt") as file:
+            method.load_auxiliary({name: file.get_tensor(name) for name in file.keys()})
+            return float(file.metadata()["seconds"])
+    except (SafetensorError, RuntimeError, KeyError, TypeError):
+        raise UserError(f"{path} is damaged; delete it and start the same command again: it is made anew.") from None
 
 
 def restore(
     method: Method, spec: RunSpec, dataset: ReferDataset, tokeniser: Tokeniser, runs: Path, device: torch.device
 ) -> float:
     """Give `method` the auxiliary of a run's spec, if it has one, published or trained; return the seconds of its training."""
+    if not isinstance(method, AuxiliaryMethod):
+        return 0.0
     if method.auxiliary_passes:
         return obtain(method, spec, dataset, tokeniser, runs, device)
     if spec.weights != "scratch":
@@ -72,7 +87,9 @@ def _digest(spec: RunSpec) -> str:
     return hashlib.sha256(content.encode()).hexdigest()[:10]
 
 
-def _train(method: Method, dataset: ReferDataset, tokeniser: Tokeniser, device: torch.device) -> dict[str, Tensor]:
+def _train(
+    method: AuxiliaryMethod, dataset: ReferDataset, tokeniser: Tokeniser, device: torch.device
+) -> dict[str, Tensor]:
     epochs, batch_size = method.auxiliary_passes
     needs = dataclasses.replace(method.needs, negatives=0, masks="none")
     samples = TrainingSamples(dataset, "train", needs, tokeniser, seed=0)

@@ -1,7 +1,6 @@
 """A finished run's network, loaded and asked."""
 
 import dataclasses
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -99,9 +98,8 @@ def _report(found: checkpoints.Fit, path: Path, console: Console) -> None:
     """Print what of a file is used, and by name what is not used or missing."""
     unused = len(found.unneeded) + len(found.unknown)
     console.print(f"{path}: {len(found.weights)} entries taken, {unused} not used, {len(found.missing)} missing")
-    for reason, count in Counter(found.unneeded.values()).items():
-        entries = [name for name, why in found.unneeded.items() if why == reason]
-        console.print(f"  not needed ({reason}): {count}, first {entries[0]}", soft_wrap=True)
+    for entry, reason in found.unneeded.items():
+        console.print(f"  not needed ({reason}): {entry}", soft_wrap=True)
     for entry in found.unknown:
         console.print(f"  not used, unknown to this network: {entry}", soft_wrap=True)
     for entry in found.missing:

@@ -278,23 +278,6 @@ class Method(nn.Module, abc.ABC):
         """Return the learning rate of every parameter group at optimiser step `step` (from 0): a pure function, so that a
         resumed run needs no scheduler state."""
 
-    @property
-    def auxiliary_passes(self) -> tuple[int, int] | None:
-        """(epochs, batch size) over whole training images and their sentences with which a frozen network that the loss asks is
-        trained first; None where there is none, or a published one."""
-        return None
-
-    def train_auxiliary(
-        self, pairs: Iterable[tuple[Tensor, Tensor]], steps: int, device: torch.device
-    ) -> dict[str, Tensor]:
-        """Return the auxiliary's weights after `steps` batches of normalised images (B, 3, S, S) and ids (B, L) of a sentence of
-        each: asked for where `auxiliary_passes` is not None."""
-        raise NotImplementedError(f"{self.name} has no auxiliary")
-
-    def load_auxiliary(self, state: Mapping[str, Tensor]) -> None:
-        """Take an auxiliary's weights, trained or published (`auxiliary.*` of the starting weights)."""
-        raise NotImplementedError(f"{self.name} has no auxiliary")
-
     def pseudo_mask(self, image: Tensor, text: Text, geometry: Geometry) -> np.ndarray:
         """Return one mask, bool (height, width) at the original size, of a training referent from its normalised image
         (1, 3, S, S) and all its sentences. Raises UserError where the method makes none."""
@@ -303,3 +286,24 @@ class Method(nn.Module, abc.ABC):
     def loss_scale(self, recipe: Recipe, step: int) -> float:
         """Return what every loss of optimiser step `step` (from 0) is multiplied by before its gradient is taken: 1 for most."""
         return 1.0
+
+
+class AuxiliaryMethod(Method):
+    """A method whose loss asks a frozen network beside the one that is trained (TRIS: a CLIP)."""
+
+    @property
+    @abc.abstractmethod
+    def auxiliary_passes(self) -> tuple[int, int] | None:
+        """(epochs, batch size) over whole training images and their sentences with which the auxiliary is trained first; None
+        where a published one is taken."""
+
+    @abc.abstractmethod
+    def train_auxiliary(
+        self, pairs: Iterable[tuple[Tensor, Tensor]], steps: int, device: torch.device
+    ) -> dict[str, Tensor]:
+        """Return the auxiliary's weights after `steps` batches of normalised images (B, 3, S, S) and ids (B, L) of a sentence of
+        each: asked for where `auxiliary_passes` is not None."""
+
+    @abc.abstractmethod
+    def load_auxiliary(self, state: Mapping[str, Tensor]) -> None:
+        """Take the auxiliary's weights, trained or published (`auxiliary.*` of the starting weights)."""

@@ -19,6 +19,7 @@ from methods.cris.method import CRIS
 from methods.etris.method import ETRIS
 from methods.lavt.method import LAVT
 from methods.lavt.network import LavtConfig
+from methods.tris.method import TRIS
 
 SWIN = "swin_tiny_patch4_window7_224.ms_in22k"
 SMALL_BERT = BertSize(hidden=32, layers=2, heads=2, intermediate=64, positions=24)
@@ -134,6 +135,19 @@ def test_clip_from_the_hubs_file(folder, kind, variant, model):
     assert all(network[name].shape == value.shape for name, value in own.items())
     left = {name for name in network if name.startswith("backbone.") and name not in own}
     assert all("attnpool.connect" in name or "num_batches_tracked" in name for name in left)
+
+
+def test_tris_takes_two_clips(folder):
+    """The towers' and the frozen one's, each complete under the names of its network."""
+    save_clip(folder, "RN50"), save_clip(folder, "ViT-B-32")
+    config = TRIS.variants["paper"]
+    own = TRIS.weights.starting_weights(config)
+    with torch.device("meta"):
+        method = TRIS(config, 49408)
+    towers, helper = ({n: v.shape for n, v in part.state_dict().items()} for part in (method.network, method.auxiliary))
+    given = {name: value.shape for name, value in own.items()}
+    assert {name.removeprefix("auxiliary."): s for name, s in given.items() if name.startswith("auxiliary.")} == helper
+    assert all(towers[name] == shape for name, shape in given.items() if not name.startswith("auxiliary."))
 
 
 def test_openais_torchscript_is_refused(folder):

@@ -94,6 +94,11 @@ def test_the_auxiliary_is_trained_once_and_shared(boxes, tmp_path):
     spec, place = tiny_spec(boxes, "tris", "baseline", seeds=(1,))
     trainer = Trainer(spec, RunDir(tmp_path / spec.key), *open_run(spec, place), Execution(device="cpu"))
     assert kept.stat().st_mtime_ns == before
+    whole = kept.read_bytes()
+    kept.write_bytes(whole[:50])
+    with pytest.raises(UserError, match="is damaged; delete it"):
+        Trainer(spec, RunDir(tmp_path / spec.key), *open_run(spec, place), Execution(device="cpu"))
+    kept.write_bytes(whole)
     stored = load_file(kept)
     assert all(torch.equal(value, stored[name]) for name, value in trainer.method.auxiliary.state_dict().items())
 

@@ -10,7 +10,17 @@ from torch import Tensor
 
 from benchmark.data.geometry import Geometry, resize
 from methods.backbones.clip import SMALL, TINY
-from methods.protocol import IMAGENET_MEAN, IMAGENET_STD, Batch, DataNeeds, Method, Output, Purpose, Recipe, Text
+from methods.protocol import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    AuxiliaryMethod,
+    Batch,
+    DataNeeds,
+    Output,
+    Purpose,
+    Recipe,
+    Text,
+)
 from methods.tris import auxiliary, pseudo, weights
 from methods.tris.auxiliary import AuxiliaryConfig, AuxiliaryTraining
 from methods.tris.network import TrisConfig, TrisNetwork
@@ -71,7 +81,7 @@ def decide(response: Tensor, geometry: Geometry) -> np.ndarray:
     return (original / (original.max() + 1e-5) > 1e-9).cpu().numpy()
 
 
-class TRIS(Method):
+class TRIS(AuxiliaryMethod):
     """TRIS: Referring Image Segmentation Using Text Supervision (ICCV 2023), step 1.
 
     `auxiliary` is the frozen CLIP of the loss. It is no submodule, so neither trained, nor switched to train mode, nor part of
