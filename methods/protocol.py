@@ -234,6 +234,11 @@ class Method(nn.Module, abc.ABC):
     def needs(self) -> DataNeeds:
         """What this network wants to be fed."""
 
+    def fed(self, **how: Any) -> DataNeeds:
+        """Return the needs that `how` completes: size and words are the configuration's, sentences those of `text`."""
+        family, field = self.text
+        return DataNeeds(size=self.config.size, words=self.config.words, tokeniser=family, text_field=field, **how)
+
     def draws(self, generators: Sequence[np.random.Generator]) -> dict[str, Tensor]:
         """Return noise of B images that both passes of a step share, one keyed generator per image; empty for most methods.
 

@@ -18,14 +18,10 @@ class TwoClassMethod(Method):
     @property
     def needs(self) -> DataNeeds:
         """A square whatever the aspect ratio, ImageNet's normalisation, the word pieces and sentences of `text`."""
-        return DataNeeds(
-            size=self.config.size,
+        return self.fed(
             geometry="square",
             mean=IMAGENET_MEAN,
             std=IMAGENET_STD,
-            text_field=self.text[1],
-            tokeniser=self.text[0],
-            words=self.config.words,
         )
 
     def forward(self, batch: Batch, draws: dict[str, Tensor], purpose: Purpose) -> Output:

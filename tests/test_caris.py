@@ -14,8 +14,9 @@ from transformers.models.mask2former.modeling_mask2former import (
 
 from benchmark.draws import generator
 from benchmark.masking import draw_image_mask
+from methods.backbones.positions import sine_position
 from methods.caris import weights
-from methods.caris.decoder import cell_centres, sine_position
+from methods.caris.decoder import cell_centres
 from methods.caris.deformable import DeformableAttention, sample_levels
 from methods.caris.method import CARIS
 from methods.protocol import Batch, Output, Text

@@ -113,14 +113,10 @@ class CRIS(Method):
     @property
     def needs(self) -> DataNeeds:
         """Letterboxed 416 x 416, CLIP's normalisation and word pieces, one sentence per ref."""
-        return DataNeeds(
-            size=self.config.size,
+        return self.fed(
             geometry="letterbox",
             mean=CLIP_MEAN,
             std=CLIP_STD,
-            text_field=self.text[1],
-            tokeniser=self.text[0],
-            words=self.config.words,
         )
 
     def forward(self, batch: Batch, draws: dict[str, Tensor], purpose: Purpose) -> Output:

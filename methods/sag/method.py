@@ -117,14 +117,10 @@ class SaG(Method):
     @property
     def needs(self) -> DataNeeds:
         """A square whatever the aspect ratio, in [-1, 1]; every expression is a sample, without its mask."""
-        return DataNeeds(
-            size=self.config.size,
+        return self.fed(
             geometry="square",
             mean=(0.5, 0.5, 0.5),
             std=(0.5, 0.5, 0.5),
-            text_field=self.text[1],
-            tokeniser=self.text[0],
-            words=self.config.words,
             unit="expression",
             masks="none",
         )

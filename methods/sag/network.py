@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from methods.backbones import bert
 from methods.backbones.bert import BertSize
+from methods.backbones.positions import sine_position
 from methods.backbones.vit import Vit, VitSize
-from methods.caris.decoder import sine_position
 from methods.protocol import Config
 from methods.sag.slots import Attention, FeedForward, Shatter
 

@@ -188,14 +188,10 @@ class TRIS(AuxiliaryMethod):
     @property
     def needs(self) -> DataNeeds:
         """A square whatever the aspect ratio, CLIP's word pieces, but ImageNet's normalisation (published), and negatives."""
-        return DataNeeds(
-            size=self.config.size,
+        return self.fed(
             geometry="square",
             mean=IMAGENET_MEAN,
             std=IMAGENET_STD,
-            text_field=self.text[1],
-            tokeniser=self.text[0],
-            words=self.config.words,
             keep_end=False,
             negatives=self.config.negatives,
             masks="none",

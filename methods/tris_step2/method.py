@@ -90,14 +90,10 @@ class TrisStep2(Method):
     @property
     def needs(self) -> DataNeeds:
         """A square whatever the aspect ratio, CLIP's word pieces, but ImageNet's normalisation (published)."""
-        return DataNeeds(
-            size=self.config.size,
+        return self.fed(
             geometry="square",
             mean=IMAGENET_MEAN,
             std=IMAGENET_STD,
-            text_field=self.text[1],
-            tokeniser=self.text[0],
-            words=self.config.words,
             keep_end=False,
             masks="pseudo",
         )

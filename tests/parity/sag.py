@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from benchmark.data.geometry import Geometry
 from benchmark.evaluation import overlap
+from methods.backbones.positions import sine_position
 from methods.backbones.vit import resize_positions
-from methods.caris.decoder import sine_position
 from methods.protocol import Batch, Text
 from methods.sag import weights as weights
 from methods.sag.method import SaG
