@@ -2,7 +2,7 @@
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -119,9 +119,9 @@ def starting_digest(method: type[Method], config: Config) -> str:
     return "scratch" if config.pretrained == "scratch" else pretrained.digest(method.weights.starting_weights(config))
 
 
-def resolve_recipe(method: type[Method], variant: str, changes: dict[str, Any]) -> Recipe:
-    """Return the variant's recipe with `changes`; an unknown field or a wrong value raises a UserError."""
-    values = {**method.recipes[variant].model_dump(), **changes}
+def changed_recipe(method: type[Method], recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
+    """Return a recipe with `changes`; an unknown field or a wrong value raises a UserError."""
+    values = {**recipe.model_dump(), **changes}
     recipe = read_model(method.recipe_type, values, f"recipe of {method.name}")
     if recipe.batch_size % recipe.micro_batch:
         raise UserError(
@@ -213,7 +213,7 @@ def resolve(name: str, preset: Preset, data: Path | None = None, images: Path | 
             choose(variant, method.variants, f"variant of {method_name}")
             config = method.config_for(variant, dataset_name)
             tokeniser = tokeniser_of(method, config, dataset)
-            recipe = resolve_recipe(method, variant, preset.recipes.get(method_name, {}))
+            recipe = changed_recipe(method, method.recipes[variant], preset.recipes.get(method_name, {}))
             weights = starting_digest(method, config)
             for strategy_name, seed in itertools.product(preset.strategies, preset.seeds):
                 specs.append(

@@ -97,7 +97,7 @@ class Entry:
     @property
     def end(self) -> int | None:
         """Return when the run ended, in milliseconds; None while it goes on."""
-        return milliseconds(self.status["heartbeat"]) if self.state in ("done", "failed") else None
+        return milliseconds(self.status["heartbeat"]) if self.state in ("done", "failed", "pruned") else None
 
     def identity(self) -> dict[str, str]:
         """Return the tags that a parent shares with its children."""

@@ -47,7 +47,7 @@ from benchmark.groups import read_groups
 from benchmark.projection import TEXT_CHARACTERS, Entry, final_metrics, flatten, milliseconds, reading
 from benchmark.rundir import all_runs
 
-STATUS = {"planned": "SCHEDULED", "running": "RUNNING", "done": "FINISHED", "failed": "FAILED"}
+STATUS = {"planned": "SCHEDULED", "running": "RUNNING", "done": "FINISHED", "failed": "FAILED", "pruned": "KILLED"}
 METRICS_AT_ONCE, PARAMS_AT_ONCE = 1000, 100  # MLflow's limits
 PARENT = "mlflow.parentRunId"
 
@@ -240,13 +240,15 @@ class Experiment:
         tags = {
             **entries[0].identity(),
             "ris.groups": entries[0].groups[0] if entries[0].groups else "",
-            "ris.status": next(state for state in ("running", "failed", "planned", "done") if state in states),
+            "ris.status": next(
+                state for state in ("running", "failed", "planned", "pruned", "done") if state in states
+            ),
             "ris.done": f"{len(done)}/{len(entries)}",
         }
         self.tag(run, tags)
         ends = [entry.end for entry in entries if entry.end is not None]
         state = tags["ris.status"]
-        self.set_state(run, state, max(ends) if state in ("done", "failed") else None)
+        self.set_state(run, state, max(ends) if state in ("done", "failed", "pruned") else None)
         if not done or len({entry.spec.without_seed() for entry in entries}) > 1:
             return
         numbers: dict[str, list[float]] = defaultdict(list)
