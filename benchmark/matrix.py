@@ -146,7 +146,7 @@ def resolve_strategy(name: str, changes: dict[str, Any], size: int) -> strategie
     elif used:
         used |= {"augment_probability"}
     for field in changes:
-        choose(field, set(strategies.Strategy.model_fields) - {"name", "revision"}, "strategy setting")
+        choose(field, strategies.SETTINGS, "strategy setting")
     values = {**strategy.model_dump(), **{field: value for field, value in changes.items() if field in used}}
     strategy = read_model(strategies.Strategy, values, f"strategy {name}")
     if strategy.image_mask:
@@ -154,6 +154,13 @@ def resolve_strategy(name: str, changes: dict[str, Any], size: int) -> strategie
     if strategy.text_mask:
         check_text_mask(strategy.text_mask_ratio, strategy.text_mask_shares)
     return strategy
+
+
+def execution_of(settings: Mapping[str, Any]) -> Execution:
+    """Return how runs are executed; an unknown setting raises a UserError."""
+    for field in settings:
+        choose(field, [item.name for item in dataclasses.fields(Execution)], "execution setting")
+    return Execution(**settings)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,9 +179,7 @@ class Matrix:
     @property
     def execution(self) -> Execution:
         """Return how runs are executed."""
-        for field in self.preset.execution:
-            choose(field, [item.name for item in dataclasses.fields(Execution)], "execution setting")
-        return Execution(**self.preset.execution)
+        return execution_of(self.preset.execution)
 
     def directories(self, runs: Path) -> list[RunDir]:
         """Return the run directories of all specs, whether they exist or not."""

@@ -76,6 +76,17 @@ PAPER_PATCHES = 14
 """Patches a side in the paper: 32 of 448 pixels."""
 
 
+SETTINGS = set(Strategy.model_fields) - {
+    "name",
+    "image_mask",
+    "text_mask",
+    "distillation",
+    "augmentations",
+    "revision",
+}
+"""What presets and studies may change of a strategy; the rest is what its name says."""
+
+
 def get(name: str) -> Strategy:
     """Return the strategy called `name` with the paper's settings; an unknown name raises a UserError."""
     return STRATEGIES[choose(name, STRATEGIES, "strategy")]

@@ -12,7 +12,8 @@ from benchmark import matrix
 from benchmark.errors import UserError, choose
 from benchmark.rundir import write_aside
 from benchmark.spec import RunSpec, read_model
-from benchmark.strategies import Strategy
+from benchmark.strategies import SETTINGS
+from benchmark.training import Execution
 
 SHIPPED = Path(__file__).parent
 SHARES = ("mask_share", "random_share")
@@ -130,6 +131,9 @@ class Search(Study):
     def _paper_is_in_the_space(self) -> "Search":
         if self.paper.keys() != self.space.keys():
             raise ValueError("the paper's setting needs a value for every parameter of the space, and for no other")
+        weight = self.space.get("distill_weight")
+        if weight is None or 0 not in (weight.choices or (weight.low,)):
+            raise ValueError("distill_weight must be searched from 0 on: that is the baseline, one of the trials")
         return self
 
 
@@ -155,6 +159,16 @@ class Started(BaseModel):
     images: Path | None = None
     execution: dict[str, Any] = {}
     jobs: int = 1
+
+    @property
+    def place(self) -> matrix.Place:
+        """Where the data lie."""
+        return matrix.Place(self.data, self.images)
+
+    @property
+    def how(self) -> Execution:
+        """How runs are executed."""
+        return matrix.execution_of(self.execution)
 
     def row_specs(self, row: Row) -> list[RunSpec]:
         """Return the specs of a grid's row, one per seed; a setting that does not fit raises a UserError that names the row."""
@@ -186,10 +200,10 @@ def split_parameters(recipe_type: type, parameters: Mapping[str, Any]) -> tuple[
     Raises:
         UserError: a name is neither (the nearest valid ones are listed).
     """
-    valid = set(Strategy.model_fields) - {"name", "revision", "augmentations"}
+    valid = {*SETTINGS, *recipe_type.model_fields, *SHARES} - {"text_mask_shares"}
     settings, recipe = {}, {}
     for name, value in parameters.items():
-        choose(name, {*valid, *recipe_type.model_fields, *SHARES} - {"text_mask_shares"}, "search parameter")
+        choose(name, valid, "search parameter")
         (recipe if name in recipe_type.model_fields else settings)[name] = value
     if set(SHARES) & settings.keys():
         mask, random = (settings.pop(name, default) for name, default in zip(SHARES, (0.8, 0.5), strict=True))
