@@ -141,7 +141,7 @@ def run(
         try:
             with Progress(*columns, console=console, refresh_per_second=2) as progress:
                 board, ended = Board(progress, runs, budget), None
-                board.told = {trial.number for trial in earlier}
+                board.told = {trial.number for trial in earlier if trial.state.is_finished()}
                 while ended is None or working:
                     for slot in [slot for slot, process in working.items() if process.poll() is not None]:
                         code = working.pop(slot).returncode

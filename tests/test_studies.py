@@ -430,3 +430,33 @@ def test_stopping_a_search_loses_nothing(preset, tmp_path):
     assert whole.returncode == 0, whole.stdout + whole.stderr
     done = search.existing(found, url(runs))
     assert search.finished(done.trials) == 2
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "gp"])
+def test_samplers_of_one_trial_each_search_together(preset, tmp_path, sampler):
+    """Every worker makes its sampler anew; together they must not repeat themselves, and must find a plain optimum."""
+    found, runs = prepared(preset, tmp_path, trials=22, sampler=sampler)
+    for number in range(22):
+        study_there = search.open_study(found, url(runs), number, 2)
+        study_there.optimize(lambda trial: -abs(search.suggest(found.study, trial)["distill_weight"] - 0.3), n_trials=1)
+    trials = search.existing(found, url(runs)).trials
+    assert len({tuple(trial.params.values()) for trial in trials}) == 22
+    assert max(trial.value for trial in trials) > -0.05
+
+
+def test_two_objectives_are_not_pruned(preset, tmp_path, monkeypatch):
+    from benchmark import robustness
+
+    asked = []
+
+    def corrupted(run, place, execution, split, corruptions, severities):
+        asked.append((split, corruptions, severities))
+        return 0.25
+
+    monkeypatch.setattr(robustness, "corrupted_oiou", corrupted)
+    monkeypatch.setattr(optuna.trial.Trial, "should_prune", lambda self: pytest.fail("asked whether to prune"))
+    found, runs = prepared(preset, tmp_path, trials=2, objectives=["oiou", "corrupted_oiou"], severities=[2])
+    done = in_order(found, runs, 2)
+    assert all(trial.values[1] == 0.25 for trial in done.trials)
+    assert asked[0] == ("val", found.study.corruptions, (2,))
+    assert done.metric_names == ["val oiou", "val corrupted_oiou"]
