@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from benchmark.data.geometry import normalise
 from benchmark.data.refer import ReferDataset
-from benchmark.data.samples import EvaluationImage, EvaluationImages
+from benchmark.data.samples import EvaluationImage, EvaluationImages, Transform
 from benchmark.data.vocabulary import Tokeniser
 from benchmark.draws import generator
 from benchmark.metrics import COLUMNS, COUNTS, IDS, SWAPPED
@@ -131,6 +131,7 @@ def evaluate(
     draw_seed: int = 0,
     share: tuple[int, int] = (0, 1),
     on_image: Callable[[Prediction], None] | None = None,
+    transform: Transform | None = None,
 ) -> pd.DataFrame:
     """Return the records of a split.
 
@@ -138,10 +139,11 @@ def evaluate(
         draw_seed: of the noise of a method that has some (SaG): another seed, another draw.
         share: this process' part of the images, (rank, world); the caller gathers the parts.
         on_image: called with every prediction (progress, overlays).
+        transform: of every image at its original size (a corruption); none for the clean split.
     """
     training = method.training
     method.eval()
-    images = EvaluationImages(dataset, split, method.needs)
+    images = EvaluationImages(dataset, split, method.needs, transform)
     numbers = list(range(len(images)))[share[0] :: share[1]]
     rows: list[dict[str, Any]] = []
     for group in _batches(images, numbers, images_at_once, workers):

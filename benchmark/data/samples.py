@@ -15,6 +15,8 @@ from benchmark.data.vocabulary import Tokeniser
 from benchmark.draws import generator
 from methods.protocol import Batch, DataNeeds, Text
 
+# What happens to an original image, uint8 (height, width, 3), before it is prepared: another one of the same size.
+Transform = Callable[[np.ndarray, int], np.ndarray]  # (pixels, image_id)
 CACHE_BYTES = 2 * 1024**3  # preprocessed images and masks are kept in memory where all of them fit
 
 
@@ -210,10 +212,10 @@ class EvaluationImage:
 
 
 class EvaluationImages(Dataset):
-    """The images of a split in the order of their ids, each with all its expressions."""
+    """The images of a split in the order of their ids, each with all its expressions; `transform` changes their pixels."""
 
-    def __init__(self, dataset: ReferDataset, split: str, needs: DataNeeds) -> None:
-        self.dataset, self.needs = dataset, needs
+    def __init__(self, dataset: ReferDataset, split: str, needs: DataNeeds, transform: Transform | None = None) -> None:
+        self.dataset, self.needs, self.transform = dataset, needs, transform
         self.by_image: dict[int, list[Ref]] = defaultdict(list)
         for ref in dataset.refs_of(split):
             self.by_image[ref.image_id].append(ref)
@@ -227,6 +229,8 @@ class EvaluationImages(Dataset):
         refs = self.by_image[image_id]
         pairs = [(ref, sentence) for ref in refs for sentence in ref.sentences]
         pixels = self.dataset.image(image_id)
+        if self.transform:
+            pixels = self.transform(pixels, image_id)
         geometry = Geometry(*pixels.shape[:2], self.needs.size, self.needs.geometry)
         return EvaluationImage(
             image_id,
