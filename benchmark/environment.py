@@ -21,7 +21,7 @@ PACKAGES = (
     "accelerate",
     "numpy",
     "pandas",
-    "opencv-python-headless",
+    "opencv-python",
     "pycocotools",
     "pillow",
     "tokenizers",
