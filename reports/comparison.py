@@ -75,8 +75,13 @@ class Setting:
 # --- collect ----------------------------------------------------------------------------------------------------------
 
 
-def collect(specs: Sequence[RunSpec], runs: Path) -> Collected:
+def collect(
+    specs: Sequence[RunSpec], runs: Path, remedy: str = "run `risbench matrix` with the same options first"
+) -> Collected:
     """Return the finished runs of exactly `specs` in the folder `runs`, with their records.
+
+    Args:
+        remedy: what to do where none is finished, for the message.
 
     Raises:
         UserError: none of them is finished, or a finished one is damaged (the message names it).
@@ -86,8 +91,8 @@ def collect(specs: Sequence[RunSpec], runs: Path) -> Collected:
     done = [key for key in wanted if states[key]["state"] == "done"]
     if not done:
         raise UserError(
-            f"none of the {len(wanted)} runs of this table is finished in {runs}: run `risbench matrix` with the same"
-            " options first (`risbench runs` shows how far they are)."
+            f"none of the {len(wanted)} runs of this table is finished in {runs}: {remedy} (`risbench runs` shows how"
+            " far they are)."
         )
     others = [run for run in all_runs(runs) if run.key not in wanted]
     return Collected(
@@ -229,17 +234,24 @@ def comparison(collected: Collected) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for setting in settings(collected):
         for split in setting.splits:
-            for strategy in setting.strategies:
-                rows += _compare(setting, split, strategy)
+            for strategy, runs in setting.strategies.items():
+                baseline = {} if strategy == BASELINE else setting.strategies.get(BASELINE, {})
+                of = setting.columns | {"split": split, "strategy": strategy}
+                rows += [of | row for row in compare(runs, baseline, split)]
     table = pd.DataFrame(rows)
     table.insert(table.columns.get_loc("p_images") + 1, "p_images_holm", metrics.holm(table["p_images"].tolist()))
     return table
 
 
-def _compare(setting: Setting, split: str, strategy: str) -> list[dict[str, Any]]:
-    """Return one row per metric of a strategy on a split."""
-    runs = setting.strategies[strategy]
-    baseline = {} if strategy == BASELINE else setting.strategies.get(BASELINE, {})
+def compare(
+    runs: Mapping[int, Run], baseline: Mapping[int, Run], split: str, judged: Sequence[str] = COMPARED
+) -> list[dict[str, Any]]:
+    """Return one row per metric of `runs` on a split, with the columns that `comparison` describes.
+
+    Args:
+        runs, baseline: seed -> run; an empty `baseline` leaves what compares empty. judged: metrics with a verdict and a
+            p-value.
+    """
     pairs = [seed for seed in runs if seed in baseline]
     seeds = pairs or list(runs)
     used, partners = [runs[seed] for seed in seeds], [baseline[seed] for seed in pairs]
@@ -256,12 +268,9 @@ def _compare(setting: Setting, split: str, strategy: str) -> list[dict[str, Any]
         values, before = ([point[name] for point in part] for part in (points, baseline_points))
         mean, deviation = _spread(values)
         baseline_mean, baseline_deviation = _spread(before)
-        found, judged = differences.get(name), name in COMPARED
+        found, is_judged = differences.get(name), name in judged
         rows.append(
-            setting.columns
-            | {
-                "split": split,
-                "strategy": strategy,
+            {
                 "metric": name,
                 "seeds": tuple(seeds),
                 "mean": mean,
@@ -277,8 +286,8 @@ def _compare(setting: Setting, split: str, strategy: str) -> list[dict[str, Any]
                 "difference_high": found.interval.high if found else np.nan,
                 "differences": tuple(found.per_seed[seed] for seed in seeds) if found else (),
                 "compared": (CHECKPOINTS if len(pairs) == 1 else f"{len(pairs)} seed pairs") if found else "",
-                "verdict": metrics.verdict([*found.per_seed.values()], found.interval) if found and judged else "",
-                "p_images": found.p_value if found and judged else np.nan,
+                "verdict": metrics.verdict([*found.per_seed.values()], found.interval) if found and is_judged else "",
+                "p_images": found.p_value if found and is_judged else np.nan,
                 "runs": tuple(run.spec.key for run in used),
                 "baseline_runs": tuple(run.spec.key for run in partners),
                 "left_out": tuple(run.spec.key for run in alone),

@@ -5,7 +5,7 @@ Nothing here depends on when or where it is run, so the same runs give the same 
 
 import dataclasses
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -49,16 +49,20 @@ CHECKPOINTS_NOTE = (
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-    """One table to be read: a title, a note (or ""), and text in cells. The first three columns hold words."""
+    """One table to be read: a title, a note (or ""), and text in cells.
+
+    The first `names` columns hold words. A newline in a heading is one of the terminal alone.
+    """
 
     title: str
     note: str
     header: tuple[str, ...]
     lines: list[tuple[str, ...]]
+    names: int = 3
 
     def words(self, column: int) -> bool:
         """Return whether a column is read as words, to the left, and not as numbers."""
-        return column < 3 or self.header[column] in ("strategy", "compared", "verdict")
+        return column < self.names or self.header[column] in ("strategy", "compared", "verdict")
 
 
 # --- lay out ----------------------------------------------------------------------------------------------------------
@@ -87,12 +91,12 @@ def _cells(rows: pd.DataFrame) -> list[tuple[str, ...]]:
     cells = []
     if rows["baseline_mean"].isna().all():
         for row in rows[rows["strategy"] == BASELINE].itertuples():
-            cells.append((_plus_minus(row.mean, row.deviation), *[NOTHING] * 5))
+            cells.append((plus_minus(row.mean, row.deviation), *[NOTHING] * 5))
     for row in rows[rows["strategy"] != BASELINE].itertuples():
-        before = _plus_minus(row.baseline_mean, row.baseline_deviation)
-        value = _plus_minus(row.mean, row.deviation)
-        difference = _difference(row.difference, row.difference_low, row.difference_high)
-        cells.append((before, row.strategy, value, difference, row.compared or NOTHING, row.verdict or NOTHING))
+        before = plus_minus(row.baseline_mean, row.baseline_deviation)
+        value = plus_minus(row.mean, row.deviation)
+        change = difference(row.difference, row.difference_low, row.difference_high)
+        cells.append((before, row.strategy, value, change, row.compared or NOTHING, row.verdict or NOTHING))
     return cells
 
 
@@ -107,7 +111,7 @@ def run_blocks(table: pd.DataFrame) -> list[Block]:
             _once(
                 [
                     (row.split, row.label, row.strategy, str(row.seed))
-                    + (*(_percent(getattr(row, name)) for name in PER_RUN), str(row.epoch))
+                    + (*(percent(getattr(row, name)) for name in PER_RUN), str(row.epoch))
                     for row in part.itertuples()
                 ]
             ),
@@ -138,35 +142,45 @@ def _once(lines: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
     return shown
 
 
-def _percent(value: float, sign: str = "") -> str:
+def percent(value: float, sign: str = "") -> str:
     """Return a fraction in percent with two decimals, never a negative zero."""
     return NOTHING if np.isnan(value) else format(round(100 * value, 2) + 0.0, f"{sign}.2f")
 
 
-def _plus_minus(mean: float, deviation: float) -> str:
-    return _percent(mean) + ("" if np.isnan(deviation) else f" ± {_percent(deviation)}")
+def plus_minus(mean: float, deviation: float) -> str:
+    """Return mean and deviation in percent, without a deviation where it is NaN."""
+    return percent(mean) + ("" if np.isnan(deviation) else f" ± {percent(deviation)}")
 
 
-def _difference(value: float, low: float, high: float) -> str:
+def difference(value: float, low: float, high: float) -> str:
+    """Return a difference in percent with its interval; nothing where it is NaN."""
     if np.isnan(value):
         return NOTHING
-    return f"{_percent(value, '+')} " + ("(no interval)" if np.isnan(low) else f"[{_percent(low)}, {_percent(high)}]")
+    return f"{percent(value, '+')} " + ("(no interval)" if np.isnan(low) else f"[{percent(low)}, {percent(high)}]")
 
 
 # --- what a reader must know ------------------------------------------------------------------------------------------
+
+ENTERING = "Only finished runs of exactly the listed configurations enter; averages are over seeds alone."
+METRICS_NOTE = (
+    "All numbers are percent. IoU of an expression is intersection / union at the original image size, 0 where the union"
+    " is empty. mIoU: mean IoU over expressions. oIoU: sum of intersections / sum of unions. P@X: share of expressions"
+    " with IoU >= X. gap (grounding gap): mIoU minus the mIoU of what the network says to a sentence about another"
+    " object of the image; 0 for a network that ignores the text."
+)
+INTERVAL_NOTE = (
+    f"[low, high]: 95 % percentile bootstrap, B = {metrics.RESAMPLES}, images resampled with all their expressions;"
+    " differences are paired on the same expressions and seeds. It says how much the choice of test images matters, not"
+    " how much the seed does."
+)
 
 
 def definitions(collected: Collected) -> list[str]:
     """Return how the numbers are to be read, one sentence or two each, only what applies to these runs."""
     lines = [
-        "Only finished runs of exactly the listed configurations enter; averages are over seeds alone.",
-        "All numbers are percent. IoU of an expression is intersection / union at the original image size, 0 where the union"
-        " is empty. mIoU: mean IoU over expressions. oIoU: sum of intersections / sum of unions. P@X: share of expressions"
-        " with IoU >= X. gap (grounding gap): mIoU minus the mIoU of what the network says to a sentence about another"
-        " object of the image; 0 for a network that ignores the text.",
-        f"[low, high]: 95 % percentile bootstrap, B = {metrics.RESAMPLES}, images resampled with all their expressions;"
-        " differences are paired on the same expressions and seeds. It says how much the choice of test images matters, not"
-        " how much the seed does.",
+        ENTERING,
+        METRICS_NOTE,
+        INTERVAL_NOTE,
         "a ± b: mean and sample standard deviation (ddof = 1) over the seeds that both strategies have; a number without"
         " ± is from one seed.",
         "verdict: confirmed (an improvement) or contradicted only by at least three seed pairs of one sign and an interval"
@@ -177,26 +191,8 @@ def definitions(collected: Collected) -> list[str]:
         for text, label in strategy_labels(collected).items()
         if label != BASELINE
     }
-    lines += [f"{label}: {'; '.join(_settings_of(strategy))}." for label, strategy in strategies.items()]
-    if any(strategy.distillation for strategy in strategies.values()):
-        lines.append(
-            "w (`distill_weight`) is the weight of L_dist in L = w L_dist + (1 - w) L_ce (Eq. 5 of MaskRIS); the paper's"
-            " Table D calls 1 - w lambda."
-        )
-    clip = sorted({spec.method for spec in collected.specs if methods.get(spec.method).text[0] == "clip"})
-    if clip and any(strategy.text_mask for strategy in strategies.values()):
-        lines.append(
-            f"CLIP's word pieces ({', '.join(clip)}) have no [MASK]: id 0 stands in. Neither the paper nor any code decides"
-            " this."
-        )
-    departures: dict[tuple[str, ...], set[str]] = {}
-    for spec in collected.specs:
-        departures.setdefault(spec.network.departures, set()).add(f"{spec.method} {spec.variant}")
-    for texts, names in sorted(departures.items(), key=lambda item: sorted(item[1])):
-        if texts:
-            lines.append(f"Departures from the published training ({', '.join(sorted(names))}): {'; '.join(texts)}.")
-    for name, digest in sorted({(f"{spec.dataset} ({spec.split_by})", spec.data_sha256) for spec in collected.specs}):
-        lines.append(f"data of {name}: sha256 {digest[:12]}.")
+    lines += [f"{label}: {'; '.join(settings_of(strategy))}." for label, strategy in strategies.items()]
+    lines += about(collected.specs)
     lines.append(
         "table.csv holds fractions, every metric, seed, run key, commit and epoch; its p_images are bootstrap p-values under"
         " resampling of the test images (they are about these trained networks, not about other seeds), p_images_holm"
@@ -205,7 +201,32 @@ def definitions(collected: Collected) -> list[str]:
     return lines
 
 
-def _settings_of(s: Strategy) -> list[str]:
+def about(specs: Sequence[RunSpec]) -> list[str]:
+    """Return what applies to these runs alone: the weight's convention, CLIP's missing [MASK], departures, the data."""
+    lines, strategies = [], [spec.strategy for spec in specs]
+    if any(strategy.distillation for strategy in strategies):
+        lines.append(
+            "w (`distill_weight`) is the weight of L_dist in L = w L_dist + (1 - w) L_ce (Eq. 5 of MaskRIS); the paper's"
+            " Table D calls 1 - w lambda."
+        )
+    clip = sorted({spec.method for spec in specs if methods.get(spec.method).text[0] == "clip"})
+    if clip and any(strategy.text_mask for strategy in strategies):
+        lines.append(
+            f"CLIP's word pieces ({', '.join(clip)}) have no [MASK]: id 0 stands in. Neither the paper nor any code decides"
+            " this."
+        )
+    departures: dict[tuple[str, ...], set[str]] = {}
+    for spec in specs:
+        departures.setdefault(spec.network.departures, set()).add(f"{spec.method} {spec.variant}")
+    for texts, names in sorted(departures.items(), key=lambda item: sorted(item[1])):
+        if texts:
+            lines.append(f"Departures from the published training ({', '.join(sorted(names))}): {'; '.join(texts)}.")
+    for name, digest in sorted({(f"{spec.dataset} ({spec.split_by})", spec.data_sha256) for spec in specs}):
+        lines.append(f"data of {name}: sha256 {digest[:12]}.")
+    return lines
+
+
+def settings_of(s: Strategy) -> list[str]:
     """Return what a strategy does, in its own settings."""
     parts = []
     if s.image_mask:
@@ -214,6 +235,9 @@ def _settings_of(s: Strategy) -> list[str]:
         )
     if s.text_mask:
         parts.append(f"text mask ratio {s.text_mask_ratio:g}")
+        if s.text_mask_shares != Strategy.model_fields["text_mask_shares"].default:
+            shares = zip(s.text_mask_shares, ("[MASK]", "random", "kept"), strict=True)
+            parts.append(f"of masked words {', '.join(f'{share:.3g} {what}' for share, what in shares)}")
     if s.distillation:
         updates = "updates" if s.batchnorm_in_masked_pass else "does not update"
         parts += [
@@ -222,6 +246,8 @@ def _settings_of(s: Strategy) -> list[str]:
         ]
     elif parts:
         parts.append(f"applied with probability {s.augment_probability:g}, without distillation")
+    if s.augmentations:
+        parts.append(f"augmentations of image and mask: {', '.join(s.augmentations)}")
     return parts
 
 
@@ -270,11 +296,19 @@ def write_report(name: str, description: str, specs: Sequence[RunSpec], runs: Pa
         "table.csv": csv(table),
         "table.tex": latex(name, collected, table),
     }
-    folder = out / name
+    return write_files(out / name, contents)
+
+
+def write_files(folder: Path, contents: Mapping[str, str | bytes]) -> list[Path]:
+    """Write file name -> content into a folder, which is made; return the paths.
+
+    Raises:
+        UserError: it cannot be written.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for file, content in contents.items():
-            (folder / file).write_text(content, encoding="utf-8")
+            (folder / file).write_bytes(content if isinstance(content, bytes) else content.encode())
     except OSError as error:
         raise UserError(
             f"cannot write the tables to {folder} ({error.strerror}); choose another --out folder."
@@ -284,26 +318,30 @@ def write_report(name: str, description: str, specs: Sequence[RunSpec], runs: Pa
 
 def markdown(name: str, description: str, collected: Collected, table: pd.DataFrame) -> str:
     """Return the whole table as Markdown that also reads well as plain text."""
-    blocks = [_markdown_block(block) for block in compared_blocks(table, [*strategy_labels(collected).values()])]
-    every = [_markdown_block(block) for block in run_blocks(points(collected))]
+    blocks = [markdown_block(block) for block in compared_blocks(table, [*strategy_labels(collected).values()])]
+    every = [markdown_block(block) for block in run_blocks(points(collected))]
     parts = [
         f"# {name}\n\n{description}",
-        _list(definitions(collected)),
+        bullets(definitions(collected)),
         "## Strategies compared",
         *blocks,
-        _list(footnotes(collected, table)),
+        bullets(footnotes(collected, table)),
         "## Every finished run",
         *every,
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _list(lines: list[str]) -> str:
+def bullets(lines: Sequence[str]) -> str:
+    """Return lines as a Markdown list; those that are indented belong to the one before."""
     return "\n".join(f"  - {line.strip()}" if line.startswith("  ") else f"- {line}" for line in lines)
 
 
-def _markdown_block(block: Block) -> str:
-    header, *lines = ([cell.replace("|", "\\|") for cell in line] for line in (block.header, *block.lines))
+def markdown_block(block: Block) -> str:
+    """Return a block as a Markdown table under its title."""
+    header, *lines = (
+        [cell.replace("|", "\\|").replace("\n", " ") for cell in line] for line in (block.header, *block.lines)
+    )
     widths = [max(len(cell) for cell in column) for column in zip(header, *lines, strict=True)]
     words = [block.words(column) for column in range(len(header))]
 
@@ -329,10 +367,18 @@ def _plain(entry: object) -> str:
 def latex(name: str, collected: Collected, table: pd.DataFrame) -> str:
     """Return the compared strategies as one tabular for the package booktabs; what must be known stands in comments."""
     blocks = compared_blocks(table, [*strategy_labels(collected).values()])
+    return latex_comments([name, *definitions(collected), *footnotes(collected, table)]) + latex_tabular(blocks)
+
+
+def latex_comments(known: Sequence[str]) -> str:
+    """Return what must be known as comments at the head of a LaTeX file."""
+    return "".join(f"% {line}\n" for line in [*known, "needs \\usepackage{booktabs}"])
+
+
+def latex_tabular(blocks: Sequence[Block]) -> str:
+    """Return blocks of the same columns as one tabular."""
     header, columns = blocks[0].header, len(blocks[0].header)
-    known = [name, *definitions(collected), *footnotes(collected, table)]
-    lines = [*(f"% {line}" for line in known), "% needs \\usepackage{booktabs}"]
-    lines += [
+    lines = [
         f"\\begin{{tabular}}{{{''.join('l' if blocks[0].words(column) else 'r' for column in range(columns))}}}",
         "\\toprule",
         _latex_row(header),
@@ -355,6 +401,8 @@ LATEX = {
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     "±": r"$\pm$",
+    "×": r"$\times$",
+    "\n": " ",
     NOTHING: "--",
 } | {character: f"\\{character}" for character in "&%$#_{}"}
 
@@ -375,12 +423,17 @@ def render(console: Console, specs: Sequence[RunSpec], runs: Path) -> None:
     table = comparison(collected)
     width = min(console.width, WIDTH)
     blocks = compared_blocks(table, [*strategy_labels(collected).values()])
-    for block in [*blocks, *run_blocks(points(collected))]:
+    print_blocks(console, [*blocks, *run_blocks(points(collected))], footnotes(collected, table), width)
+
+
+def print_blocks(console: Console, blocks: Sequence[Block], notes: Sequence[str], width: int) -> None:
+    """Print blocks and the notes under them, `width` columns wide."""
+    for block in blocks:
         # Texts, since a plain string with an interval in it would be read as markup.
         shown = Table(title=Text(block.title), title_justify="left", box=None, pad_edge=False, collapse_padding=True)
         for column, heading in enumerate(block.header):
             # A number is never cut; where the terminal is narrow, an interval moves below its difference.
-            folds = heading.startswith("difference") or heading in ("method", "strategy", "compared")
+            folds = heading.startswith("difference") or heading in ("method", "strategy", "compared", "row")
             shown.add_column(Text(heading), justify="left" if block.words(column) else "right", no_wrap=not folds)
         for line in block.lines:
             shown.add_row(*map(Text, line))
@@ -388,5 +441,5 @@ def render(console: Console, specs: Sequence[RunSpec], runs: Path) -> None:
         if block.note:
             console.print(Text(block.note), width=width)
         console.print()
-    for note in footnotes(collected, table):
+    for note in notes:
         console.print(Text(note), width=width)
