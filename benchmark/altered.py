@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from benchmark.conditions import Condition
 from benchmark.data import corruptions
 from benchmark.data.geometry import prepare_image
-from benchmark.data.refer import ReferDataset
+from benchmark.data.refer import Ref, ReferDataset
 from benchmark.data.samples import EvaluationImage, EvaluationImages, evaluation_image
 from benchmark.errors import UserError
 from benchmark.rundir import write_aside
@@ -117,9 +117,9 @@ class AlteredImages(Dataset):
         except UserError as error:
             return error
 
-    def altered(self, condition: Condition, image_id: int) -> Altered:
-        """Return one image under a condition, prepared for every method."""
-        refs = self.images.by_image[image_id]
+    def altered(self, condition: Condition, image_id: int, refs: list[Ref] | None = None) -> Altered:
+        """Return one image under a condition, prepared for every method, with all its expressions or those of `refs`."""
+        refs = refs or self.images.by_image[image_id]
         start = time.perf_counter()
         cache = self.cache if isinstance(condition, corruptions.Condition) else None
         kept = cache.read(condition, image_id) if cache else None

@@ -104,9 +104,15 @@ def narrow(
     splits: Sequence[str] | None,
     names: Sequence[str] | None,
     severities: Sequence[int] | None,
-    others: bool,
+    occluded: bool = True,
+    words: bool = True,
 ) -> RobustnessPreset:
-    """Return the preset with the axes that were given replaced; without occlusion and words unless `others`."""
+    """Return the preset with the axes that were given replaced (the corruptions `none`: without), and without occlusion or words
+    where these are not wanted."""
+    if names and list(names) == ["none"]:
+        preset, names = preset.model_copy(update={"corruptions": ()}), None
     given = {"splits": splits, "corruptions": names, "severities": severities}
     changes: dict[str, object] = {axis: tuple(values) for axis, values in given.items() if values}
-    return preset.model_copy(update=changes if others else {**changes, "occlusion": None, "words": False})
+    if not occluded:
+        changes["occlusion"] = None
+    return preset.model_copy(update={**changes, "words": preset.words and words})

@@ -12,9 +12,11 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from benchmark.data.geometry import Geometry
 from methods.protocol import Method, Output, Text
 
 
@@ -54,7 +56,8 @@ def _finish(device: torch.device) -> None:
 
 
 class Timed:
-    """A method whose text-free part (`encode`, per image) and the rest of whose network (`segment`, per expression) are timed."""
+    """A method whose text-free part (`encode`, per image), the rest of whose network (`segment`, per expression) and whose
+    decision (`mask`, per expression) are timed."""
 
     def __init__(self, method: Method, meter: Meter) -> None:
         self.method, self.meter = method, meter
@@ -71,6 +74,11 @@ class Timed:
         """Return what the method's own does."""
         with self.meter.measure("segment", len(text), text.ids.device):
             return self.method.segment(features, text)
+
+    def mask(self, logits: Tensor, geometry: Geometry) -> np.ndarray:
+        """Return what the method's own does."""
+        with self.meter.measure("mask", 1, logits.device):
+            return self.method.mask(logits, geometry)
 
 
 def bound(encode: float, segment: float, expressions: float) -> float:

@@ -215,7 +215,7 @@ def test_presets_name_conditions():
     assert len(conditions.read_preset("all").conditions()) == 19 * 5 + 4 * 9 + 1
     for condition in quick.conditions():
         assert conditions.parse(str(condition)) == condition
-    assert len(conditions.narrow(quick, ["testA"], ["maskris"], [1, 5], others=False).conditions()) == 17 * 2
+    assert len(conditions.narrow(quick, ["testA"], ["maskris"], [1, 5], False, False).conditions()) == 17 * 2
     with pytest.raises(UserError, match="did you mean quick"):
         conditions.read_preset("quik")
     for wrong in ("fog-9", "referent-130", "fogg-1", "word"):
