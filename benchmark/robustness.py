@@ -9,6 +9,7 @@ expressions and all runs, ahead of the networks, and encoded once per run.
 
 import contextlib
 import dataclasses
+import importlib.metadata
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -32,6 +33,7 @@ from benchmark.matrix import Place, open_dataset
 from benchmark.rundir import RunDir, write_aside
 
 IMAGES_AT_ONCE = 8
+LIBRARIES = ("imagecorruptions-imaug", "numba", "numpy", "opencv-python", "pillow", "scikit-image", "scipy")
 
 
 # --- what is kept -----------------------------------------------------------------------------------------------------
@@ -65,7 +67,9 @@ def finished(run: RunDir, split: str) -> list[str]:
 
 
 def keep(run: RunDir, split: str, condition: Condition, records: pd.DataFrame) -> None:
-    """Write the records of a run under a condition. Raises UserError where the disk is full."""
+    """Write the records of a run under a condition, with the libraries that changed its images (`made_with`). Raises UserError
+    where the disk is full."""
+    records.attrs["made_with"] = {name: importlib.metadata.version(name) for name in LIBRARIES}
     write_aside(path_of(run, split, condition), lambda aside: records.to_parquet(aside, index=False))
 
 

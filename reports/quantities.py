@@ -32,6 +32,11 @@ def mean_of(found: Mapping[str, Quantity], names: Sequence[str]) -> Quantity:
     return np.mean([found[name] for name in names], axis=0)
 
 
+def ratio(top: Quantity, bottom: Quantity) -> Quantity:
+    """Return top / bottom, NaN where there is nothing to divide by."""
+    return np.divide(top, bottom, out=np.full(np.broadcast(top, bottom).shape, np.nan), where=bottom > 0)
+
+
 def error_ratio(
     own: Mapping[str, Quantity],
     reference: Mapping[str, Quantity],
@@ -49,5 +54,5 @@ def error_ratio(
     ratios = []
     for names in by_corruption.values():
         top, bottom = (np.sum([lost(found, name) for name in names], axis=0) for found in (own, reference))
-        ratios.append(np.divide(top, bottom, out=np.full(np.broadcast(top, bottom).shape, np.nan), where=bottom > 0))
+        ratios.append(ratio(top, bottom))
     return np.mean(ratios, axis=0)

@@ -19,7 +19,7 @@ from benchmark.data.words import CoveredWords
 from benchmark.errors import UserError
 from benchmark.rundir import RunDir
 from reports.comparison import BASELINE, CHECKPOINTS, Collected, Run, Setting, settings
-from reports.quantities import SCORES, Quantity, error_ratio, mean_of, quantities
+from reports.quantities import SCORES, Quantity, error_ratio, mean_of, quantities, ratio
 
 SUMMARY = ("mpc", "rpc", "corruption_error", "relative_corruption_error")
 COMMON_CONDITIONS = len(corruptions.sets()["common"]) * len(corruptions.SEVERITIES)
@@ -149,7 +149,7 @@ def _lines(asked: Asked, reference: Mapping[str, Quantity] | None) -> list[_Line
     mean_line("summary", "mpc", common)
     if common:
         mpc = lines[-1].values
-        lines.append(_Line("summary", "rpc", None, {its: mpc[its] / clean[its] for its in labels}, None, count))
+        lines.append(_Line("summary", "rpc", None, {its: ratio(mpc[its], clean[its]) for its in labels}, None, count))
         chosen = {name: by_corruption[name] for name in common}
         for name, relative in (("corruption_error", False), ("relative_corruption_error", True)):
             if reference is not None and all(its in reference for names in chosen.values() for its in names):

@@ -41,7 +41,8 @@ def all_figures(table: pd.DataFrame, metric: str = "oiou") -> dict[str, bytes]:
                     name = f"severity-{place}-{label.replace(' ', '-')}"
                     found |= figures._files(name, severities(own, f"{label}, {dataset} {split}", metric))
             for kind, draw in (("corruption mean", means), ("corruption", heat), ("occlusion", occlusion)):
-                if (part["kind"] == kind).any():
+                its = part[part["kind"] == kind]
+                if len(its) and (draw is not heat or its["difference"].notna().any()):
                     found |= figures._files(f"{draw.__name__}-{place}", draw(part, f"{dataset} {split}", metric))
             found |= figures._files(f"language-{place}", language(part, f"{dataset} {split}", metric))
     return found
@@ -152,8 +153,6 @@ def heat(rows: pd.DataFrame, title: str, metric: str) -> Figure:
     """Return a panel per method: the difference to the baseline by corruption and severity, bold where its interval excludes
     0."""
     chosen = rows[(rows["kind"] == "corruption") & rows["difference"].notna()]
-    if chosen.empty:
-        return Figure(figsize=(PAGE, 0.5))
     names, levels = _known(chosen["name"]), sorted(chosen["level"].astype(int).unique())
     methods = [tuple(pair) for pair in chosen[["label", "strategy"]].drop_duplicates().to_numpy()]
     figure, panels = _side_by_side(methods, 0.17 * len(names) + 0.85)

@@ -203,6 +203,7 @@ def definitions(every: Sequence[Asked], table: pd.DataFrame, reference: str | No
     lines = [
         "All numbers are percent. Corruptions are those of `imagecorruptions`, applied to the image at its original size, the"
         " same corrupted image for every method and expression.",
+        *_libraries(every),
         "mPC: mean over the 15 common corruptions at severities 1 to 5; rPC = mPC / clean. Ranked by mPC: what falls least is"
         " often what had least to lose. Families are means over their common corruptions.",
     ]
@@ -253,6 +254,24 @@ def definitions(every: Sequence[Asked], table: pd.DataFrame, reference: str | No
                 f"{asked.split} of {', '.join(keys)}: not all of them were asked under {', '.join(asked.missing)}; left out."
             )
     return lines
+
+
+def _libraries(every: Sequence[Asked]) -> list[str]:
+    """Return what the images were changed with; more than one line where not all with the same."""
+    found = {
+        " ".join(f"{name} {version}" for name, version in records.attrs["made_with"].items())
+        for asked in every
+        for by_seed in asked.records.values()
+        for by_condition in by_seed.values()
+        for records in by_condition.values()
+        if "made_with" in records.attrs
+    }
+    if len(found) < 2:
+        return [f"Images changed with {text}." for text in found]
+    texts = "; ".join(sorted(found))
+    return [
+        f"The images of some conditions were changed with other libraries than those of others, and may differ: {texts}."
+    ]
 
 
 def terminal_blocks(every: Sequence[Asked], table: pd.DataFrame) -> list[Block]:

@@ -221,3 +221,99 @@ def test_presets_name_conditions():
     for wrong in ("fog-9", "referent-130", "fogg-1", "word"):
         with pytest.raises(UserError):
             conditions.parse(wrong)
+
+
+# --- the commands -----------------------------------------------------------------------------------------------------
+
+
+def command(*arguments):
+    from tests.test_cli import run
+
+    return run(*arguments)
+
+
+def test_the_command_asks_reports_and_says_what_it_wrote(fresh, tmp_path, capsys):
+    runs, out = fresh[0].path.parent, tmp_path / "out"
+    options = ["--runs", runs, "--out", out, "--corruptions", "fog,shot_noise", "--severities", "1,4", "--no-sync"]
+    assert command("robustness", fresh[0].key, "--no-occlusion", "--no-words", *options) == 0
+    text = capsys.readouterr().out
+    assert "images/s of one process: decode" in text and "mPC*" in text
+    written = {path.name for path in (out / "runs" / "robustness").iterdir()}
+    assert {"robustness.md", "robustness.csv", "severity-refcoco-val-cris-tiny.png"} <= written
+    assert "strip-refcoco-val-cris-tiny.png" in written
+    assert robustness.finished(fresh[0], "val") == ["fog-1", "fog-4", "shot_noise-1", "shot_noise-4"]
+    first = (out / "runs" / "robustness" / "robustness.md").read_bytes()
+    assert command("robustness", fresh[0].key, "--no-occlusion", "--no-words", *options) == 0
+    assert "no network ran" in capsys.readouterr().out
+    assert (out / "runs" / "robustness" / "robustness.md").read_bytes() == first
+
+
+def test_a_preset_asks_the_finished_runs_of_its_matrix(fresh, world, tmp_path, capsys):
+    import yaml
+
+    matrix = {
+        "description": "boxes",
+        "methods": ["cris", "lavt"],
+        "strategies": ["baseline", "maskris"],
+        "datasets": ["refcoco"],
+        "variants": ["tiny"],
+        "seeds": [0],
+        "data": str(world[0] / "data"),
+        "recipes": {name: {"epochs": 2, "batch_size": 4, "micro_batch": 4} for name in ("cris", "lavt")},
+        "selection": {"every": 1},
+        "strategy": {"patch_size": 8},
+    }
+    (tmp_path / "boxes.yaml").write_text(yaml.safe_dump(matrix))
+    preset = {
+        "description": "two conditions",
+        "matrix": str(tmp_path / "boxes.yaml"),
+        "splits": ["val"],
+        "corruptions": ["contrast"],
+        "severities": [5],
+        "occlusion": {"targets": ["referent"], "percents": [50]},
+    }
+    (tmp_path / "two.yaml").write_text(yaml.safe_dump(preset))
+    runs = fresh[0].path.parent
+    assert command("robustness", "--preset", tmp_path / "two.yaml", "--runs", runs, "--out", tmp_path / "out") == 0
+    assert "2 of the 4 runs of the matrix are not finished" in capsys.readouterr().out
+    assert all(robustness.finished(run, "val") == ["contrast-5", "referent-50"] for run in fresh)
+    assert (tmp_path / "out" / "two" / "robustness" / "occlusion-refcoco-val.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--preset", "quik"], "did you mean quick"),
+        (["RUN", "--corruptions", "fogg"], "did you mean fog"),
+        (["RUN", "--severities", "0"], "severity '0'"),
+        (["RUN", "--severities", "x"], "takes whole numbers"),
+        (["RUN", "--splits", "vall"], "did you mean val"),
+        (["RUN", "--corruptions", "none", "--no-occlusion", "--no-words"], "no condition"),
+        (["RUN", "--reference", "OTHER"], "is not among the runs that are asked"),
+        (["no-such-run"], "is not known"),
+    ],
+)
+def test_a_user_error_is_one_sentence(fresh, tmp_path, capsys, options, message):
+    named = {"RUN": fresh[0].key, "OTHER": fresh[1].key}
+    arguments = [named.get(option, option) for option in options]
+    assert command("robustness", *arguments, "--runs", fresh[0].path.parent, "--out", tmp_path, "--no-sync") == 1
+    error = capsys.readouterr().err
+    assert message in error and "Traceback" not in error
+
+
+def test_grouping_changes_no_record_and_the_network_does_less(fresh, capsys):
+    assert (
+        command("grouping", fresh[0].key, "--runs", fresh[0].path.parent, "--condition", "fog-2", "--count", "2") == 0
+    )
+    text = capsys.readouterr().out
+    assert "2 images of val under fog-2, cpu" in text and "6.0" in text, "six expressions per image"
+    assert "both loops give the same records" in text or "differ by at most 1 pixels" in text
+
+
+def test_the_bound_of_grouping():
+    from benchmark.costs import bound
+
+    assert bound(3.0, 1.0, 1) == 1, "nothing to share"
+    assert bound(0.0, 1.0, 6) == 1, "no text-free part"
+    assert bound(1.0, 0.0, 6) == 6, "all of it is text-free"
+    assert bound(3.0, 1.0, 4) == pytest.approx(4 / 1.75)

@@ -60,9 +60,18 @@ def robustness(
     from benchmark import robustness as asking
 
     narrowed = conditions.narrow(
-        conditions.read_preset(preset), names(splits), names(corruptions), numbers(severities), occlusion, words
+        conditions.read_preset(preset),
+        names(splits),
+        names(corruptions),
+        numbers(severities, "--severities"),
+        occlusion,
+        words,
     )
     asked = narrowed.conditions()
+    if not asked:
+        raise UserError(
+            "these options leave no condition: name corruptions, or leave --no-occlusion or --no-words out."
+        )
     torch.set_num_threads(threads)
     directories, place = _directories(chosen, narrowed.matrix, runs, data, images)
     declared = _reference(reference, runs, directories)
