@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import typer
 
-from benchmark.commands import data, networks, runs, store, studies
+from benchmark.commands import data, networks, robustness, runs, store, studies
 from benchmark.commands.options import errors
 from benchmark.errors import Interrupted, UserError
 
@@ -15,7 +15,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Referring image segmentation methods with and without MaskRIS, under one data pipeline and one evaluator.",
 )
-for part in (runs, networks, store):
+for part in (runs, networks, robustness, store):
     app.add_typer(part.app)
 app.add_typer(data.app, name="data")
 app.add_typer(studies.app, name="study")

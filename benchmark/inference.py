@@ -57,14 +57,14 @@ def pick_device(name: str) -> torch.device:
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def load(run: RunDir, place: Callable[[RunDir], Place], device: str) -> Loaded:
-    """Return the network of a run with the weights of its chosen epoch.
+def load(run: RunDir, place: Callable[[RunDir], Place], device: str, dataset: ReferDataset | None = None) -> Loaded:
+    """Return the network of a run with the weights of its chosen epoch; `dataset` where its data are open already.
 
     Raises:
         UserError: the run has no weights, or its data are not where they were.
     """
     spec, chosen = run.spec(), pick_device(device)
-    dataset, tokeniser = open_run(spec, place(run))
+    dataset, tokeniser = open_run(spec, place(run), dataset)
     method = build_method(spec, tokeniser)
     load_best(run, method)
     return Loaded(run.key, method.to(chosen).eval(), dataset, tokeniser, chosen)

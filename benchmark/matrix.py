@@ -241,13 +241,13 @@ def resolve(name: str, preset: Preset, data: Path | None = None, images: Path | 
     return Matrix(name, preset, tuple(specs), place)
 
 
-def open_run(spec: RunSpec, place: Place) -> tuple[ReferDataset, Tokeniser]:
-    """Return what a run needs of the data.
+def open_run(spec: RunSpec, place: Place, dataset: ReferDataset | None = None) -> tuple[ReferDataset, Tokeniser]:
+    """Return what a run needs of the data; `dataset` is taken where another run has opened it already.
 
     Raises:
         UserError: the data at `place` are not the ones that the run's key names.
     """
-    dataset = open_dataset(spec.dataset, spec.split_by, place)
+    dataset = dataset or open_dataset(spec.dataset, spec.split_by, place)
     if dataset.digest() != spec.data_sha256:
         raise UserError(
             f"the data in {place.root} are not those of the run (sha256 {spec.data_sha256[:12]}): restore them, or plan"

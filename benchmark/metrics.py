@@ -168,8 +168,8 @@ def intervals(*seeds: pd.DataFrame, resamples: int = RESAMPLES) -> dict[str, Int
         UserError: the tables are not about the same expressions.
     """
     _check_same_expressions({f"table {number}": records for number, records in enumerate(seeds)})
-    resampled = _resampled(seeds, resamples).mean(axis=0)
-    return {name: _interval(resampled[:, number], seeds[0]) for number, name in enumerate(METRICS)}
+    means = resampled(seeds, resamples).mean(axis=0)
+    return {name: _interval(means[:, number], seeds[0]) for number, name in enumerate(METRICS)}
 
 
 def paired_differences(
@@ -196,8 +196,8 @@ def paired_differences(
     _check_same_expressions({f"{name} seed {seed}": runs[seed] for name, runs in named.items() for seed in order})
     points = np.array([[list(metrics(runs[seed]).values()) for seed in order] for runs in named.values()])
     per_seed = points[1] - points[0]  # (seeds, metrics)
-    resampled = _resampled([runs[seed] for runs in named.values() for seed in order], resamples)
-    differences = (resampled[len(order) :] - resampled[: len(order)]).mean(axis=0)  # (resamples, metrics)
+    drawn = resampled([runs[seed] for runs in named.values() for seed in order], resamples)
+    differences = (drawn[len(order) :] - drawn[: len(order)]).mean(axis=0)  # (resamples, metrics)
     records = baseline[order[0]]
     return {
         name: Difference(
@@ -242,8 +242,10 @@ def _image_sums(records: pd.DataFrame) -> np.ndarray:
     return np.stack([np.bincount(image, weights=column) for column in terms.T], axis=1)
 
 
-def _resampled(runs: Sequence[pd.DataFrame], resamples: int) -> np.ndarray:
+def resampled(runs: Sequence[pd.DataFrame], resamples: int = RESAMPLES) -> np.ndarray:
     """Return the metrics of every resample, (runs, resamples, metrics); all runs see the same images in each.
+
+    The tables are about the same images; an image that is drawn brings all its rows of every table.
 
     Drawing images with replacement is a matrix product of how often each was drawn with the sums per image.
     """
@@ -260,19 +262,23 @@ def _resampled(runs: Sequence[pd.DataFrame], resamples: int) -> np.ndarray:
     return _ratios(np.concatenate(totals, axis=1).reshape(len(runs), resamples, 2, len(METRICS)))
 
 
-def _interval(resampled: np.ndarray, records: pd.DataFrame) -> Interval:
-    """Return the percentile interval over the resamples in which the number exists."""
-    defined = resampled[~np.isnan(resampled)]
-    if not len(defined) or records["image_id"].nunique() < 2:
+def _interval(drawn: np.ndarray, records: pd.DataFrame) -> Interval:
+    return percentile_interval(drawn) if records["image_id"].nunique() > 1 else Interval(np.nan, np.nan)
+
+
+def percentile_interval(drawn: np.ndarray) -> Interval:
+    """Return the interval over the resamples (N,) in which the number exists."""
+    defined = drawn[~np.isnan(drawn)]
+    if not len(defined):
         return Interval(np.nan, np.nan)
     tail = (1 - CONFIDENCE) / 2
     return Interval(*np.quantile(defined, (tail, 1 - tail)).tolist())
 
 
-def _p_value(resampled: np.ndarray) -> float:
+def _p_value(drawn: np.ndarray) -> float:
     """Return the smallest level at which a two-sided percentile interval excludes 0, the observed sample counted as one
     resample so that it is never 0 (Davison and Hinkley 1997, chapter 4)."""
-    defined = resampled[~np.isnan(resampled)]
+    defined = drawn[~np.isnan(drawn)]
     rarer = min(np.count_nonzero(defined <= 0), np.count_nonzero(defined >= 0))
     return float(min(1, 2 * (rarer + 1) / (len(defined) + 1)))
 

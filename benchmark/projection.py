@@ -15,6 +15,7 @@ from benchmark.rundir import RunDir
 from benchmark.spec import RunSpec
 
 ARTIFACTS = ("spec.yaml", "environment.json", "result.json", "images/*.png", "records/*.parquet")
+ROBUST = ("oiou", "miou")  # of every condition: there may be a hundred of them
 TEXT_CHARACTERS = 6000  # of a parameter or tag: MLflow's limit
 
 
@@ -62,7 +63,20 @@ def final_metrics(run: RunDir) -> dict[str, float]:
         part = "selected" if split == selected.get("split") else "test"
         final |= {f"{part}/{split}/{name}": value for name, value in numbers.items()}
     final |= {f"timing/{name}": value for name, value in run.read_json("timing.json").items()}
+    final |= robustness_metrics(run)
     return {name: float(value) for name, value in final.items() if value is not None}
+
+
+def robustness_metrics(run: RunDir) -> dict[str, float | None]:
+    """Return the numbers under every condition that was asked: `robust/<split>/<corruption>/<severity>/oiou` ..., likewise
+    `robust/<split>/<occlusion target>/<percent>/...`, and `robust/<split>/words/...`."""
+    found = {}
+    for path in sorted(run.path.glob("robustness/*/metrics.json")):
+        split = path.parent.name
+        for condition, numbers in run.read_json(f"robustness/{split}/metrics.json").items():
+            place = "/".join(filter(None, condition.rpartition("-")[::2]))
+            found |= {f"robust/{split}/{place}/{name}": numbers.get(name) for name in ROBUST}
+    return found
 
 
 def milliseconds(seconds: float) -> int:
@@ -91,7 +105,7 @@ class Entry:
         )
         self.state: str = self.status["state"]
         look = [self.state, self.status.get("reason"), [group.name for group in groups], self.trials]
-        for name in ("metrics.jsonl", "timing.json", *ARTIFACTS):
+        for name in ("metrics.jsonl", "timing.json", "robustness/*/metrics.json", *ARTIFACTS):
             for path in sorted(run.path.glob(name)):
                 stat = path.stat()
                 look.append((str(path.relative_to(run.path)), stat.st_size, stat.st_mtime_ns))

@@ -108,7 +108,7 @@ def _curves(rows: dict, runs: Path) -> dict[str, dict[str, list[figures.Curve]]]
         for run in own.values():
             logged = RunDir(runs / run.spec.key).metrics()
             for panel, name in PROBES.items():
-                if pairs := [(line["step"], line[name]) for line in logged if name in line]:
+                if pairs := [(line["step"], line[name]) for line in logged if np.isfinite(line.get(name, np.nan))]:
                     steps, values = zip(*pairs, strict=True)
                     found.setdefault(panel, {}).setdefault(label, []).append((steps, values))
     return found
@@ -252,8 +252,8 @@ def _hours_block(found: Results) -> Block:
     header += ("published", "published\nrelative") if has_published else ()
     texts = []
     for line in lines:
-        specs, _ = found.rows[line.row]
-        cells = (line.row, ", ".join(map(str, line.seeds)) or NOTHING, str(next(iter(specs.values())).recipe.epochs))
+        specs, own = found.rows[line.row]
+        cells = (line.row, ", ".join(map(str, own)) or NOTHING, str(next(iter(specs.values())).recipe.epochs))
         cells += _duration(line.training_hours), _times(line.training_hours, reference.training_hours)
         if has_published:
             cells += _duration(line.published_hours), _times(line.published_hours, reference.published_hours)

@@ -122,7 +122,8 @@ def _drawing() -> Iterator[None]:
         finally:
             for number in set(plt.get_fignums()) - before:
                 plt.close(number)
-            plt.switch_backend(backend)
+            with contextlib.suppress(ImportError):  # it was named in the environment and has no display here
+                plt.switch_backend(backend)
 
 
 def _oiou(trial: FrozenTrial) -> float:

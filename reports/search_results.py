@@ -103,6 +103,8 @@ def results(started: Started, study: optuna.Study, runs: Path) -> Found:
                 f" again by `risbench study run` with another --name."
             )
         specs[run.key] = run.spec()
+        if specs[run.key].key != run.key:
+            raise UserError(f"run {run.key} is damaged: its spec.yaml is another run's; put its folder back as it was.")
     done = {run.spec.key: run for run in collect([*specs.values()], runs).runs}
     front = tuple(sorted(t.number for t in study.best_trials)) if len(started.study.objectives) > 1 else ()
     return Found(started, trials, ranked, front, roles, done)

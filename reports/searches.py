@@ -33,7 +33,7 @@ from reports.search_results import (
     unused_at_zero,
 )
 from reports.tables import Block
-from studies.search import BASELINE, PAPER
+from studies.search import BASELINE, PAPER, suggest
 from studies.study import SHARES, Range, Started
 
 WIDTH = 110
@@ -103,6 +103,12 @@ def conclusion(found: Found) -> list[str]:
         )
     elif key_of(best) == key_of(found.roles.get(PAPER, best)) and PAPER in found.roles:
         lines.append("It is the paper's setting: no other that was tried is better on val.")
+    if several:
+        lines.append(
+            f"The Pareto front: trials {', '.join(str(t.number) for t in found.ranked if t.number in found.front)}."
+        )
+    if (today := found.started.trial_spec(suggest(found.search, best)).key) != key_of(best):
+        lines.append(f"The code has changed since the trial: best.yaml now makes the run {today}.")
     missing = [ROLES[role] for role in (PAPER, BASELINE) if role not in found.roles]
     if missing:
         lines.append(f"Not complete, and so not compared: {', '.join(missing)}.")

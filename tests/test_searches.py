@@ -3,6 +3,7 @@
 import csv as plain_csv
 import io
 import re
+import shutil
 import warnings
 
 import matplotlib.pyplot as plt
@@ -177,6 +178,17 @@ def test_where_the_baseline_won_it_says_so(undrawn, started, tmp_path):
     assert paper[0].key == started.trial_spec(PAPER).key
 
 
+def test_embedded_data_are_written_anew_by_the_preset(undrawn, tmp_path):
+    quick = yaml.safe_load((matrix.PRESETS / "quick.yaml").read_text())
+    sizes = {"train": 12, "val": 2, "testA": 2, "testB": 2, "seed": 3}
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(quick | {"data": str(tmp_path / "data"), "refshapes": sizes}))
+    runs, made, started = tmp_path / "runs", make_study(), start(str(tmp_path / "own.yaml"), tmp_path)
+    best = add(made, started, runs, PAPER, 0.4, reference="paper")
+    searches.write_search(started, made, runs, tmp_path)
+    shutil.rmtree(tmp_path / "data")
+    assert only_key(tmp_path / started.name / "best.yaml") == best.key
+
+
 # --- numbers ----------------------------------------------------------------------------------------------------------
 
 
@@ -238,6 +250,7 @@ def test_of_two_objectives_the_front_is_listed(preset, tmp_path):
     best = add(made, started, runs, {**OTHER, "patch_size": 4}, 0.42, 0.25)
     paths = searches.write_search(started, made, runs, tmp_path)
     text = (tmp_path / started.name / "study.md").read_text()
+    assert "The Pareto front: trials 3, 0, 2." in text
     front = re.findall(r"^\| \d +\| (\d) +\| [^|]*Pareto *\|", section(text, "Trials"), re.MULTILINE)
     assert front == ["3", "0", "2"] and only_key(tmp_path / started.name / "best.yaml") == best.key
     assert {"pareto.png", "pareto.pdf"} <= {path.name for path in paths}

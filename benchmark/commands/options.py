@@ -68,9 +68,9 @@ def names(text: str | None) -> list[str] | None:
     return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
 
 
-def numbers(text: str | None) -> list[int] | None:
-    """Return the comma-separated whole numbers of `--seeds`; anything else raises a UserError."""
+def numbers(text: str | None, option: str = "--seeds") -> list[int] | None:
+    """Return the comma-separated whole numbers of an option; anything else raises a UserError."""
     try:
         return None if text is None else [int(name) for name in names(text) or []]
     except ValueError:
-        raise UserError(f"--seeds takes whole numbers separated by commas, not '{text}'.") from None
+        raise UserError(f"{option} takes whole numbers separated by commas, not '{text}'.") from None

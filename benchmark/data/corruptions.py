@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from benchmark.data.refer import Ref, ReferDataset
 from benchmark.draws import generator
 from benchmark.errors import UserError, choose
 
@@ -109,6 +110,10 @@ class Condition:
 
     def __call__(self, pixels: np.ndarray, image_id: int) -> np.ndarray:
         return corrupt(pixels, self.corruption, self.severity, image_id)
+
+    def views(self, dataset: ReferDataset, refs: list[Ref], pixels: np.ndarray) -> list[tuple[np.ndarray, list[Ref]]]:
+        """Return the corrupted picture of one image, uint8 (height, width, 3), with all refs that are asked about in it."""
+        return [(self(pixels, refs[0].image_id), refs)]
 
     @classmethod
     def parse(cls, text: str) -> "Condition":

@@ -8,6 +8,7 @@ Source of the format: Kazemzadeh et al. (2014), Yu et al. (2016) and Mao et al. 
 """
 
 import dataclasses
+import functools
 import operator
 import os
 from pathlib import Path, PurePosixPath
@@ -104,6 +105,14 @@ class ReferDataset:
         """The splits that have refs: train first, then val, then the test splits."""
         found = {ref.split for ref in self.refs}
         return tuple(split for split in SPLIT_ORDER if split in found) + tuple(sorted(found - set(SPLIT_ORDER)))
+
+    @functools.cached_property
+    def annotations_of(self) -> dict[int, list[int]]:
+        """image_id -> all its annotations, those that no sentence is about, too."""
+        found: dict[int, list[int]] = {}
+        for ann_id, image_id in self.annotation_image.items():
+            found.setdefault(image_id, []).append(ann_id)
+        return found
 
     def refs_of(self, split: str) -> list[Ref]:
         """Return the refs of `split` in file order. Raises UserError for a split that the data set does not have."""

@@ -226,17 +226,21 @@ class EvaluationImages(Dataset):
 
     def __getitem__(self, index: int) -> EvaluationImage:
         image_id = self.image_ids[index]
-        refs = self.by_image[image_id]
-        pairs = [(ref, sentence) for ref in refs for sentence in ref.sentences]
         pixels = self.dataset.image(image_id)
         if self.transform:
             pixels = self.transform(pixels, image_id)
-        geometry = Geometry(*pixels.shape[:2], self.needs.size, self.needs.geometry)
-        return EvaluationImage(
-            image_id,
-            torch.tensor(prepare_image(pixels, geometry, self.needs.mean)),
-            geometry,
-            [ref for ref, _ in pairs],
-            [sentence for _, sentence in pairs],
-            {ref.ann_id: self.dataset.mask(ref.ann_id) for ref in refs},
-        )
+        return evaluation_image(self.dataset, self.by_image[image_id], pixels, self.needs)
+
+
+def evaluation_image(dataset: ReferDataset, refs: list[Ref], pixels: np.ndarray, needs: DataNeeds) -> EvaluationImage:
+    """Return one image, uint8 (height, width, 3), prepared for a method, with all expressions of `refs`, which are of it."""
+    pairs = [(ref, sentence) for ref in refs for sentence in ref.sentences]
+    geometry = Geometry(*pixels.shape[:2], needs.size, needs.geometry)
+    return EvaluationImage(
+        refs[0].image_id,
+        torch.tensor(prepare_image(pixels, geometry, needs.mean)),
+        geometry,
+        [ref for ref, _ in pairs],
+        [sentence for _, sentence in pairs],
+        {ref.ann_id: dataset.mask(ref.ann_id) for ref in refs},
+    )

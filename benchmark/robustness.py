@@ -1,0 +1,233 @@
+"""Finished runs asked again under corruptions, occlusion and covered words: records per condition in their directories.
+
+    runs/<key>/robustness/<split>/<condition>.parquet   one row per referring expression, as in records/
+                                  metrics.json          condition -> its metrics, made from those files
+
+A condition whose file is there is never computed again. An image is decoded and changed once per condition for all its
+expressions and all runs, ahead of the networks, and encoded once per run.
+"""
+
+import contextlib
+import dataclasses
+import importlib.metadata
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from benchmark import evaluation, inference, metrics
+from benchmark.altered import Altered, AlteredImages, Cache, ahead, preparation
+from benchmark.conditions import Condition
+from benchmark.costs import Meter, Timed
+from benchmark.data.corruptions import Condition as Corruption
+from benchmark.data.refer import ReferDataset
+from benchmark.data.words import CoveredWords, CoveringTokeniser
+from benchmark.errors import Interrupted, UserError
+from benchmark.inference import Loaded
+from benchmark.matrix import Place, open_dataset
+from benchmark.rundir import RunDir, write_aside
+
+IMAGES_AT_ONCE = 8
+LIBRARIES = ("imagecorruptions-imaug", "numba", "numpy", "opencv-python", "pillow", "scikit-image", "scipy")
+
+
+# --- what is kept -----------------------------------------------------------------------------------------------------
+
+
+def path_of(run: RunDir, split: str, condition: Condition | str) -> Path:
+    """Return where the records of a run under a condition lie."""
+    return run.path / "robustness" / split / f"{condition}.parquet"
+
+
+def read(run: RunDir, split: str, condition: Condition | str) -> pd.DataFrame:
+    """Return the records of a run under a condition.
+
+    Raises:
+        UserError: there are none, or the file is damaged.
+    """
+    path = path_of(run, split, condition)
+    try:
+        return pd.read_parquet(path)
+    except FileNotFoundError:
+        raise UserError(
+            f"run {run.key} was not asked under {condition} on {split}; `risbench robustness` does it."
+        ) from None
+    except (OSError, ValueError):
+        raise UserError(f"{path} is damaged; delete it and start `risbench robustness` again.") from None
+
+
+def finished(run: RunDir, split: str) -> list[str]:
+    """Return the conditions of which a run has records, by name."""
+    return sorted(path.stem for path in path_of(run, split, "").parent.glob("[!.]*.parquet"))
+
+
+def keep(run: RunDir, split: str, condition: Condition, records: pd.DataFrame) -> None:
+    """Write the records of a run under a condition, with the libraries that changed its images (`made_with`). Raises UserError
+    where the disk is full."""
+    records.attrs["made_with"] = {name: importlib.metadata.version(name) for name in LIBRARIES}
+    write_aside(path_of(run, split, condition), lambda aside: records.to_parquet(aside, index=False))
+
+
+def summarise(run: RunDir, split: str) -> None:
+    """Bring `metrics.json` up to date with the records that are there: what a tracking store shows."""
+    name = f"robustness/{split}/metrics.json"
+    known = run.read_json(name)
+    there = finished(run, split)
+    if known.keys() != set(there):
+        new = {
+            condition: known.get(condition) or evaluation.canonical(metrics.metrics(read(run, split, condition)))
+            for condition in there
+        }
+        run.write_json(name, new)
+
+
+# --- asking -----------------------------------------------------------------------------------------------------------
+
+
+def load_all(runs: Sequence[RunDir], place: Callable[[RunDir], Place], device: str) -> dict[str, Loaded]:
+    """Return run key -> its network; runs of the same data share the data set.
+
+    Raises:
+        UserError: a run is not finished, has no weights, or its data are not where they were.
+    """
+    opened: dict[tuple[Any, ...], ReferDataset] = {}
+    loaded = {}
+    for run in runs:
+        if (state := run.status()["state"]) != "done":
+            raise UserError(f"run {run.key} is not finished ({state}): finish it with `risbench resume {run.key}`.")
+        spec, where = run.spec(), place(run)
+        data = (spec.dataset, spec.split_by, where.root, where.images)
+        if data not in opened:
+            opened[data] = open_dataset(spec.dataset, spec.split_by, where)
+        loaded[run.key] = inference.load(run, lambda _, where=where: where, device, opened[data])
+    return loaded
+
+
+def work(
+    runs: Sequence[RunDir],
+    splits: Sequence[str],
+    conditions: Sequence[Condition],
+    place: Callable[[RunDir], Place],
+    console: Console,
+    *,
+    jobs: int = 0,
+    device: str = "auto",
+    cache: Path | None = None,
+) -> dict[str, Meter]:
+    """Ask all runs under all conditions that they have no records of yet; return what it cost: run key -> times, and "images".
+
+    Args:
+        jobs: processes that decode and change images ahead of the networks. cache: folder that keeps corrupted images.
+
+    Raises:
+        Interrupted: a stop was asked for; finished conditions are kept.
+        UserError: a run is not finished or held by another process, an image is missing or too small, a disk is full.
+    """
+    meters = {"images": Meter()}
+    missing = [
+        run for run in runs if any(not path_of(run, split, its).exists() for split in splits for its in conditions)
+    ]
+    try:
+        with contextlib.ExitStack() as held:
+            for run in missing:
+                held.enter_context(run.claim())
+            loaded = load_all(missing, place, device)
+            meters |= {key: Meter() for key in loaded}
+            by_data: dict[int, list[RunDir]] = {}
+            for run in missing:
+                by_data.setdefault(id(loaded[run.key].dataset), []).append(run)
+            for split in splits:
+                for group in by_data.values():
+                    _Split(group, [loaded[run.key] for run in group], split, conditions, meters).work(
+                        jobs, cache, console
+                    )
+    except KeyboardInterrupt:
+        raise Interrupted("stopped; finished conditions are kept, and the same command goes on from there") from None
+    finally:
+        for run in runs:
+            for split in splits:
+                summarise(run, split)
+    return meters
+
+
+@dataclasses.dataclass
+class _Split:
+    """Runs of one data set on one split of it."""
+
+    runs: list[RunDir]
+    networks: list[Loaded]
+    split: str
+    conditions: Sequence[Condition]
+    meters: dict[str, Meter]
+
+    def work(self, jobs: int, cache: Path | None, console: Console) -> None:
+        """Ask the runs under the conditions that they lack."""
+        todo = [
+            (condition, [n for n, run in enumerate(self.runs) if not path_of(run, self.split, condition).exists()])
+            for condition in self.conditions
+        ]
+        todo = [(condition, asked) for condition, asked in todo if asked]
+        if not todo:
+            return
+        dataset = self.networks[0].dataset
+        kept = Cache(cache, dataset) if cache else None
+        needs = [network.method.needs for network in self.networks]
+        images = AlteredImages(dataset, self.split, [condition for condition, _ in todo], needs, kept)
+        if kept:
+            console.print(f"cache: {kept.reserve(dataset, images.images.image_ids, images.conditions)}")
+        count = len(images.images)
+        groups = [
+            [(number, image) for image in range(start, min(start + IMAGES_AT_ONCE, count))]
+            for number in range(len(todo))
+            for start in range(0, count, IMAGES_AT_ONCE)
+        ]
+        made = ahead(images, groups, jobs)
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+            bar = progress.add_task(self.split, total=count * len(todo))
+            for condition, asked in todo:
+                progress.update(bar, description=f"{self.split} {condition}")
+                start, rows = time.perf_counter(), {number: [] for number in asked}
+                for _ in range(0, count, IMAGES_AT_ONCE):
+                    group = next(made)
+                    self._count(condition, group)
+                    for number in asked:
+                        rows[number] += self._ask(number, condition, group)
+                    progress.advance(bar, len(group))
+                for number in asked:
+                    keep(self.runs[number], self.split, condition, evaluation.frame(rows[number]))
+                if not console.is_terminal:
+                    seconds = time.perf_counter() - start
+                    console.print(f"{self.split} {condition}: {count} images, {len(asked)} runs, {seconds:.1f} s")
+
+    def _count(self, condition: Condition, group: list[Altered]) -> None:
+        meter = self.meters["images"]
+        for item in group:
+            for name, seconds in item.seconds.items():
+                corrupted = name == "alter" and isinstance(condition, Corruption)
+                meter.add("corrupt" if corrupted else name, seconds)
+
+    @torch.no_grad()
+    def _ask(self, number: int, condition: Condition, group: list[Altered]) -> list[dict[str, Any]]:
+        """Return the records of one run on some images."""
+        network, meter = self.networks[number], self.meters[self.runs[number].key]
+        its = preparation(network.method.needs)
+        views = [view for item in group for view in item.views[its]]
+        tokeniser = network.tokeniser
+        if isinstance(condition, CoveredWords):
+            tokeniser = CoveringTokeniser(tokeniser)
+        rows: list[dict[str, Any]] = []
+        start = time.perf_counter()
+        before = meter.seconds["encode"] + meter.seconds["segment"]
+        for first in range(0, len(views), IMAGES_AT_ONCE):
+            at_once = views[first : first + IMAGES_AT_ONCE]
+            for prediction in evaluation.predict(Timed(network.method, meter), at_once, tokeniser, network.device):
+                rows += evaluation.records_of(prediction)
+        spent = meter.seconds["encode"] + meter.seconds["segment"] - before
+        meter.add("decide", time.perf_counter() - start - spent, len(rows))
+        return rows

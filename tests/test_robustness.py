@@ -1,0 +1,319 @@
+"""Asking finished runs under conditions: the numbers of a plain evaluation, nothing twice, nothing lost."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from benchmark import conditions, evaluation, metrics, robustness, tracking, worker
+from benchmark.altered import Cache
+from benchmark.data.corruptions import Condition
+from benchmark.data.occlusion import Occlusion
+from benchmark.data.words import CoveredWords
+from benchmark.errors import Interrupted, UserError
+from benchmark.inference import load
+from benchmark.rundir import RunDir
+from benchmark.training import Execution
+from tests.helpers import tiny_spec, write_boxes
+
+CONDITIONS = [Condition("gaussian_noise", 3), Condition("fog", 5), Occlusion("referent", 0), Occlusion("image", 50)]
+QUIET = Console(quiet=True)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """Two finished runs of one data set, of methods that are fed differently."""
+    from benchmark.matrix import open_run
+    from benchmark.training import Trainer
+
+    root = tmp_path_factory.mktemp("robust")
+    write_boxes(root / "data")
+    runs = []
+    for method in ("cris", "lavt"):
+        spec, place = tiny_spec(root / "data", method, "baseline")
+        run = RunDir(root / "runs" / spec.key)
+        run.create(spec)
+        Trainer(spec, run, *open_run(spec, place), Execution("cpu", checkpoint_seconds=1e9)).train()
+        runs.append(run)
+    return root, runs
+
+
+@pytest.fixture
+def fresh(world, tmp_path):
+    """The same runs, asked nothing yet."""
+    import shutil
+
+    shutil.copytree(world[0] / "runs", tmp_path / "runs")
+    return [RunDir(tmp_path / "runs" / run.key) for run in world[1]]
+
+
+def place(run):
+    return worker.place_of(run, None, None)
+
+
+def ask(runs, its=CONDITIONS, **how):
+    return robustness.work(runs, ["val"], its, place, QUIET, device="cpu", **how)
+
+
+def test_records_are_those_of_a_plain_evaluation_of_transformed_images(fresh):
+    ask(fresh)
+    for run in fresh:
+        loaded = load(run, place, "cpu")
+        for condition in CONDITIONS[:2]:
+            plain = evaluation.evaluate(
+                loaded.method, loaded.dataset, "val", loaded.tokeniser, loaded.device, transform=condition
+            )
+            pd.testing.assert_frame_equal(robustness.read(run, "val", condition), plain)
+        summary = json.loads((run.path / "robustness/val/metrics.json").read_text())
+        assert summary.keys() == {str(condition) for condition in CONDITIONS}
+        assert summary["fog-5"]["oiou"] == metrics.metrics(robustness.read(run, "val", "fog-5"))["oiou"]
+
+
+def test_nothing_covered_is_the_clean_split(fresh):
+    ask(fresh, [Occlusion("referent", 0), Occlusion("image", 0)])
+    for run in fresh:
+        clean = run.records("val")
+        assert robustness.read(run, "val", "image-0").equals(clean)
+        own_picture = robustness.read(run, "val", "referent-0")  # other company in the batch: a pixel may move
+        assert (own_picture["sent_id"] == clean["sent_id"]).all()
+        assert np.abs(own_picture["intersection"] - clean["intersection"]).max() <= 2
+        assert own_picture["swapped_union"].isna().all(), "in a referent's own picture nothing else is asked"
+
+
+def test_worker_processes_change_no_bit(fresh):
+    ask(fresh[:1], jobs=2)
+    inline = {str(its): robustness.read(fresh[0], "val", its) for its in CONDITIONS}
+    ask(fresh[1:], jobs=0)
+    for its in CONDITIONS:
+        robustness.path_of(fresh[0], "val", its).unlink()
+    ask(fresh[:1], jobs=0)
+    for its in CONDITIONS:
+        assert robustness.read(fresh[0], "val", its).equals(inline[str(its)])
+
+
+def test_every_image_is_changed_once_for_all_runs_and_encoded_once_per_run(fresh, monkeypatch):
+    from benchmark.data import corruptions
+
+    changed, corrupt = [], corruptions.corrupt
+    monkeypatch.setattr(corruptions, "corrupt", lambda *given: changed.append(given[1:]) or corrupt(*given))
+    meters = ask(fresh, CONDITIONS[:2])
+    images = sorted({int(number) for number in fresh[0].records("val")["image_id"]})
+    assert sorted(changed) == sorted(
+        (its.corruption, its.severity, image) for its in CONDITIONS[:2] for image in images
+    )
+    for run in fresh:
+        assert meters[run.key].counts["encode"] == 2 * len(images)
+        assert meters[run.key].counts["segment"] == 2 * len(fresh[0].records("val"))
+
+
+def test_finished_conditions_are_never_asked_again_and_a_stop_loses_none(fresh, monkeypatch):
+    ask(fresh[:1], CONDITIONS[:1])
+    kept = robustness.path_of(fresh[0], "val", CONDITIONS[0]).stat().st_mtime_ns
+    records_of, calls = evaluation.records_of, []
+
+    def stop(prediction):
+        calls.append(prediction)
+        if len(calls) == 7:  # two images and two runs: in the middle of the third condition
+            raise KeyboardInterrupt
+        return records_of(prediction)
+
+    monkeypatch.setattr(evaluation, "records_of", stop)
+    with pytest.raises(Interrupted, match="goes on from there"):
+        ask(fresh)
+    monkeypatch.setattr(evaluation, "records_of", records_of)
+    assert robustness.finished(fresh[0], "val") == ["fog-5", "gaussian_noise-3"]
+    assert robustness.finished(fresh[1], "val") == ["fog-5", "gaussian_noise-3"]
+    assert (fresh[0].path / "robustness/val/metrics.json").exists(), "what is there is shown"
+    meters = ask(fresh)
+    assert meters["images"].counts["decode"] == 2 * 2, "two conditions of two images were left"
+    assert robustness.path_of(fresh[0], "val", CONDITIONS[0]).stat().st_mtime_ns == kept
+    assert ask(fresh).keys() == {"images"}, "nothing left: no network is even loaded"
+
+
+def test_covered_words_have_a_record_for_every_word_and_one_for_none(fresh):
+    from benchmark.data.words import read_covered
+
+    ask(fresh, [CoveredWords()])
+    for run in fresh:
+        clean = run.records("val")
+        covered = read_covered(robustness.read(run, "val", "words"))
+        assert len(covered) == len(clean) + clean["sentence"].str.split().str.len().sum()
+        none = covered[covered["position"] == -1].set_index("sent_id")
+        assert (none.index == clean["sent_id"]).all()
+        assert np.abs(none["union"].to_numpy() - clean["union"].to_numpy()).max() <= 2
+        for row in covered[covered["position"] >= 0].itertuples():
+            assert row.sentence.split()[row.position] == row.word
+
+
+def test_a_cache_is_lossless_and_says_its_size(fresh, tmp_path, monkeypatch):
+    console = Console(record=True, width=200)
+    robustness.work(fresh[:1], ["val"], CONDITIONS, place, console, device="cpu", cache=tmp_path / "cache")
+    assert "for 4 images in" in console.export_text()
+    assert len(list((tmp_path / "cache").glob("*/*/*.png"))) == 4, "two corruptions of two images, and no occlusion"
+    meters = ask(fresh[1:], cache=tmp_path / "cache")
+    ask(fresh[1:])
+    direct = {str(its): robustness.read(fresh[1], "val", its) for its in CONDITIONS}
+    for its in CONDITIONS:
+        robustness.path_of(fresh[1], "val", its).unlink()
+    ask(fresh[1:])
+    assert all(robustness.read(fresh[1], "val", its).equals(direct[str(its)]) for its in CONDITIONS)
+    assert meters["images"].counts["decode"] == 8
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: type("Usage", (), {"free": 10})())
+    with pytest.raises(UserError, match="make room, name fewer conditions, or leave --cache out"):
+        ask(fresh, [Condition("snow", 1)], cache=tmp_path / "cache")
+    assert robustness.finished(fresh[0], "val") == sorted(map(str, CONDITIONS))
+
+
+@pytest.mark.parametrize("jobs", (0, 1))
+def test_what_is_wrong_with_an_image_is_one_sentence(fresh, monkeypatch, jobs):
+    from benchmark.data import corruptions
+
+    monkeypatch.setattr(corruptions, "SMALLEST", 70)
+    with pytest.raises(UserError, match="^image 7 is .* pixels and the corruptions need 70 x 70") as raised:
+        ask(fresh, jobs=jobs)
+    assert "\n" not in str(raised.value) and robustness.finished(fresh[0], "val") == []
+
+
+def test_a_damaged_cache_and_unfinished_runs_are_named(fresh, tmp_path):
+    loaded = load(fresh[0], place, "cpu")
+    image_id = int(fresh[0].records("val")["image_id"][0])
+    path = Cache(tmp_path / "cache", loaded.dataset).path(CONDITIONS[0], image_id)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"no picture")
+    with pytest.raises(UserError, match="is damaged; delete it"):
+        ask(fresh, cache=tmp_path / "cache")
+    with pytest.raises(UserError, match="'vall' is not known: did you mean val"):
+        robustness.work(fresh, ["vall"], CONDITIONS, place, QUIET, device="cpu")
+    with pytest.raises(UserError, match="was not asked under fog-5 on val"):
+        robustness.read(fresh[0], "val", "fog-5")
+    fresh[1].write_status("planned")
+    with pytest.raises(UserError, match="is not finished"):
+        ask(fresh)
+
+
+def test_mlflow_shows_every_condition(fresh):
+    ask(fresh[:1], [*CONDITIONS, CoveredWords()])
+    runs = fresh[0].path.parent
+    tracking.sync(runs)
+    client = tracking._client(tracking.default_uri(runs))
+    experiment = client.get_experiment_by_name("refcoco")
+    (shown,) = client.search_runs([experiment.experiment_id], f"tags.`ris.key` = '{fresh[0].key}'")
+    expected = metrics.metrics(robustness.read(fresh[0], "val", "fog-5"))
+    assert shown.data.metrics["robust/val/fog/5/oiou"] == expected["oiou"]
+    assert shown.data.metrics["robust/val/fog/5/miou"] == expected["miou"]
+    assert {"robust/val/image/50/oiou", "robust/val/words/miou"} <= shown.data.metrics.keys()
+    assert tracking.sync(runs).unchanged == 2
+    ask(fresh[:1], [Condition("snow", 1)])
+    assert tracking.sync(runs).updated == 1
+
+
+def test_presets_name_conditions():
+    quick = conditions.read_preset("quick")
+    assert len(quick.conditions()) == 4 * 2 + 4 * 2 + 1
+    assert len(conditions.read_preset("all").conditions()) == 19 * 5 + 4 * 9 + 1
+    for condition in quick.conditions():
+        assert conditions.parse(str(condition)) == condition
+    assert len(conditions.narrow(quick, ["testA"], ["maskris"], [1, 5], False, False).conditions()) == 17 * 2
+    with pytest.raises(UserError, match="did you mean quick"):
+        conditions.read_preset("quik")
+    for wrong in ("fog-9", "referent-130", "fogg-1", "word"):
+        with pytest.raises(UserError):
+            conditions.parse(wrong)
+
+
+# --- the commands -----------------------------------------------------------------------------------------------------
+
+
+def command(*arguments):
+    from tests.test_cli import run
+
+    return run(*arguments)
+
+
+def test_the_command_asks_reports_and_says_what_it_wrote(fresh, tmp_path, capsys):
+    runs, out = fresh[0].path.parent, tmp_path / "out"
+    options = ["--runs", runs, "--out", out, "--corruptions", "fog,shot_noise", "--severities", "1,4", "--no-sync"]
+    assert command("robustness", fresh[0].key, "--no-occlusion", "--no-words", *options) == 0
+    text = capsys.readouterr().out
+    assert "images/s of one process: decode" in text and "mPC*" in text
+    written = {path.name for path in (out / "runs" / "robustness").iterdir()}
+    assert {"robustness.md", "robustness.csv", "severity-refcoco-val-cris-tiny.png"} <= written
+    assert "strip-refcoco-val-cris-tiny.png" in written
+    assert robustness.finished(fresh[0], "val") == ["fog-1", "fog-4", "shot_noise-1", "shot_noise-4"]
+    first = (out / "runs" / "robustness" / "robustness.md").read_bytes()
+    assert command("robustness", fresh[0].key, "--no-occlusion", "--no-words", *options) == 0
+    assert "no network ran" in capsys.readouterr().out
+    assert (out / "runs" / "robustness" / "robustness.md").read_bytes() == first
+
+
+def test_a_preset_asks_the_finished_runs_of_its_matrix(fresh, world, tmp_path, capsys):
+    import yaml
+
+    matrix = {
+        "description": "boxes",
+        "methods": ["cris", "lavt"],
+        "strategies": ["baseline", "maskris"],
+        "datasets": ["refcoco"],
+        "variants": ["tiny"],
+        "seeds": [0],
+        "data": str(world[0] / "data"),
+        "recipes": {name: {"epochs": 2, "batch_size": 4, "micro_batch": 4} for name in ("cris", "lavt")},
+        "selection": {"every": 1},
+        "strategy": {"patch_size": 8},
+    }
+    (tmp_path / "boxes.yaml").write_text(yaml.safe_dump(matrix))
+    preset = {
+        "description": "two conditions",
+        "matrix": str(tmp_path / "boxes.yaml"),
+        "splits": ["val"],
+        "corruptions": ["contrast"],
+        "severities": [5],
+        "occlusion": {"targets": ["referent"], "percents": [50]},
+    }
+    (tmp_path / "two.yaml").write_text(yaml.safe_dump(preset))
+    runs = fresh[0].path.parent
+    assert command("robustness", "--preset", tmp_path / "two.yaml", "--runs", runs, "--out", tmp_path / "out") == 0
+    assert "2 of the 4 runs of the matrix are not finished" in capsys.readouterr().out
+    assert all(robustness.finished(run, "val") == ["contrast-5", "referent-50"] for run in fresh)
+    assert (tmp_path / "out" / "two" / "robustness" / "occlusion-refcoco-val.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--preset", "quik"], "did you mean quick"),
+        (["RUN", "--corruptions", "fogg"], "did you mean fog"),
+        (["RUN", "--severities", "0"], "severity '0'"),
+        (["RUN", "--severities", "x"], "takes whole numbers"),
+        (["RUN", "--splits", "vall"], "did you mean val"),
+        (["RUN", "--corruptions", "none", "--no-occlusion", "--no-words"], "no condition"),
+        (["RUN", "--reference", "OTHER"], "is not among the runs that are asked"),
+        (["no-such-run"], "is not known"),
+    ],
+)
+def test_a_user_error_is_one_sentence(fresh, tmp_path, capsys, options, message):
+    named = {"RUN": fresh[0].key, "OTHER": fresh[1].key}
+    arguments = [named.get(option, option) for option in options]
+    assert command("robustness", *arguments, "--runs", fresh[0].path.parent, "--out", tmp_path, "--no-sync") == 1
+    error = capsys.readouterr().err
+    assert message in error and "Traceback" not in error
+
+
+def test_grouping_changes_no_record_and_the_network_does_less(fresh, capsys):
+    assert (
+        command("grouping", fresh[0].key, "--runs", fresh[0].path.parent, "--condition", "fog-2", "--count", "2") == 0
+    )
+    text = capsys.readouterr().out
+    assert "2 images of val under fog-2, cpu" in text and "6.0" in text, "six expressions per image"
+    assert "both loops give the same records" in text or "differ by at most 1 pixels" in text
+
+
+def test_the_bound_of_grouping():
+    from benchmark.costs import bound
+
+    assert bound(3.0, 1.0, 1) == 1, "nothing to share"
+    assert bound(0.0, 1.0, 6) == 1, "no text-free part"
+    assert bound(1.0, 0.0, 6) == 6, "all of it is text-free"
+    assert bound(3.0, 1.0, 4) == pytest.approx(4 / 1.75)
