@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import optuna
@@ -22,10 +23,9 @@ from rich.console import Console
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from benchmark import worker
+from benchmark import metrics, robustness, worker
 from benchmark.draws import torch_seed
 from benchmark.errors import Interrupted, Pruned, UserError
-from benchmark.matrix import Place
 from benchmark.rundir import RunDir
 from benchmark.training import Execution
 from studies.study import Search, Started
@@ -212,7 +212,7 @@ def suggest(search: Search, trial: Trial) -> dict[str, Any]:
     return values
 
 
-def objective(started: Started, trial: Trial, runs: Path, place: Place, execution: Execution, console: Console) -> Any:
+def objective(started: Started, trial: Trial, runs: Path, execution: Execution, console: Console) -> Any:
     """Train the trial's run, or take it as it is if it has run before, and return its value or values on the selection split.
 
     Raises:
@@ -244,17 +244,20 @@ def objective(started: Started, trial: Trial, runs: Path, place: Place, executio
             for epoch, oiou in run.epoch_oious(spec.selection.split).items():
                 report(epoch, oiou)
         else:
-            worker.work(run, place, execution, console, report)
+            worker.work(run, started.place, execution, console, report)
     except Pruned:
         raise TrialPruned from None
     values = {"oiou": run.read_json("result.json")["selected"]["oiou"]}
     if "corrupted_oiou" in search.objectives:
-        from benchmark import robustness
-
-        values["corrupted_oiou"] = robustness.corrupted_oiou(
-            run, place, execution, spec.selection.split, search.corruptions, search.severities
-        )
+        values["corrupted_oiou"] = corrupted_oiou(started, run, execution, console)
     return tuple(values[name] for name in search.objectives)
+
+
+def corrupted_oiou(started: Started, run: RunDir, execution: Execution, console: Console) -> float:
+    """Return the mean oIoU of a finished run on the selection split under the search's corruptions; its records are kept."""
+    split, conditions = run.spec().selection.split, started.study.conditions()
+    robustness.work([run], [split], conditions, lambda _: started.place, console, device=execution.device)
+    return fmean(metrics.metrics(robustness.read(run, split, condition))["oiou"] for condition in conditions)
 
 
 def run_trial(
@@ -272,7 +275,7 @@ def run_trial(
     def one(trial: Trial) -> Any:
         current.append(trial)
         try:
-            return objective(started, trial, runs, started.place, execution, console)
+            return objective(started, trial, runs, execution, console)
         except UserError as error:
             trial.set_user_attr("reason", str(error))
             raise

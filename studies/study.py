@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 import methods
 from benchmark import matrix
+from benchmark.data.corruptions import Condition, resolve
 from benchmark.errors import UserError, choose
 from benchmark.rundir import write_aside
 from benchmark.spec import RunSpec, read_model
@@ -126,6 +127,10 @@ class Search(Study):
     objectives: tuple[Literal["oiou", "corrupted_oiou"], ...] = ("oiou",)
     corruptions: tuple[str, ...] = ("gaussian_noise", "motion_blur", "fog", "jpeg_compression")
     severities: tuple[int, ...] = (3,)
+
+    def conditions(self) -> list[Condition]:
+        """Return the second objective's corruptions; a UserError for a name or severity that is not known."""
+        return [Condition(name, severity) for name in resolve(self.corruptions) for severity in self.severities]
 
     @model_validator(mode="after")
     def _paper_is_in_the_space(self) -> "Search":
@@ -380,4 +385,5 @@ def start(
         started.specs()
     else:
         started.trial_spec(study.paper)
+        study.conditions()
     return started

@@ -16,7 +16,7 @@ from optuna.trial import TrialState
 from rich.console import Console
 
 import methods
-from benchmark import matrix
+from benchmark import matrix, robustness
 from benchmark.errors import UserError
 from benchmark.groups import read_groups
 from benchmark.rundir import RunDir, all_runs
@@ -445,18 +445,18 @@ def test_samplers_of_one_trial_each_search_together(preset, tmp_path, sampler):
 
 
 def test_two_objectives_are_not_pruned(preset, tmp_path, monkeypatch):
-    from benchmark import robustness
-
-    asked = []
-
-    def corrupted(run, place, execution, split, corruptions, severities):
-        asked.append((split, corruptions, severities))
-        return 0.25
-
-    monkeypatch.setattr(robustness, "corrupted_oiou", corrupted)
     monkeypatch.setattr(optuna.trial.Trial, "should_prune", lambda self: pytest.fail("asked whether to prune"))
-    found, runs = prepared(preset, tmp_path, trials=2, objectives=["oiou", "corrupted_oiou"], severities=[2])
+    corrupted = {"corruptions": ["contrast", "gaussian_noise"], "severities": [2]}
+    found, runs = prepared(preset, tmp_path, trials=2, objectives=["oiou", "corrupted_oiou"], **corrupted)
     done = in_order(found, runs, 2)
-    assert all(trial.values[1] == 0.25 for trial in done.trials)
-    assert asked[0] == ("val", found.study.corruptions, (2,))
     assert done.metric_names == ["val oiou", "val corrupted_oiou"]
+    for trial in done.trials:
+        run = RunDir(runs / trial.user_attrs["key"])
+        tables = [robustness.read(run, "val", name) for name in ("contrast-2", "gaussian_noise-2")]
+        oious = [table["intersection"].sum() / table["union"].sum() for table in tables]
+        assert trial.values == pytest.approx([run.read_json("result.json")["selected"]["oiou"], sum(oious) / 2])
+
+
+def test_an_unknown_corruption_is_refused_before_anything_runs(preset, tmp_path):
+    with pytest.raises(UserError, match="corruption 'frog' is not known: did you mean fog"):
+        started_search(preset, tmp_path, objectives=["oiou", "corrupted_oiou"], corruptions=["frog"])
