@@ -152,7 +152,8 @@ def curves(panels: Mapping[str, Mapping[str, Sequence[Curve]]], across: str, up:
             axes.grid(color="0.92", linewidth=0.6)
             axes.set_axisbelow(True)
             axes.margins(x=0.02)
-        every[0].set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
+        margin = 0.05 * (high - low) or 0.05
+        every[0].set_ylim(low - margin, high + margin)
         every[0].set_ylabel(up)
         marks = [Line2D([], [], color=c, linestyle=d, linewidth=1.3, label=name) for name, (c, d) in looks.items()]
         columns = max(1, min(len(marks), int(110 / (8 + max(map(len, names))))))

@@ -7,7 +7,6 @@ study gives the same bytes.
 
 import contextlib
 import dataclasses
-import io
 import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,7 +26,7 @@ from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, TrialState
 from optuna.visualization import matplotlib as optuna_plots
 
-from reports.figures import COLUMN, OURS, PAGE, PUBLISHED, QUIET, STYLE
+from reports.figures import COLUMN, OURS, PAGE, PUBLISHED, QUIET, STYLE, files
 
 VALUE = "val oIoU (%)"
 ENOUGH = 50  # complete trials behind importances; with fewer, the picture says so
@@ -85,14 +84,14 @@ def draw(study: optuna.Study, unused: Sequence[str], known: Importances) -> dict
     """
     found = {}
     with _drawing():
-        found |= _files("history", _history(study))
+        found |= files("history", _history(study))
         if any(trial.params for trial in complete_trials(study)):
-            found |= _files("parallel", _parallel(study))
-            found |= _files("slices", _slices(study, unused))
+            found |= files("parallel", _parallel(study))
+            found |= files("slices", _slices(study, unused))
         if known.shares:
-            found |= _files("importances", _importances(study, known))
+            found |= files("importances", _importances(study, known))
         if len(study.directions) == 2:
-            found |= _files("pareto", _pareto(study))
+            found |= files("pareto", _pareto(study))
     return found
 
 
@@ -128,17 +127,6 @@ def _drawing() -> Iterator[None]:
 
 def _oiou(trial: FrozenTrial) -> float:
     return trial.values[0]
-
-
-def _files(name: str, figure: Figure) -> dict[str, bytes]:
-    """Return a figure as PNG and PDF without date or program."""
-    nameless = {"png": {"Software": None}, "pdf": dict.fromkeys(("CreationDate", "ModDate", "Producer", "Creator"))}
-    found = {}
-    for kind, metadata in nameless.items():
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format=kind, metadata=metadata)
-        found[f"{name}.{kind}"] = buffer.getvalue()
-    return found
 
 
 def _percent(axis: object) -> None:

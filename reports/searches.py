@@ -108,7 +108,7 @@ def conclusion(found: Found) -> list[str]:
             f"The Pareto front: trials {', '.join(str(t.number) for t in found.ranked if t.number in found.front)}."
         )
     if (today := found.started.trial_spec(suggest(found.search, best)).key) != key_of(best):
-        lines.append(f"The code has changed since the trial: best.yaml now makes the run {today}.")
+        lines.append(f"The code has changed since the trial: the preset of the best trial now makes the run {today}.")
     missing = [ROLES[role] for role in (PAPER, BASELINE) if role not in found.roles]
     if missing:
         lines.append(f"Not complete, and so not compared: {', '.join(missing)}.")
@@ -248,7 +248,7 @@ def csv(started: Started, study: optuna.Study, runs: Path) -> str:
 
 
 def write_search(started: Started, study: optuna.Study, runs: Path, out: Path) -> list[Path]:
-    """Write `out/<name>/study.md`, `trials.csv`, `best.yaml` and the figures of a search; return the paths.
+    """Write `out/<name>/study.md`, `trials.csv`, `<name>-best.yaml` and the figures of a search; return the paths.
 
     The figures, each as PNG and PDF: `history`, `parallel`, `slices`, `importances` (where there are any) and `pareto` (for two
     objectives).
@@ -259,11 +259,11 @@ def write_search(started: Started, study: optuna.Study, runs: Path, out: Path) -
     found = results(started, study, runs)
     known = search_figures.importances(study)
     drawn = search_figures.draw(study, unused_at_zero(found.search, type(found.base.recipe)), known)
-    folder = out / started.name
+    folder, best = out / started.name, f"{started.name}-best.yaml"
     contents = {
-        "study.md": markdown(found, known, [name for name in drawn if name.endswith(".png")], folder / "best.yaml"),
+        "study.md": markdown(found, known, [name for name in drawn if name.endswith(".png")], folder / best),
         "trials.csv": csv(started, study, runs),
-        "best.yaml": best_yaml(found),
+        best: best_yaml(found),
     }
     return tables.write_files(folder, contents | drawn)
 

@@ -86,7 +86,7 @@ def line_of(table, **values):
 
 def cells(text, title, label):
     """Return the cells of a row in a block of the Markdown."""
-    block = text.split(f"### {title}\n")[1].split("\n\n")[1]
+    block = text.split(f"### {title}\n")[1].strip().split("\n\n")[0]
     (line,) = [line for line in block.splitlines() if line.startswith(f"| {label} ")]
     return [cell.strip() for cell in line.strip("|").split("|")]
 

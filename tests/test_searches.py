@@ -150,14 +150,18 @@ def only_key(path):
 def test_the_presets_run_is_the_best_trials(undrawn, whole, tmp_path):
     started, made, runs, best = whole
     searches.write_search(started, made, runs, tmp_path / "out")
-    assert only_key(tmp_path / "out" / started.name / "best.yaml") == best.key == made.trials[3].user_attrs["key"]
+    assert (
+        only_key(tmp_path / "out" / started.name / f"{started.name}-best.yaml")
+        == best.key
+        == made.trials[3].user_attrs["key"]
+    )
     assert best.strategy.text_mask_shares == pytest.approx((1 / 3, 1 / 3, 1 / 3))
 
 
 def test_the_claims_command_adds_the_same_baseline(undrawn, whole, tmp_path):
     started, made, runs, best = whole
     searches.write_search(started, made, runs, tmp_path)
-    path = tmp_path / started.name / "best.yaml"
+    path = tmp_path / started.name / f"{started.name}-best.yaml"
     claim = f"risbench matrix --preset {path} --strategies baseline,maskris --seeds 0,1,2"
     assert claim in (path.parent / "study.md").read_text()
     narrowed = matrix.narrow(matrix.read_preset(str(path)), strategies=("baseline", "maskris"), seeds=(0, 1, 2))
@@ -172,7 +176,7 @@ def test_where_the_baseline_won_it_says_so(undrawn, started, tmp_path):
     add(made, started, runs, PAPER, 0.4, reference="paper")
     baseline = add(made, started, runs, BASELINE, 0.45, reference="baseline")
     searches.write_search(started, made, runs, tmp_path)
-    path = tmp_path / started.name / "best.yaml"
+    path = tmp_path / started.name / f"{started.name}-best.yaml"
     assert only_key(path) == baseline.key and "the baseline won" in (path.parent / "study.md").read_text()
     paper = matrix.resolve("best", matrix.narrow(matrix.read_preset(str(path)), strategies=("maskris",))).specs
     assert paper[0].key == started.trial_spec(PAPER).key
@@ -186,7 +190,7 @@ def test_embedded_data_are_written_anew_by_the_preset(undrawn, tmp_path):
     best = add(made, started, runs, PAPER, 0.4, reference="paper")
     searches.write_search(started, made, runs, tmp_path)
     shutil.rmtree(tmp_path / "data")
-    assert only_key(tmp_path / started.name / "best.yaml") == best.key
+    assert only_key(tmp_path / started.name / f"{started.name}-best.yaml") == best.key
 
 
 # --- numbers ----------------------------------------------------------------------------------------------------------
@@ -252,7 +256,7 @@ def test_of_two_objectives_the_front_is_listed(preset, tmp_path):
     text = (tmp_path / started.name / "study.md").read_text()
     assert "The Pareto front: trials 3, 0, 2." in text
     front = re.findall(r"^\| \d +\| (\d) +\| [^|]*Pareto *\|", section(text, "Trials"), re.MULTILINE)
-    assert front == ["3", "0", "2"] and only_key(tmp_path / started.name / "best.yaml") == best.key
+    assert front == ["3", "0", "2"] and only_key(tmp_path / started.name / f"{started.name}-best.yaml") == best.key
     assert {"pareto.png", "pareto.pdf"} <= {path.name for path in paths}
 
 
@@ -306,7 +310,7 @@ def test_the_same_study_gives_the_same_bytes_and_disturbs_nobody(whole, tmp_path
     assert plt.get_fignums() == [mine.number]
     plt.close(mine)
     figures = {f"{name}.{kind}" for name in ("history", "parallel", "slices", "importances") for kind in ("png", "pdf")}
-    assert first.keys() == figures | {"study.md", "trials.csv", "best.yaml"}
+    assert first.keys() == figures | {"study.md", "trials.csv", f"{started.name}-best.yaml"}
     assert "Only 3 complete trials (fewer than 50)" in first["study.md"].decode()
     for name in figures:
         if name.endswith("png"):

@@ -135,7 +135,7 @@ def _search(
     child = launchers.start_sync(runs, uri) if sync else None
     try:
         study, ended = launcher.run(started, url, runs, workers, started.how, console)
-        if search.finished(study.trials):
+        if any(trial.state.name == "COMPLETE" for trial in study.trials):
             _report(started, runs, storage, out)
     finally:
         run_commands.end_sync(child, runs)
@@ -160,7 +160,7 @@ def _report(started: Any, runs: Path, storage: str | None, out: Path) -> None:
     else:
         from reports import searches
 
-        found = search.open_study(started, storage or search.default_storage(runs))
+        found = search.existing(started, storage or search.default_storage(runs))
         paths = searches.write_search(started, found, runs, out)
         searches.render_search(console, started, found, runs)
     copy = study.folder(runs, started.name) / "report"
