@@ -266,7 +266,7 @@ class Experiment:
             },
             "ris.groups": entries[0].groups[0].name if entries[0].groups else "",
             "ris.status": next(
-                state for state in ("running", "failed", "planned", "pruned", "done") if state in states
+                state for state in ("running", "failed", "planned", "done", "pruned") if state in states
             ),
             "ris.done": f"{len(done)}/{len(entries)}",
         }

@@ -87,8 +87,9 @@ def line_of(table, **values):
 def cells(text, title, label):
     """Return the cells of a row in a block of the Markdown."""
     block = text.split(f"### {title}\n")[1].strip().split("\n\n")[0]
-    (line,) = [line for line in block.splitlines() if line.startswith(f"| {label} ")]
-    return [cell.strip() for cell in line.strip("|").split("|")]
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in block.splitlines()]
+    (found,) = [line for line in lines if line[0] == label]
+    return found
 
 
 def written(started, runs, out):
