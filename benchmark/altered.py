@@ -147,13 +147,21 @@ def ahead(images: AlteredImages, groups: Sequence[list[tuple[int, int]]], jobs: 
     """Yield the groups of images in order, made ahead by `jobs` processes (0: in this one).
 
     Raises:
-        UserError: an image is missing, damaged or too small, or the cache's disk is full.
+        UserError: an image is missing, damaged or too small, the cache's disk is full, or a process was killed.
     """
     if jobs:
         import imagecorruptions  # noqa: F401 - once here, and not in every process
 
-    for group in DataLoader(images, batch_sampler=groups, num_workers=jobs, collate_fn=list):
-        for item in group:
-            if isinstance(item, UserError):
-                raise item
-        yield group
+    try:
+        for group in DataLoader(images, batch_sampler=groups, num_workers=jobs, collate_fn=list):
+            for item in group:
+                if isinstance(item, UserError):
+                    raise item
+            yield group
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise UserError(
+            "a process that prepares images was killed, most likely for want of memory: give fewer --jobs; finished conditions"
+            " are kept."
+        ) from None

@@ -19,13 +19,19 @@ def packed_files(run: RunDir) -> list[Path]:
 def pack(runs: Path, out: Path, limit: int) -> list[Path]:
     """Write all runs under `runs` into `out/runs-00.tar.gz`, `-01` ..., each of at most `limit` bytes before compression.
 
+    A run's records under conditions may be spread over several archives; the rest of it stays together.
+
     Raises:
         UserError: there are no runs, one alone is too large, or `out` cannot be written.
     """
     archives: list[list[Path]] = [[]]
     room = limit
-    groups = sorted((runs / "groups").glob("*.json"))
-    for files in [groups, *(packed_files(run) for run in all_runs(runs))]:
+    # What presets and studies know of their runs; a study's trials too, unless they lie in a database elsewhere.
+    groups = sorted(path for name in ("groups/*.json", "studies/*/study.yaml", "optuna.db") for path in runs.glob(name))
+    every = [packed_files(run) for run in all_runs(runs)]
+    whole = [[path for path in files if not _under_condition(path, runs)] for files in every]
+    spread = [[path] for files in every for path in files if _under_condition(path, runs)]
+    for files in [groups, *whole, *spread]:
         size = sum(path.stat().st_size + 1024 for path in files)
         if size > limit:
             raise UserError(f"{files[0].parent} alone has {size / 2**20:.1f} MiB; allow more with --megabytes.")
@@ -48,6 +54,10 @@ def pack(runs: Path, out: Path, limit: int) -> list[Path]:
         write_aside(path, write)
         written.append(path)
     return written
+
+
+def _under_condition(path: Path, runs: Path) -> bool:
+    return path.relative_to(runs).parts[1] == "robustness"
 
 
 def unpack(archives: Sequence[Path], runs: Path) -> int:

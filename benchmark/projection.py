@@ -14,7 +14,14 @@ from benchmark.groups import Group
 from benchmark.rundir import RunDir
 from benchmark.spec import RunSpec
 
-ARTIFACTS = ("spec.yaml", "environment.json", "result.json", "images/*.png", "records/*.parquet")
+ARTIFACTS = (
+    "spec.yaml",
+    "environment.json",
+    "result.json",
+    "images/*.png",
+    "records/*.parquet",
+    "robustness/*/metrics.json",
+)
 ROBUST = ("oiou", "miou")  # of every condition: there may be a hundred of them
 TEXT_CHARACTERS = 6000  # of a parameter or tag: MLflow's limit
 
@@ -105,7 +112,7 @@ class Entry:
         )
         self.state: str = self.status["state"]
         look = [self.state, self.status.get("reason"), [group.name for group in groups], self.trials]
-        for name in ("metrics.jsonl", "timing.json", "robustness/*/metrics.json", *ARTIFACTS):
+        for name in ("metrics.jsonl", "timing.json", *ARTIFACTS):
             for path in sorted(run.path.glob(name)):
                 stat = path.stat()
                 look.append((str(path.relative_to(run.path)), stat.st_size, stat.st_mtime_ns))

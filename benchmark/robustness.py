@@ -70,7 +70,10 @@ def keep(run: RunDir, split: str, condition: Condition, records: pd.DataFrame) -
     """Write the records of a run under a condition, with the libraries that changed its images (`made_with`). Raises UserError
     where the disk is full."""
     records.attrs["made_with"] = {name: importlib.metadata.version(name) for name in LIBRARIES}
-    write_aside(path_of(run, split, condition), lambda aside: records.to_parquet(aside, index=False))
+    # zstd: there may be a hundred of these files, and it halves them.
+    write_aside(
+        path_of(run, split, condition), lambda aside: records.to_parquet(aside, index=False, compression="zstd")
+    )
 
 
 def summarise(run: RunDir, split: str) -> None:
@@ -146,6 +149,11 @@ def work(
                     _Split(group, [loaded[run.key] for run in group], split, conditions, meters).work(
                         jobs, cache, console
                     )
+    except torch.cuda.OutOfMemoryError:
+        raise UserError(
+            f"the GPU is out of memory with {len(missing)} networks on it: name fewer runs at a time; finished conditions are"
+            " kept."
+        ) from None
     except KeyboardInterrupt:
         raise Interrupted("stopped; finished conditions are kept, and the same command goes on from there") from None
     finally:

@@ -209,6 +209,30 @@ def test_mlflow_shows_every_condition(fresh):
     assert tracking.sync(runs).updated == 1
 
 
+def test_packed_records_under_conditions_may_be_spread(fresh, tmp_path):
+    from benchmark.packing import pack, packed_files, unpack
+
+    ask(fresh)
+    runs = fresh[0].path.parent
+    plain = [sum(p.stat().st_size + 1024 for p in packed_files(run) if "robustness" not in p.parts) for run in fresh]
+    archives = pack(runs, tmp_path / "out", max(plain) + 1)
+    assert len(archives) > 2 and unpack(archives, tmp_path / "there") == 2
+    for run in fresh:
+        there = RunDir(tmp_path / "there" / run.key)
+        assert all(robustness.read(there, "val", its).equals(robustness.read(run, "val", its)) for its in CONDITIONS)
+
+
+def test_a_killed_process_is_one_sentence(fresh, monkeypatch):
+    import os
+    import signal
+
+    from benchmark.altered import AlteredImages
+
+    monkeypatch.setattr(AlteredImages, "altered", lambda *given: os.kill(os.getpid(), signal.SIGKILL))
+    with pytest.raises(UserError, match="give fewer --jobs"):
+        ask(fresh[:1], jobs=1)
+
+
 def test_presets_name_conditions():
     quick = conditions.read_preset("quick")
     assert len(quick.conditions()) == 4 * 2 + 4 * 2 + 1
