@@ -10,13 +10,15 @@ import time
 from pathlib import Path
 
 import optuna
+import pandas as pd
 import pytest
 import yaml
 from optuna.trial import TrialState
 from rich.console import Console
 
 import methods
-from benchmark import matrix, robustness
+from benchmark import matrix, packing, robustness
+from benchmark.cli import app, guarded
 from benchmark.errors import UserError
 from benchmark.groups import read_groups
 from benchmark.rundir import RunDir, all_runs
@@ -40,6 +42,10 @@ def preset(boxes, tmp_path, monkeypatch):
     path = tmp_path / "boxes.yaml"
     path.write_text(yaml.safe_dump(quick))
     return str(path)
+
+
+def command(*arguments) -> int:
+    return guarded(lambda: app([str(argument) for argument in arguments], standalone_mode=False))
 
 
 def written(folder: Path, **fields) -> str:
@@ -340,6 +346,39 @@ def test_an_unusable_storage_is_one_sentence(preset, tmp_path):
         with pytest.raises(UserError, match="no run is lost: put it right") as said:
             search.open_study(found, address)
         assert "secret" not in str(said.value)
+
+
+def test_a_search_travels_with_its_runs(finished_search, tmp_path, capsys):
+    found, runs, _ = finished_search
+    packing.unpack(packing.pack(runs, tmp_path / "packed", 2**22), tmp_path / "there")
+    said = []
+    for folder in (runs, tmp_path / "there"):
+        assert command("study", "show", found.name, "--format", "csv", "--runs", folder) == 0
+        said.append(capsys.readouterr().out)
+    assert said[0] == said[1] and said[0].count("complete") == 4
+
+
+def test_a_grid_runs_once_and_compares_its_rows(preset, tmp_path, monkeypatch, capsys):
+    rows = [{"label": "none", "strategy": "baseline"}, {"label": "flipped", "strategy": "flip"}]
+    grid = written(tmp_path, kind="grid", place="Fig. 2", reference="none", rows=rows, curves=True)
+    place = ("--runs", tmp_path / "runs", "--out", tmp_path / "out", "--no-sync")
+    assert command("study", "run", grid, "--preset", preset, *place) == 0
+    said = capsys.readouterr().out
+    assert "2 to do" in said and "flipped" in said and "reference" in said
+    table = pd.read_csv(tmp_path / "out" / "mine-boxes" / "table.csv")
+    assert set(table["row"]) == {"none", "flipped"}
+    assert {"differences.png", "losses.png", "table.md", "table.tex"} <= {
+        path.name for path in (tmp_path / "out" / "mine-boxes").iterdir()
+    }
+    assert (tmp_path / "runs" / "studies" / "mine-boxes" / "report" / "table.csv").exists()
+    assert command("study", "resume", "mine-boxes", *place) == 0
+    assert "2 done, 0 to do" in capsys.readouterr().out
+    assert command("study", "list", "--runs", tmp_path / "runs") == 0
+    assert "2/2" in capsys.readouterr().out
+    assert command("study", "show", "mine-boxe", "--runs", tmp_path / "runs") == 1
+    assert "study 'mine-boxe' is not known: did you mean mine-boxes" in capsys.readouterr().err
+    assert command("study", "resume", "mine-boxes", "--trials", "3", *place) == 1
+    assert "it has rows and no trials" in capsys.readouterr().err
 
 
 @pytest.fixture
