@@ -9,7 +9,7 @@ import fcntl
 import hashlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -26,7 +26,12 @@ from benchmark.spec import RunSpec
 from methods.protocol import AuxiliaryMethod, Method
 
 FOLDER = ".auxiliary"  # beside the run directories
+Progress = Callable[[int, int], None]  # told steps done and all steps
 PREFIX = "auxiliary."  # of its names among published starting weights
+
+
+def quiet(done: int, steps: int) -> None:
+    """Tell nobody."""
 
 
 def obtain(
@@ -36,6 +41,7 @@ def obtain(
     tokeniser: Tokeniser,
     runs: Path,
     device: torch.device,
+    on_progress: Progress = quiet,
 ) -> float:
     """Give `method` its auxiliary, trained now or earlier, and return the seconds that its training took.
 
@@ -54,7 +60,7 @@ def obtain(
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not path.exists():
             started = time.monotonic()
-            state = _train(method, dataset, tokeniser, device)
+            state = _train(method, dataset, tokeniser, device, on_progress)
             notes = {"seconds": f"{time.monotonic() - started:.2f}"}
             write_aside(path, lambda aside: save_file(state, aside, metadata=notes))
     try:
@@ -66,13 +72,22 @@ def obtain(
 
 
 def restore(
-    method: Method, spec: RunSpec, dataset: ReferDataset, tokeniser: Tokeniser, runs: Path, device: torch.device
+    method: Method,
+    spec: RunSpec,
+    dataset: ReferDataset,
+    tokeniser: Tokeniser,
+    runs: Path,
+    device: torch.device,
+    on_progress: Progress = quiet,
 ) -> float:
-    """Give `method` the auxiliary of a run's spec, if it has one, published or trained; return the seconds of its training."""
+    """Give `method` the auxiliary of a run's spec, if it has one, published or trained; return the seconds of its training.
+
+    `on_progress` is told steps done and all steps while it is trained.
+    """
     if not isinstance(method, AuxiliaryMethod):
         return 0.0
     if method.auxiliary_passes:
-        return obtain(method, spec, dataset, tokeniser, runs, device)
+        return obtain(method, spec, dataset, tokeniser, runs, device, on_progress)
     if spec.weights != "scratch":
         published = method.weights.starting_weights(spec.network).items()
         if found := {name.removeprefix(PREFIX): value for name, value in published if name.startswith(PREFIX)}:
@@ -88,17 +103,20 @@ def _digest(spec: RunSpec) -> str:
 
 
 def _train(
-    method: AuxiliaryMethod, dataset: ReferDataset, tokeniser: Tokeniser, device: torch.device
+    method: AuxiliaryMethod, dataset: ReferDataset, tokeniser: Tokeniser, device: torch.device, on_progress: Progress
 ) -> dict[str, Tensor]:
     epochs, batch_size = method.auxiliary_passes
     needs = dataclasses.replace(method.needs, negatives=0, masks="none")
     samples = TrainingSamples(dataset, "train", needs, tokeniser, seed=0)
     orders = [samples.order(epoch, batch_size, drop_last=True) for epoch in range(epochs)]
 
-    def pairs() -> Iterator[tuple[Tensor, Tensor]]:
-        for epoch, order in enumerate(orders):
-            for units in order:
-                batch = samples.batch(units, epoch).prepare(needs, device)
-                yield batch.images, batch.text.ids
+    steps = sum(map(len, orders))
 
-    return method.train_auxiliary(pairs(), sum(map(len, orders)), device)
+    def pairs() -> Iterator[tuple[Tensor, Tensor]]:
+        everything = ((epoch, units) for epoch, order in enumerate(orders) for units in order)
+        for done, (epoch, units) in enumerate(everything):
+            on_progress(done, steps)
+            batch = samples.batch(units, epoch).prepare(needs, device)
+            yield batch.images, batch.text.ids
+
+    return method.train_auxiliary(pairs(), steps, device)

@@ -121,7 +121,7 @@ def load_best(run: RunDir, method: Method) -> None:
 class Trainer:
     """One run in progress. `train` is the whole of it; the other methods are its parts.
 
-    `published_start` False leaves the starting weights, and an auxiliary's, random: for timing a step, never for a run.
+    `published_start` False leaves the starting weights random: for timing a step, never for a run.
     """
 
     def __init__(
@@ -154,15 +154,11 @@ class Trainer:
         self.spent = {"training": 0.0, "evaluation": 0.0, "auxiliary": 0.0}
         if published_start and spec.weights != "scratch":
             start(self.method, spec)
-        folder = run.path.parent
-        if published_start:
-            self.method.to(self.device)
-            self.spent["auxiliary"] = auxiliary.restore(self.method, spec, dataset, tokeniser, folder, self.device)
         if self.world > 1 and self.device.type == "cuda":
             self.method = nn.SyncBatchNorm.convert_sync_batchnorm(self.method)
         optimiser = build_optimiser(self.method, spec)
         self.network, self.optimiser = self.accelerator.prepare(self.method, optimiser)
-        masks = pseudo.reader(folder, recipe.pseudo_masks) if self.method.needs.masks == "pseudo" else None
+        masks = pseudo.reader(run.path.parent, recipe.pseudo_masks) if self.method.needs.masks == "pseudo" else None
         self.samples = TrainingSamples(dataset, "train", self.method.needs, tokeniser, spec.seed, masks)
         self.masker = Masker(spec.strategy, tokeniser, spec.network.size, spec.seed)
         self.prober = Masker(probe_strategy(spec.network.size), tokeniser, spec.network.size, spec.seed)
@@ -339,6 +335,15 @@ class Trainer:
 
         tell("preparing")
         self.resume()
+        self.spent["auxiliary"] = auxiliary.restore(
+            self.method,
+            spec,
+            self.dataset,
+            self.tokeniser,
+            self.run.path.parent,
+            self.device,
+            lambda done, steps: tell(f"training the auxiliary {done}/{steps}", force=False),
+        )
         if self.main:
             self.run.write_json(
                 "environment.json", describe(self.spec, self.dataset, execution, self.device, self.world)

@@ -93,11 +93,12 @@ def test_the_auxiliary_is_trained_once_and_shared(boxes, tmp_path):
     before = kept.stat().st_mtime_ns
     spec, place = tiny_spec(boxes, "tris", "baseline", seeds=(1,))
     trainer = Trainer(spec, RunDir(tmp_path / spec.key), *open_run(spec, place), Execution(device="cpu"))
+    trainer.train()
     assert kept.stat().st_mtime_ns == before
     whole = kept.read_bytes()
     kept.write_bytes(whole[:50])
     with pytest.raises(UserError, match="is damaged; delete it"):
-        Trainer(spec, RunDir(tmp_path / spec.key), *open_run(spec, place), Execution(device="cpu"))
+        Trainer(spec, RunDir(tmp_path / spec.key), *open_run(spec, place), Execution(device="cpu")).train()
     kept.write_bytes(whole)
     stored = load_file(kept)
     assert all(torch.equal(value, stored[name]) for name, value in trainer.method.auxiliary.state_dict().items())
@@ -107,7 +108,7 @@ def test_step_two_is_trained_on_what_step_one_says(boxes, tmp_path):
     """Pseudo masks of every training ref, then a run on them; without them, one sentence says what to do."""
     spec, place = tiny_spec(boxes, "tris_step2", "baseline")
     with pytest.raises(UserError, match="risbench pseudo-masks RUN"):
-        Trainer(spec, RunDir(tmp_path / spec.key), *open_run(spec, place), Execution(device="cpu"))
+        Trainer(spec, RunDir(tmp_path / spec.key), *open_run(spec, place), Execution(device="cpu")).train()
     first = trained(boxes, tmp_path, "tris", "baseline")
     spec, place = tiny_spec(
         boxes, "tris_step2", "maskris", recipes={"tris_step2": {**SHORT, "pseudo_masks": first.key}}
