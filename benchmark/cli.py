@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import typer
 
-from benchmark.commands import data, networks, robustness, runs, store
+from benchmark.commands import data, networks, robustness, runs, store, studies
 from benchmark.commands.options import errors
 from benchmark.errors import Interrupted, UserError
 
@@ -18,6 +18,7 @@ app = typer.Typer(
 for part in (runs, networks, robustness, store):
     app.add_typer(part.app)
 app.add_typer(data.app, name="data")
+app.add_typer(studies.app, name="study")
 
 
 def guarded(command: Callable[[], None]) -> int:

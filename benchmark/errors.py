@@ -12,6 +12,10 @@ class Interrupted(Exception):
     """A stop was asked for (Ctrl-C, SIGTERM) and nothing is lost; the CLI prints the message and exits 130."""
 
 
+class Pruned(Exception):
+    """A search gave a run up after some epoch; its state is saved, and it is no result."""
+
+
 def choose(name: str, valid: Iterable[str], what: str) -> str:
     """Return `name` if it is one of `valid`.
 

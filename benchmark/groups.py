@@ -1,8 +1,9 @@
 """Which runs belong to a preset or a study: `runs/groups/<name>.json`, written when they are planned."""
 
+import dataclasses
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -10,22 +11,39 @@ from benchmark.errors import UserError
 from benchmark.rundir import write_aside
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+Kind = Literal["preset", "study"]
 
 
-def _read(path: Path) -> list[str]:
+@dataclasses.dataclass
+class Group:
+    """Runs that belong together.
+
+    Attributes:
+        name, kind: of the preset or study. keys: of its runs, sorted.
+        trials: run key -> numbers of the trials of a search that are this run.
+    """
+
+    name: str
+    kind: Kind
+    keys: list[str] = dataclasses.field(default_factory=list)
+    trials: dict[str, list[int]] = dataclasses.field(default_factory=dict)
+
+
+def _read(path: Path) -> Group:
     try:
-        return list(json.loads(path.read_text())["keys"])
-    except FileNotFoundError:
-        return []
-    except (ValueError, KeyError, TypeError):
+        return Group(**json.loads(path.read_text()))
+    except (ValueError, TypeError):
         raise UserError(f"{path} is damaged; delete it and start the same matrix or study again.") from None
 
 
-def write_group(runs: Path, name: str, kind: Literal["preset", "study"], keys: Iterable[str]) -> None:
+def write_group(
+    runs: Path, name: str, kind: Kind, keys: Iterable[str], trials: Mapping[str, Sequence[int]] | None = None
+) -> None:
     """Add runs to a group; those that are in it stay, so a narrowed preset takes none out.
 
     Args:
-        runs: folder of the run directories. name: of the preset or study. keys: of its runs.
+        runs: folder of the run directories. name, kind: of the preset or study. keys: of its runs.
+        trials: run key -> numbers of the trials of a search that are this run.
 
     Raises:
         UserError: the name cannot be a file name, the file that is there is damaged, or it cannot be written.
@@ -33,13 +51,16 @@ def write_group(runs: Path, name: str, kind: Literal["preset", "study"], keys: I
     if not NAME.fullmatch(name):
         raise UserError(f"'{name}' cannot name a preset or study: use letters, digits and . _ + - alone.")
     path = runs / "groups" / f"{name}.json"
-    known = set(_read(path))
-    if path.exists() and known.issuperset(keys := list(keys)):
-        return
-    content = {"name": name, "kind": kind, "keys": sorted(known.union(keys))}
-    write_aside(path, lambda aside: aside.write_text(json.dumps(content, indent=1) + "\n"))
+    before = _read(path) if path.exists() else None
+    known = before or Group(name, kind)
+    added = {key: list(numbers) for key, numbers in (trials or {}).items()}
+    group = Group(name, kind, sorted({*known.keys, *keys}), {**known.trials, **added})
+    if group != before:
+        write_aside(path, lambda aside: aside.write_text(json.dumps(dataclasses.asdict(group), indent=1) + "\n"))
 
 
-def read_groups(runs: Path) -> dict[str, list[str]]:
-    """Return group -> keys of its runs, both sorted; a damaged file raises a UserError."""
-    return {path.stem: sorted(_read(path)) for path in sorted((runs / "groups").glob("*.json"))}
+def read_groups(runs: Path) -> list[Group]:
+    """Return all groups, presets before studies, each kind by name; a damaged file raises a UserError."""
+    found = [_read(path) for path in (runs / "groups").glob("*.json")]
+    # MLflow shows a run under its first group: one that a study shares with a preset stays where it was.
+    return sorted(found, key=lambda group: (group.kind, group.name))

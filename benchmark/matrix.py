@@ -2,7 +2,7 @@
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -119,9 +119,9 @@ def starting_digest(method: type[Method], config: Config) -> str:
     return "scratch" if config.pretrained == "scratch" else pretrained.digest(method.weights.starting_weights(config))
 
 
-def resolve_recipe(method: type[Method], variant: str, changes: dict[str, Any]) -> Recipe:
-    """Return the variant's recipe with `changes`; an unknown field or a wrong value raises a UserError."""
-    values = {**method.recipes[variant].model_dump(), **changes}
+def changed_recipe(method: type[Method], recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
+    """Return a recipe with `changes`; an unknown field or a wrong value raises a UserError."""
+    values = {**recipe.model_dump(), **changes}
     recipe = read_model(method.recipe_type, values, f"recipe of {method.name}")
     if recipe.batch_size % recipe.micro_batch:
         raise UserError(
@@ -146,7 +146,7 @@ def resolve_strategy(name: str, changes: dict[str, Any], size: int) -> strategie
     elif used:
         used |= {"augment_probability"}
     for field in changes:
-        choose(field, set(strategies.Strategy.model_fields) - {"name", "revision"}, "strategy setting")
+        choose(field, strategies.SETTINGS, "strategy setting")
     values = {**strategy.model_dump(), **{field: value for field, value in changes.items() if field in used}}
     strategy = read_model(strategies.Strategy, values, f"strategy {name}")
     if strategy.image_mask:
@@ -154,6 +154,13 @@ def resolve_strategy(name: str, changes: dict[str, Any], size: int) -> strategie
     if strategy.text_mask:
         check_text_mask(strategy.text_mask_ratio, strategy.text_mask_shares)
     return strategy
+
+
+def execution_of(settings: Mapping[str, Any]) -> Execution:
+    """Return how runs are executed; an unknown setting raises a UserError."""
+    for field in settings:
+        choose(field, [item.name for item in dataclasses.fields(Execution)], "execution setting")
+    return Execution(**settings)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,9 +179,7 @@ class Matrix:
     @property
     def execution(self) -> Execution:
         """Return how runs are executed."""
-        for field in self.preset.execution:
-            choose(field, [item.name for item in dataclasses.fields(Execution)], "execution setting")
-        return Execution(**self.preset.execution)
+        return execution_of(self.preset.execution)
 
     def directories(self, runs: Path) -> list[RunDir]:
         """Return the run directories of all specs, whether they exist or not."""
@@ -213,7 +218,7 @@ def resolve(name: str, preset: Preset, data: Path | None = None, images: Path | 
             choose(variant, method.variants, f"variant of {method_name}")
             config = method.config_for(variant, dataset_name)
             tokeniser = tokeniser_of(method, config, dataset)
-            recipe = resolve_recipe(method, variant, preset.recipes.get(method_name, {}))
+            recipe = changed_recipe(method, method.recipes[variant], preset.recipes.get(method_name, {}))
             weights = starting_digest(method, config)
             for strategy_name, seed in itertools.product(preset.strategies, preset.seeds):
                 specs.append(

@@ -26,7 +26,8 @@ def pack(runs: Path, out: Path, limit: int) -> list[Path]:
     """
     archives: list[list[Path]] = [[]]
     room = limit
-    groups = sorted((runs / "groups").glob("*.json"))
+    # What presets and studies know of their runs; a study's trials too, unless they lie in a database elsewhere.
+    groups = sorted(path for name in ("groups/*.json", "studies/*/study.yaml", "optuna.db") for path in runs.glob(name))
     every = [packed_files(run) for run in all_runs(runs)]
     whole = [[path for path in files if not _under_condition(path, runs)] for files in every]
     spread = [[path] for files in every for path in files if _under_condition(path, runs)]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmark.errors import UserError
+from benchmark.groups import Group
 from benchmark.rundir import RunDir
 from benchmark.spec import RunSpec
 
@@ -95,13 +96,22 @@ def digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:12]
 
 
+def study_report(runs: Path, group: Group) -> list[Path]:
+    """Return the files of a study's report, none where `group` is no study."""
+    folder = runs / "studies" / group.name / "report"
+    return sorted(path for path in folder.glob("*") if path.suffix in (".md", ".csv", ".png", ".yaml"))
+
+
 class Entry:
     """A run directory as it is now; UserError, OSError or ValueError where it is damaged (see `reading`)."""
 
-    def __init__(self, run: RunDir, groups: list[str]) -> None:
+    def __init__(self, run: RunDir, groups: list[Group]) -> None:
         self.run, self.groups, self.spec, self.status = run, groups, _spec(run.path), run.status()
+        self.trials = ", ".join(
+            f"{group.name} {number}" for group in groups for number in group.trials.get(run.key, ())
+        )
         self.state: str = self.status["state"]
-        look = [self.state, self.status.get("reason"), groups]
+        look = [self.state, self.status.get("reason"), [group.name for group in groups], self.trials]
         for name in ("metrics.jsonl", "timing.json", *ARTIFACTS):
             for path in sorted(run.path.glob(name)):
                 stat = path.stat()
@@ -110,15 +120,17 @@ class Entry:
 
     @property
     def parent(self) -> str:
-        """Return the name of the parent run."""
+        """Return the name of the parent run: a study has one, a preset one per method, variant and strategy."""
+        if self.groups and self.groups[0].kind == "study":
+            return f"study {self.groups[0].name}"
         # MLflow's table shows some eighteen characters: what is compared comes first.
-        group = f" ({self.groups[0]})" if self.groups else ""
+        group = f" ({self.groups[0].name})" if self.groups else ""
         return f"{self.spec.method} {self.spec.strategy.name} {self.spec.variant}{group}"
 
     @property
     def end(self) -> int | None:
         """Return when the run ended, in milliseconds; None while it goes on."""
-        return milliseconds(self.status["heartbeat"]) if self.state in ("done", "failed") else None
+        return milliseconds(self.status["heartbeat"]) if self.state in ("done", "failed", "pruned") else None
 
     def identity(self) -> dict[str, str]:
         """Return the tags that a parent shares with its children."""
@@ -140,7 +152,8 @@ class Entry:
             "ris.seed": str(self.spec.seed),
             "ris.status": self.state,
             "ris.reason": self.status.get("reason", "")[:TEXT_CHARACTERS],
-            "ris.groups": ",".join(self.groups),
+            "ris.groups": ",".join(group.name for group in self.groups),
+            "ris.trials": self.trials[:TEXT_CHARACTERS],
             **{f"git.{name}": str(value) for name, value in git.items()},
             "data.sha256": self.spec.data_sha256,
         }

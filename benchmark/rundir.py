@@ -2,7 +2,7 @@
 
     runs/<key>/spec.yaml            the scientific configuration
                environment.json     git commit, package versions, device, data digest
-               status.json          planned, running (with a heartbeat), done, failed (with a reason)
+               status.json          planned, running (with a heartbeat), done, failed (with a reason), pruned (by a search)
                metrics.jsonl        one line per logged step; timings stay out of it
                state/latest.pt      resume point
                best.safetensors     weights of the chosen epoch
@@ -103,7 +103,7 @@ class RunDir:
 
     def write_status(self, state: str, **more: Any) -> None:
         """Write the state and what belongs to it (reason, step, steps ...)."""
-        choose(state, ("planned", "running", "done", "failed"), "run state")
+        choose(state, ("planned", "running", "done", "failed", "pruned"), "run state")
         self.write_json("status.json", {"state": state, "heartbeat": time.time(), **more})
 
     def status(self) -> dict[str, Any]:
@@ -154,6 +154,10 @@ class RunDir:
         except FileNotFoundError:
             return []
         return [json.loads(line) for line in lines[:-1]]
+
+    def epoch_oious(self, split: str) -> dict[int, float]:
+        """Return evaluated epoch -> oIoU of `split`, as logged."""
+        return {line["epoch"]: line[f"{split}/oiou"] for line in self.metrics() if f"{split}/oiou" in line}
 
     def keep_metrics(self, lines: int) -> None:
         """Keep the first `lines` lines: what the resume point knows. The rest is about to be made again."""

@@ -9,6 +9,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from benchmark.augmentation import augment
 from benchmark.data.samples import RawBatch
 from benchmark.data.vocabulary import Tokeniser
 from benchmark.draws import generator, reseed_dropout
@@ -32,6 +33,8 @@ class Strategy(BaseModel):
         batchnorm_in_masked_pass: whether the masked pass updates BatchNorm's running statistics (the literal reading; neither
             the paper nor any code decides this).
         augment_probability: without distillation, how often a sample is masked (App. A.3).
+        augmentations: conventional ones, applied to image and mask alike before anything else (see `augmentation`); left out of
+            the run key where there are none, so that keys from before there were any stay.
         revision: raised when a fix changes the numbers.
     """
 
@@ -49,6 +52,7 @@ class Strategy(BaseModel):
     text_mask_shares: tuple[float, float, float] = (0.8, 0.1, 0.1)
     batchnorm_in_masked_pass: bool = True
     augment_probability: float = Field(default=0.5, ge=0, le=1)
+    augmentations: tuple[Literal["crop", "flip", "jitter"], ...] = Field(default=(), exclude_if=lambda names: not names)
     revision: int = 1
 
 
@@ -62,8 +66,25 @@ STRATEGIES = {
         Strategy(name="maskris-image", image_mask=True, distillation=True),
         Strategy(name="maskris-text", text_mask=True, distillation=True),
         Strategy(name="maskris", image_mask=True, text_mask=True, distillation=True),
+        Strategy(name="crop", augmentations=("crop",)),
+        Strategy(name="flip", augmentations=("flip",)),
+        Strategy(name="jitter", augmentations=("jitter",)),
+        Strategy(name="crop-flip-jitter", augmentations=("crop", "flip", "jitter")),
     )
 }
+PAPER_PATCHES = 14
+"""Patches a side in the paper: 32 of 448 pixels."""
+
+
+SETTINGS = set(Strategy.model_fields) - {
+    "name",
+    "image_mask",
+    "text_mask",
+    "distillation",
+    "augmentations",
+    "revision",
+}
+"""What presets and studies may change of a strategy; the rest is what its name says."""
 
 
 def get(name: str) -> Strategy:
@@ -163,6 +184,7 @@ def micro_step(
     that of the summed loss.
     """
     strategy = masker.strategy
+    raw = augment(raw, strategy.augmentations, masker.seed, epoch)
     batch = raw.prepare(method.needs, device)
     drawn = method.draws([generator(masker.seed, "draws", epoch, sample) for sample in raw.samples])
     draws = {name: value.to(device) for name, value in drawn.items()}
@@ -190,3 +212,33 @@ def micro_step(
         losses["train/loss_dist"] = loss_dist.detach()
         total = total + weight * loss_dist.detach()
     return {"train/loss": total.item()} | {name: value.item() for name, value in losses.items()}
+
+
+def probe_strategy(size: int) -> Strategy:
+    """Return the masks of `probe`: the paper's, the same for every strategy, at an input of side `size`."""
+    patch = min((side for side in range(1, size + 1) if size % side == 0), key=lambda s: abs(s - size / PAPER_PATCHES))
+    return STRATEGIES["maskris"].model_copy(update={"name": "probe", "patch_size": patch})
+
+
+@torch.no_grad()
+def probe(
+    method: Method,
+    raw: RawBatch,
+    masker: Masker,
+    epoch: int,
+    key: tuple[object, ...],
+    device: torch.device,
+) -> dict[str, float]:
+    """Return the method's loss on a training batch, original and masked (the paper's Fig. B), in train mode.
+
+    It leaves nothing behind: no gradient, no running statistics, and every draw of a step is keyed by itself.
+    """
+    batch = raw.prepare(method.needs, device)
+    drawn = method.draws([generator(masker.seed, "draws", epoch, sample) for sample in raw.samples])
+    draws = {name: value.to(device) for name, value in drawn.items()}
+    losses = {}
+    with frozen_running_statistics(method):
+        for name, seen in (("original", batch), ("masked", masker.masked(raw, batch, epoch, keep_targets=True))):
+            reseed_dropout(*key, name)
+            losses[f"probe/loss_{name}"] = sum(method.loss(method(seen, draws, "loss"), seen).values()).item()
+    return losses

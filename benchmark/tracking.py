@@ -1,7 +1,8 @@
 """Run directories -> MLflow. The directory is the truth; what MLflow holds can be lost and is made again by `sync`.
 
-Experiment = data set; parent run = group x method x variant x strategy; child = one run directory, found again by its tag
-`ris.key`, never by an MLflow id. A run of several groups is shown once, under the first of them by name, and tagged with all.
+Experiment = data set; parent run = a study, or preset x method x variant x strategy; child = one run directory, found again by
+its tag `ris.key`, never by an MLflow id. A run of several groups is shown once, under the first of them (presets before
+studies), and tagged with all; `ris.trials` names the trials of searches that it is.
 
 What makes a repeated or interrupted sync harmless:
 - `ris.stamp` says what the directory looked like (state, groups, size and time of every file that is shown). It is written
@@ -43,11 +44,20 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from benchmark.errors import UserError
-from benchmark.groups import read_groups
-from benchmark.projection import TEXT_CHARACTERS, Entry, final_metrics, flatten, milliseconds, reading
+from benchmark.groups import Group, read_groups
+from benchmark.projection import (
+    TEXT_CHARACTERS,
+    Entry,
+    digest,
+    final_metrics,
+    flatten,
+    milliseconds,
+    reading,
+    study_report,
+)
 from benchmark.rundir import all_runs
 
-STATUS = {"planned": "SCHEDULED", "running": "RUNNING", "done": "FINISHED", "failed": "FAILED"}
+STATUS = {"planned": "SCHEDULED", "running": "RUNNING", "done": "FINISHED", "failed": "FAILED", "pruned": "KILLED"}
 METRICS_AT_ONCE, PARAMS_AT_ONCE = 1000, 100  # MLflow's limits
 PARENT = "mlflow.parentRunId"
 
@@ -216,8 +226,8 @@ class Experiment:
         for batch in _batches(points, METRICS_AT_ONCE):
             self.client.log_batch(run.info.run_id, metrics=batch)
         sent = json.loads(before.get("ris.artifacts", "{}"))
-        for path, digest in artifacts.items():
-            if sent.get(path) != digest:
+        for path, content in artifacts.items():
+            if sent.get(path) != content:
                 self.client.log_artifact(run.info.run_id, str(entry.run.path / path), os.path.dirname(path) or None)
         self.set_state(run, entry.state, entry.end)
         digests = json.dumps(artifacts)
@@ -232,21 +242,38 @@ class Experiment:
             if not self.client.search_runs([self.id], f"tags.`{PARENT}` = '{parent_id}'", max_results=1):
                 self.client.delete_run(parent_id)
 
+    def show_report(self, name: str, files: list[Path]) -> None:
+        """Upload a study's tables and figures to a parent run, each once per content."""
+        run = self.runs[name]
+        sent = json.loads(run.data.tags.get("ris.report", "{}"))
+        found = {path.name: digest(path.read_bytes()) for path in files}
+        for path in files:
+            if sent.get(path.name) != found[path.name]:
+                self.client.log_artifact(run.info.run_id, str(path), "report")
+        if found:
+            self.tag(run, {"ris.report": json.dumps(found)})
+
     def show_parent(self, name: str, entries: list[Entry]) -> None:
         """Show progress on a parent run, and the mean of its finished children if they differ in their seed alone."""
         done = [entry for entry in entries if entry.state == "done"]
         states = {entry.state for entry in entries}
         run = self.runs[name]
         tags = {
-            **entries[0].identity(),
-            "ris.groups": entries[0].groups[0] if entries[0].groups else "",
-            "ris.status": next(state for state in ("running", "failed", "planned", "done") if state in states),
+            **{
+                name: value
+                for name, value in entries[0].identity().items()
+                if all(e.identity()[name] == value for e in entries)
+            },
+            "ris.groups": entries[0].groups[0].name if entries[0].groups else "",
+            "ris.status": next(
+                state for state in ("running", "failed", "planned", "done", "pruned") if state in states
+            ),
             "ris.done": f"{len(done)}/{len(entries)}",
         }
         self.tag(run, tags)
         ends = [entry.end for entry in entries if entry.end is not None]
         state = tags["ris.status"]
-        self.set_state(run, state, max(ends) if state in ("done", "failed") else None)
+        self.set_state(run, state, max(ends) if state in ("done", "failed", "pruned") else None)
         if not done or len({entry.spec.without_seed() for entry in entries}) > 1:
             return
         numbers: dict[str, list[float]] = defaultdict(list)
@@ -279,11 +306,11 @@ def _named(key: str, summary: Summary) -> Iterator[None]:
         summary.failed[key] = error.message
 
 
-def sync(runs: Path, uri: str | None = None, groups: dict[str, list[str]] | None = None) -> Summary:
+def sync(runs: Path, uri: str | None = None) -> Summary:
     """Make the store show what the run directories hold, and return what that took.
 
     Args:
-        runs: folder of the run directories. uri: tracking address [`default_uri`]. groups: name -> keys [`read_groups`].
+        runs: folder of the run directories. uri: tracking address [`default_uri`].
 
     Raises:
         UserError: there is no such folder, or the store cannot be used; then nothing is lost and a later sync goes on.
@@ -294,9 +321,9 @@ def sync(runs: Path, uri: str | None = None, groups: dict[str, list[str]] | None
     location = None if uri.startswith(("http:", "https:")) else artifact_folder(runs, uri)
     summary = Summary()
     with _readable_errors(uri), _lock(runs, uri):
-        of_run: dict[str, list[str]] = defaultdict(list)
-        for group, keys in sorted((read_groups(runs) if groups is None else groups).items()):
-            for key in keys:
+        of_run: dict[str, list[Group]] = defaultdict(list)
+        for group in read_groups(runs):
+            for key in group.keys:
                 of_run[key].append(group)
         experiments: dict[str, dict[str, list[Entry]]] = defaultdict(lambda: defaultdict(list))
         for run in all_runs(runs):
@@ -315,6 +342,8 @@ def sync(runs: Path, uri: str | None = None, groups: dict[str, list[str]] | None
                         setattr(summary, what, getattr(summary, what) + 1)
                 if fine := [entry for entry in entries if entry.run.key not in summary.failed]:
                     experiment.show_parent(name, fine)
+                    for group in fine[0].groups[:1]:
+                        experiment.show_report(name, study_report(runs, group))
     return summary
 
 

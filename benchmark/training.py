@@ -30,10 +30,11 @@ from benchmark.environment import describe
 from benchmark.errors import Interrupted, UserError
 from benchmark.rundir import HEARTBEAT_SECONDS, RunDir, write_aside
 from benchmark.spec import RunSpec
-from benchmark.strategies import Masker, micro_step
+from benchmark.strategies import Masker, micro_step, probe, probe_strategy
 from methods.protocol import Method
 
 OVERLAY_IMAGES = 6
+PROBE_STEPS = 25  # between two looks at the loss on original and masked inputs, which cost two forward passes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,6 +165,7 @@ class Trainer:
         masks = pseudo.reader(folder, recipe.pseudo_masks) if self.method.needs.masks == "pseudo" else None
         self.samples = TrainingSamples(dataset, "train", self.method.needs, tokeniser, spec.seed, masks)
         self.masker = Masker(spec.strategy, tokeniser, spec.network.size, spec.seed)
+        self.prober = Masker(probe_strategy(spec.network.size), tokeniser, spec.network.size, spec.seed)
         self.steps_per_epoch = len(self.samples.order(0, recipe.batch_size, recipe.drop_last))
         self.steps = self.steps_per_epoch * recipe.epochs
         self.step, self.best = 0, {"oiou": -1.0, "epoch": -1}
@@ -269,8 +271,8 @@ class Trainer:
         self.spent["evaluation"] += time.monotonic() - started
         return records
 
-    def select(self, epoch: int) -> None:
-        """Evaluate the selection split and keep the weights if they are the best so far."""
+    def select(self, epoch: int) -> float:
+        """Evaluate the selection split, keep the weights if they are the best so far, and return its oIoU."""
         split = self.spec.selection.split
         records = self.evaluate(split)
         numbers = metrics.metrics(records)
@@ -281,6 +283,7 @@ class Trainer:
                 weights = {name: value.contiguous().cpu() for name, value in self.method.state_dict().items()}
                 write_aside(self.run.path / "best.safetensors", lambda aside: save_file(weights, aside))
                 self.run.write_records(split, records)
+        return numbers["oiou"]
 
     def report(self, progress: Callable[[str], None]) -> None:
         """Evaluate the reported splits with the chosen weights; write records, numbers and overlays."""
@@ -313,14 +316,22 @@ class Trainer:
             )
             self.beat = now
 
-    def train(self, on_progress: Callable[[int, int, str], None] = lambda step, steps, message: None) -> None:
+    def train(
+        self,
+        on_progress: Callable[[int, int, str], None] = lambda step, steps, message: None,
+        on_selected: Callable[[int, float], None] = lambda epoch, oiou: None,
+    ) -> None:
         """Run from the resume point to `done`.
+
+        Args:
+            on_progress: told steps done, all steps and a message. on_selected: told every evaluated epoch and its oIoU, those
+                before the resume point too, once the state is saved; what it raises ends the training.
 
         Raises:
             Interrupted: a stop was asked for; the state is saved and the next start goes on from it.
             UserError: NaN loss, full disk, damaged data.
         """
-        recipe, execution = self.spec.recipe, self.execution
+        spec, recipe, execution = self.spec, self.spec.recipe, self.execution
 
         def tell(message: str, force: bool = True) -> None:
             self.alive(self.step // self.steps_per_epoch, message, force)
@@ -334,6 +345,9 @@ class Trainer:
             )
         if execution.workers:
             self.samples.preload()
+        split = spec.selection.split
+        for done, oiou in self.run.epoch_oious(split).items():
+            on_selected(done, oiou)
         self.network.train()
         with Stop() as stop:
             while self.step < self.steps:
@@ -350,6 +364,9 @@ class Trainer:
                     self.world,
                     execution.workers,
                 ):
+                    if self.step % PROBE_STEPS == 0:
+                        key = (spec.seed, "probe", self.step)
+                        self.line(epoch, probe(self.method, raws[0], self.prober, epoch, key, self.device))
                     losses = self.optimise(raws, epoch)
                     self.log(losses, epoch)
                     now = time.monotonic()
@@ -363,13 +380,15 @@ class Trainer:
                         if stop.asked:
                             self.alive(epoch, "interrupted", force=True)
                             raise Interrupted
-                last = self.step == self.steps
-                if (epoch + 1) % self.spec.selection.every == 0 or last:
-                    tell(f"epoch {epoch + 1}/{recipe.epochs}  evaluating {self.spec.selection.split}")
-                    self.select(epoch)
+                evaluated = (epoch + 1) % spec.selection.every == 0 or self.step == self.steps
+                if evaluated:
+                    tell(f"epoch {epoch + 1}/{recipe.epochs}  evaluating {split}")
+                    oiou = self.select(epoch)
                 self.save()
                 if stop.asked:
                     raise Interrupted
+                if evaluated:
+                    on_selected(epoch, oiou)
         self.report(tell)
         if self.main:
             self.run.write_json("timing.json", self.timing())

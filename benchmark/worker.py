@@ -1,6 +1,7 @@
 """One run, worked on in this process: its lock, its progress line, and a true status whatever happens."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -8,7 +9,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from benchmark import training
-from benchmark.errors import Interrupted, UserError
+from benchmark.errors import Interrupted, Pruned, UserError
 from benchmark.matrix import Place, open_run
 from benchmark.rundir import RunDir
 from benchmark.training import Execution, Trainer
@@ -23,10 +24,20 @@ def place_of(run: RunDir, data: Path | None, images: Path | None) -> Place:
     return Place(data or Path(known["root"]), images or default_images)
 
 
-def work(run: RunDir, place: Place, execution: Execution, console: Console) -> None:
+def work(
+    run: RunDir,
+    place: Place,
+    execution: Execution,
+    console: Console,
+    on_selected: Callable[[int, float], None] = lambda epoch, oiou: None,
+) -> None:
     """Train and evaluate one planned run, or say that it is done.
 
+    Args:
+        on_selected: told every evaluated epoch and its oIoU; may raise `Pruned`.
+
     Raises:
+        Pruned: `on_selected` did; the state is saved, and the run, marked as pruned, can go on from there.
         Interrupted: a stop was asked for; the state is saved.
         UserError: what the user can put right; the run is marked as failed with this reason.
     """
@@ -39,12 +50,16 @@ def work(run: RunDir, place: Place, execution: Execution, console: Console) -> N
         return
     with run.claim():
         try:
-            _train(run, place, execution, console)
+            _train(run, place, execution, console, on_selected)
         except (Interrupted, KeyboardInterrupt):
             status = run.read_json("status.json")
             last = {name: status[name] for name in ("step", "steps", "best") if name in status}
             run.write_status("planned", **last, message="interrupted")
             raise Interrupted(f"{run.key} is saved; the same command goes on from there") from None
+        except Pruned:
+            status = run.read_json("status.json")
+            run.write_status("pruned", **{name: status[name] for name in ("step", "steps", "best") if name in status})
+            raise
         except UserError as error:
             training.fail(run, str(error))
             raise
@@ -63,12 +78,15 @@ def work(run: RunDir, place: Place, execution: Execution, console: Console) -> N
         console.print(f"{split:6} oIoU {100 * result[split]['oiou']:.2f}  mIoU {100 * result[split]['miou']:.2f}")
 
 
-def _train(run: RunDir, place: Place, execution: Execution, console: Console) -> None:
+def _train(
+    run: RunDir, place: Place, execution: Execution, console: Console, on_selected: Callable[[int, float], None]
+) -> None:
     with Progress(console=console, disable=not console.is_terminal) as progress:
         bar = progress.add_task(run.key, total=None)
         spec = run.spec()
         Trainer(spec, run, *open_run(spec, place), execution).train(
             lambda step, steps, message: progress.update(
                 bar, completed=step, total=steps, description=f"{run.key}  {message}"
-            )
+            ),
+            on_selected,
         )

@@ -144,6 +144,19 @@ class Recipe(BaseModel):
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     drop_last: bool = True
 
+    def stretched(self, factor: float) -> dict[str, Any]:
+        """Return the changes that make the training `factor` times as long, its schedule stretched alike.
+
+        Raises:
+            UserError: that is no whole number of epochs.
+        """
+        epochs = self.epochs * factor
+        if epochs < 1 or epochs != round(epochs):
+            raise UserError(
+                f"{factor:g} times {self.epochs} epochs is no whole number of epochs: change recipe.epochs."
+            )
+        return {"epochs": round(epochs)}
+
 
 class Config(BaseModel):
     """The size of a network: what tells `tiny` from `paper`. Methods subclass it.

@@ -106,18 +106,20 @@ def differences(points: Sequence[Point], axis: str, ours: str, published: str) -
         axes.grid(axis="x", color="0.92", linewidth=0.6)
         axes.set_axisbelow(True)
         axes.margins(x=0.06)
-        axes.set_xlabel(axis)
+        figure.supxlabel(axis, fontsize=7.5)  # of the figure: labels of rows may leave the axes little room
         marks = [Line2D([], [], color=OURS, marker="o", markersize=4.2, linewidth=1.2, label=ours)]
         if both:
             diamond = {"marker": "D", "markersize": 4.2, "markerfacecolor": "white", "markeredgecolor": PUBLISHED}
             marks.append(Line2D([], [], linestyle="", label=published, **diamond))
         figure.legend(handles=marks, loc="outside upper left", ncols=len(marks), handlelength=1.6, columnspacing=1.4)
-        return _files("differences", figure)
+        return files("differences", figure)
 
 
 def _label(point: Point) -> str:
-    text = f"{point.label} ({point.note})" if point.note else point.label
-    return "\n".join(textwrap.wrap(text, LABEL_WIDTH))
+    lines = textwrap.wrap(point.label, LABEL_WIDTH)
+    note = f" ({point.note})" if point.note else ""
+    fits = len(lines[-1] + note) <= LABEL_WIDTH
+    return "\n".join([*lines[:-1], lines[-1] + note] if fits else [*lines, note.strip()])
 
 
 def curves(panels: Mapping[str, Mapping[str, Sequence[Curve]]], across: str, up: str) -> dict[str, bytes]:
@@ -139,24 +141,24 @@ def curves(panels: Mapping[str, Mapping[str, Sequence[Curve]]], across: str, up:
                 colour, dashes = looks[label]
                 steps, smooth = _together(runs)
                 for x, y in runs:
-                    axes.plot(x, y, ".", color=colour, markersize=2.2, alpha=0.3, markeredgewidth=0, zorder=2)
+                    axes.plot(x, y, ".", color=colour, markersize=3, alpha=0.3, markeredgewidth=0, zorder=2)
                 axes.plot(steps, smooth.mean(axis=0), color=colour, linestyle=dashes, linewidth=1.3, zorder=4)
                 if len(runs) > 1:
                     band = smooth.min(axis=0), smooth.max(axis=0)
                     axes.fill_between(steps, *band, color=colour, alpha=0.18, linewidth=0, zorder=3)
-                low, high = _reach((low, high), runs, smooth)
+                low, high = _reach((low, high), runs, steps, smooth)
             axes.set_title(title, fontsize=7.5, loc="left")
             axes.set_xlabel(across)
             axes.grid(color="0.92", linewidth=0.6)
             axes.set_axisbelow(True)
             axes.margins(x=0.02)
-        # A few wild first steps would flatten all the rest.
-        every[0].set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
+        margin = 0.05 * (high - low) or 0.05
+        every[0].set_ylim(low - margin, high + margin)
         every[0].set_ylabel(up)
         marks = [Line2D([], [], color=c, linestyle=d, linewidth=1.3, label=name) for name, (c, d) in looks.items()]
         columns = max(1, min(len(marks), int(110 / (8 + max(map(len, names))))))
         figure.legend(handles=marks, loc="outside upper left", ncols=columns, handlelength=2.6)
-        return _files("losses", figure)
+        return files("losses", figure)
 
 
 def _together(runs: Sequence[Curve]) -> tuple[np.ndarray, np.ndarray]:
@@ -175,15 +177,19 @@ def smoothed(x: Sequence[float], y: Sequence[float], at: Iterable[float]) -> np.
     return weights @ y / weights.sum(axis=1)
 
 
-def _reach(known: tuple[float, float], runs: Sequence[Curve], smooth: np.ndarray) -> tuple[float, float]:
-    """Return the range that shows the whole lines and all but the wildest hundredth of the points."""
-    raw = np.concatenate([np.asarray(y, float) for _, y in runs])
-    inner = np.quantile(raw, (0.01, 0.99))
-    return min(known[0], smooth.min(), inner[0]), max(known[1], smooth.max(), inner[1])
+def _reach(
+    known: tuple[float, float], runs: Sequence[Curve], steps: np.ndarray, smooth: np.ndarray
+) -> tuple[float, float]:
+    """Return the range that shows all but the first tenth, whose fall would flatten the rest, and wild single points."""
+    start = steps[0] + 0.1 * np.ptp(steps)
+    raw = np.array([value for x, y in runs for step, value in zip(x, y, strict=True) if step >= start])
+    low, high = np.quantile(raw, (0.01, 0.99))
+    later = smooth[:, steps >= start]
+    return min(known[0], low, later.min()), max(known[1], high, later.max())
 
 
-def _files(name: str, figure: Figure) -> dict[str, bytes]:
-    """Return a figure as PNG and PDF without date or program."""
+def files(name: str, figure: Figure) -> dict[str, bytes]:
+    """Return a figure as `<name>.png` and `<name>.pdf`, without date or program."""
     nameless = {
         "png": {"Software": None},
         "pdf": dict.fromkeys(("CreationDate", "ModDate", "Producer", "Creator")),

@@ -39,12 +39,12 @@ def all_figures(table: pd.DataFrame, metric: str = "oiou") -> dict[str, bytes]:
             for label, own in part.groupby("label", sort=False):
                 if (own["kind"] == "corruption").any():
                     name = f"severity-{place}-{label.replace(' ', '-')}"
-                    found |= figures._files(name, severities(own, f"{label}, {dataset} {split}", metric))
+                    found |= figures.files(name, severities(own, f"{label}, {dataset} {split}", metric))
             for kind, draw in (("corruption mean", means), ("corruption", heat), ("occlusion", occlusion)):
                 its = part[part["kind"] == kind]
                 if len(its) and (draw is not heat or its["difference"].notna().any()):
-                    found |= figures._files(f"{draw.__name__}-{place}", draw(part, f"{dataset} {split}", metric))
-            found |= figures._files(f"language-{place}", language(part, f"{dataset} {split}", metric))
+                    found |= figures.files(f"{draw.__name__}-{place}", draw(part, f"{dataset} {split}", metric))
+            found |= figures.files(f"language-{place}", language(part, f"{dataset} {split}", metric))
     return found
 
 

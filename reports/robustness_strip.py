@@ -96,5 +96,5 @@ def all_strips(
         place_name = f"{columns['dataset']}-{asked.split}"
         with matplotlib.style.context(STYLE):
             figure = strip(networks, asked.split, corruption, expression_to_show(clean), label)
-            found |= figures._files(f"strip-{place_name}-{label.replace(' ', '-')}", figure)
+            found |= figures.files(f"strip-{place_name}-{label.replace(' ', '-')}", figure)
     return found

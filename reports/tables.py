@@ -432,9 +432,15 @@ def print_blocks(console: Console, blocks: Sequence[Block], notes: Sequence[str]
         # Texts, since a plain string with an interval in it would be read as markup.
         shown = Table(title=Text(block.title), title_justify="left", box=None, pad_edge=False, collapse_padding=True)
         for column, heading in enumerate(block.header):
-            # A number is never cut; where the terminal is narrow, an interval moves below its difference.
-            folds = heading.startswith("difference") or heading in ("method", "strategy", "compared", "row")
-            shown.add_column(Text(heading), justify="left" if block.words(column) else "right", no_wrap=not folds)
+            # A number is never cut; where the terminal is narrow, an interval moves below its number.
+            folds = "[95 %]" in heading or heading in ("method", "strategy", "compared", "row")
+            longest = max(len(word) for line in [block.header, *block.lines] for word in [""] + line[column].split())
+            shown.add_column(
+                Text(heading),
+                justify="left" if block.words(column) else "right",
+                no_wrap=not folds,
+                min_width=longest if folds else None,
+            )
         for line in block.lines:
             shown.add_row(*map(Text, line))
         console.print(shown, width=width)

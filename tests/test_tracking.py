@@ -117,7 +117,8 @@ def stored(runs: Path) -> dict[str, dict]:
 def test_a_finished_run_is_shown_whole(runs: Path):
     spec = spec_of()
     make_run(runs, spec)
-    summary = tracking.sync(runs, groups={"quick": [spec.key]})
+    write_group(runs, "quick", "preset", [spec.key])
+    summary = tracking.sync(runs)
     assert (summary.created, summary.updated, summary.unchanged, summary.failed) == (1, 0, 0, {})
     shown = stored(runs)
     assert set(shown) == {spec.key, "cris maskris tiny (quick)"}
@@ -226,12 +227,33 @@ def test_a_run_of_two_groups_is_shown_once(runs: Path):
     make_run(runs, spec)
     write_group(runs, "quick", "preset", [spec.key])
     tracking.sync(runs)
-    write_group(runs, "ablation", "study", [spec.key])
+    write_group(runs, "ablation", "study", [spec.key], {spec.key: [3, 7]})
     assert tracking.sync(runs).updated == 1
     shown = stored(runs)
-    assert set(shown) == {spec.key, "cris maskris tiny (ablation)"}
-    assert shown[spec.key]["parent"] == "cris maskris tiny (ablation)"
-    assert shown[spec.key]["tags"]["ris.groups"] == "ablation,quick"
+    assert set(shown) == {spec.key, "cris maskris tiny (quick)"}
+    assert shown[spec.key]["parent"] == "cris maskris tiny (quick)"
+    assert shown[spec.key]["tags"]["ris.groups"] == "quick,ablation"
+    assert shown[spec.key]["tags"]["ris.trials"] == "ablation 3, ablation 7"
+
+
+def test_a_study_has_one_parent_with_its_report(runs: Path):
+    specs = [spec_of(), spec_of(strategy="baseline")]
+    for spec in specs:
+        make_run(runs, spec)
+    tracking.sync(runs)
+    write_group(runs, "search", "study", [spec.key for spec in specs])
+    report = runs / "studies" / "search" / "report"
+    report.mkdir(parents=True)
+    (report / "study.md").write_text("what came out")
+    tracking.sync(runs)
+    shown = stored(runs)
+    assert set(shown) == {*(spec.key for spec in specs), "study search"}
+    assert {shown[spec.key]["parent"] for spec in specs} == {"study search"}
+    assert shown["study search"]["tags"]["ris.method"] == "cris" and "ris.strategy" not in shown["study search"]["tags"]
+    (copy,) = (runs / "mlartifacts").rglob("study.md")
+    before = copy.stat().st_mtime_ns
+    tracking.sync(runs)
+    assert copy.stat().st_mtime_ns == before and copy.read_text() == "what came out"
 
 
 def test_a_changed_file_is_sent_again_and_no_other(runs: Path):
@@ -374,11 +396,14 @@ def test_ui_command_serves_the_store_that_sync_wrote(runs: Path, tmp_path: Path)
 
 
 def test_groups_grow_and_are_checked(tmp_path: Path):
-    assert read_groups(tmp_path) == {}
+    assert read_groups(tmp_path) == []
     write_group(tmp_path, "quick", "preset", ["b", "a"])
     write_group(tmp_path, "quick", "preset", ["c"])
     write_group(tmp_path, "ablation", "study", iter(["a"]))
-    assert read_groups(tmp_path) == {"ablation": ["a"], "quick": ["a", "b", "c"]}
+    assert [(group.name, group.keys) for group in read_groups(tmp_path)] == [
+        ("quick", ["a", "b", "c"]),
+        ("ablation", ["a"]),
+    ]
     assert json.loads((tmp_path / "groups" / "quick.json").read_text())["kind"] == "preset"
     for name in ("a,b", "../x", ""):
         with pytest.raises(UserError, match="cannot name"):

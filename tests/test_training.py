@@ -275,3 +275,28 @@ def test_mixed_precision_trains_with_accumulation(boxes, tmp_path, precision):
     assert run.status()["state"] == "done"
     assert {value.dtype for value in trainer.method.parameters()} == {torch.float32}, "master weights stay in fp32"
     assert all(line["train/loss"] > 0 for line in run.metrics() if "train/loss" in line)
+
+
+@pytest.mark.parametrize("method", ["cris", "sag"])
+def test_the_probe_leaves_nothing_behind(boxes, tmp_path, monkeypatch, method):
+    """What Fig. B shows is measured beside the training: with BatchNorm (CRIS), dropout and noise (SaG)."""
+    spec, place = tiny_spec(boxes, method)
+    weights, lines = [], []
+    for often in (1, 10**9):
+        monkeypatch.setattr(training, "PROBE_STEPS", often)
+        run, trainer = started(spec, place, tmp_path / str(often))
+        trainer.train()
+        weights.append((run.path / "best.safetensors").read_bytes())
+        lines.append([line for line in run.metrics() if "probe/loss_original" in line])
+    assert weights[0] == weights[1]
+    assert len(lines[0]) == trainer.steps and len(lines[1]) == 1
+    assert all(line["probe/loss_masked"] != line["probe/loss_original"] for line in lines[0])
+
+
+def test_augmented_runs_train(boxes, tmp_path):
+    spec, place = tiny_spec(boxes, "lavt", "crop-flip-jitter")
+    run, trainer = started(spec, place, tmp_path)
+    plain, _ = tiny_spec(boxes, "lavt", "baseline")
+    trainer.train()
+    assert run.status()["state"] == "done" and spec.strategy.augmentations == ("crop", "flip", "jitter")
+    assert "augmentations" not in plain.model_dump()["strategy"]  # so that older keys stay

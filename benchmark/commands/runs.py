@@ -1,7 +1,8 @@
 """Commands that plan, make and compare runs."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.table import Table
@@ -103,40 +104,77 @@ def matrix(
     offline: OfflineOption = False,
 ) -> None:
     """Run what is not done yet and write the tables; failed runs are reported at the end and do not stop the rest."""
-    from benchmark import groups, launchers
-
     found = _matrix(preset, methods, strategies, datasets, variants, seeds, data, images)
-    directories = found.directories(runs)
-    for spec, run in zip(found.specs, directories, strict=True):
+    jobs = jobs or found.preset.jobs
+    work_through(
+        found.name,
+        "preset",
+        found.specs,
+        found.place,
+        found.execution,
+        runs,
+        jobs,
+        processes,
+        sync,
+        uri,
+        lambda: _write_report(found, runs, out),
+    )
+
+
+def work_through(
+    name: str,
+    kind: Literal["preset", "study"],
+    specs: Sequence[Any],
+    place: Any,
+    execution: Any,
+    runs: Path,
+    jobs: int,
+    processes: int,
+    sync: bool,
+    uri: str | None,
+    report: Callable[[], None],
+) -> None:
+    """Run what of `specs` is not done yet and report; name what failed, and exit 130 or 1 where not everything was done."""
+    from benchmark import groups, launchers
+    from benchmark.rundir import RunDir
+
+    directories = [RunDir(runs / spec.key) for spec in specs]
+    for spec, run in zip(specs, directories, strict=True):
         run.create(spec)
-    groups.write_group(runs, found.name, "preset", [spec.key for spec in found.specs])
+    groups.write_group(runs, name, kind, [spec.key for spec in specs])
     left = [run for run in directories if run.status()["state"] != "done"]
     # Two-pass runs first: the longest ones must not be what everything waits for at the end.
     left.sort(key=lambda run: not run.spec().strategy.distillation)
     console.print(f"{len(directories)} runs in {runs}: {len(directories) - len(left)} done, {len(left)} to do")
     child = launchers.start_sync(runs, uri) if sync else None
-    outcomes = launchers.run_all(left, found.place, found.execution, jobs or found.preset.jobs, processes, console)
+    outcomes = launchers.run_all(left, place, execution, jobs, processes, console)
     if child:
         child.terminate()  # its last pass runs beside the report
     try:
-        _conclude(found, directories, len(left), outcomes, runs, out)
+        _conclude(len(directories), len(left), outcomes, report)
     finally:
-        if child and not launchers.stop_sync(child):
-            errors.print(
-                f"MLflow did not take everything (see {runs / 'sync.log'}); nothing is lost: run `risbench sync` later."
-            )
+        end_sync(child, runs)
 
 
-def _conclude(found: Any, directories: list, asked: int, outcomes: list, runs: Path, out: Path) -> None:
-    """Name what failed, write the report, and exit 130 or 1 where not everything was done."""
+def end_sync(child: Any, runs: Path) -> None:
+    """Let the sync child, if there is one, make its last pass; say where to look if it could not."""
+    from benchmark import launchers
+
+    if child and not launchers.stop_sync(child):
+        errors.print(
+            f"MLflow did not take everything (see {runs / 'sync.log'}); nothing is lost: run `risbench sync` later."
+        )
+
+
+def _conclude(wanted: int, asked: int, outcomes: list, report: Callable[[], None]) -> None:
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]
     for outcome in failed:
         errors.print(f"[red]failed[/red] {outcome.key}: {outcome.reason}")
     if any(outcome.state == "stopped" for outcome in outcomes) or len(outcomes) < asked:
         console.print("stopped; the same command goes on from here")
         raise typer.Exit(130)
-    if len(failed) < len(directories):
-        _write_report(found, runs, out)
+    if len(failed) < wanted:
+        report()
     if failed:
         raise typer.Exit(1)
 
@@ -151,8 +189,8 @@ def _single(found: Any) -> Any:
 
 @app.command()
 def run(
-    method: Annotated[str, typer.Option()],
-    strategy: Annotated[str, typer.Option()] = "baseline",
+    method: Annotated[str | None, typer.Option(help="[preset's first]")] = None,
+    strategy: Annotated[str | None, typer.Option(help="[preset's first]")] = None,
     dataset: Annotated[str | None, typer.Option(help="[preset's first]")] = None,
     variant: Annotated[str | None, typer.Option(help="[preset's first]")] = None,
     seed: Annotated[int | None, typer.Option(help="[preset's first]")] = None,
@@ -172,11 +210,12 @@ def run(
     from benchmark.rundir import RunDir, find_run
 
     chosen = matrices.read_preset(preset)
+    method = method or chosen.methods[0]
     masks = {"pseudo_masks": find_run(runs, pseudo_masks).key} if pseudo_masks else {}
     found = _matrix(
         preset,
         method,
-        strategy,
+        strategy or chosen.strategies[0],
         dataset or chosen.datasets[0],
         variant or chosen.variants[0],
         str(chosen.seeds[0] if seed is None else seed),

@@ -36,6 +36,10 @@ class CrisRecipe(Recipe):
     backbone_multiplier: float = 0.1
     first_epoch_at_full_rate: bool = True
 
+    def stretched(self, factor: float) -> dict[str, Any]:
+        """Return the changes as `Recipe.stretched` does, milestones moved along (rounded to whole epochs)."""
+        return super().stretched(factor) | {"milestones": tuple(round(factor * epoch) for epoch in self.milestones)}
+
 
 _PUBLISHED = CrisRecipe(
     epochs=50, batch_size=64, micro_batch=64, learning_rate=1e-4, optimiser="adam", precision="fp16"

@@ -30,6 +30,10 @@ class EtrisRecipe(Recipe):
     gamma: float = 0.1
     freeze_backbone: bool = True
 
+    def stretched(self, factor: float) -> dict[str, Any]:
+        """Return the changes as `Recipe.stretched` does, milestones moved along (rounded to whole epochs)."""
+        return super().stretched(factor) | {"milestones": tuple(round(factor * epoch) for epoch in self.milestones)}
+
 
 _PUBLISHED = EtrisRecipe(
     epochs=50, batch_size=32, micro_batch=32, learning_rate=1e-4, optimiser="adam", precision="fp16"

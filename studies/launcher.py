@@ -1,0 +1,194 @@
+"""The launcher of a search: one process per trial, a few at a time, until completed and pruned trials make up the budget."""
+
+import contextlib
+import dataclasses
+import fcntl
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from benchmark import groups, launchers
+from benchmark.errors import UserError
+from benchmark.rundir import RunDir
+from benchmark.training import Execution
+from studies import search
+from studies.study import Started, folder
+
+POLL_SECONDS = 1.0
+SPARE_FAILURES = 2  # the search stops when more trials than this failed beyond those that finished
+
+
+@dataclasses.dataclass
+class Ended:
+    """How a launch ended: `complete`, `stopped` (asked for) or `failing` with a reason."""
+
+    state: str
+    reason: str = ""
+
+
+@contextlib.contextmanager
+def _alone(runs: Path, name: str) -> Iterator[None]:
+    """Hold the study: one launcher per folder of runs."""
+    with (folder(runs, name) / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"study {name} is under way in {runs} already; wait for it, or stop it first.") from None
+        yield
+
+
+def _command(started: Started, url: str, runs: Path, number: int, workers: int, execution: Execution) -> list[str]:
+    options = []
+    for field in dataclasses.fields(Execution):
+        options += [f"--{field.name.replace('_', '-')}", str(getattr(execution, field.name))]
+    place = ["--runs", str(runs), "--storage", url, "--number", str(number), "--of", str(workers)]
+    return [sys.executable, "-m", "benchmark.cli", "study", "trial", started.name, *place, *options]
+
+
+def note(runs: Path, started: Started, trials: list[FrozenTrial]) -> None:
+    """Write which runs are the study's, and which trials they are, for MLflow."""
+    of_run: dict[str, list[int]] = {}
+    for trial in trials:
+        if key := trial.user_attrs.get("key"):
+            of_run.setdefault(key, []).append(trial.number)
+    known = {key: numbers for key, numbers in of_run.items() if (runs / key / "spec.yaml").exists()}
+    groups.write_group(runs, started.name, "study", known, known)
+
+
+class Board:
+    """The progress lines: one for the budget, one per running trial."""
+
+    def __init__(self, progress: Progress, runs: Path, budget: int) -> None:
+        self.progress, self.runs, self.lines = progress, runs, {}
+        self.whole = progress.add_task("trials", total=budget, note="")
+        self.told: set[int] = set()
+
+    def show(self, trials: list[FrozenTrial], console: Console) -> None:
+        """Bring all lines up to date; where nobody looks at a terminal, print each trial once it has ended."""
+        states = [trial.state for trial in trials]
+        note = ", ".join(
+            f"{states.count(state)} {state.name.lower()}"
+            for state in (TrialState.PRUNED, TrialState.FAIL)
+            if state in states
+        )
+        self.progress.update(self.whole, completed=search.finished(trials), note=note)
+        for trial in trials:
+            if trial.state == TrialState.RUNNING and "key" in trial.user_attrs:
+                run = RunDir(self.runs / trial.user_attrs["key"])
+                if trial.number not in self.lines:
+                    self.lines[trial.number] = self._line(trial, run)
+                launchers.show(self.progress, self.lines[trial.number], run)
+            elif trial.number in self.lines:
+                self.progress.remove_task(self.lines.pop(trial.number))
+            if trial.state.is_finished() and trial.number not in self.told:
+                self.told.add(trial.number)
+                if not console.is_terminal:
+                    console.print(f"trial {trial.number:3} {trial.state.name.lower():8} {_value(trial)}")
+
+    def _line(self, trial: FrozenTrial, run: RunDir) -> TaskID:
+        return self.progress.add_task(f"  {trial.number} {run.key}", total=1, note="starting")
+
+
+def _value(trial: FrozenTrial) -> str:
+    if trial.values:
+        return "  ".join(f"{100 * value:.2f}" for value in trial.values)
+    return trial.user_attrs.get("reason", "")
+
+
+def run(
+    started: Started, url: str, runs: Path, workers: int, execution: Execution, console: Console
+) -> tuple[optuna.Study, Ended]:
+    """Run trials until completed and pruned ones make up the budget; return the study and how it ended.
+
+    Dead workers are noticed by their missing heartbeat; their trials are queued again and taken by new workers. Ctrl-C (or
+    SIGTERM) asks the running ones to save their state and returns; they stay queued.
+
+    Raises:
+        UserError: the storage cannot be used, or another launcher is at this study.
+    """
+    with _alone(runs, started.name):
+        study = search.open_study(started, url)
+        earlier = study.get_trials(deepcopy=False)
+        budget, number = started.study.trials, len(earlier)
+        done_before, failures = search.finished(earlier), []
+        gpus = launchers.visible_gpus() if execution.device != "cpu" else 0
+        working: dict[int, subprocess.Popen] = {}
+        stopping: float | None = None
+
+        def stop(*_: object) -> None:
+            nonlocal stopping
+            if stopping is None:
+                stopping = time.monotonic()
+                for process in working.values():
+                    process.send_signal(signal.SIGINT)
+
+        previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            TextColumn("{task.completed:>6.0f}/{task.total:.0f}"),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
+        try:
+            with Progress(*columns, console=console, refresh_per_second=2) as progress:
+                board, ended = Board(progress, runs, budget), None
+                board.told = {trial.number for trial in earlier if trial.state.is_finished()}
+                while ended is None or working:
+                    for slot in [slot for slot, process in working.items() if process.poll() is not None]:
+                        code = working.pop(slot).returncode
+                        if code not in (0, 130):
+                            failures.append(f"killed by signal {-code}" if code < 0 else f"ended with exit code {code}")
+                    search.bury(study)
+                    trials = study.get_trials(deepcopy=False)
+                    note(runs, started, trials)
+                    board.show(trials, console)
+                    spare = SPARE_FAILURES + search.finished(trials) - done_before
+                    if search.finished(trials) >= budget:
+                        ended = ended or Ended("complete")
+                    elif stopping:
+                        ended = ended or Ended("stopped")
+                    elif len(failures) > spare:
+                        ended = ended or Ended(
+                            "failing", _why(trials, failures, folder(runs, started.name) / "log.txt")
+                        )
+                    if ended is None:
+                        # A worker that has just begun is no trial yet.
+                        begun = {trial.user_attrs.get("pid") for trial in trials}
+                        starting = sum(process.pid not in begun for process in working.values())
+                        for slot in range(workers):
+                            if slot not in working and search.owed(trials, budget) - starting > 0:
+                                command = _command(started, url, runs, number, workers, execution)
+                                environment = launchers.worker_environment(execution, slot % gpus if gpus else None)
+                                working[slot] = _begin(command, environment, folder(runs, started.name) / "log.txt")
+                                number, starting = number + 1, starting + 1
+                    elif stopping and time.monotonic() - stopping > launchers.GRACE_SECONDS:
+                        for process in working.values():
+                            process.kill()
+                    time.sleep(POLL_SECONDS)
+        finally:
+            for signal_number, handler in previous.items():
+                signal.signal(signal_number, handler)
+    return study, ended
+
+
+def _begin(command: list[str], environment: dict[str, str], log: Path) -> subprocess.Popen:
+    with log.open("a") as file:
+        # Its own session: Ctrl-C reaches the launcher alone, which asks every worker once.
+        return subprocess.Popen(
+            command, stdout=file, stderr=file, stdin=subprocess.DEVNULL, env=environment, start_new_session=True
+        )
+
+
+def _why(trials: list[FrozenTrial], failures: list[str], log: Path) -> str:
+    """Return why the last worker failed, in its trial's words where it found some."""
+    reasons = [trial.user_attrs["reason"] for trial in trials if "reason" in trial.user_attrs]
+    return f"{len(failures)} workers failed, the last one: {reasons[-1] if reasons else failures[-1]} (see {log})"

@@ -1,0 +1,289 @@
+"""Optuna's part of a search: the storage, what a trial is, and which trials are still owed. Launching them is `launcher`'s.
+
+A trial is a run: its parameters make a spec, the spec's key names the directory, trial and run name each other. So a trial that
+was interrupted or killed is retried as a new trial of the same parameters, which goes on in the same directory; and a spec that
+has run before is not trained again.
+"""
+
+import contextlib
+import os
+import time
+import warnings
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import optuna
+from optuna.exceptions import ExperimentalWarning, StorageInternalError, TrialPruned
+from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback, fail_stale_trials
+from optuna.trial import FrozenTrial, Trial, TrialState
+from rich.console import Console
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from benchmark import metrics, robustness, worker
+from benchmark.draws import torch_seed
+from benchmark.errors import Interrupted, Pruned, UserError
+from benchmark.rundir import RunDir
+from benchmark.training import Execution
+from studies.study import Search, Started
+
+HEARTBEAT_SECONDS = 5
+GRACE_SECONDS = 30  # a running trial that was silent for longer is taken for dead
+RETRIES = 3  # of a trial whose worker died; then it stays failed
+PAPER, BASELINE = "paper", "baseline"
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+
+
+class Surplus(Exception):
+    """Another worker took the last trial of the budget first."""
+
+
+def default_storage(runs: Path) -> str:
+    """Return the storage that is used where none is given: one SQLite file for all studies in the folder of the runs."""
+    return f"sqlite:///{runs.resolve() / 'optuna.db'}"
+
+
+@contextlib.contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Keep Optuna quiet: heartbeat, retry and metric names have been "experimental" for years, and are tested here."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        yield
+
+
+@contextlib.contextmanager
+def _readable_errors(url: str) -> Iterator[None]:
+    """Turn what a storage can raise into one sentence."""
+    try:
+        with _without_warnings():
+            yield
+    except (ArgumentError, ImportError, SQLAlchemyError, StorageInternalError) as error:
+        reason = str(error.__cause__ or error).strip().split("\n")[0][:200]
+        try:
+            address = make_url(url).render_as_string(hide_password=True)
+        except ArgumentError:
+            address = url
+        raise UserError(
+            f"the storage {address} cannot be used ({reason}); no run is lost: put it right or give another --storage,"
+            " such as sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE (`pip install risbench[postgres]`)."
+        ) from None
+
+
+def open_storage(url: str) -> RDBStorage:
+    """Return the storage, with the heartbeat by which dead workers are found.
+
+    Raises:
+        UserError: it cannot be used.
+    """
+    with _readable_errors(url):
+        local = make_url(url).get_backend_name() == "sqlite"
+        return RDBStorage(
+            url,
+            engine_kwargs={"connect_args": {"timeout": 60}} if local else {"pool_pre_ping": True},
+            heartbeat_interval=HEARTBEAT_SECONDS,
+            grace_period=GRACE_SECONDS,
+            heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(max_retry=RETRIES),
+        )
+
+
+def _sampler(search: Search, number: int, workers: int) -> optuna.samplers.BaseSampler:
+    # A worker lives for one trial: without a number of its own, every one would draw the same first sample.
+    seed = torch_seed(search.seed, "sampler", number) % 2**32
+    if search.sampler == "gp":
+        return optuna.samplers.GPSampler(seed=seed)
+    return optuna.samplers.TPESampler(seed=seed, constant_liar=workers > 1)
+
+
+def _pruner(started: Started) -> optuna.pruners.BasePruner:
+    search, (base,) = started.study, started.bases.values()
+    if search.pruner == "none" or len(search.objectives) > 1:  # Optuna prunes single objectives alone
+        return optuna.pruners.NopPruner()
+    return optuna.pruners.HyperbandPruner(min_resource=base.selection.every, max_resource=base.recipe.epochs)
+
+
+def open_study(started: Started, url: str, number: int = 0, workers: int = 1) -> optuna.Study:
+    """Return the study in its storage; a new one begins with the paper's setting and the baseline.
+
+    Args:
+        number: of the worker, which keys its sampler. workers: how many there are.
+
+    Raises:
+        UserError: the storage cannot be used.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    search = started.study
+    with _readable_errors(url):
+        study = optuna.create_study(
+            storage=open_storage(url),
+            study_name=started.name,
+            directions=["maximize"] * len(search.objectives),
+            sampler=_sampler(search, number, workers),
+            pruner=_pruner(started),
+            load_if_exists=True,
+        )
+        if "preset" not in study.user_attrs:
+            study.set_metric_names([f"val {name}" for name in search.objectives])
+            study.set_user_attr("preset", started.preset)
+            study.enqueue_trial(search.paper, {"reference": PAPER}, skip_if_exists=True)
+            study.enqueue_trial({**search.paper, "distill_weight": 0.0}, {"reference": BASELINE}, skip_if_exists=True)
+    return study
+
+
+def existing(started: Started, url: str) -> optuna.Study:
+    """Return the study as it lies in its storage.
+
+    Raises:
+        UserError: the storage cannot be used or does not hold it.
+    """
+    with _readable_errors(url):
+        try:
+            return optuna.load_study(study_name=started.name, storage=open_storage(url))
+        except KeyError:
+            raise UserError(
+                f"study {started.name} is not in {make_url(url).render_as_string(hide_password=True)}: give the --storage"
+                " that it was started with."
+            ) from None
+
+
+# --- which trials are owed --------------------------------------------------------------------------------------------
+
+
+def finished(trials: list[FrozenTrial]) -> int:
+    """Return how many trials count against the budget: completed and pruned ones."""
+    return sum(trial.state in FINISHED for trial in trials)
+
+
+def owed(trials: list[FrozenTrial], budget: int) -> int:
+    """Return how many trials are to be begun: the budget less what is finished and what is under way."""
+    return budget - finished(trials) - sum(trial.state == TrialState.RUNNING for trial in trials)
+
+
+def _surplus(study: optuna.Study, number: int, budget: int) -> bool:
+    """Return whether trials of lower number fill the budget: the one answer that all launchers of a study share."""
+    before = [trial for trial in study.get_trials(deepcopy=False) if trial.number < number]
+    return owed(before, budget) <= 0
+
+
+def retry(study: optuna.Study, trial: FrozenTrial) -> None:
+    """Queue a new trial of the same parameters, which goes on in the same run directory."""
+    study.add_trial(
+        optuna.trial.create_trial(
+            state=TrialState.WAITING,
+            params=trial.params,
+            distributions=trial.distributions,
+            user_attrs=trial.user_attrs,
+            system_attrs=trial.system_attrs,
+        )
+    )
+
+
+def bury(study: optuna.Study) -> None:
+    """Fail the trials whose worker died, and queue them again.
+
+    A worker writes its run's key as soon as its heartbeat has begun; one that was killed before that left no heartbeat to miss.
+    """
+    with _without_warnings():
+        fail_stale_trials(study)
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        if "key" not in trial.user_attrs and datetime.now() - trial.datetime_start > timedelta(seconds=GRACE_SECONDS):
+            with contextlib.suppress(ValueError):  # another launcher was faster
+                study.tell(trial.number, state=TrialState.FAIL)
+                retry(study, trial)
+
+
+# --- one trial --------------------------------------------------------------------------------------------------------
+
+
+def suggest(search: Search, trial: Trial) -> dict[str, Any]:
+    """Return the trial's parameters."""
+    values = {}
+    for name, room in search.space.items():
+        if room.choices is not None:
+            values[name] = trial.suggest_categorical(name, room.choices)
+        elif isinstance(room.low, int) and isinstance(room.high, int):
+            values[name] = trial.suggest_int(name, room.low, room.high, step=int(room.step or 1), log=room.log)
+        else:
+            value = trial.suggest_float(name, room.low, room.high, step=room.step, log=room.log)
+            # 0.1 + 13 * 0.05 is 0.75 to the last bit only when rounded: the same setting is the same run.
+            values[name] = round(value, 10) if room.step else value
+    return values
+
+
+def objective(started: Started, trial: Trial, runs: Path, execution: Execution, console: Console) -> Any:
+    """Train the trial's run, or take it as it is if it has run before, and return its value or values on the selection split.
+
+    Raises:
+        TrialPruned: the pruner gave it up; the run directory says so and keeps its state.
+        Surplus: the budget is taken up by trials of lower number.
+        Interrupted, UserError: as `worker.work`.
+    """
+    search = started.study
+    spec = started.trial_spec(suggest(search, trial))
+    trial.set_user_attr("pid", os.getpid())
+    trial.set_user_attr("key", spec.key)
+    if _surplus(trial.study, trial.number, search.trials):
+        raise Surplus
+    run = RunDir(runs / spec.key)
+    run.create(spec)
+    # What everything else is compared with is never pruned, and neither is what already cost its time.
+    prunable = "reference" not in trial.user_attrs and run.status()["state"] != "done" and len(search.objectives) == 1
+
+    def report(epoch: int, oiou: float) -> None:
+        if len(search.objectives) == 1:
+            trial.report(oiou, epoch + 1)
+            if prunable and epoch + 1 < spec.recipe.epochs and trial.should_prune():
+                raise Pruned
+
+    while run.claimed():  # another trial, or a matrix, is at the very same run
+        time.sleep(2)
+    try:
+        if run.status()["state"] == "done":
+            for epoch, oiou in run.epoch_oious(spec.selection.split).items():
+                report(epoch, oiou)
+        else:
+            worker.work(run, started.place, execution, console, report)
+    except Pruned:
+        raise TrialPruned from None
+    values = {"oiou": run.read_json("result.json")["selected"]["oiou"]}
+    if "corrupted_oiou" in search.objectives:
+        values["corrupted_oiou"] = corrupted_oiou(started, run, execution, console)
+    return tuple(values[name] for name in search.objectives)
+
+
+def corrupted_oiou(started: Started, run: RunDir, execution: Execution, console: Console) -> float:
+    """Return the mean oIoU of a finished run on the selection split under the search's corruptions; its records are kept."""
+    split, conditions = run.spec().selection.split, started.study.conditions()
+    robustness.work([run], [split], conditions, lambda _: started.place, console, device=execution.device)
+    return fmean(metrics.metrics(robustness.read(run, split, condition))["oiou"] for condition in conditions)
+
+
+def run_trial(
+    started: Started, url: str, number: int, workers: int, runs: Path, execution: Execution, console: Console
+) -> None:
+    """Run the next trial of a study in this process: what a worker does.
+
+    Raises:
+        Interrupted: a stop was asked for; the trial is queued again.
+        UserError: its run failed; the trial says why.
+    """
+    study = open_study(started, url, number, workers)
+    current: list[Trial] = []
+
+    def one(trial: Trial) -> Any:
+        current.append(trial)
+        try:
+            return objective(started, trial, runs, execution, console)
+        except UserError as error:
+            trial.set_user_attr("reason", str(error))
+            raise
+
+    try:
+        # Inside `optimize`, and nowhere else, Optuna starts the heartbeat.
+        study.optimize(one, n_trials=1, catch=Surplus)
+    except (Interrupted, KeyboardInterrupt):
+        if current:
+            retry(study, study.trials[current[0].number])
+        raise Interrupted(f"a trial of {started.name} is saved; `risbench study resume` goes on from there") from None

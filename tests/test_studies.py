@@ -1,0 +1,501 @@
+"""Studies: what their files say, how specs come of them, and searches that survive interruption and death."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import optuna
+import pandas as pd
+import pytest
+import yaml
+from optuna.trial import TrialState
+from rich.console import Console
+
+import methods
+from benchmark import matrix, packing, robustness
+from benchmark.cli import app, guarded
+from benchmark.errors import UserError
+from benchmark.groups import read_groups
+from benchmark.rundir import RunDir, all_runs
+from benchmark.training import Execution
+from studies import launcher, search, study
+
+QUIET = Console(quiet=True)
+TRIAL_SPACE = {
+    "distill_weight": {"low": 0.0, "high": 0.9},
+    "image_mask_ratio": {"low": 0.25, "high": 0.75, "step": 0.25},
+}
+TRIAL_PAPER = {"distill_weight": 0.5, "image_mask_ratio": 0.75}
+
+
+@pytest.fixture
+def preset(boxes, tmp_path, monkeypatch):
+    """Return a preset file on the small data: LAVT in two epochs of a few steps."""
+    quick = yaml.safe_load((matrix.PRESETS / "quick.yaml").read_text())
+    recipe = {"epochs": 2, "batch_size": 4, "micro_batch": 4}
+    quick |= {"datasets": ["refcoco"], "data": str(boxes), "recipes": {"lavt": recipe}}
+    path = tmp_path / "boxes.yaml"
+    path.write_text(yaml.safe_dump(quick))
+    return str(path)
+
+
+def command(*arguments) -> int:
+    return guarded(lambda: app([str(argument) for argument in arguments], standalone_mode=False))
+
+
+def written(folder: Path, **fields) -> str:
+    path = folder / "mine.yaml"
+    path.write_text(yaml.safe_dump({"description": "a test", "method": "lavt"} | fields))
+    return str(path)
+
+
+def started_search(preset, folder, **fields) -> study.Started:
+    values = {"kind": "search", "space": TRIAL_SPACE, "paper": TRIAL_PAPER, "trials": 3, "pruner": "none"}
+    return study.start(written(folder, **(values | fields)), preset, {})
+
+
+# --- files and specs --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("preset", "variant"), [("quick", "tiny"), ("gpu", "small"), ("paper", "paper")])
+def test_every_shipped_study_fits_every_preset(preset, variant, boxes):
+    for name in study.shipped():
+        found = study.read_study(name, variant)
+        spec = matrix.resolve(
+            "test",
+            matrix.read_preset("quick").model_copy(
+                update={
+                    "methods": (found.method,),
+                    "strategies": ("baseline",),
+                    "datasets": ("refcoco",),
+                    "recipes": {found.method: found.recipe},
+                }
+            ),
+            boxes,
+        ).specs[0]
+        method = methods.get(found.method)
+        base = spec.model_copy(
+            update={
+                "network": method.variants[variant],
+                "recipe": matrix.changed_recipe(method, method.recipes[variant], found.recipe),
+            }
+        )
+        settings = matrix.read_preset(preset).strategy
+        whole = study.Started(
+            name="x", origin=name, preset="quick", study=found, bases={0: base}, settings=settings, data=boxes
+        )
+        if found.kind == "grid":
+            assert len(whole.specs()) == len(found.rows)
+        else:
+            assert whole.trial_spec(found.paper).strategy.name == "maskris"
+            assert whole.trial_spec({**found.paper, "distill_weight": 0.0}).strategy.name == "baseline"
+
+
+def test_the_seven_rows_of_table_3(preset):
+    found = study.start("components", preset, {"method": "lavt"})
+    switches = [(s.strategy.image_mask, s.strategy.text_mask, s.strategy.distillation) for s in found.specs()]
+    assert switches == [
+        (False, False, False),
+        (True, False, False),
+        (False, True, False),
+        (True, True, False),
+        (True, False, True),
+        (False, True, True),
+        (True, True, True),
+    ]
+
+
+def test_lambda_of_table_d_is_the_other_weight(preset):
+    found = study.start("lambda", preset, {"method": "lavt"})
+    for row in found.study.rows:
+        (spec,) = found.row_specs(row)
+        weight = spec.strategy.distill_weight if spec.strategy.distillation else 0.0
+        assert float(row.published.split()[1]) == pytest.approx(1 - weight)
+
+
+def test_training_length_is_equal_in_passes(preset, tmp_path):
+    found = study.start("training-length", preset, {"method": "cris"})
+    passes = {
+        row.label: spec.recipe.epochs * (2 if spec.strategy.distillation else 1)
+        for row in found.study.rows
+        for spec in found.row_specs(row)
+    }
+    assert passes["MaskRIS, half as long"] == passes["baseline"]
+    assert passes["baseline, twice as long"] == passes["MaskRIS"] == 2 * passes["baseline"]
+    with pytest.raises(UserError, match=r"row 'MaskRIS, half as long': 0.5 times 3 epochs is no whole number"):
+        path = written(
+            tmp_path,
+            **{**yaml.safe_load((study.SHIPPED / "training-length.yaml").read_text()), "variants": {}},
+            recipe={"epochs": 3},
+        )
+        study.start(path, preset, {})
+
+
+def test_a_longer_training_moves_its_milestones():
+    from methods.cris.method import CrisRecipe
+
+    recipe = CrisRecipe(epochs=50, batch_size=4, micro_batch=4, learning_rate=1e-4, optimiser="adam")
+    assert recipe.stretched(0.5) == {"epochs": 25, "milestones": (18,)}
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"patch_size": 7}, "row 'odd': mask patch size 7 does not divide the image size 64"),
+        ({"image_mask_ratio": 1.5}, "row 'odd': strategy maskris: image_mask_ratio"),
+        ({"patchsize": 8}, "row 'odd': strategy setting 'patchsize' is not known: did you mean patch_size"),
+    ],
+)
+def test_what_does_not_fit_is_refused_by_name(preset, tmp_path, settings, said):
+    rows = [{"label": "none", "strategy": "baseline"}, {"label": "odd", "settings": settings}]
+    with pytest.raises(UserError, match=said):
+        study.start(written(tmp_path, kind="grid", place="Table C", reference="none", rows=rows), preset, {})
+
+
+def test_wrong_names_list_the_nearest():
+    with pytest.raises(UserError, match="study 'component' is not known: did you mean components"):
+        study.read_study("component")
+
+
+def test_a_search_starts_from_the_baseline(preset, tmp_path):
+    with pytest.raises(UserError, match="must be searched from 0 on: that is the baseline"):
+        space = {**TRIAL_SPACE, "distill_weight": {"low": 0.1, "high": 0.9}}
+        started_search(preset, tmp_path, space=space)
+    with pytest.raises(UserError, match="search parameter 'image_mask' is not known: did you mean image_mask_ratio"):
+        started_search(
+            preset,
+            tmp_path,
+            space={**TRIAL_SPACE, "image_mask": {"low": 0, "high": 1}},
+            paper={**TRIAL_PAPER, "image_mask": 0},
+        )
+
+
+def test_shares_of_masked_words_sum_to_one(preset, tmp_path):
+    room = {"low": 0.0, "high": 1.0}
+    found = started_search(
+        preset,
+        tmp_path,
+        space={**TRIAL_SPACE, "mask_share": room, "random_share": room},
+        paper={**TRIAL_PAPER, "mask_share": 0.8, "random_share": 0.5},
+    )
+    shares = found.trial_spec(found.study.paper).strategy.text_mask_shares
+    assert shares == pytest.approx((0.8, 0.1, 0.1))
+
+
+def test_the_papers_setting_is_the_run_of_the_matrix(preset, tmp_path):
+    found = started_search(preset, tmp_path)
+    read = matrix.read_preset(preset)
+    specs = matrix.resolve("m", matrix.narrow(read, methods=("lavt",))).specs
+    assert {found.trial_spec(found.study.paper).key, found.trial_spec({**TRIAL_PAPER, "distill_weight": 0.0}).key} == {
+        spec.key for spec in specs
+    }
+
+
+def test_a_study_keeps_its_settings_under_its_name(preset, tmp_path):
+    found = started_search(preset, tmp_path)
+    study.save(tmp_path / "runs", found)
+    study.save(tmp_path / "runs", found.model_copy(update={"jobs": 7}))
+    assert study.load(tmp_path / "runs", found.name).jobs == 7
+    assert study.load(tmp_path / "runs", found.name).trial_spec(TRIAL_PAPER) == found.trial_spec(TRIAL_PAPER)
+    more = started_search(preset, tmp_path, trials=9)
+    study.save(tmp_path / "runs", more)
+    with pytest.raises(UserError, match=r"other settings \(study.sampler was tpe, is gp\)"):
+        study.save(tmp_path / "runs", started_search(preset, tmp_path, sampler="gp"))
+
+
+# --- searches ---------------------------------------------------------------------------------------------------------
+
+FAST = Execution(device="cpu", checkpoint_seconds=0, log_every=2)
+
+
+def url(runs: Path) -> str:
+    return search.default_storage(runs)
+
+
+def prepared(preset, tmp_path, **fields) -> tuple[study.Started, Path]:
+    runs = tmp_path / "runs"
+    found = started_search(preset, tmp_path, **fields)
+    found = found.model_copy(update={"execution": {"device": "cpu", "checkpoint_seconds": 0, "log_every": 2}})
+    study.save(runs, found)
+    return found, runs
+
+
+def in_order(found, runs, count):
+    for number in range(count):
+        search.run_trial(found, url(runs), number, 1, runs, FAST, QUIET)
+    return search.existing(found, url(runs))
+
+
+@pytest.fixture(scope="module")
+def finished_search(boxes, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("search")
+    quick = yaml.safe_load((matrix.PRESETS / "quick.yaml").read_text())
+    recipe = {"epochs": 2, "batch_size": 4, "micro_batch": 4}
+    quick |= {"datasets": ["refcoco"], "data": str(boxes), "recipes": {"lavt": recipe}}
+    (folder / "boxes.yaml").write_text(yaml.safe_dump(quick))
+    found, runs = prepared(str(folder / "boxes.yaml"), folder, trials=4)
+    return found, runs, in_order(found, runs, 4)
+
+
+def test_trial_and_run_point_at_each_other(finished_search):
+    found, runs, done = finished_search
+    launcher.note(runs, found, done.trials)
+    (group,) = read_groups(runs)
+    for trial in done.trials:
+        assert trial.state == TrialState.COMPLETE
+        run = RunDir(runs / trial.user_attrs["key"])
+        assert trial.value == run.read_json("result.json")["selected"]["oiou"]
+        assert [trial.intermediate_values[epoch + 1] for epoch in range(2)] == list(run.epoch_oious("val").values())
+        assert trial.number in group.trials[run.key]
+    assert group.keys == sorted({trial.user_attrs["key"] for trial in done.trials})
+
+
+def test_the_papers_setting_and_the_baseline_come_first(finished_search):
+    _, runs, done = finished_search
+    assert [trial.user_attrs.get("reference") for trial in done.trials[:3]] == ["paper", "baseline", None]
+    strategies = [RunDir(runs / trial.user_attrs["key"]).spec().strategy for trial in done.trials]
+    assert [strategy.name for strategy in strategies] == ["maskris", "baseline", "maskris", "maskris"]
+    assert strategies[0].distill_weight == 0.5 and strategies[0].image_mask_ratio == 0.75
+    for strategy, trial in zip(strategies[2:], done.trials[2:], strict=True):
+        assert strategy.distill_weight == trial.params["distill_weight"]
+
+
+def test_the_study_opens_in_plain_optuna(finished_search):
+    found, runs, done = finished_search
+    plain = optuna.load_study(study_name=found.name, storage=url(runs))
+    assert plain.best_value == done.best_value and plain.metric_names == ["val oiou"]
+
+
+def test_workers_do_not_draw_the_same_samples(finished_search):
+    _, _, done = finished_search
+    assert done.trials[2].params != done.trials[3].params
+
+
+def test_a_spec_that_has_run_is_not_trained_again(finished_search, tmp_path, monkeypatch):
+    found, runs, done = finished_search
+    again = found.model_copy(update={"name": "again"})
+    study.save(runs, again)
+    monkeypatch.setattr(search.worker, "work", lambda *_: pytest.fail("it was trained again"))
+    second = in_order(again, runs, 2)
+    for mine, first in zip(second.trials, done.trials[:2], strict=True):
+        assert (mine.value, mine.intermediate_values) == (first.value, first.intermediate_values)
+
+
+def test_a_trial_beyond_the_budget_is_no_trial(finished_search):
+    found, runs, _ = finished_search
+    before = len(all_runs(runs))
+    search.run_trial(found, url(runs), 9, 2, runs, FAST, QUIET)
+    trials = search.existing(found, url(runs)).trials
+    assert (search.finished(trials), trials[-1].state, len(all_runs(runs))) == (4, TrialState.FAIL, before)
+
+
+def test_a_pruned_run_is_kept_as_such_and_can_go_on(preset, tmp_path, monkeypatch):
+    found, runs = prepared(preset, tmp_path, trials=3, pruner="hyperband")
+    in_order(found, runs, 2)
+    monkeypatch.setattr(optuna.trial.Trial, "should_prune", lambda self: True)
+    done = in_order(found, runs, 1)
+    assert [trial.state.name for trial in done.trials] == ["COMPLETE", "COMPLETE", "PRUNED"]
+    run = RunDir(runs / done.trials[2].user_attrs["key"])
+    assert run.status()["state"] == "pruned" and not (run.path / "result.json").exists()
+    assert list(run.epoch_oious("val")) == [0]
+    search.worker.work(run, found.place, FAST, QUIET)  # what a matrix that asks for it does
+    assert run.status()["state"] == "done" and list(run.epoch_oious("val")) == [0, 1]
+
+
+def test_an_interrupted_trial_goes_on_in_the_same_run(preset, tmp_path, monkeypatch):
+    found, runs = prepared(preset, tmp_path, trials=2)
+    work, stopped = search.worker.work, []
+
+    def interrupted_once(run, place, execution, console, report):
+        def stop(epoch, oiou):
+            report(epoch, oiou)
+            if not stopped:
+                stopped.append(run.key)
+                raise KeyboardInterrupt
+
+        work(run, place, execution, console, stop)
+
+    monkeypatch.setattr(search.worker, "work", interrupted_once)
+    with pytest.raises(search.Interrupted, match="risbench study resume"):
+        in_order(found, runs, 1)
+    assert RunDir(runs / stopped[0]).status()["state"] == "planned"
+    done = in_order(found, runs, 2)
+    assert [trial.state.name for trial in done.trials] == ["FAIL", "COMPLETE", "COMPLETE"]
+    again = next(trial for trial in done.trials[1:] if trial.user_attrs["key"] == stopped[0])
+    assert again.params == done.trials[0].params and again.user_attrs["reference"] == "paper"
+    assert sorted(again.intermediate_values) == [1, 2]
+
+
+def test_a_failed_run_is_no_result_and_says_why(preset, tmp_path, monkeypatch):
+    found, runs = prepared(preset, tmp_path)
+    monkeypatch.setattr(search.worker, "work", lambda *_: (_ for _ in ()).throw(UserError("the loss became nan")))
+    with pytest.raises(UserError):
+        in_order(found, runs, 1)
+    (trial, *_) = search.existing(found, url(runs)).trials
+    assert (trial.state.name, trial.user_attrs["reason"]) == ("FAIL", "the loss became nan")
+
+
+def test_an_unusable_storage_is_one_sentence(preset, tmp_path):
+    found, runs = prepared(preset, tmp_path)
+    for address in ("sqlite:////nowhere/at/all.db", "nonsense", "postgresql+psycopg://me:secret@localhost:1/none"):
+        with pytest.raises(UserError, match="no run is lost: put it right") as said:
+            search.open_study(found, address)
+        assert "secret" not in str(said.value)
+
+
+def test_a_search_travels_with_its_runs(finished_search, tmp_path, capsys):
+    found, runs, _ = finished_search
+    packing.unpack(packing.pack(runs, tmp_path / "packed", 2**22), tmp_path / "there")
+    said = []
+    for folder in (runs, tmp_path / "there"):
+        assert command("study", "show", found.name, "--format", "csv", "--runs", folder) == 0
+        said.append(capsys.readouterr().out)
+    assert said[0] == said[1] and said[0].count("complete") == 4
+
+
+def test_a_grid_runs_once_and_compares_its_rows(preset, tmp_path, monkeypatch, capsys):
+    rows = [{"label": "none", "strategy": "baseline"}, {"label": "flipped", "strategy": "flip"}]
+    grid = written(tmp_path, kind="grid", place="Fig. 2", reference="none", rows=rows, curves=True)
+    place = ("--runs", tmp_path / "runs", "--out", tmp_path / "out", "--no-sync")
+    assert command("study", "run", grid, "--preset", preset, *place) == 0
+    said = capsys.readouterr().out
+    assert "2 to do" in said and "flipped" in said and "reference" in said
+    table = pd.read_csv(tmp_path / "out" / "mine-boxes" / "table.csv")
+    assert set(table["row"]) == {"none", "flipped"}
+    assert {"differences.png", "losses.png", "table.md", "table.tex"} <= {
+        path.name for path in (tmp_path / "out" / "mine-boxes").iterdir()
+    }
+    assert (tmp_path / "runs" / "studies" / "mine-boxes" / "report" / "table.csv").exists()
+    assert command("study", "resume", "mine-boxes", *place) == 0
+    assert "2 done, 0 to do" in capsys.readouterr().out
+    assert command("study", "list", "--runs", tmp_path / "runs") == 0
+    assert "2/2" in capsys.readouterr().out
+    assert command("study", "show", "mine-boxe", "--runs", tmp_path / "runs") == 1
+    assert "study 'mine-boxe' is not known: did you mean mine-boxes" in capsys.readouterr().err
+    assert command("study", "resume", "mine-boxes", "--trials", "3", *place) == 1
+    assert "it has rows and no trials" in capsys.readouterr().err
+
+
+@pytest.fixture
+def postgres():
+    """Start a PostgreSQL server of its own on a socket and return its URL."""
+    pytest.importorskip("psycopg")
+    if not (shutil.which("initdb") and shutil.which("pg_ctl")):
+        pytest.skip("no PostgreSQL server is installed here")
+    folder = Path(tempfile.mkdtemp(prefix="pg"))
+    user = "postgres" if os.getuid() == 0 else None  # PostgreSQL refuses to run as root
+    if user:
+        shutil.chown(folder, user)
+
+    def command(*parts):
+        subprocess.run(parts, user=user, check=True, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    data, options = str(folder / "data"), f"-c listen_addresses= -k {folder}"
+    command("initdb", "-D", data, "-U", "ris", "-A", "trust", "--no-sync")
+    command("pg_ctl", "-D", data, "-o", options, "-w", "start")
+    yield f"postgresql+psycopg://ris@/postgres?host={folder}"
+    command("pg_ctl", "-D", data, "-m", "immediate", "stop")
+    shutil.rmtree(folder)
+
+
+def test_a_search_in_postgresql(preset, tmp_path, monkeypatch, postgres):
+    found, runs = prepared(preset, tmp_path, trials=2)
+    study_there = search.open_study(found, postgres)
+    with pytest.warns(UserWarning, match="Heartbeat"):
+        dead = study_there.ask()  # a worker that dies before its heartbeat has begun
+    monkeypatch.setattr(search, "GRACE_SECONDS", 1)
+    time.sleep(1.1)
+    search.bury(study_there)
+    for number in range(2):
+        search.run_trial(found, postgres, number, 1, runs, FAST, QUIET)
+    done = optuna.load_study(study_name=found.name, storage=postgres)
+    assert done.trials[dead.number].state == TrialState.FAIL
+    assert search.finished(done.trials) == 2
+    assert {trial.user_attrs["reference"] for trial in done.trials} == {"paper", "baseline"}
+
+
+@pytest.mark.slow
+def test_two_workers_one_of_which_is_killed_make_up_the_budget(preset, tmp_path, monkeypatch):
+    found, runs = prepared(preset, tmp_path, trials=4)
+    monkeypatch.setattr(search, "GRACE_SECONDS", 6)
+    monkeypatch.setattr(search, "HEARTBEAT_SECONDS", 1)
+    begin, killed = launcher._begin, []
+
+    def begin_and_kill_the_first(command, environment, log):
+        process = begin(command, environment, log)
+        if not killed:
+            killed.append(process)
+        return process
+
+    note = launcher.note
+
+    def note_and_kill(runs, started, trials):
+        note(runs, started, trials)
+        mine = [t for t in trials if t.user_attrs.get("pid") == killed[0].pid] if killed else []
+        if mine and killed[0].poll() is None and RunDir(runs / mine[0].user_attrs["key"]).metrics():
+            os.kill(killed[0].pid, signal.SIGKILL)
+
+    monkeypatch.setattr(launcher, "_begin", begin_and_kill_the_first)
+    monkeypatch.setattr(launcher, "note", note_and_kill)
+    done, ended = launcher.run(found, url(runs), runs, 2, found.how, QUIET)
+    assert ended.state == "complete" and search.finished(done.trials) == 4
+    (dead,) = [trial for trial in done.trials if trial.user_attrs.get("pid") == killed[0].pid]
+    assert (killed[0].returncode, dead.state) == (-signal.SIGKILL, TrialState.FAIL)
+    retried = [
+        t for t in done.trials if t.user_attrs.get("key") == dead.user_attrs["key"] and t.state == TrialState.COMPLETE
+    ]
+    assert len(retried) == 1 and retried[0].params == dead.params
+
+
+def test_stopping_a_search_loses_nothing(preset, tmp_path):
+    found, runs = prepared(preset, tmp_path, trials=2)
+    command = [sys.executable, "-m", "benchmark.cli", "study", "resume", found.name, "--runs", str(runs), "--no-sync"]
+    command += ["--workers", "1", "--out", str(tmp_path / "out")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        deadline = time.monotonic() + 120
+        while not any(run.metrics() for run in all_runs(runs)) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        said, _ = process.communicate(timeout=120)
+    assert process.returncode == 130 and "goes on from here" in said
+    trials = search.existing(found, url(runs)).trials
+    assert sum(trial.state == TrialState.WAITING for trial in trials) == 2
+    whole = subprocess.run(command, capture_output=True, text=True)
+    assert whole.returncode == 0, whole.stdout + whole.stderr
+    done = search.existing(found, url(runs))
+    assert search.finished(done.trials) == 2
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "gp"])
+def test_samplers_of_one_trial_each_search_together(preset, tmp_path, sampler):
+    """Every worker makes its sampler anew; together they must not repeat themselves, and must find a plain optimum."""
+    found, runs = prepared(preset, tmp_path, trials=22, sampler=sampler)
+    for number in range(22):
+        study_there = search.open_study(found, url(runs), number, 2)
+        study_there.optimize(lambda trial: -abs(search.suggest(found.study, trial)["distill_weight"] - 0.3), n_trials=1)
+    trials = search.existing(found, url(runs)).trials
+    assert len({tuple(trial.params.values()) for trial in trials}) == 22
+    assert max(trial.value for trial in trials) > -0.05
+
+
+def test_two_objectives_are_not_pruned(preset, tmp_path, monkeypatch):
+    monkeypatch.setattr(optuna.trial.Trial, "should_prune", lambda self: pytest.fail("asked whether to prune"))
+    corrupted = {"corruptions": ["contrast", "gaussian_noise"], "severities": [2]}
+    found, runs = prepared(preset, tmp_path, trials=2, objectives=["oiou", "corrupted_oiou"], **corrupted)
+    done = in_order(found, runs, 2)
+    assert done.metric_names == ["val oiou", "val corrupted_oiou"]
+    for trial in done.trials:
+        run = RunDir(runs / trial.user_attrs["key"])
+        tables = [robustness.read(run, "val", name) for name in ("contrast-2", "gaussian_noise-2")]
+        oious = [table["intersection"].sum() / table["union"].sum() for table in tables]
+        assert trial.values == pytest.approx([run.read_json("result.json")["selected"]["oiou"], sum(oious) / 2])
+
+
+def test_an_unknown_corruption_is_refused_before_anything_runs(preset, tmp_path):
+    with pytest.raises(UserError, match="corruption 'frog' is not known: did you mean fog"):
+        started_search(preset, tmp_path, objectives=["oiou", "corrupted_oiou"], corruptions=["frog"])
