@@ -129,6 +129,7 @@ class AlteredImages(Dataset):
         changed = time.perf_counter()
         if cache and kept is None:
             cache.write(condition, image_id, pictures[0][0])
+        written = time.perf_counter()
         views: dict[Preparation, list[EvaluationImage]] = {}
         for picture, asked in pictures:
             first = evaluation_image(self.dataset, asked, picture, self.needs[0])
@@ -139,7 +140,7 @@ class AlteredImages(Dataset):
                 )
                 prepared = dataclasses.replace(first, image=image, geometry=geometry)
                 views.setdefault(preparation(its), []).append(prepared)
-        seconds = {"decode": decoded - start, "alter": changed - decoded, "prepare": time.perf_counter() - changed}
+        seconds = {"decode": decoded - start, "alter": changed - decoded, "prepare": time.perf_counter() - written}
         return Altered(views, seconds)
 
 

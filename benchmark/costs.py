@@ -60,7 +60,7 @@ class Timed:
     decision (`mask`, per expression) are timed."""
 
     def __init__(self, method: Method, meter: Meter) -> None:
-        self.method, self.meter = method, meter
+        self.method, self.meter, self.encoded = method, meter, 0.0  # when the last encoding ended
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.method, name)
@@ -68,7 +68,9 @@ class Timed:
     def encode_image(self, images: Tensor, draws: dict[str, Tensor]) -> Any:
         """Return what the method's own does."""
         with self.meter.measure("encode", len(images), images.device):
-            return self.method.encode_image(images, draws)
+            features = self.method.encode_image(images, draws)
+        self.encoded = time.perf_counter()
+        return features
 
     def segment(self, features: Any, text: Text) -> Output:
         """Return what the method's own does."""

@@ -79,13 +79,16 @@ def keep(run: RunDir, split: str, condition: Condition, records: pd.DataFrame) -
 def summarise(run: RunDir, split: str) -> None:
     """Bring `metrics.json` up to date with the records that are there: what a tracking store shows."""
     name = f"robustness/{split}/metrics.json"
-    known = run.read_json(name)
-    there = finished(run, split)
-    if known.keys() != set(there):
-        new = {
-            condition: known.get(condition) or evaluation.canonical(metrics.metrics(read(run, split, condition)))
-            for condition in there
-        }
+    known, path = run.read_json(name), run.path / name
+    written = path.stat().st_mtime_ns if known else 0
+
+    def numbers(condition: str) -> dict[str, float]:
+        if condition in known and path_of(run, split, condition).stat().st_mtime_ns <= written:
+            return known[condition]
+        return evaluation.canonical(metrics.metrics(read(run, split, condition)))
+
+    new = {condition: numbers(condition) for condition in finished(run, split)}
+    if new != known:
         run.write_json(name, new)
 
 

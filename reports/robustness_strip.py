@@ -95,6 +95,7 @@ def all_strips(
         clean = {its: next(iter(by_seed.values()))["clean"] for its, by_seed in asked.records.items()}
         place_name = f"{columns['dataset']}-{asked.split}"
         with matplotlib.style.context(STYLE):
-            figure = strip(networks, asked.split, corruption, expression_to_show(clean), label)
+            title = f"{label}, {columns['dataset']} {asked.split}"
+            figure = strip(networks, asked.split, corruption, expression_to_show(clean), title)
             found |= figures.files(f"strip-{place_name}-{label.replace(' ', '-')}", figure)
     return found

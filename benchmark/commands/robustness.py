@@ -147,7 +147,10 @@ def _show_costs(meters: dict[str, Any]) -> None:
         return
     rates = [f"{name} {made.rate(name):.0f}" for name in ("decode", "corrupt", "alter", "prepare") if made.counts[name]]
     console.print(f"images/s of one process: {', '.join(rates)}")
-    table = Table("run", "encode, images/s", "rest of the network, expressions/s", "masks, expressions/s", box=None)
+    table = Table(box=None)
+    table.add_column("run", no_wrap=True)
+    for heading in ("encode,\nimages/s", "the rest,\nexpressions/s", "masks,\nexpressions/s"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for key, its in meters.items():
         # LAVT returns the image itself: no text-free part to speak of.
         encode = its.rate("encode") if its.each("encode") > 1e-5 else float("inf")

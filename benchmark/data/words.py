@@ -106,9 +106,9 @@ def tokens(sentence: str) -> tuple[str, ...]:
 
 def holds(words: tuple[str, ...], entries: Sequence[tuple[str, ...]]) -> bool:
     """Return whether one of the sequences stands among the words, whole words only."""
-    return any(
-        words[start : start + len(entry)] == entry for entry in entries for start in range(len(words) - len(entry) + 1)
-    )
+    # Words hold no space, so a space on either side is where one ends.
+    text = f" {' '.join(words)} "
+    return any(f" {' '.join(entry)} " in text for entry in entries)
 
 
 def subsets(sentences: Sequence[str]) -> dict[str, np.ndarray]:
