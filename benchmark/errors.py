@@ -8,6 +8,10 @@ class UserError(Exception):
     """Something the user can put right. The message is one sentence that says what to do; the CLI prints it and exits 1."""
 
 
+class Busy(UserError):
+    """Another process works on the run; it can be waited for."""
+
+
 class Interrupted(Exception):
     """A stop was asked for (Ctrl-C, SIGTERM) and nothing is lost; the CLI prints the message and exits 130."""
 

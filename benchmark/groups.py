@@ -36,6 +36,19 @@ def _read(path: Path) -> Group:
         raise UserError(f"{path} is damaged; delete it and start the same matrix or study again.") from None
 
 
+def check_name(runs: Path, name: str, kind: Kind) -> None:
+    """Check that a preset or study can be called `name`.
+
+    Raises:
+        UserError: it cannot be a file name, or a group of the other kind has it.
+    """
+    if not NAME.fullmatch(name):
+        raise UserError(f"'{name}' cannot name a preset or study: use letters, digits and . _ + - alone.")
+    path = runs / "groups" / f"{name}.json"
+    if path.exists() and (other := _read(path).kind) != kind:
+        raise UserError(f"'{name}' is the name of a {other} in {runs}: give this {kind} another name.")
+
+
 def write_group(
     runs: Path, name: str, kind: Kind, keys: Iterable[str], trials: Mapping[str, Sequence[int]] | None = None
 ) -> None:
@@ -46,10 +59,9 @@ def write_group(
         trials: run key -> numbers of the trials of a search that are this run.
 
     Raises:
-        UserError: the name cannot be a file name, the file that is there is damaged, or it cannot be written.
+        UserError: as `check_name`, the file that is there is damaged, or it cannot be written.
     """
-    if not NAME.fullmatch(name):
-        raise UserError(f"'{name}' cannot name a preset or study: use letters, digits and . _ + - alone.")
+    check_name(runs, name, kind)
     path = runs / "groups" / f"{name}.json"
     before = _read(path) if path.exists() else None
     known = before or Group(name, kind)

@@ -139,6 +139,8 @@ def run_all(
                         run = waiting.pop(0)
                         environment = worker_environment(execution, slot % gpus if gpus else None)
                         working[slot] = Worker(run, run_command(run, place, execution, processes), environment)
+                        if stopping:  # asked for while the process was being made
+                            working[slot].process.send_signal(signal.SIGINT)
                         progress.start_task(bars[run.key])
                         progress.update(bars[run.key], note="starting")
                 time.sleep(POLL_SECONDS)

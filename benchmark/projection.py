@@ -96,6 +96,11 @@ def digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:12]
 
 
+def parent_of(study: Group) -> str:
+    """Return the name of a study's parent run."""
+    return f"study {study.name}"
+
+
 def study_report(runs: Path, group: Group) -> list[Path]:
     """Return the files of a study's report, none where `group` is no study."""
     folder = runs / "studies" / group.name / "report"
@@ -122,7 +127,7 @@ class Entry:
     def parent(self) -> str:
         """Return the name of the parent run: a study has one, a preset one per method, variant and strategy."""
         if self.groups and self.groups[0].kind == "study":
-            return f"study {self.groups[0].name}"
+            return parent_of(self.groups[0])
         # MLflow's table shows some eighteen characters: what is compared comes first.
         group = f" ({self.groups[0].name})" if self.groups else ""
         return f"{self.spec.method} {self.spec.strategy.name} {self.spec.variant}{group}"

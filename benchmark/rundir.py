@@ -27,7 +27,7 @@ import pandas as pd
 import torch
 import yaml
 
-from benchmark.errors import UserError, choose
+from benchmark.errors import Busy, UserError, choose
 from benchmark.spec import RunSpec, read_model
 
 HEARTBEAT_SECONDS = 10
@@ -118,14 +118,14 @@ class RunDir:
         """Hold the run while it is worked on; the lock dies with its process.
 
         Raises:
-            UserError: another process holds it.
+            Busy: another process holds it.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         with (self.path / ".lock").open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise UserError(f"run {self.key} is being worked on by another process; wait for it.") from None
+                raise Busy(f"run {self.key} is being worked on by another process; wait for it.") from None
             yield
 
     def claimed(self) -> bool:

@@ -52,6 +52,7 @@ from benchmark.projection import (
     final_metrics,
     flatten,
     milliseconds,
+    parent_of,
     reading,
     study_report,
 )
@@ -238,13 +239,16 @@ class Experiment:
 
     def leave(self, parent_id: str) -> None:
         """Delete a parent whose last child went to another one."""
-        if any(run.info.run_id == parent_id for run in self.runs.values()):
+        left = next((name for name, run in self.runs.items() if run.info.run_id == parent_id), "study")
+        if not left.startswith(
+            "study"
+        ):  # a study's own, which holds its report, may have runs that are shown elsewhere
             if not self.client.search_runs([self.id], f"tags.`{PARENT}` = '{parent_id}'", max_results=1):
                 self.client.delete_run(parent_id)
 
-    def show_report(self, name: str, files: list[Path]) -> None:
-        """Upload a study's tables and figures to a parent run, each once per content."""
-        run = self.runs[name]
+    def show_report(self, study: Group, files: list[Path]) -> None:
+        """Upload a study's tables and figures to its parent run, each once per content."""
+        run = self.runs[parent_of(study)]
         sent = json.loads(run.data.tags.get("ris.report", "{}"))
         found = {path.name: digest(path.read_bytes()) for path in files}
         for path in files:
@@ -257,14 +261,14 @@ class Experiment:
         """Show progress on a parent run, and the mean of its finished children if they differ in their seed alone."""
         done = [entry for entry in entries if entry.state == "done"]
         states = {entry.state for entry in entries}
-        run = self.runs[name]
+        run = self.runs.get(name) or self.create(name, time.time(), {"ris.parent": name})
         tags = {
             **{
                 name: value
                 for name, value in entries[0].identity().items()
                 if all(e.identity()[name] == value for e in entries)
             },
-            "ris.groups": entries[0].groups[0].name if entries[0].groups else "",
+            "ris.groups": name.removeprefix("study ") if name.startswith("study ") else _first_group(entries[0]),
             "ris.status": next(
                 state for state in ("running", "failed", "planned", "done", "pruned") if state in states
             ),
@@ -286,6 +290,20 @@ class Experiment:
         new = [Metric(metric, mean, now, 0) for metric, mean in means.items() if run.data.metrics.get(metric) != mean]
         for batch in _batches(new, METRICS_AT_ONCE):
             self.client.log_batch(run.info.run_id, metrics=batch)
+
+
+def _first_group(entry: Entry) -> str:
+    return entry.groups[0].name if entry.groups else ""
+
+
+def _by_parent(entries: list[Entry]) -> dict[str, list[Entry]]:
+    """Return parent run -> its runs; a study's are all of its runs, those that are shown under a preset too."""
+    found: dict[str, list[Entry]] = defaultdict(list)
+    for entry in entries:
+        studies = [parent_of(group) for group in entry.groups if group.kind == "study"]
+        for name in dict.fromkeys([entry.parent, *studies]):
+            found[name].append(entry)
+    return found
 
 
 def _batches(items: list[Any], size: int) -> Iterator[list[Any]]:
@@ -335,15 +353,18 @@ def sync(runs: Path, uri: str | None = None) -> Summary:
             client.search_experiments(max_results=1)  # a wrong address shows before there is anything to send
         for dataset, parents in sorted(experiments.items()):
             experiment = Experiment(client, dataset, location)
-            for name, entries in parents.items():
+            for entries in parents.values():
                 for entry in entries:
                     with _named(entry.run.key, summary):
                         what = experiment.show(entry)
                         setattr(summary, what, getattr(summary, what) + 1)
-                if fine := [entry for entry in entries if entry.run.key not in summary.failed]:
-                    experiment.show_parent(name, fine)
-                    for group in fine[0].groups[:1]:
-                        experiment.show_report(name, study_report(runs, group))
+            shown = [entry for entries in parents.values() for entry in entries if entry.run.key not in summary.failed]
+            for name, entries in _by_parent(shown).items():
+                experiment.show_parent(name, entries)
+            for group in {
+                group.name: group for entry in shown for group in entry.groups if group.kind == "study"
+            }.values():
+                experiment.show_report(group, study_report(runs, group))
     return summary
 
 

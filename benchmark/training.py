@@ -370,8 +370,9 @@ class Trainer:
                     execution.workers,
                 ):
                     if self.step % PROBE_STEPS == 0:
-                        key = (spec.seed, "probe", self.step)
+                        before, key = time.monotonic(), (spec.seed, "probe", self.step)
                         self.line(epoch, probe(self.method, raws[0], self.prober, epoch, key, self.device))
+                        started += time.monotonic() - before  # no part of what training costs
                     losses = self.optimise(raws, epoch)
                     self.log(losses, epoch)
                     now = time.monotonic()

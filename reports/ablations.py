@@ -108,7 +108,7 @@ def _curves(rows: dict, runs: Path) -> dict[str, dict[str, list[figures.Curve]]]
         for run in own.values():
             logged = RunDir(runs / run.spec.key).metrics()
             for panel, name in PROBES.items():
-                if pairs := [(line["step"], line[name]) for line in logged if np.isfinite(line.get(name, np.nan))]:
+                if pairs := [(line["step"], line[name]) for line in logged if line.get(name) is not None]:
                     steps, values = zip(*pairs, strict=True)
                     found.setdefault(panel, {}).setdefault(label, []).append((steps, values))
     return found

@@ -196,7 +196,9 @@ def _history(study: optuna.Study) -> Figure:
         )
         handles.append(_mark(axes, trial.number, trial.values[0], reference))
     for state, marker, label in ((TrialState.PRUNED, "|", "pruned"), (TrialState.FAIL, "x", "failed")):
-        where = [trial.number for trial in study.get_trials(deepcopy=False) if trial.state == state]
+        where = [
+            t.number for t in study.get_trials(deepcopy=False) if t.state == state and "surplus" not in t.user_attrs
+        ]
         if where:
             look = {"linestyle": "", "marker": marker, "markersize": 5, "color": QUIET, "markeredgewidth": 1}
             axes.plot(where, [0.03] * len(where), transform=axes.get_xaxis_transform(), zorder=4, **look)

@@ -84,7 +84,7 @@ def results(started: Started, study: optuna.Study, runs: Path) -> Found:
     Raises:
         UserError: no trial is complete, or a run of these three is missing, unfinished or damaged.
     """
-    trials = tuple(study.get_trials(deepcopy=False))
+    trials = tuple(trials_of(study))
     ranked = rank(trials)
     if not ranked:
         raise UserError(
@@ -128,6 +128,11 @@ def counted(trials: Sequence[FrozenTrial], ended: bool = True) -> str:
     return ", ".join(f"{words.count(word)} {word}" for word in known if word in words or word == "complete")
 
 
+def trials_of(study: optuna.Study) -> list[FrozenTrial]:
+    """Return the trials of a study, but for those that found its budget full and so asked nothing."""
+    return [trial for trial in study.get_trials(deepcopy=False) if "surplus" not in trial.user_attrs]
+
+
 def looked_at(trials: Sequence[FrozenTrial]) -> int:
     """Return how many trials the best one was chosen from: those that ended, one that was interrupted and taken up once."""
     return sum(trial.state in ENDED and taken_up(trial, trials) is None for trial in trials)
@@ -155,7 +160,7 @@ def reason(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> str:
         return " ".join(said.split())
     if (later := taken_up(trial, trials)) is not None:
         return f"interrupted; trial {later} went on with its run"
-    return "none given (its worker died, or the budget was full)"
+    return "none given (its worker died)"
 
 
 def unused_at_zero(search: Search, recipe_type: type) -> list[str]:
@@ -223,7 +228,8 @@ def commands(found: Found, path: Path) -> tuple[str, str]:
     where = f" --images {shlex.quote(str(found.started.images))}" if found.started.images else ""
     preset = f"--preset {shlex.quote(str(path))}"
     strategies = f"{BASELINE},{found.search.strategy}"
+    new = [seed for seed in range(4) if seed not in found.started.bases][:3]  # of the searched seed it was the best
     return (
         f"risbench run {preset}{where}",
-        f"risbench matrix {preset} --strategies {strategies} --seeds 0,1,2{where}",
+        f"risbench matrix {preset} --strategies {strategies} --seeds {','.join(map(str, new))}{where}",
     )

@@ -30,6 +30,7 @@ from reports.search_results import (
     rank,
     reason,
     results,
+    trials_of,
     unused_at_zero,
 )
 from reports.tables import Block
@@ -222,7 +223,7 @@ def csv(started: Started, study: optuna.Study, runs: Path) -> str:
     """Return a row a trial: number, state, reference, values as fractions, last reported epoch, every parameter, run, reason
     of a failure, seconds. Only complete trials have values."""
     names, objectives = [*started.study.space], started.study.objectives
-    trials, rows = study.get_trials(deepcopy=False), []
+    trials, rows = trials_of(study), []
     for trial in trials:
         values = trial.values if trial.state == TrialState.COMPLETE else [None] * len(objectives)
         begun, ended, its = trial.datetime_start, trial.datetime_complete, parameters(trial)
@@ -340,7 +341,7 @@ def render_search(console: Console, started: Started, study: optuna.Study, runs:
     Raises:
         UserError: a run of the best trial, the paper's setting or the baseline is missing, unfinished or damaged.
     """
-    width, trials = min(console.width, WIDTH), study.get_trials(deepcopy=False)
+    width, trials = min(console.width, WIDTH), trials_of(study)
     others = other_block(trials, [*started.study.space], terminal=True)
     if not rank(trials):
         nothing = f"{started.name}: no trial is complete yet ({counted(trials)})."

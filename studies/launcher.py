@@ -20,7 +20,7 @@ from benchmark.errors import UserError
 from benchmark.rundir import RunDir
 from benchmark.training import Execution
 from studies import search
-from studies.study import Started, folder
+from studies.study import Started, folder, save
 
 POLL_SECONDS = 1.0
 SPARE_FAILURES = 2  # the search stops when more trials than this failed beyond those that finished
@@ -37,7 +37,9 @@ class Ended:
 @contextlib.contextmanager
 def _alone(runs: Path, name: str) -> Iterator[None]:
     """Hold the study: one launcher per folder of runs."""
-    with (folder(runs, name) / ".lock").open("w") as lock:
+    place = folder(runs, name)
+    place.mkdir(parents=True, exist_ok=True)
+    with (place / ".lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -45,11 +47,11 @@ def _alone(runs: Path, name: str) -> Iterator[None]:
         yield
 
 
-def _command(started: Started, url: str, runs: Path, number: int, workers: int, execution: Execution) -> list[str]:
+def _command(started: Started, url: str, runs: Path, execution: Execution) -> list[str]:
     options = []
     for field in dataclasses.fields(Execution):
         options += [f"--{field.name.replace('_', '-')}", str(getattr(execution, field.name))]
-    place = ["--runs", str(runs), "--storage", url, "--number", str(number), "--of", str(workers)]
+    place = ["--runs", str(runs), "--storage", url, "--budget", str(started.study.trials)]
     return [sys.executable, "-m", "benchmark.cli", "study", "trial", started.name, *place, *options]
 
 
@@ -112,13 +114,19 @@ def run(
     SIGTERM) asks the running ones to save their state and returns; they stay queued.
 
     Raises:
-        UserError: the storage cannot be used, or another launcher is at this study.
+        UserError: the storage cannot be used, another launcher is at this study, or more trials have finished than are asked for.
     """
-    with _alone(runs, started.name):
-        study = search.open_study(started, url)
+    groups.check_name(runs, started.name, "study")
+    with _alone(runs, started.name), search.readable_errors(url):
+        save(runs, started)
+        study, budget = search.open_study(started, url), started.study.trials
+        search.take_up(study)
         earlier = study.get_trials(deepcopy=False)
-        budget, number = started.study.trials, len(earlier)
         done_before, failures = search.finished(earlier), []
+        if done_before > budget:
+            raise UserError(
+                f"study {started.name} has {done_before} finished trials already: ask for --trials {done_before} or more."
+            )
         gpus = launchers.visible_gpus() if execution.device != "cpu" else 0
         working: dict[int, subprocess.Popen] = {}
         stopping: float | None = None
@@ -158,7 +166,7 @@ def run(
                         ended = ended or Ended("stopped")
                     elif len(failures) > spare:
                         ended = ended or Ended(
-                            "failing", _why(trials, failures, folder(runs, started.name) / "log.txt")
+                            "failing", _why(trials[len(earlier) :], failures, folder(runs, started.name) / "log.txt")
                         )
                     if ended is None:
                         # A worker that has just begun is no trial yet.
@@ -166,10 +174,12 @@ def run(
                         starting = sum(process.pid not in begun for process in working.values())
                         for slot in range(workers):
                             if slot not in working and search.owed(trials, budget) - starting > 0:
-                                command = _command(started, url, runs, number, workers, execution)
+                                command = _command(started, url, runs, execution)
                                 environment = launchers.worker_environment(execution, slot % gpus if gpus else None)
                                 working[slot] = _begin(command, environment, folder(runs, started.name) / "log.txt")
-                                number, starting = number + 1, starting + 1
+                                starting += 1
+                                if stopping:  # asked for while the process was being made
+                                    working[slot].send_signal(signal.SIGINT)
                     elif stopping and time.monotonic() - stopping > launchers.GRACE_SECONDS:
                         for process in working.values():
                             process.kill()
@@ -177,6 +187,8 @@ def run(
         finally:
             for signal_number, handler in previous.items():
                 signal.signal(signal_number, handler)
+            for process in working.values():  # where the storage failed under the launcher
+                process.send_signal(signal.SIGINT)
     return study, ended
 
 

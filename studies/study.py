@@ -8,7 +8,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 import methods
-from benchmark import matrix
+from benchmark import groups, matrix
 from benchmark.data.corruptions import Condition, resolve
 from benchmark.errors import UserError, choose
 from benchmark.rundir import write_aside
@@ -47,9 +47,9 @@ class Range(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    low: float | None = None
-    high: float | None = None
-    step: float | None = None
+    low: int | float | None = None
+    high: int | float | None = None
+    step: int | float | None = None
     log: bool = False
     choices: tuple[Any, ...] | None = None
 
@@ -57,7 +57,18 @@ class Range(BaseModel):
     def _one_kind(self) -> "Range":
         if (self.choices is None) == (self.low is None or self.high is None):
             raise ValueError("a parameter has either choices, or low and high")
+        if self.choices is None and self.low >= self.high:
+            raise ValueError(f"low ({self.low}) must be below high ({self.high})")
         return self
+
+    def contains(self, value: Any) -> bool:
+        """Return whether a value may be chosen."""
+        return value in self.choices if self.choices is not None else self.low <= value <= self.high
+
+    @property
+    def ends(self) -> tuple[Any, ...]:
+        """What a spec is tried with before a search starts: every choice, or the lowest and highest number."""
+        return self.choices if self.choices is not None else (self.low, self.high)
 
 
 class Study(BaseModel):
@@ -136,8 +147,10 @@ class Search(Study):
     def _paper_is_in_the_space(self) -> "Search":
         if self.paper.keys() != self.space.keys():
             raise ValueError("the paper's setting needs a value for every parameter of the space, and for no other")
+        if outside := [name for name, value in self.paper.items() if not self.space[name].contains(value)]:
+            raise ValueError(f"the paper's setting lies outside the space in {', '.join(outside)}")
         weight = self.space.get("distill_weight")
-        if weight is None or 0 not in (weight.choices or (weight.low,)):
+        if weight is None or not weight.contains(0):
             raise ValueError("distill_weight must be searched from 0 on: that is the baseline, one of the trials")
         return self
 
@@ -295,13 +308,14 @@ def save(runs: Path, started: Started) -> None:
     """Write a study under way; one that was begun with other settings under this name is kept.
 
     Raises:
-        UserError: it was begun with other settings; the message names the first that differs.
+        UserError: it was begun with other settings (the message names the first that differs), or its name cannot be one.
     """
+    groups.check_name(runs, started.name, "study")
     path = folder(runs, started.name) / "study.yaml"
     values = started.model_dump(mode="json")
     if path.exists():
         before = load(runs, started.name).model_dump(mode="json")
-        free = ("data", "images", "execution", "jobs")
+        free = ("origin", "data", "images", "execution", "jobs")
         differing = _first_difference(*({k: v for k, v in d.items() if k not in free} for d in (before, values)))
         if differing:
             raise UserError(
@@ -384,6 +398,11 @@ def start(
     if study.kind == "grid":
         started.specs()
     else:
-        started.trial_spec(study.paper)
         study.conditions()
+        for name, room in study.space.items():
+            for value in room.ends:
+                try:
+                    started.trial_spec({**study.paper, name: value})
+                except UserError as error:
+                    raise UserError(f"study {started.name}, {name} {value}: {error}") from None
     return started

@@ -20,7 +20,7 @@ import methods
 from benchmark import matrix, packing, robustness
 from benchmark.cli import app, guarded
 from benchmark.errors import UserError
-from benchmark.groups import read_groups
+from benchmark.groups import read_groups, write_group
 from benchmark.rundir import RunDir, all_runs
 from benchmark.training import Execution
 from studies import launcher, search, study
@@ -226,8 +226,8 @@ def prepared(preset, tmp_path, **fields) -> tuple[study.Started, Path]:
 
 
 def in_order(found, runs, count):
-    for number in range(count):
-        search.run_trial(found, url(runs), number, 1, runs, FAST, QUIET)
+    for _ in range(count):
+        search.run_trial(found, url(runs), found.study.trials, runs, FAST, QUIET)
     return search.existing(found, url(runs))
 
 
@@ -289,7 +289,7 @@ def test_a_spec_that_has_run_is_not_trained_again(finished_search, tmp_path, mon
 def test_a_trial_beyond_the_budget_is_no_trial(finished_search):
     found, runs, _ = finished_search
     before = len(all_runs(runs))
-    search.run_trial(found, url(runs), 9, 2, runs, FAST, QUIET)
+    search.run_trial(found, url(runs), 4, runs, FAST, QUIET)
     trials = search.existing(found, url(runs)).trials
     assert (search.finished(trials), trials[-1].state, len(all_runs(runs))) == (4, TrialState.FAIL, before)
 
@@ -338,12 +338,112 @@ def test_a_failed_run_is_no_result_and_says_why(preset, tmp_path, monkeypatch):
         in_order(found, runs, 1)
     (trial, *_) = search.existing(found, url(runs)).trials
     assert (trial.state.name, trial.user_attrs["reason"]) == ("FAIL", "the loss became nan")
+    there = search.open_study(found, url(runs))
+    for _ in range(2):  # the next launch tries it again, once
+        search.take_up(there)
+    (again,) = [other for other in there.trials if other.user_attrs.get("reference") == "paper" and other != trial]
+    assert (again.state.name, again.params) == ("WAITING", trial.params)
+    assert not {"key", "pid", "reason"} & again.user_attrs.keys()
+
+
+def test_two_workers_never_take_the_same_trial(preset, tmp_path):
+    """SQLite gives a queued trial to both of two processes that ask at once."""
+    found, runs = prepared(preset, tmp_path, trials=8)
+    there = search.open_study(found, url(runs))
+    for weight in (0.1, 0.2, 0.3, 0.4, 0.6, 0.7):
+        there.enqueue_trial({**TRIAL_PAPER, "distill_weight": weight})
+    code = (
+        "import sys; from pathlib import Path; from studies import search, study\n"
+        "started, runs = study.load(Path(sys.argv[1]), sys.argv[2]), Path(sys.argv[1])\n"
+        "search.objective = lambda started, trial, *_: search.suggest(started.study, trial)['distill_weight']\n"
+        "for _ in range(4): search.run_trial(started, search.default_storage(runs), 8, runs, None, None)"
+    )
+    processes = [subprocess.Popen([sys.executable, "-c", code, str(runs), found.name]) for _ in range(2)]
+    assert [process.wait(120) for process in processes] == [0, 0]
+    trials = search.existing(found, url(runs)).trials
+    assert [trial.state.name for trial in trials] == ["COMPLETE"] * 8
+    assert sorted(trial.value for trial in trials) == [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7]
+
+
+def test_a_trial_that_kills_its_workers_is_given_up(preset, tmp_path):
+    found, runs = prepared(preset, tmp_path)
+    there = search.open_study(found, url(runs))
+    for death in range(search.RETRIES + 1):
+        trial = next(trial for trial in there.trials if trial.state == TrialState.WAITING)
+        assert trial.user_attrs.get("deaths", 0) == death
+        there._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+        others = [other for other in there.trials if other.state == TrialState.WAITING]
+        for other in others if death == 0 else ():
+            there._storage.set_trial_state_values(other._trial_id, TrialState.FAIL)
+        search._after_death(there, there.trials[trial.number])
+    assert not [trial for trial in there.trials if trial.state == TrialState.WAITING]
+
+
+def test_a_refused_launch_changes_nothing(preset, tmp_path):
+    found, runs = prepared(preset, tmp_path, trials=4)
+    fewer = started_search(preset, tmp_path, trials=2)
+    with launcher._alone(runs, found.name), pytest.raises(UserError, match="is under way in"):
+        launcher.run(fewer, url(runs), runs, 1, FAST, QUIET)
+    assert study.load(runs, found.name).study.trials == 4
+
+
+def test_fewer_trials_than_are_finished_are_refused(finished_search):
+    found, runs, _ = finished_search
+    fewer = found.model_copy(update={"study": found.study.model_copy(update={"trials": 3})})
+    with pytest.raises(UserError, match="has 4 finished trials already: ask for --trials 4 or more"):
+        launcher.run(fewer, url(runs), runs, 1, FAST, QUIET)
+    study.save(runs, found)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"space": {**TRIAL_SPACE, "image_mask_ratio": {"low": 0.9, "high": 0.1}}}, r"low \(0.9\) must be below high"),
+        ({"paper": {**TRIAL_PAPER, "image_mask_ratio": 0.9}}, "lies outside the space in image_mask_ratio"),
+        (
+            {
+                "space": {**TRIAL_SPACE, "patch_size": {"choices": [8, 7]}},
+                "paper": {**TRIAL_PAPER, "patch_size": 8},
+            },
+            "patch_size 7: mask patch size 7 does not divide the image size 64",
+        ),
+    ],
+)
+def test_a_space_that_does_not_fit_is_refused_before_anything_runs(preset, tmp_path, fields, said):
+    with pytest.raises(UserError, match=said):
+        started_search(preset, tmp_path, **fields)
+
+
+def test_whole_numbers_stay_whole(preset, tmp_path):
+    found = started_search(
+        preset,
+        tmp_path,
+        space={**TRIAL_SPACE, "epochs": {"low": 1, "high": 3}},
+        paper={**TRIAL_PAPER, "epochs": 2},
+    )
+    trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(0)).ask()
+    values = search.suggest(found.study, trial)
+    assert isinstance(values["epochs"], int) and found.trial_spec(values).recipe.epochs == values["epochs"]
+
+
+def test_a_study_is_not_called_like_a_preset(preset, tmp_path):
+    found, runs = prepared(preset, tmp_path)
+    write_group(runs, "quick", "preset", [])
+    for name, said in (("quick", "is the name of a preset"), ("a/b", "cannot name a preset or study")):
+        with pytest.raises(UserError, match=said):
+            study.save(runs, found.model_copy(update={"name": name}))
+    assert not (runs / "studies" / "a").exists()
 
 
 def test_an_unusable_storage_is_one_sentence(preset, tmp_path):
     found, runs = prepared(preset, tmp_path)
-    for address in ("sqlite:////nowhere/at/all.db", "nonsense", "postgresql+psycopg://me:secret@localhost:1/none"):
-        with pytest.raises(UserError, match="no run is lost: put it right") as said:
+    for address in (
+        "sqlite:////nowhere/at/all.db",
+        "nonsense",
+        "sqlite://",
+        "postgresql+psycopg://me:secret@localhost:1/none",
+    ):
+        with pytest.raises(UserError, match="no run is lost: put it right|is no file") as said:
             search.open_study(found, address)
         assert "secret" not in str(said.value)
 
@@ -411,8 +511,8 @@ def test_a_search_in_postgresql(preset, tmp_path, monkeypatch, postgres):
     monkeypatch.setattr(search, "GRACE_SECONDS", 1)
     time.sleep(1.1)
     search.bury(study_there)
-    for number in range(2):
-        search.run_trial(found, postgres, number, 1, runs, FAST, QUIET)
+    for _ in range(2):
+        search.run_trial(found, postgres, 2, runs, FAST, QUIET)
     done = optuna.load_study(study_name=found.name, storage=postgres)
     assert done.trials[dead.number].state == TrialState.FAIL
     assert search.finished(done.trials) == 2
@@ -475,9 +575,13 @@ def test_stopping_a_search_loses_nothing(preset, tmp_path):
 def test_samplers_of_one_trial_each_search_together(preset, tmp_path, sampler):
     """Every worker makes its sampler anew; together they must not repeat themselves, and must find a plain optimum."""
     found, runs = prepared(preset, tmp_path, trials=22, sampler=sampler)
-    for number in range(22):
-        study_there = search.open_study(found, url(runs), number, 2)
-        study_there.optimize(lambda trial: -abs(search.suggest(found.study, trial)["distill_weight"] - 0.3), n_trials=1)
+
+    def closed_form(trial):
+        trial.study.sampler = search._sampler(found.study, trial.number)
+        return -abs(search.suggest(found.study, trial)["distill_weight"] - 0.3)
+
+    for _ in range(22):
+        search.open_study(found, url(runs)).optimize(closed_form, n_trials=1)
     trials = search.existing(found, url(runs)).trials
     assert len({tuple(trial.params.values()) for trial in trials}) == 22
     assert max(trial.value for trial in trials) > -0.05

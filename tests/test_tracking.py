@@ -230,7 +230,8 @@ def test_a_run_of_two_groups_is_shown_once(runs: Path):
     write_group(runs, "ablation", "study", [spec.key], {spec.key: [3, 7]})
     assert tracking.sync(runs).updated == 1
     shown = stored(runs)
-    assert set(shown) == {spec.key, "cris maskris tiny (quick)"}
+    assert set(shown) == {spec.key, "cris maskris tiny (quick)", "study ablation"}  # which holds the study's report
+    assert shown["study ablation"]["tags"]["ris.done"] == "1/1"
     assert shown[spec.key]["parent"] == "cris maskris tiny (quick)"
     assert shown[spec.key]["tags"]["ris.groups"] == "quick,ablation"
     assert shown[spec.key]["tags"]["ris.trials"] == "ablation 3, ablation 7"

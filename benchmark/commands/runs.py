@@ -148,8 +148,8 @@ def work_through(
     console.print(f"{len(directories)} runs in {runs}: {len(directories) - len(left)} done, {len(left)} to do")
     child = launchers.start_sync(runs, uri) if sync else None
     outcomes = launchers.run_all(left, place, execution, jobs, processes, console)
-    if child:
-        child.terminate()  # its last pass runs beside the report
+    if child and kind == "preset":
+        child.terminate()  # its last pass runs beside the report, which for a study it has to show
     try:
         _conclude(len(directories), len(left), outcomes, report)
     finally:

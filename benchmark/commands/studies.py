@@ -73,7 +73,8 @@ def run_study(
     options = {"method": method, "dataset": dataset, "variant": variant, "seeds": numbers(seeds)}
     with console.status("reading the data"):
         started = study.start(name, preset, options, data, images, changes, called)
-    study.save(runs, started)
+    if trials is None and started.study.kind == "search" and started.name in study.names(runs):
+        started = _of_trials(started, study.load(runs, started.name).study.trials)  # as it was last asked for
     _work(started, runs, workers, storage, sync, uri, out)
 
 
@@ -97,9 +98,12 @@ def resume(
     if trials:
         if started.study.kind != "search":
             raise UserError(f"{name} is a grid: it has rows and no trials.")
-        started = started.model_copy(update={"study": started.study.model_copy(update={"trials": trials})})
-        study.save(runs, started)
+        started = _of_trials(started, trials)
     _work(started, runs, workers, storage, sync, uri, out)
+
+
+def _of_trials(started: Any, trials: int) -> Any:
+    return started.model_copy(update={"study": started.study.model_copy(update={"trials": trials})})
 
 
 def _work(
@@ -110,6 +114,9 @@ def _work(
 
 
 def _grid(started: Any, runs: Path, workers: int, storage: str | None, sync: bool, uri: str | None, out: Path) -> None:
+    from studies import study
+
+    study.save(runs, started)
     run_commands.work_through(
         started.name,
         "study",
@@ -148,8 +155,7 @@ def _search(
 
 def _report(started: Any, runs: Path, storage: str | None, out: Path) -> None:
     """Write and print the report, and leave a copy where the projection into MLflow finds it."""
-    import shutil
-
+    from benchmark.rundir import write_aside
     from studies import search, study
 
     if started.study.kind == "grid":
@@ -164,9 +170,8 @@ def _report(started: Any, runs: Path, storage: str | None, out: Path) -> None:
         paths = searches.write_search(started, found, runs, out)
         searches.render_search(console, started, found, runs)
     copy = study.folder(runs, started.name) / "report"
-    copy.mkdir(exist_ok=True)
     for path in paths:
-        shutil.copy(path, copy)
+        write_aside(copy / path.name, lambda aside, path=path: aside.write_bytes(path.read_bytes()))
         console.print(f"wrote {path}")
 
 
@@ -240,8 +245,7 @@ def report(name: NameArgument, runs: RunsOption = RUNS, storage: StorageOption =
 def trial(
     name: NameArgument,
     storage: Annotated[str, typer.Option("--storage")],
-    number: Annotated[int, typer.Option()],
-    of: Annotated[int, typer.Option()],
+    budget: Annotated[int, typer.Option()],
     runs: RunsOption = RUNS,
     device: DeviceOption = "auto",
     threads: Annotated[int, typer.Option(min=1)] = 1,
@@ -254,4 +258,4 @@ def trial(
     from studies import search, study
 
     how = Execution(device, threads, workers, checkpoint_seconds, log_every)
-    search.run_trial(study.load(runs, name), storage, number, of, runs, how, console)
+    search.run_trial(study.load(runs, name), storage, budget, runs, how, console)
