@@ -235,7 +235,7 @@ def test_a_killed_process_is_one_sentence(fresh, monkeypatch):
 
 def test_presets_name_conditions():
     quick = conditions.read_preset("quick")
-    assert len(quick.conditions()) == 4 * 2 + 4 * 2 + 1
+    assert len(quick.conditions()) == 4 * 2 + 4 + 1
     assert len(conditions.read_preset("all").conditions()) == 19 * 5 + 4 * 9 + 1
     for condition in quick.conditions():
         assert conditions.parse(str(condition)) == condition
