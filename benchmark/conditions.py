@@ -113,6 +113,8 @@ def narrow(
         preset, names = preset.model_copy(update={"corruptions": ()}), None
     given = {"splits": splits, "corruptions": names, "severities": severities}
     changes: dict[str, object] = {axis: tuple(values) for axis, values in given.items() if values}
+    if names and not severities:
+        changes["severities"] = SEVERITIES  # the preset's go with its corruptions
     if not occluded:
         changes["occlusion"] = None
     return preset.model_copy(update={**changes, "words": preset.words and words})

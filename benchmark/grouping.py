@@ -20,6 +20,8 @@ from benchmark.conditions import Condition
 from benchmark.costs import Meter, Timed, bound
 from benchmark.data.refer import Ref
 from benchmark.data.samples import EvaluationImage
+from benchmark.data.words import CoveredWords
+from benchmark.errors import UserError
 from benchmark.inference import Loaded
 
 AT_ONCE = 8  # images of an encoding and expressions of a decoding, in both loops
@@ -72,7 +74,13 @@ class Comparison:
 
 
 def compare(network: Loaded, split: str, condition: Condition, count: int) -> Comparison:
-    """Run both loops over the first `count` images of a split; of some repetitions the fastest of each counts."""
+    """Run both loops over the first `count` images of a split; of some repetitions the fastest of each counts.
+
+    Raises:
+        UserError: the condition covers words, so that a sentence is several.
+    """
+    if isinstance(condition, CoveredWords):
+        raise UserError("grouping is measured on images: give a corruption or occlusion, such as fog-3.")
     images = AlteredImages(network.dataset, split, [condition], [network.method.needs])
     chosen = images.images.image_ids[:count]
     alone = [

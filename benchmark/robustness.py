@@ -26,8 +26,8 @@ from benchmark.conditions import Condition
 from benchmark.costs import Meter, Timed
 from benchmark.data.corruptions import Condition as Corruption
 from benchmark.data.refer import ReferDataset
-from benchmark.data.words import CoveredWords, CoveringTokeniser
-from benchmark.errors import Interrupted, UserError
+from benchmark.data.words import CoveredWords, CoveringTokeniser, read_covered
+from benchmark.errors import Interrupted, UserError, choose
 from benchmark.inference import Loaded
 from benchmark.matrix import Place, open_dataset
 from benchmark.rundir import RunDir, write_aside
@@ -85,7 +85,10 @@ def summarise(run: RunDir, split: str) -> None:
     def numbers(condition: str) -> dict[str, float]:
         if condition in known and path_of(run, split, condition).stat().st_mtime_ns <= written:
             return known[condition]
-        return evaluation.canonical(metrics.metrics(read(run, split, condition)))
+        records = read(run, split, condition)
+        if condition == str(CoveredWords()):  # beside every covered sentence lies the same one uncovered
+            records = read_covered(records).query("position >= 0")
+        return evaluation.canonical(metrics.metrics(records)) if len(records) else {}
 
     new = {condition: numbers(condition) for condition in finished(run, split)}
     if new != known:
@@ -107,7 +110,7 @@ def load_all(runs: Sequence[RunDir], place: Callable[[RunDir], Place], device: s
         if (state := run.status()["state"]) != "done":
             raise UserError(f"run {run.key} is not finished ({state}): finish it with `risbench resume {run.key}`.")
         spec, where = run.spec(), place(run)
-        data = (spec.dataset, spec.split_by, where.root, where.images)
+        data = (spec.dataset, spec.split_by, spec.data_sha256)
         if data not in opened:
             opened[data] = open_dataset(spec.dataset, spec.split_by, where)
         loaded[run.key] = inference.load(run, lambda _, where=where: where, device, opened[data])
@@ -134,6 +137,9 @@ def work(
         Interrupted: a stop was asked for; finished conditions are kept.
         UserError: a run is not finished or held by another process, an image is missing or too small, a disk is full.
     """
+    for run in runs:
+        for split in splits:
+            choose(split, run.spec().selection.report, f"split of run {run.key}")
     meters = {"images": Meter()}
     missing = [
         run for run in runs if any(not path_of(run, split, its).exists() for split in splits for its in conditions)
@@ -233,12 +239,8 @@ class _Split:
         if isinstance(condition, CoveredWords):
             tokeniser = CoveringTokeniser(tokeniser)
         rows: list[dict[str, Any]] = []
-        start = time.perf_counter()
-        before = meter.seconds["encode"] + meter.seconds["segment"]
         for first in range(0, len(views), IMAGES_AT_ONCE):
             at_once = views[first : first + IMAGES_AT_ONCE]
             for prediction in evaluation.predict(Timed(network.method, meter), at_once, tokeniser, network.device):
                 rows += evaluation.records_of(prediction)
-        spent = meter.seconds["encode"] + meter.seconds["segment"] - before
-        meter.add("decide", time.perf_counter() - start - spent, len(rows))
         return rows

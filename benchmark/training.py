@@ -6,6 +6,7 @@ and metrics beyond it are dropped, so on a CPU the finished run is bit-identical
 
 import dataclasses
 import math
+import shutil
 import signal
 import time
 from collections import defaultdict
@@ -276,6 +277,8 @@ class Trainer:
         if numbers["oiou"] > self.best["oiou"]:
             self.best = {"oiou": numbers["oiou"], "epoch": epoch}
             if self.main:
+                # A run that is trained again, its status deleted: what was asked of other weights is no result of these.
+                shutil.rmtree(self.run.path / "robustness", ignore_errors=True)
                 weights = {name: value.contiguous().cpu() for name, value in self.method.state_dict().items()}
                 write_aside(self.run.path / "best.safetensors", lambda aside: save_file(weights, aside))
                 self.run.write_records(split, records)

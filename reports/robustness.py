@@ -56,7 +56,12 @@ def gather(collected: Collected, runs: Path, splits: Sequence[str], conditions: 
         UserError: no run was asked, or records under a condition are not about the expressions of the clean ones.
     """
     found = []
-    for setting in settings(collected):
+    every_setting = settings(collected)
+    split_by = {(setting.columns["dataset"], setting.columns["split_by"]) for setting in every_setting}
+    for setting in every_setting:
+        name, by = setting.columns["dataset"], setting.columns["split_by"]
+        if sum(other == name for other, _ in split_by) > 1:  # RefCOCOg, umd and google: other images in val
+            setting = dataclasses.replace(setting, columns={**setting.columns, "dataset": f"{name}-{by}"})
         every = [run for by_seed in setting.strategies.values() for run in by_seed.values()]
         for split in (split for split in splits if split in setting.splits):
             there = [set(robustness.finished(RunDir(runs / run.spec.key), split)) for run in every]
@@ -67,7 +72,7 @@ def gather(collected: Collected, runs: Path, splits: Sequence[str], conditions: 
                 for label, by_seed in _paired(setting).items()
             }
             found.append(Asked(setting, split, records, missing))
-    if not any(asked.conditions for asked in found):
+    if conditions and not any(asked.conditions for asked in found):
         raise UserError(
             f"no run of these in {runs} was asked under these conditions on {', '.join(splits)}: `risbench robustness` does it."
         )

@@ -207,7 +207,7 @@ def definitions(every: Sequence[Asked], table: pd.DataFrame, reference: str | No
         "mPC: mean over the 15 common corruptions at severities 1 to 5; rPC = mPC / clean. Ranked by mPC: what falls least is"
         " often what had least to lose. Families are means over their common corruptions.",
     ]
-    if mpc_name(every) != "mPC":
+    if (table["kind"] == "corruption").any() and mpc_name(every) != "mPC":
         asked = sorted(
             {name for its in every for name in its.conditions if name.rpartition("-")[0] in corruptions.sets()["all"]}
         )
@@ -248,6 +248,15 @@ def definitions(every: Sequence[Asked], table: pd.DataFrame, reference: str | No
     if (table["compared"] == CHECKPOINTS).any():
         lines.append(CHECKPOINTS_NOTE)
     for asked in every:
+        strategies = asked.setting.strategies
+        alone = [
+            run.spec.key
+            for its in strategies
+            for seed, run in strategies[its].items()
+            if seed not in asked.records[its]
+        ]
+        if alone:
+            lines.append(f"Left out, since another strategy has no finished run with this seed: {', '.join(alone)}.")
         if asked.missing:
             keys = [run.spec.key for by_seed in asked.setting.strategies.values() for run in by_seed.values()]
             lines.append(

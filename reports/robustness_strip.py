@@ -77,6 +77,8 @@ def all_strips(
     the only strategy) loses most, of its first seed."""
     found: dict[str, bytes] = {}
     means = table[(table["kind"] == "corruption mean") & (table["metric"] == "oiou")]
+    if means.empty:
+        return found
     means = means.assign(label=robustness_figures.labels(means))
     for asked in every:
         columns = asked.setting.columns
@@ -86,7 +88,8 @@ def all_strips(
         ]
         first = next(iter(asked.records))
         own = own[own["strategy"] == first]
-        keys = {its: next(iter(by_seed.values())).spec.key for its, by_seed in asked.setting.strategies.items()}
+        strategies = asked.setting.strategies
+        keys = {its: strategies[its][next(iter(by_seed))].spec.key for its, by_seed in asked.records.items()}
         if own.empty or not all((runs / key / "best.safetensors").exists() for key in keys.values()):
             continue
         corruption = str(own.loc[own["mean"].idxmin(), "name"])

@@ -240,6 +240,7 @@ def test_presets_name_conditions():
     for condition in quick.conditions():
         assert conditions.parse(str(condition)) == condition
     assert len(conditions.narrow(quick, ["testA"], ["maskris"], [1, 5], False, False).conditions()) == 17 * 2
+    assert len(conditions.narrow(quick, None, ["all"], None, False, False).conditions()) == 19 * 5
     with pytest.raises(UserError, match="did you mean quick"):
         conditions.read_preset("quik")
     for wrong in ("fog-9", "referent-130", "fogg-1", "word"):
@@ -270,6 +271,48 @@ def test_the_command_asks_reports_and_says_what_it_wrote(fresh, tmp_path, capsys
     assert command("robustness", fresh[0].key, "--no-occlusion", "--no-words", *options) == 0
     assert "no network ran" in capsys.readouterr().out
     assert (out / "runs" / "robustness" / "robustness.md").read_bytes() == first
+
+
+def test_language_subsets_need_no_network(fresh, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(robustness, "load_all", lambda *_: pytest.fail("a network was loaded"))
+    options = ["--corruptions", "none", "--no-occlusion", "--no-words", "--no-sync", "--runs", fresh[0].path.parent]
+    folder = tmp_path / "out" / "runs" / "robustness"
+    folder.mkdir(parents=True)
+    (folder / "strip-of-another-run.png").write_bytes(b"")
+    assert command("robustness", fresh[0].key, *options, "--out", tmp_path / "out") == 0
+    assert "colour" in (folder / "robustness.md").read_text()
+    assert not (folder / "strip-of-another-run.png").exists()
+
+
+def test_a_run_that_is_trained_again_is_asked_again(fresh):
+    from benchmark.matrix import open_run
+    from benchmark.training import Trainer
+
+    run = fresh[0]
+    ask([run], CONDITIONS[:1])
+    for left in ("status.json", "state/latest.pt", "best.safetensors"):
+        (run.path / left).unlink()
+    spec = run.spec()
+    Trainer(spec, run, *open_run(spec, place(run)), Execution("cpu")).train()
+    assert robustness.finished(run, "val") == []
+
+
+def test_mlflow_shows_covered_sentences_alone(fresh):
+    from benchmark.data.words import read_covered
+
+    ask(fresh[:1], [CoveredWords()])
+    covered = read_covered(robustness.read(fresh[0], "val", "words"))
+    covered = covered[covered["position"] >= 0]
+    shown = fresh[0].read_json("robustness/val/metrics.json")["words"]["oiou"]
+    assert shown == pytest.approx(covered["intersection"].sum() / covered["union"].sum())
+
+
+def test_splits_and_conditions_that_cannot_be_asked_are_named_at_once(fresh, capsys):
+    with pytest.raises(UserError, match="split of run .* 'train' is not known"):
+        robustness.work(fresh, ["val", "train"], CONDITIONS[:1], place, QUIET, device="cpu")
+    assert robustness.finished(fresh[0], "val") == []
+    assert command("grouping", fresh[0].key, "--runs", fresh[0].path.parent, "--condition", "words") == 1
+    assert "give a corruption or occlusion" in capsys.readouterr().err
 
 
 def test_a_preset_asks_the_finished_runs_of_its_matrix(fresh, world, tmp_path, capsys):
@@ -312,7 +355,6 @@ def test_a_preset_asks_the_finished_runs_of_its_matrix(fresh, world, tmp_path, c
         (["RUN", "--severities", "0"], "severity '0'"),
         (["RUN", "--severities", "x"], "takes whole numbers"),
         (["RUN", "--splits", "vall"], "did you mean val"),
-        (["RUN", "--corruptions", "none", "--no-occlusion", "--no-words"], "no condition"),
         (["RUN", "--reference", "OTHER"], "is not among the runs that are asked"),
         (["no-such-run"], "is not known"),
     ],

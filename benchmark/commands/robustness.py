@@ -68,22 +68,21 @@ def robustness(
         words,
     )
     asked = narrowed.conditions()
-    if not asked:
-        raise UserError(
-            "these options leave no condition: name corruptions, or leave --no-occlusion or --no-words out."
-        )
     torch.set_num_threads(threads)
     directories, place = _directories(chosen, narrowed.matrix, runs, data, images)
     declared = _reference(reference, runs, directories)
     console.print(f"{len(directories)} runs, {len(asked)} conditions on {', '.join(narrowed.splits)}")
-    try:
-        meters = asking.work(directories, narrowed.splits, asked, place, console, jobs=jobs, device=device, cache=cache)
-    finally:
-        if sync:
-            _sync(runs, uri)
-    _show_costs(meters)
+    if asked:  # language subsets are those of records that are there
+        try:
+            meters = asking.work(
+                directories, narrowed.splits, asked, place, console, jobs=jobs, device=device, cache=cache
+            )
+        finally:
+            if sync:
+                _sync(runs, uri)
+        _show_costs(meters)
     name = Path(preset).stem if not chosen else "runs"
-    _report(name, narrowed, asked, directories, declared, place, runs, out, device)
+    _report(name, preset, narrowed, asked, directories, declared, place, runs, out, device)
 
 
 def _directories(
@@ -164,6 +163,7 @@ def _show_costs(meters: dict[str, Any]) -> None:
 
 def _report(
     name: str,
+    preset_name: str,
     preset: Any,
     asked: list,
     directories: list,
@@ -173,13 +173,18 @@ def _report(
     out: Path,
     device: str,
 ) -> None:
+    from benchmark import conditions
     from reports import robustness, robustness_report, robustness_strip, tables
     from reports.comparison import collect
 
     collected = collect([run.spec() for run in directories], runs)
     every = robustness.gather(collected, runs, preset.splits, asked)
     table = robustness.table(every, reference)
-    paths = robustness_report.write(name, preset.description, every, table, reference, out)
+    for path in (out / name / "robustness").glob("*.*"):  # of an earlier report, perhaps on other runs
+        path.unlink()
+    said = preset.description if preset == conditions.read_preset(preset_name) and name != "runs" else ""
+    said = said or f"{len(asked)} conditions on {', '.join(preset.splits)} of {len(directories)} runs"
+    paths = robustness_report.write(name, said, every, table, reference, out)
     strips = robustness_strip.all_strips(every, table, runs, place, device)
     paths += tables.write_files(out / name / "robustness", strips)
     tables.print_blocks(console, robustness_report.terminal_blocks(every, table), [], min(console.width, 110))

@@ -82,7 +82,7 @@ def corrupt(image: np.ndarray, corruption: str, severity: int, image_id: int) ->
     np.random.seed(seed)
     try:
         own = {"seed": seed} if corruption in TAKES_SEED else {}
-        with np.errstate(invalid="raise"):
+        with np.errstate(invalid="raise" if corruption == "spatter" else "warn"):
             return imagecorruptions.corrupt(image, severity, corruption, **own)
     except FloatingPointError:
         # `spatter` divides by its strongest drop; on a very small image there may be none, and nothing to see then.
