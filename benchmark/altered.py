@@ -1,6 +1,7 @@
 """Altered images ahead of the network: each decoded and changed once per condition, for all methods that will see it."""
 
 import dataclasses
+import hashlib
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -46,11 +47,12 @@ class Altered:
 class Cache:
     """Corrupted images kept as PNG: lossless, since a JPEG of a corrupted image is another image.
 
-    `folder/<sha256 of the data>/<condition>/<image id>.png`
+    `folder/<digest of the data and of the libraries' versions>/<condition>/<image id>.png`
     """
 
     def __init__(self, folder: Path, dataset: ReferDataset) -> None:
-        self.folder = folder / dataset.digest()[:12]
+        content = f"{dataset.digest()} {corruptions.made_with()}"
+        self.folder = folder / hashlib.sha256(content.encode()).hexdigest()[:12]
 
     def path(self, condition: Condition, image_id: int) -> Path:
         """Return where an image lies, or would."""

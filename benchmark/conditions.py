@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from benchmark.data import corruptions, occlusion
@@ -13,8 +12,8 @@ from benchmark.data.corruptions import SEVERITIES
 from benchmark.data.occlusion import Occlusion
 from benchmark.data.refer import Ref, ReferDataset
 from benchmark.data.words import CoveredWords
-from benchmark.errors import UserError, choose
-from benchmark.spec import read_model
+from benchmark.errors import choose
+from benchmark.spec import read_model, read_yaml
 
 PRESETS = Path(__file__).parent / "presets" / "robustness"
 
@@ -90,13 +89,7 @@ def read_preset(name: str) -> RobustnessPreset:
     """
     its_file = name.endswith((".yaml", ".yml"))
     path = Path(name) if its_file else PRESETS / f"{choose(name, preset_names(), 'robustness preset')}.yaml"
-    try:
-        values = yaml.safe_load(path.read_text())
-    except FileNotFoundError:
-        raise UserError(f"there is no preset file {path}; shipped ones are {', '.join(preset_names())}.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"preset {path} is no valid YAML ({str(error).splitlines()[0]}); mend it.") from None
-    return read_model(RobustnessPreset, values, f"preset {path.name}")
+    return read_model(RobustnessPreset, read_yaml(path, "preset", preset_names()), f"preset {path.name}")
 
 
 def narrow(

@@ -102,6 +102,18 @@ def show(progress: Progress, bar: TaskID, run: RunDir) -> None:
         )
 
 
+def progress_lines(console: Console) -> Progress:
+    """Return a progress display of one line per run, with a `note` at its end."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.completed:>6.0f}/{task.total:.0f}"),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    return Progress(*columns, console=console, refresh_per_second=2)
+
+
 def run_all(
     runs: list[RunDir], place: Place, execution: Execution, jobs: int, processes: int, console: Console
 ) -> list[Outcome]:
@@ -123,15 +135,8 @@ def run_all(
                 worker.process.send_signal(signal.SIGINT)
 
     previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        TextColumn("{task.completed:>6.0f}/{task.total:.0f}"),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[note]}"),
-    )
     try:
-        with Progress(*columns, console=console, refresh_per_second=2) as progress:
+        with progress_lines(console) as progress:
             bars = {run.key: progress.add_task(run.key, total=1, start=False, note="waiting") for run in runs}
             while waiting or working:
                 for slot in range(jobs):

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 import methods
@@ -19,7 +18,7 @@ from benchmark.data.vocabulary import Tokeniser, published_tokeniser, trained_to
 from benchmark.errors import UserError, choose
 from benchmark.masking import check_image_mask, check_text_mask
 from benchmark.rundir import RunDir
-from benchmark.spec import RunSpec, Selection, read_model
+from benchmark.spec import RunSpec, Selection, read_model, read_yaml
 from benchmark.training import Execution
 from methods.protocol import Config, Method, Recipe
 
@@ -82,13 +81,7 @@ def read_preset(name: str) -> Preset:
     path = (
         Path(name) if name.endswith((".yaml", ".yml")) else PRESETS / f"{choose(name, preset_names(), 'preset')}.yaml"
     )
-    try:
-        values = yaml.safe_load(path.read_text())
-    except FileNotFoundError:
-        raise UserError(f"there is no preset file {path}; shipped presets are {', '.join(preset_names())}.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"preset {path} is no valid YAML ({str(error).splitlines()[0]}); mend it.") from None
-    return read_model(Preset, values, f"preset {path.name}")
+    return read_model(Preset, read_yaml(path, "preset", preset_names()), f"preset {path.name}")
 
 
 @dataclasses.dataclass(frozen=True)

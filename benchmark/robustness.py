@@ -9,7 +9,6 @@ expressions and all runs, ahead of the networks, and encoded once per run.
 
 import contextlib
 import dataclasses
-import importlib.metadata
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,6 +24,7 @@ from benchmark.altered import Altered, AlteredImages, Cache, ahead, preparation
 from benchmark.conditions import Condition
 from benchmark.costs import Meter, Timed
 from benchmark.data.corruptions import Condition as Corruption
+from benchmark.data.corruptions import made_with
 from benchmark.data.refer import ReferDataset
 from benchmark.data.words import CoveredWords, CoveringTokeniser, read_covered
 from benchmark.errors import Interrupted, UserError, choose
@@ -33,7 +33,6 @@ from benchmark.matrix import Place, open_dataset
 from benchmark.rundir import RunDir, write_aside
 
 IMAGES_AT_ONCE = 8
-LIBRARIES = ("imagecorruptions-imaug", "numba", "numpy", "opencv-python", "pillow", "scikit-image", "scipy")
 
 
 # --- what is kept -----------------------------------------------------------------------------------------------------
@@ -69,7 +68,7 @@ def finished(run: RunDir, split: str) -> list[str]:
 def keep(run: RunDir, split: str, condition: Condition, records: pd.DataFrame) -> None:
     """Write the records of a run under a condition, with the libraries that changed its images (`made_with`). Raises UserError
     where the disk is full."""
-    records.attrs["made_with"] = {name: importlib.metadata.version(name) for name in LIBRARIES}
+    records.attrs["made_with"] = made_with()
     # zstd: there may be a hundred of these files, and it halves them.
     write_aside(
         path_of(run, split, condition), lambda aside: records.to_parquet(aside, index=False, compression="zstd")

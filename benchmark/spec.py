@@ -2,8 +2,11 @@
 
 import hashlib
 import json
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, Literal
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, model_validator
 
 import methods
@@ -80,6 +83,20 @@ class RunSpec(BaseModel):
         """Return a digest that runs of one group, which differ in their seed alone, share."""
         content = json.dumps(self.model_dump(mode="json", exclude={"seed"}), sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:10]
+
+
+def read_yaml(path: Path, what: str, shipped: Iterable[str]) -> Any:
+    """Return the content of a user's or shipped YAML file.
+
+    Raises:
+        UserError: there is none (`shipped` are listed), or it is no YAML.
+    """
+    try:
+        return yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise UserError(f"there is no {what} file {path}; shipped ones are {', '.join(shipped)}.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{what} {path} is no valid YAML ({str(error).splitlines()[0]}); mend it.") from None
 
 
 def read_model(model: type[BaseModel], values: Any, where: str) -> Any:

@@ -13,7 +13,7 @@ from pathlib import Path
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress, TaskID
 
 from benchmark import groups, launchers
 from benchmark.errors import UserError
@@ -139,15 +139,8 @@ def run(
                     process.send_signal(signal.SIGINT)
 
         previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
-            TextColumn("{task.completed:>6.0f}/{task.total:.0f}"),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[note]}"),
-        )
         try:
-            with Progress(*columns, console=console, refresh_per_second=2) as progress:
+            with launchers.progress_lines(console) as progress:
                 board, ended = Board(progress, runs, budget), None
                 board.told = {trial.number for trial in earlier if trial.state.is_finished()}
                 while ended is None or working:

@@ -12,7 +12,7 @@ from benchmark import groups, matrix
 from benchmark.data.corruptions import Condition, resolve
 from benchmark.errors import UserError, choose
 from benchmark.rundir import write_aside
-from benchmark.spec import RunSpec, read_model
+from benchmark.spec import RunSpec, read_model, read_yaml
 from benchmark.strategies import SETTINGS
 from benchmark.training import Execution
 
@@ -261,7 +261,7 @@ def read_study(name: str, variant: str = "") -> Grid | Search:
         UserError: there is none, or a field of it is wrong.
     """
     path = Path(name) if name.endswith((".yaml", ".yml")) else SHIPPED / f"{choose(name, shipped(), 'study')}.yaml"
-    values = _read(path)
+    values = read_yaml(path, "study", shipped())
     if not isinstance(values, dict):
         raise UserError(f"study {path} holds no fields; see the shipped ones in {SHIPPED}.")
     kind = choose(str(values.get("kind")), ("grid", "search"), f"kind of study {path.name}")
@@ -269,15 +269,6 @@ def read_study(name: str, variant: str = "") -> Grid | Search:
     return read_model(
         {"grid": Grid, "search": Search}[kind], {**values, **special.get(variant, {})}, f"study {path.name}"
     )
-
-
-def _read(path: Path) -> Any:
-    try:
-        return yaml.safe_load(path.read_text())
-    except FileNotFoundError:
-        raise UserError(f"there is no study file {path}; shipped studies are {', '.join(shipped())}.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is no valid YAML ({str(error).splitlines()[0]}); mend it.") from None
 
 
 def folder(runs: Path, name: str) -> Path:
@@ -301,7 +292,7 @@ def load(runs: Path, name: str) -> Started:
             f"no study was started in {runs}; start one, e.g. `risbench study run components --preset quick`."
         )
     path = folder(runs, choose(name, names(runs), "study")) / "study.yaml"
-    return read_model(Started, _read(path), str(path))
+    return read_model(Started, read_yaml(path, "study", shipped()), str(path))
 
 
 def save(runs: Path, started: Started) -> None:

@@ -6,6 +6,7 @@ in `corruptions.yaml`.
 
 import dataclasses
 import functools
+import importlib.metadata
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,6 +21,14 @@ from benchmark.errors import UserError, choose
 SEVERITIES = (1, 2, 3, 4, 5)
 SMALLEST = 32  # pixels: what the library takes
 TAKES_SEED = ("impulse_noise", "glass_blur")  # draw from generators of their own, the others from numpy's global one
+
+
+LIBRARIES = ("imagecorruptions-imaug", "numba", "numpy", "opencv-python", "pillow", "scikit-image", "scipy")
+
+
+def made_with() -> dict[str, str]:
+    """Return library -> version of what decides the bits of a changed image."""
+    return {name: importlib.metadata.version(name) for name in LIBRARIES}
 
 
 @functools.cache
