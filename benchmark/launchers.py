@@ -11,6 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from benchmark.errors import UserError
 from benchmark.matrix import Place
 from benchmark.rundir import RunDir
 from benchmark.training import Execution, fail
@@ -169,14 +170,23 @@ def run_all(
 
 
 def start_sync(runs: Path, uri: str | None) -> subprocess.Popen:
-    """Start the child that projects the run directories into MLflow while they grow."""
+    """Start the child that projects the run directories into MLflow while they grow.
+
+    Raises:
+        UserError: the folder of the runs, which need not be there yet, cannot be written.
+    """
+    try:
+        runs.mkdir(parents=True, exist_ok=True)
+        log = (runs / "sync.log").open("a")
+    except OSError as error:
+        raise UserError(f"cannot write {runs} ({error.strerror}); make room or choose another --runs folder.") from None
     command = [sys.executable, "-m", "benchmark.cli", "sync", "--watch", "--runs", str(runs)]
     command += ["--uri", uri] if uri else []
     # The child unblocks SIGTERM once it can answer it: asked to stop while it still imports MLflow, it makes its last pass
     # all the same.
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     try:
-        with (runs / "sync.log").open("a") as log:
+        with log:
             return subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])

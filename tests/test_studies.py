@@ -435,6 +435,15 @@ def test_a_study_is_not_called_like_a_preset(preset, tmp_path):
     assert not (runs / "studies" / "a").exists()
 
 
+def test_a_search_may_be_the_first_thing_in_a_folder(preset, tmp_path, monkeypatch, capsys):
+    """The sync starts before anything has made the folder of the runs."""
+    monkeypatch.setattr(launcher, "run", lambda *_: (_ for _ in ()).throw(UserError("so far and no further")))
+    runs = tmp_path / "not" / "there" / "yet"
+    mine = started_search(preset, tmp_path)
+    assert command("study", "run", mine.origin, "--preset", preset, "--runs", runs, "--out", tmp_path / "out") == 1
+    assert "so far and no further" in capsys.readouterr().err and (runs / "sync.log").exists()
+
+
 def test_an_unusable_storage_is_one_sentence(preset, tmp_path):
     found, runs = prepared(preset, tmp_path)
     for address in (
