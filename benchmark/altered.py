@@ -37,7 +37,8 @@ class Altered:
 
     Attributes:
         views: preparation -> its views in order, usually a single one.
-        seconds: what it took to `decode` the file, to `alter` it, and to `prepare` it with its ground truth.
+        seconds: what it took to `decode` the file and to `alter` it, or to read it from the `cache`, and to `prepare` it with
+            its ground truth.
     """
 
     views: dict[Preparation, list[EvaluationImage]]
@@ -142,8 +143,8 @@ class AlteredImages(Dataset):
                 )
                 prepared = dataclasses.replace(first, image=image, geometry=geometry)
                 views.setdefault(preparation(its), []).append(prepared)
-        seconds = {"decode": decoded - start, "alter": changed - decoded, "prepare": time.perf_counter() - written}
-        return Altered(views, seconds)
+        before = {"decode": decoded - start, "alter": changed - decoded} if kept is None else {"cache": decoded - start}
+        return Altered(views, before | {"prepare": time.perf_counter() - written})
 
 
 def ahead(images: AlteredImages, groups: Sequence[list[tuple[int, int]]], jobs: int) -> Iterator[list[Altered]]:

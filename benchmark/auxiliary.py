@@ -34,23 +34,11 @@ def quiet(done: int, steps: int) -> None:
     """Tell nobody."""
 
 
-def obtain(
-    method: AuxiliaryMethod,
-    spec: RunSpec,
-    dataset: ReferDataset,
-    tokeniser: Tokeniser,
-    runs: Path,
-    device: torch.device,
-    on_progress: Progress = quiet,
-) -> float:
-    """Give `method` its auxiliary, trained now or earlier, and return the seconds that its training took.
+def _obtain(method: AuxiliaryMethod, path: Path, train: Callable[[], dict[str, Tensor]]) -> float:
+    """Give `method` the auxiliary in the file `path`, trained now or earlier; return the seconds that its training took.
 
     Runs that need the same one at the same time wait for the first.
-
-    Raises:
-        UserError: the folder cannot be written, or what lies there is damaged.
     """
-    path = runs / FOLDER / f"{spec.method}-{_digest(spec)}.safetensors"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock_file = path.with_suffix(".lock").open("a")
@@ -60,7 +48,7 @@ def obtain(
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not path.exists():
             started = time.monotonic()
-            state = _train(method, dataset, tokeniser, device, on_progress)
+            state = train()
             notes = {"seconds": f"{time.monotonic() - started:.2f}"}
             write_aside(path, lambda aside: save_file(state, aside, metadata=notes))
     try:
@@ -83,11 +71,15 @@ def restore(
     """Give `method` the auxiliary of a run's spec, if it has one, published or trained; return the seconds of its training.
 
     `on_progress` is told steps done and all steps while it is trained.
+
+    Raises:
+        UserError: the folder cannot be written, or what lies there is damaged.
     """
     if not isinstance(method, AuxiliaryMethod):
         return 0.0
     if method.auxiliary_passes:
-        return obtain(method, spec, dataset, tokeniser, runs, device, on_progress)
+        path = runs / FOLDER / f"{spec.method}-{_digest(spec)}.safetensors"
+        return _obtain(method, path, lambda: _train(method, dataset, tokeniser, device, on_progress))
     if spec.weights != "scratch":
         published = method.weights.starting_weights(spec.network).items()
         if found := {name.removeprefix(PREFIX): value for name, value in published if name.startswith(PREFIX)}:

@@ -17,6 +17,7 @@ from benchmark.rundir import RunDir
 from benchmark.training import Execution, fail
 
 POLL_SECONDS = 0.5
+STOPPED = 130  # exit code of a process that was asked to stop and saved its state
 GRACE_SECONDS = 120  # for a run that was asked to stop to save its state
 
 
@@ -50,39 +51,83 @@ def run_command(run: RunDir, place: Place, execution: Execution, processes: int 
     ]
 
 
-class Worker:
-    """One run in its own process; its output goes to `log.txt` in the run directory."""
+def outcome_of(run: RunDir, code: int) -> Outcome:
+    """Return what became of a run whose process ended with exit code `code` (negative: killed by that signal)."""
+    status = run.read_json("status.json")
+    if status.get("state") == "done":
+        return Outcome(run.key, "done")
+    if code == STOPPED:
+        return Outcome(run.key, "stopped")
+    if status.get("state") != "failed":
+        how = f"was killed by signal {-code} (out of memory?)" if code < 0 else f"ended with exit code {code}"
+        fail(run, f"its process {how}; see {run.path / 'log.txt'}")
+    return Outcome(run.key, "failed", run.read_json("status.json").get("reason", ""))
 
-    def __init__(self, run: RunDir, command: list[str], environment: dict[str, str]) -> None:
-        self.run = run
-        with (run.path / "log.txt").open("a") as log:
-            # Its own session: Ctrl-C reaches the parent alone, which asks every worker once.
-            self.process = subprocess.Popen(
-                command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment, start_new_session=True
+
+class Processes:
+    """Worker processes, one per slot. While it is entered, Ctrl-C or SIGTERM asks all of them once to save their state.
+
+    Args:
+        slots: how many may run at a time. execution: threads and device of each.
+        gpus: whether a slot has a GPU of its own, where there are several.
+
+    Attributes:
+        working: slot -> process. stopping: whether a stop was asked for.
+    """
+
+    def __init__(self, slots: int, execution: Execution, gpus: bool = True) -> None:
+        self.slots, self.threads = slots, execution.threads
+        self.gpus = visible_gpus() if gpus and execution.device != "cpu" else 0
+        self.working: dict[int, subprocess.Popen] = {}
+        self.asked: float | None = None
+
+    def __enter__(self) -> "Processes":
+        self.previous = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self.previous.items():
+            signal.signal(number, handler)
+        self._ask()  # whoever is left, where an error ended the block
+
+    @property
+    def stopping(self) -> bool:
+        """Whether a stop was asked for."""
+        return self.asked is not None
+
+    def _stop(self, *_: object) -> None:
+        if self.asked is None:
+            self.asked = time.monotonic()
+            self._ask()
+
+    def _ask(self) -> None:
+        for process in self.working.values():
+            process.send_signal(signal.SIGINT)
+
+    def free(self) -> list[int]:
+        """Return the slots without a process; none once a stop was asked for."""
+        return [] if self.stopping else [slot for slot in range(self.slots) if slot not in self.working]
+
+    def begin(self, slot: int, command: list[str], log: Path) -> None:
+        """Start a process whose output is added to the file `log`."""
+        environment = {**os.environ, "OMP_NUM_THREADS": str(self.threads), "TOKENIZERS_PARALLELISM": "false"}
+        if self.gpus:
+            environment["CUDA_VISIBLE_DEVICES"] = str(slot % self.gpus)
+        with log.open("a") as file:
+            # Its own session: Ctrl-C reaches this process alone, which asks every worker once.
+            self.working[slot] = subprocess.Popen(
+                command, stdout=file, stderr=file, stdin=subprocess.DEVNULL, env=environment, start_new_session=True
             )
+        if self.stopping:  # asked for while the process was being made
+            self.working[slot].send_signal(signal.SIGINT)
 
-    def outcome(self) -> Outcome | None:
-        """Return what became of the run, or None while it goes on."""
-        code = self.process.poll()
-        if code is None:
-            return None
-        status = self.run.read_json("status.json")
-        if status.get("state") == "done":
-            return Outcome(self.run.key, "done")
-        if code == 130:
-            return Outcome(self.run.key, "stopped")
-        if status.get("state") != "failed":
-            how = f"was killed by signal {-code} (out of memory?)" if code < 0 else f"ended with exit code {code}"
-            fail(self.run, f"its process {how}; see {self.run.path / 'log.txt'}")
-        return Outcome(self.run.key, "failed", self.run.read_json("status.json").get("reason", ""))
-
-
-def worker_environment(execution: Execution, gpu: int | None) -> dict[str, str]:
-    """Return the environment of a worker: its thread count and, with several GPUs, the one that is its own."""
-    environment = {**os.environ, "OMP_NUM_THREADS": str(execution.threads), "TOKENIZERS_PARALLELISM": "false"}
-    if gpu is not None:
-        environment["CUDA_VISIBLE_DEVICES"] = str(gpu)
-    return environment
+    def ended(self) -> dict[int, int]:
+        """Return slot -> exit code of the processes that ended since; kill those that were asked to stop long ago."""
+        if self.asked is not None and time.monotonic() - self.asked > GRACE_SECONDS:
+            for process in self.working.values():
+                process.kill()
+        codes = {slot: process.poll() for slot, process in self.working.items()}
+        return {slot: self.working.pop(slot).returncode for slot, code in codes.items() if code is not None}
 
 
 def visible_gpus() -> int:
@@ -123,49 +168,25 @@ def run_all(
     Ctrl-C (or SIGTERM) asks the running ones to save their state and returns; the rest stay planned.
     """
     waiting, outcomes = list(runs), []
-    working: dict[int, Worker] = {}
-    gpus = visible_gpus() if execution.device != "cpu" and processes == 1 else 0
-    stopping: float | None = None
-
-    def stop(*_: object) -> None:
-        nonlocal stopping
-        if stopping is None:
-            stopping = time.monotonic()
-            waiting.clear()
-            for worker in working.values():
-                worker.process.send_signal(signal.SIGINT)
-
-    previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        with progress_lines(console) as progress:
-            bars = {run.key: progress.add_task(run.key, total=1, start=False, note="waiting") for run in runs}
-            while waiting or working:
-                for slot in range(jobs):
-                    if slot not in working and waiting:
-                        run = waiting.pop(0)
-                        environment = worker_environment(execution, slot % gpus if gpus else None)
-                        working[slot] = Worker(run, run_command(run, place, execution, processes), environment)
-                        if stopping:  # asked for while the process was being made
-                            working[slot].process.send_signal(signal.SIGINT)
-                        progress.start_task(bars[run.key])
-                        progress.update(bars[run.key], note="starting")
-                time.sleep(POLL_SECONDS)
-                if stopping and time.monotonic() - stopping > GRACE_SECONDS:
-                    for worker in working.values():
-                        worker.process.kill()
-                for slot, worker in list(working.items()):
-                    show(progress, bars[worker.run.key], worker.run)
-                    outcome = worker.outcome()
-                    if outcome:
-                        outcomes.append(outcome)
-                        del working[slot]
-                        progress.update(bars[worker.run.key], note=outcome.state)
-                        progress.stop_task(bars[worker.run.key])
-                        if not console.is_terminal:
-                            console.print(f"{outcome.state:8} {outcome.key}")
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+    working: dict[int, RunDir] = {}
+    with Processes(jobs, execution, gpus=processes == 1) as workers, progress_lines(console) as progress:
+        bars = {run.key: progress.add_task(run.key, total=1, start=False, note="waiting") for run in runs}
+        while working or (waiting and not workers.stopping):
+            for slot in workers.free()[: len(waiting)]:
+                run = working[slot] = waiting.pop(0)
+                workers.begin(slot, run_command(run, place, execution, processes), run.path / "log.txt")
+                progress.start_task(bars[run.key])
+                progress.update(bars[run.key], note="starting")
+            time.sleep(POLL_SECONDS)
+            for run in working.values():
+                show(progress, bars[run.key], run)
+            for slot, code in workers.ended().items():
+                outcome = outcome_of(working.pop(slot), code)
+                outcomes.append(outcome)
+                progress.update(bars[outcome.key], note=outcome.state)
+                progress.stop_task(bars[outcome.key])
+                if not console.is_terminal:
+                    console.print(f"{outcome.state:8} {outcome.key}")
     return outcomes
 
 

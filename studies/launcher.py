@@ -3,8 +3,6 @@
 import contextlib
 import dataclasses
 import fcntl
-import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -17,6 +15,7 @@ from rich.progress import Progress, TaskID
 
 from benchmark import groups, launchers
 from benchmark.errors import UserError
+from benchmark.launchers import Processes
 from benchmark.rundir import RunDir
 from benchmark.training import Execution
 from studies import search
@@ -68,10 +67,10 @@ def note(runs: Path, started: Started, trials: list[FrozenTrial]) -> None:
 class Board:
     """The progress lines: one for the budget, one per running trial."""
 
-    def __init__(self, progress: Progress, runs: Path, budget: int) -> None:
+    def __init__(self, progress: Progress, runs: Path, budget: int, told: set[int]) -> None:
         self.progress, self.runs, self.lines = progress, runs, {}
         self.whole = progress.add_task("trials", total=budget, note="")
-        self.told: set[int] = set()
+        self.told = told  # numbers of the trials whose end was printed
 
     def show(self, trials: list[FrozenTrial], console: Console) -> None:
         """Bring all lines up to date; where nobody looks at a terminal, print each trial once it has ended."""
@@ -116,6 +115,7 @@ def run(
     Raises:
         UserError: the storage cannot be used, another launcher is at this study, or more trials have finished than are asked for.
     """
+    log = folder(runs, started.name) / "log.txt"
     groups.check_name(runs, started.name, "study")
     with _alone(runs, started.name), search.readable_errors(url):
         save(runs, started)
@@ -127,70 +127,34 @@ def run(
             raise UserError(
                 f"study {started.name} has {done_before} finished trials already: ask for --trials {done_before} or more."
             )
-        gpus = launchers.visible_gpus() if execution.device != "cpu" else 0
-        working: dict[int, subprocess.Popen] = {}
-        stopping: float | None = None
-
-        def stop(*_: object) -> None:
-            nonlocal stopping
-            if stopping is None:
-                stopping = time.monotonic()
-                for process in working.values():
-                    process.send_signal(signal.SIGINT)
-
-        previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            with launchers.progress_lines(console) as progress:
-                board, ended = Board(progress, runs, budget), None
-                board.told = {trial.number for trial in earlier if trial.state.is_finished()}
-                while ended is None or working:
-                    for slot in [slot for slot, process in working.items() if process.poll() is not None]:
-                        code = working.pop(slot).returncode
-                        if code not in (0, 130):
-                            failures.append(f"killed by signal {-code}" if code < 0 else f"ended with exit code {code}")
-                    search.bury(study)
-                    trials = study.get_trials(deepcopy=False)
-                    note(runs, started, trials)
-                    board.show(trials, console)
-                    spare = SPARE_FAILURES + search.finished(trials) - done_before
-                    if search.finished(trials) >= budget:
-                        ended = ended or Ended("complete")
-                    elif stopping:
-                        ended = ended or Ended("stopped")
-                    elif len(failures) > spare:
-                        ended = ended or Ended(
-                            "failing", _why(trials[len(earlier) :], failures, folder(runs, started.name) / "log.txt")
-                        )
-                    if ended is None:
-                        # A worker that has just begun is no trial yet.
-                        begun = {trial.user_attrs.get("pid") for trial in trials}
-                        starting = sum(process.pid not in begun for process in working.values())
-                        for slot in range(workers):
-                            if slot not in working and search.owed(trials, budget) - starting > 0:
-                                command = _command(started, url, runs, execution)
-                                environment = launchers.worker_environment(execution, slot % gpus if gpus else None)
-                                working[slot] = _begin(command, environment, folder(runs, started.name) / "log.txt")
-                                starting += 1
-                                if stopping:  # asked for while the process was being made
-                                    working[slot].send_signal(signal.SIGINT)
-                    elif stopping and time.monotonic() - stopping > launchers.GRACE_SECONDS:
-                        for process in working.values():
-                            process.kill()
-                    time.sleep(POLL_SECONDS)
-        finally:
-            for signal_number, handler in previous.items():
-                signal.signal(signal_number, handler)
-            for process in working.values():  # where the storage failed under the launcher
-                process.send_signal(signal.SIGINT)
+        with Processes(workers, execution) as processes, launchers.progress_lines(console) as progress:
+            board = Board(progress, runs, budget, {trial.number for trial in earlier if trial.state.is_finished()})
+            ended = None
+            while ended is None or processes.working:
+                codes = processes.ended().values()
+                failures += [_how(code) for code in codes if code not in (0, launchers.STOPPED)]
+                search.bury(study)
+                trials = study.get_trials(deepcopy=False)
+                note(runs, started, trials)
+                board.show(trials, console)
+                if ended is None and search.finished(trials) >= budget:
+                    ended = Ended("complete")
+                elif ended is None and processes.stopping:
+                    ended = Ended("stopped")
+                elif ended is None and len(failures) > SPARE_FAILURES + search.finished(trials) - done_before:
+                    ended = Ended("failing", _why(trials[len(earlier) :], failures, log))
+                if ended is None:
+                    # A worker that has just begun is no trial yet.
+                    begun = {trial.user_attrs.get("pid") for trial in trials}
+                    starting = sum(process.pid not in begun for process in processes.working.values())
+                    for slot in processes.free()[: max(0, search.owed(trials, budget) - starting)]:
+                        processes.begin(slot, _command(started, url, runs, execution), log)
+                time.sleep(POLL_SECONDS)
     return study, ended
 
 
-def _begin(command: list[str], environment: dict[str, str], log: Path) -> subprocess.Popen:
-    with log.open("a") as file:
-        # Its own session: Ctrl-C reaches the launcher alone, which asks every worker once.
-        return subprocess.Popen(
-            command, stdout=file, stderr=file, stdin=subprocess.DEVNULL, env=environment, start_new_session=True
-        )
+def _how(code: int) -> str:
+    return f"killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
 
 
 def _why(trials: list[FrozenTrial], failures: list[str], log: Path) -> str:

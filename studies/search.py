@@ -146,16 +146,14 @@ def existing(started: Started, url: str) -> optuna.Study:
     """
     with readable_errors(url):
         address = make_url(url)
-        there = address.get_backend_name() != "sqlite" or Path(address.database or "").exists()
-        try:
-            if not there:
-                raise KeyError
-            return optuna.load_study(study_name=started.name, storage=open_storage(url))
-        except KeyError:
-            raise UserError(
-                f"study {started.name} is not in {address.render_as_string(hide_password=True)}: give the --storage"
-                " that it was started with."
-            ) from None
+        # Optuna would make an empty database.
+        if address.get_backend_name() != "sqlite" or Path(address.database or "").exists():
+            with contextlib.suppress(KeyError):
+                return optuna.load_study(study_name=started.name, storage=open_storage(url))
+        raise UserError(
+            f"study {started.name} is not in {address.render_as_string(hide_password=True)}: give the --storage that it was"
+            " started with."
+        )
 
 
 # --- which trials are owed --------------------------------------------------------------------------------------------
@@ -276,7 +274,8 @@ def objective(started: Started, trial: Trial, runs: Path, execution: Execution, 
 
         if not done:
             worker.work(run, started.place, execution, console, report)
-        for epoch, oiou in run.epoch_oious(spec.selection.split).items() if done else ():
+            return
+        for epoch, oiou in run.epoch_oious(spec.selection.split).items():
             report(epoch, oiou)
 
     try:

@@ -159,7 +159,8 @@ def test_a_cache_is_lossless_and_says_its_size(fresh, tmp_path, monkeypatch):
         robustness.path_of(fresh[1], "val", its).unlink()
     ask(fresh[1:])
     assert all(robustness.read(fresh[1], "val", its).equals(direct[str(its)]) for its in CONDITIONS)
-    assert meters["images"].counts["decode"] == 8
+    counts = meters["images"].counts
+    assert (counts["decode"], counts["cache"], counts["corrupt"], counts["prepare"]) == (4, 4, 0, 8)
     monkeypatch.setattr("shutil.disk_usage", lambda folder: type("Usage", (), {"free": 10})())
     with pytest.raises(UserError, match="make room, name fewer conditions, or leave --cache out"):
         ask(fresh, [Condition("snow", 1)], cache=tmp_path / "cache")

@@ -17,7 +17,7 @@ from optuna.trial import TrialState
 from rich.console import Console
 
 import methods
-from benchmark import matrix, packing, robustness
+from benchmark import launchers, matrix, packing, robustness
 from benchmark.cli import app, guarded
 from benchmark.errors import UserError
 from benchmark.groups import read_groups, write_group
@@ -533,13 +533,12 @@ def test_two_workers_one_of_which_is_killed_make_up_the_budget(preset, tmp_path,
     found, runs = prepared(preset, tmp_path, trials=4)
     monkeypatch.setattr(search, "GRACE_SECONDS", 6)
     monkeypatch.setattr(search, "HEARTBEAT_SECONDS", 1)
-    begin, killed = launcher._begin, []
+    begin, killed = launchers.Processes.begin, []
 
-    def begin_and_kill_the_first(command, environment, log):
-        process = begin(command, environment, log)
+    def begin_and_remember_the_first(self, slot, command, log):
+        begin(self, slot, command, log)
         if not killed:
-            killed.append(process)
-        return process
+            killed.append(self.working[slot])
 
     note = launcher.note
 
@@ -549,7 +548,7 @@ def test_two_workers_one_of_which_is_killed_make_up_the_budget(preset, tmp_path,
         if mine and killed[0].poll() is None and RunDir(runs / mine[0].user_attrs["key"]).metrics():
             os.kill(killed[0].pid, signal.SIGKILL)
 
-    monkeypatch.setattr(launcher, "_begin", begin_and_kill_the_first)
+    monkeypatch.setattr(launchers.Processes, "begin", begin_and_remember_the_first)
     monkeypatch.setattr(launcher, "note", note_and_kill)
     done, ended = launcher.run(found, url(runs), runs, 2, found.how, QUIET)
     assert ended.state == "complete" and search.finished(done.trials) == 4

@@ -144,7 +144,8 @@ def _show_costs(meters: dict[str, Any]) -> None:
     if not meters:
         console.print("every condition was asked before; no network ran")
         return
-    rates = [f"{name} {made.rate(name):.0f}" for name in ("decode", "corrupt", "alter", "prepare") if made.counts[name]]
+    parts = ("decode", "corrupt", "alter", "cache", "prepare")
+    rates = [f"{name} {made.rate(name):.0f}" for name in parts if made.counts[name]]
     console.print(f"images/s of one process: {', '.join(rates)}")
     table = Table(box=None)
     table.add_column("run", no_wrap=True)
