@@ -4,8 +4,8 @@ import importlib
 import importlib.util
 import pkgutil
 
-from benchmark.errors import choose
-from methods.protocol import Method
+from benchmark.base.errors import choose
+from methods.contract import Method
 
 _registered: dict[str, type[Method]] = {}
 

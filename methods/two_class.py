@@ -5,8 +5,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmark.data.geometry import Geometry, resize, restore
-from methods.protocol import IMAGENET_MEAN, IMAGENET_STD, Batch, DataNeeds, Method, Output, Purpose
+from benchmark.base.geometry import Geometry, resize, restore
+from methods.config import IMAGENET_MEAN, IMAGENET_STD, DataNeeds, Purpose
+from methods.contract import Batch, Method, Output
 
 
 class TwoClassMethod(Method):

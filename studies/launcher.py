@@ -13,13 +13,15 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
-from benchmark import groups, launchers
-from benchmark.errors import UserError
-from benchmark.launchers import Processes
-from benchmark.rundir import RunDir
-from benchmark.training import Execution
-from studies import search
+from benchmark.base.errors import UserError
+from benchmark.launch import local
+from benchmark.launch.local import Processes
+from benchmark.launch.progress import progress_lines, show_progress
+from benchmark.runs import groups
+from benchmark.runs.execution import Execution
+from benchmark.runs.rundir import RunDir
 from studies.study import Started, folder, save
+from studies.trials import finished, open_study, readable_errors, reap, remaining, retry_failed
 
 POLL_SECONDS = 1.0
 SPARE_FAILURES = 2  # the search stops when more trials than this failed beyond those that finished
@@ -80,13 +82,13 @@ class Board:
             for state in (TrialState.PRUNED, TrialState.FAIL)
             if state in states
         )
-        self.progress.update(self.whole, completed=search.finished(trials), note=note)
+        self.progress.update(self.whole, completed=finished(trials), note=note)
         for trial in trials:
             if trial.state == TrialState.RUNNING and "key" in trial.user_attrs:
                 run = RunDir(self.runs / trial.user_attrs["key"])
                 if trial.number not in self.lines:
                     self.lines[trial.number] = self._line(trial, run)
-                launchers.show(self.progress, self.lines[trial.number], run)
+                show_progress(self.progress, self.lines[trial.number], run)
             elif trial.number in self.lines:
                 self.progress.remove_task(self.lines.pop(trial.number))
             if trial.state.is_finished() and trial.number not in self.told:
@@ -117,37 +119,37 @@ def run(
     """
     log = folder(runs, started.name) / "log.txt"
     groups.check_name(runs, started.name, "study")
-    with _alone(runs, started.name), search.readable_errors(url):
+    with _alone(runs, started.name), readable_errors(url):
         save(runs, started)
-        study, budget = search.open_study(started, url), started.study.trials
-        search.take_up(study)
+        study, budget = open_study(started, url), started.study.trials
+        retry_failed(study)
         earlier = study.get_trials(deepcopy=False)
-        done_before, failures = search.finished(earlier), []
+        done_before, failures = finished(earlier), []
         if done_before > budget:
             raise UserError(
                 f"study {started.name} has {done_before} finished trials already: ask for --trials {done_before} or more."
             )
-        with Processes(workers, execution) as processes, launchers.progress_lines(console) as progress:
+        with Processes(workers, execution) as processes, progress_lines(console) as progress:
             board = Board(progress, runs, budget, {trial.number for trial in earlier if trial.state.is_finished()})
             ended = None
             while ended is None or processes.working:
                 codes = processes.ended().values()
-                failures += [_how(code) for code in codes if code not in (0, launchers.STOPPED)]
-                search.bury(study)
+                failures += [_how(code) for code in codes if code not in (0, local.STOPPED)]
+                reap(study)
                 trials = study.get_trials(deepcopy=False)
                 note(runs, started, trials)
                 board.show(trials, console)
-                if ended is None and search.finished(trials) >= budget:
+                if ended is None and finished(trials) >= budget:
                     ended = Ended("complete")
                 elif ended is None and processes.stopping:
                     ended = Ended("stopped")
-                elif ended is None and len(failures) > SPARE_FAILURES + search.finished(trials) - done_before:
+                elif ended is None and len(failures) > SPARE_FAILURES + finished(trials) - done_before:
                     ended = Ended("failing", _why(trials[len(earlier) :], failures, log))
                 if ended is None:
                     # A worker that has just begun is no trial yet.
                     begun = {trial.user_attrs.get("pid") for trial in trials}
                     starting = sum(process.pid not in begun for process in processes.working.values())
-                    for slot in processes.free()[: max(0, search.owed(trials, budget) - starting)]:
+                    for slot in processes.free()[: max(0, remaining(trials, budget) - starting)]:
                         processes.begin(slot, _command(started, url, runs, execution), log)
                 time.sleep(POLL_SECONDS)
     return study, ended

@@ -2,157 +2,23 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 import methods
-from benchmark import groups, matrix
-from benchmark.data.corruptions import Condition, resolve
-from benchmark.errors import UserError, choose
-from benchmark.rundir import write_aside
-from benchmark.spec import RunSpec, read_model, read_yaml
-from benchmark.strategies import SETTINGS
-from benchmark.training import Execution
+from benchmark.base.errors import UserError, choose
+from benchmark.base.files import atomic_write, read_model, read_yaml
+from benchmark.runs import groups
+from benchmark.runs.execution import Execution, Place, execution_of
+from benchmark.runs.preset import read_preset
+from benchmark.runs.resolve import changed_recipe, resolve_preset, resolve_strategy
+from benchmark.runs.spec import RunSpec
+from studies.grid import Grid, Row
+from studies.search_space import Search, split_parameters
 
 SHIPPED = Path(__file__).parent
-SHARES = ("mask_share", "random_share")
-"""Search parameters that stand for `text_mask_shares`: the share that becomes [MASK], and the random words' share of the rest."""
-
-
-class Row(BaseModel):
-    """One line of a grid.
-
-    Attributes:
-        label: what tables call it. published: its `condition` in reports/published.csv, where the paper has it; `system` the
-            system of that row, where it is not the grid's.
-        strategy: one of `benchmark.strategies`. settings, recipe: changes to it and to the recipe.
-        epochs: length of the training relative to the recipe's.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    label: str
-    published: str | None = None
-    system: str | None = None
-    strategy: str = "maskris"
-    settings: dict[str, Any] = {}
-    recipe: dict[str, Any] = {}
-    epochs: float = Field(default=1, gt=0)
-
-
-class Range(BaseModel):
-    """What a search may choose from: numbers from `low` to `high` (in steps, or evenly in the logarithm), or `choices`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    low: int | float | None = None
-    high: int | float | None = None
-    step: int | float | None = None
-    log: bool = False
-    choices: tuple[Any, ...] | None = None
-
-    @model_validator(mode="after")
-    def _one_kind(self) -> "Range":
-        if (self.choices is None) == (self.low is None or self.high is None):
-            raise ValueError("a parameter has either choices, or low and high")
-        if self.choices is None and self.low >= self.high:
-            raise ValueError(f"low ({self.low}) must be below high ({self.high})")
-        return self
-
-    def contains(self, value: Any) -> bool:
-        """Return whether a value may be chosen."""
-        return value in self.choices if self.choices is not None else self.low <= value <= self.high
-
-    @property
-    def ends(self) -> tuple[Any, ...]:
-        """What a spec is tried with before a search starts: every choice, or the lowest and highest number."""
-        return self.choices if self.choices is not None else (self.low, self.high)
-
-
-class Study(BaseModel):
-    """What both kinds of studies share.
-
-    Attributes:
-        description: one line. method: whose runs it is about. recipe: changes to the variant's recipe.
-        seeds: of the runs. variants: variant -> other values of the study's fields, where a network's size asks for such.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    description: str
-    method: str
-    recipe: dict[str, Any] = {}
-    seeds: tuple[int, ...] = (0,)
-    variants: dict[str, dict[str, Any]] = {}
-
-
-class Grid(Study):
-    """An ablation: every row is trained with every seed and compared with the row `reference`.
-
-    Attributes:
-        place, system: table or figure of the paper, and whose numbers in it are meant; both as in reports/published.csv.
-        note: what a reader of the table must know.
-        metrics: what the paper's table shows. curves: draw the training losses (Fig. B). hours: show what training cost.
-    """
-
-    kind: Literal["grid"] = "grid"
-    place: str
-    system: str = "CARIS+MaskRIS"
-    note: str = ""
-    rows: tuple[Row, ...] = Field(min_length=2)
-    reference: str
-    metrics: tuple[str, ...] = ("oiou",)
-    curves: bool = False
-    hours: bool = False
-
-    @model_validator(mode="after")
-    def _labels(self) -> "Grid":
-        labels = [row.label for row in self.rows]
-        if len(set(labels)) < len(labels) or self.reference not in labels:
-            raise ValueError("rows need labels of their own, one of which is the reference")
-        return self
-
-
-class Search(Study):
-    """A search by Optuna.
-
-    Attributes:
-        space: parameter (a setting of the strategy, a field of the recipe, or one of `SHARES`) -> what it may be.
-        paper: the published setting, tried first. The second trial has distill_weight 0, which is the baseline.
-        trials: how many are to be completed or pruned. seed: of the sampler.
-        sampler: `tpe` or `gp`. pruner: `hyperband` or `none`.
-        objectives: what is maximised on val: `oiou`, and on demand `corrupted_oiou` (then nothing is pruned).
-        corruptions, severities: of the second objective.
-    """
-
-    kind: Literal["search"] = "search"
-    strategy: str = "maskris"
-    space: dict[str, Range] = Field(min_length=1)
-    paper: dict[str, Any]
-    trials: int = Field(ge=1)
-    seed: int = 0
-    sampler: Literal["tpe", "gp"] = "tpe"
-    pruner: Literal["hyperband", "none"] = "hyperband"
-    objectives: tuple[Literal["oiou", "corrupted_oiou"], ...] = ("oiou",)
-    corruptions: tuple[str, ...] = ("gaussian_noise", "motion_blur", "fog", "jpeg_compression")
-    severities: tuple[int, ...] = (3,)
-
-    def conditions(self) -> list[Condition]:
-        """Return the second objective's corruptions; a UserError for a name or severity that is not known."""
-        return [Condition(name, severity) for name in resolve(self.corruptions) for severity in self.severities]
-
-    @model_validator(mode="after")
-    def _paper_is_in_the_space(self) -> "Search":
-        if self.paper.keys() != self.space.keys():
-            raise ValueError("the paper's setting needs a value for every parameter of the space, and for no other")
-        if outside := [name for name, value in self.paper.items() if not self.space[name].contains(value)]:
-            raise ValueError(f"the paper's setting lies outside the space in {', '.join(outside)}")
-        weight = self.space.get("distill_weight")
-        if weight is None or not weight.contains(0):
-            raise ValueError("distill_weight must be searched from 0 on: that is the baseline, one of the trials")
-        return self
 
 
 class Started(BaseModel):
@@ -179,14 +45,14 @@ class Started(BaseModel):
     jobs: int = 1
 
     @property
-    def place(self) -> matrix.Place:
+    def place(self) -> Place:
         """Where the data lie."""
-        return matrix.Place(self.data, self.images)
+        return Place(self.data, self.images)
 
     @property
     def how(self) -> Execution:
         """How runs are executed."""
-        return matrix.execution_of(self.execution)
+        return execution_of(self.execution)
 
     def row_specs(self, row: Row) -> list[RunSpec]:
         """Return the specs of a grid's row, one per seed; a setting that does not fit raises a UserError that names the row."""
@@ -212,23 +78,6 @@ class Started(BaseModel):
         return derive(base, strategy, self.settings | settings, recipe)
 
 
-def split_parameters(recipe_type: type, parameters: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return search parameters as settings of the strategy and changes to the recipe.
-
-    Raises:
-        UserError: a name is neither (the nearest valid ones are listed).
-    """
-    valid = {*SETTINGS, *recipe_type.model_fields, *SHARES} - {"text_mask_shares"}
-    settings, recipe = {}, {}
-    for name, value in parameters.items():
-        choose(name, valid, "search parameter")
-        (recipe if name in recipe_type.model_fields else settings)[name] = value
-    if set(SHARES) & settings.keys():
-        mask, random = (settings.pop(name, default) for name, default in zip(SHARES, (0.8, 0.5), strict=True))
-        settings["text_mask_shares"] = (mask, (1 - mask) * random, (1 - mask) * (1 - random))
-    return settings, recipe
-
-
 def derive(
     base: RunSpec, strategy: str, settings: Mapping[str, Any], recipe: Mapping[str, Any], epochs: float = 1
 ) -> RunSpec:
@@ -238,20 +87,24 @@ def derive(
         UserError: a name is not known, or a ratio, patch size or number of epochs does not fit.
     """
     method = methods.get(base.method)
-    changed = matrix.changed_recipe(method, base.recipe, recipe)
+    changed = changed_recipe(method, base.recipe, recipe)
     if epochs != 1:
-        changed = matrix.changed_recipe(method, changed, changed.stretched(epochs))
+        changed = changed_recipe(method, changed, changed.stretched(epochs))
     return base.model_copy(
-        update={"strategy": matrix.resolve_strategy(strategy, dict(settings), base.network.size), "recipe": changed}
+        update={"strategy": resolve_strategy(strategy, dict(settings), base.network.size), "recipe": changed}
     )
 
 
 # --- files ------------------------------------------------------------------------------------------------------------
 
 
+def _shipped_files() -> dict[str, Path]:
+    return {path.stem: path for path in SHIPPED.glob("*/*.yaml")}
+
+
 def shipped() -> list[str]:
     """Return the names of the shipped studies."""
-    return sorted(path.stem for path in SHIPPED.glob("*.yaml"))
+    return sorted(_shipped_files())
 
 
 def read_study(name: str, variant: str = "") -> Grid | Search:
@@ -260,7 +113,7 @@ def read_study(name: str, variant: str = "") -> Grid | Search:
     Raises:
         UserError: there is none, or a field of it is wrong.
     """
-    path = Path(name) if name.endswith((".yaml", ".yml")) else SHIPPED / f"{choose(name, shipped(), 'study')}.yaml"
+    path = Path(name) if name.endswith((".yaml", ".yml")) else _shipped_files()[choose(name, shipped(), "study")]
     values = read_yaml(path, "study", shipped())
     if not isinstance(values, dict):
         raise UserError(f"study {path} holds no fields; see the shipped ones in {SHIPPED}.")
@@ -313,7 +166,7 @@ def save(runs: Path, started: Started) -> None:
                 f"study {started.name} was begun in {runs} with other settings ({differing}): go on with `risbench study"
                 f" resume {started.name}`, or give this one another --name."
             )
-    write_aside(path, lambda aside: aside.write_text(yaml.safe_dump(values, sort_keys=False)))
+    atomic_write(path, lambda aside: aside.write_text(yaml.safe_dump(values, sort_keys=False)))
 
 
 def _first_difference(before: Any, now: Any, where: str = "") -> str:
@@ -347,7 +200,7 @@ def start(
     Raises:
         UserError: a name or a setting is wrong, or data are missing.
     """
-    preset = matrix.read_preset(preset_name)
+    preset = read_preset(preset_name)
     variant = options.get("variant") or preset.variants[0]
     study = read_study(name, variant)
     update = {field: value for field, value in (changes or {}).items() if value is not None}
@@ -358,7 +211,7 @@ def start(
     study = read_model(type(study), {**study.model_dump(), **update, "variants": {}}, f"study {name}")
     if study.kind == "search" and len(study.seeds) != 1:
         raise UserError("a search compares trials of one seed: give --seeds one number.")
-    found = matrix.resolve(
+    found = resolve_preset(
         preset_name,
         preset.model_copy(
             update={

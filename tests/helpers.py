@@ -7,10 +7,11 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from benchmark import matrix
-from benchmark.draws import generator
-from benchmark.matrix import Matrix, Place
-from benchmark.spec import RunSpec
+from benchmark.base.rng import generator
+from benchmark.runs.execution import Place
+from benchmark.runs.preset import read_preset
+from benchmark.runs.resolve import Matrix, resolve_preset
+from benchmark.runs.spec import RunSpec
 
 SHARED = Path(__file__).parents[1].parent / "shared"
 COLOURS = {"red": (220, 40, 40), "green": (40, 200, 60), "blue": (50, 70, 220)}
@@ -76,7 +77,7 @@ def write_boxes(root: Path, images: int = 10, name: str = "refcoco") -> Path:
 
 def tiny_matrix(root: Path, **changes: object) -> Matrix:
     """Return the quick preset on the data in `root`, narrowed to what a test needs."""
-    preset = matrix.read_preset("quick")
+    preset = read_preset("quick")
     recipe = {"epochs": 2, "batch_size": 4, "micro_batch": 4}
     update = {
         "datasets": ("refcoco",),
@@ -84,7 +85,7 @@ def tiny_matrix(root: Path, **changes: object) -> Matrix:
         "selection": preset.selection.model_copy(update={"every": 1}),
         **changes,
     }
-    return matrix.resolve("test", preset.model_copy(update=update), root)
+    return resolve_preset("test", preset.model_copy(update=update), root)
 
 
 def tiny_spec(root: Path, method: str = "cris", name: str = "maskris", /, **changes: object) -> tuple[RunSpec, Place]:

@@ -13,13 +13,15 @@ import pytest
 from rich.console import Console
 
 import methods
-from benchmark import metrics
-from benchmark.errors import UserError
-from benchmark.evaluation import canonical
-from benchmark.rundir import RunDir
-from benchmark.spec import Selection
-from reports import ablations, figures
-from studies import study as studies
+from benchmark.base.errors import UserError
+from benchmark.evaluation import bootstrap, metrics
+from benchmark.evaluation.records import canonical
+from benchmark.runs.rundir import RunDir
+from benchmark.runs.spec import Selection
+from reports import figures
+from reports.studies import grids
+from studies import study
+from studies.grid import Grid
 from tests.test_tables import make_records, make_spec
 
 SPLITS = ("val", "testA", "testB")
@@ -35,11 +37,11 @@ def start(name="components", seeds=(0,), dataset="refshapes", variant="tiny", **
         "network": caris.variants[variant],
         "selection": Selection(report=SPLITS),
     }
-    return studies.Started(
+    return study.Started(
         name=f"{name}-quick",
         origin=name,
         preset="quick",
-        study=studies.Grid.model_validate({**studies.read_study(name, variant).model_dump(), **changes}),
+        study=Grid.model_validate({**study.read_study(name, variant).model_dump(), **changes}),
         bases={seed: make_spec("baseline", seed, dataset=dataset).model_copy(update=its) for seed in seeds},
         data=Path("data"),
     )
@@ -93,7 +95,7 @@ def cells(text, title, label):
 
 
 def written(started, runs, out):
-    paths = {path.name: path for path in ablations.write_grid(started, runs, out)}
+    paths = {path.name: path for path in grids.write_grid(started, runs, out)}
     return paths["table.md"].read_text(), paths
 
 
@@ -102,7 +104,7 @@ def written(started, runs, out):
 
 def test_differences_are_those_of_metrics(tmp_path):
     started = finish_all(tmp_path, start(seeds=(0, 1, 2)))
-    table = ablations.results(started, tmp_path).table
+    table = grids.results(started, tmp_path).table
     records = {
         (label, split): {
             seed: RunDir(tmp_path / spec_of(started, label, seed).key).records(split) for seed in (0, 1, 2)
@@ -112,13 +114,13 @@ def test_differences_are_those_of_metrics(tmp_path):
     }
     for split in ("val", "testB"):
         own = records["IM + TM + DCL", split]
-        expected = metrics.paired_differences(records["none", split], own)
+        expected = bootstrap.paired_differences(records["none", split], own)
         for metric in metrics.METRICS:
             line = line_of(table, row="IM + TM + DCL", split=split, metric=metric)
             points = [metrics.metrics(its)[metric] for its in own.values()]
             assert line["points"] == pytest.approx(points) and line["mean"] == pytest.approx(np.mean(points))
             assert line["deviation"] == pytest.approx(np.std(points, ddof=1))
-            assert (line["low"], line["high"]) == metrics.intervals(*own.values())[metric]
+            assert (line["low"], line["high"]) == bootstrap.intervals(*own.values())[metric]
             assert line["difference"] == expected[metric].value
             assert (line["difference_low"], line["difference_high"]) == expected[metric].interval
             assert line["differences"] == tuple(expected[metric].per_seed.values())
@@ -131,12 +133,12 @@ def test_differences_are_those_of_metrics(tmp_path):
 
 
 def test_holm_is_over_the_oiou_differences_of_all_rows_and_splits(tmp_path):
-    table = ablations.results(finish_all(tmp_path, start()), tmp_path).table
+    table = grids.results(finish_all(tmp_path, start()), tmp_path).table
     tested = table[table["p_images"].notna()]
     assert set(tested["metric"]) == {"oiou"} and len(tested) == 6 * len(SPLITS)
     smallest = tested.sort_values("p_images").iloc[0]
     assert smallest["p_images_holm"] == pytest.approx(min(1, 18 * smallest["p_images"]))
-    assert tested["p_images_holm"].tolist() == pytest.approx(metrics.holm(tested["p_images"].tolist()))
+    assert tested["p_images_holm"].tolist() == pytest.approx(bootstrap.holm(tested["p_images"].tolist()))
 
 
 def test_one_seed_is_two_checkpoints_and_three_get_a_verdict(tmp_path):
@@ -156,7 +158,7 @@ def test_differences_use_the_seeds_that_both_rows_have(tmp_path):
         for seed in seeds:
             finish(tmp_path, spec_of(started, label, seed), 0.1 * (label == "grid"))
     text, _ = written(started, tmp_path, tmp_path / "out")
-    line = line_of(ablations.results(started, tmp_path).table, row="grid", split="val", metric="oiou")
+    line = line_of(grids.results(started, tmp_path).table, row="grid", split="val", metric="oiou")
     assert line["seeds"] == (1,) and line["compared"] == "these two checkpoints"
     assert f"finished run with this seed: {spec_of(started, 'patch').key}." in text
 
@@ -174,7 +176,7 @@ def test_published_differences_are_table_3s(tmp_path):
     assert cells(text, "P@0.9 on refshapes val", "IM")[-2:] == ["38.73", "-0.87"]
     assert cells(text, "oIoU on refshapes val", "none")[3:5] == ["reference", "74.67"]
     assert "these runs are caris tiny on refshapes, so the numbers stand there for orientation only" in text
-    line = line_of(ablations.results(started, tmp_path).table, row="IM", split="val", metric="p_90")
+    line = line_of(grids.results(started, tmp_path).table, row="IM", split="val", metric="p_90")
     assert line["published"] == pytest.approx(0.3873) and line["published_difference"] == pytest.approx(-0.0087)
 
 
@@ -197,11 +199,11 @@ def test_table_b_has_its_test_splits_and_hours(tmp_path):
 
 
 @pytest.mark.parametrize("variant", ["tiny", "small", "paper"])
-@pytest.mark.parametrize("name", [name for name in studies.shipped() if studies.read_study(name).kind == "grid"])
+@pytest.mark.parametrize("name", [name for name in study.shipped() if study.read_study(name).kind == "grid"])
 def test_every_shipped_row_finds_what_the_paper_has(name, variant):
     started = start(name, variant=variant)
-    paper = ablations.published(started)
-    with (Path(ablations.__file__).parent / "published.csv").open() as file:
+    paper = grids.published(started)
+    with (Path(grids.__file__).parents[1] / "published.csv").open() as file:
         place = [line for line in csv_reader.DictReader(file) if line["place"] == started.study.place]
     for row in started.study.rows:
         if row.published:
@@ -269,26 +271,26 @@ def test_other_runs_of_the_folder_are_no_concern(tmp_path):
 def test_a_damaged_published_csv_is_a_user_error(tmp_path, monkeypatch, content):
     path = tmp_path / "published.csv"
     if content == "damaged":
-        content = ablations.PUBLISHED.read_text().replace("76.49", "seventy")
+        content = grids.PUBLISHED.read_text().replace("76.49", "seventy")
     if content is not None:
         path.write_text(content)
-    monkeypatch.setattr(ablations, "PUBLISHED", path)
+    monkeypatch.setattr(grids, "PUBLISHED", path)
     with pytest.raises(UserError, match=r"published.csv is (damaged|missing)"):
-        ablations.published(start())
+        grids.published(start())
 
 
 def test_user_errors_say_what_to_do(tmp_path):
     with pytest.raises(UserError, match="none of the 7 runs .* `risbench study resume components-quick`"):
-        ablations.write_grid(start(), tmp_path, tmp_path / "out")
+        grids.write_grid(start(), tmp_path, tmp_path / "out")
     rows = [{"label": "a", "published": "IM+TN"}, {"label": "b"}]
     with pytest.raises(UserError, match=r"row 'a': condition of CARIS\+MaskRIS in Table 3 .*'IM\+TN'.*IM\+TM"):
-        ablations.results(start(rows=rows, reference="b"), tmp_path)
+        grids.results(start(rows=rows, reference="b"), tmp_path)
     with pytest.raises(UserError, match="metric of study components-quick 'oIoU' is not known"):
-        ablations.results(start(metrics=("oIoU",)), tmp_path)
+        grids.results(start(metrics=("oIoU",)), tmp_path)
     started = finish_all(tmp_path, start("mask-sampling"))
     (tmp_path / "out").write_text("a file")
     with pytest.raises(UserError, match="choose another --out folder"):
-        ablations.write_grid(started, tmp_path, tmp_path / "out")
+        grids.write_grid(started, tmp_path, tmp_path / "out")
 
 
 # --- formats ----------------------------------------------------------------------------------------------------------
@@ -296,12 +298,12 @@ def test_user_errors_say_what_to_do(tmp_path):
 
 def test_the_same_runs_give_the_same_bytes(tmp_path):
     started = finish_all(tmp_path / "runs", start("training-loss", seeds=(0, 1)))
-    first = ablations.write_grid(started, tmp_path / "runs", tmp_path / "a")
-    again = ablations.write_grid(started, tmp_path / "runs", tmp_path / "b")
+    first = grids.write_grid(started, tmp_path / "runs", tmp_path / "a")
+    again = grids.write_grid(started, tmp_path / "runs", tmp_path / "b")
     kinds = [f"{name}.{kind}" for name in ("differences", "losses") for kind in ("png", "pdf")]
     assert [path.name for path in first] == ["table.md", "table.csv", "table.tex", *kinds]
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in again]
-    assert first[1].read_text() == ablations.csv(started, tmp_path / "runs")
+    assert first[1].read_text() == grids.csv(started, tmp_path / "runs")
     assert all(b"CreationDate" not in path.read_bytes() and b"atplotlib" not in path.read_bytes() for path in first[3:])
     assert "![losses](losses.png)" in first[0].read_text()
 
@@ -326,19 +328,19 @@ def test_figures_are_the_same_in_another_process_with_other_settings(tmp_path):
 def test_the_terminal_shows_every_row_and_cuts_no_number(tmp_path, width):
     started = finish_all(tmp_path, start("masking-ratios", seeds=(0, 1, 2)), but=("TM 0.15 (.8/.2/0)",))
     shown = io.StringIO()
-    ablations.render_grid(Console(file=shown, width=width), started, tmp_path)
+    grids.render_grid(Console(file=shown, width=width), started, tmp_path)
     text = shown.getvalue()
-    assert max(len(line.rstrip()) for line in text.splitlines()) <= min(width, ablations.WIDTH)
+    assert max(len(line.rstrip()) for line in text.splitlines()) <= min(width, grids.WIDTH)
     assert "…" not in text and "not finished" in text and "orientation" in text
     for value in ("75.76", "76.07", "-2.35"):  # published
         assert value in text
-    line = line_of(ablations.results(started, tmp_path).table, row="TM 0.50 (.5/.5/0)", split="val", metric="oiou")
+    line = line_of(grids.results(started, tmp_path).table, row="TM 0.50 (.5/.5/0)", split="val", metric="oiou")
     assert f"{100 * line['mean']:.2f}" in text and f"{100 * line['difference']:+.2f}" in text
 
 
 def test_latex_has_a_tabular_per_block_with_as_many_cells_as_columns(tmp_path):
     started = finish_all(tmp_path, start("training-length"))
-    text = ablations.latex(ablations.results(started, tmp_path))
+    text = grids.latex(grids.results(started, tmp_path))
     assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 4
     for tabular in text.split(r"\begin{tabular}{")[1:]:
         columns = len(tabular.split("}")[0])
@@ -363,8 +365,8 @@ def test_the_figure_shows_the_tables_differences_in_points(tmp_path, monkeypatch
     drawn = []
     monkeypatch.setattr(figures, "differences", lambda points, *words: drawn.extend([points, words]) or {})
     started = finish_all(tmp_path, start(), but=("TM",))
-    found = ablations.results(started, tmp_path)
-    ablations.drawings(found)
+    found = grids.results(started, tmp_path)
+    grids.drawings(found)
     points, (_, ours, published) = drawn
     assert [point.label for point in points] == [row.label for row in started.study.rows]
     assert [point.note for point in points[:3]] == ["reference", "", "not finished"]
@@ -379,14 +381,14 @@ def test_curves_are_the_logged_probes_of_finished_runs(tmp_path):
     started = finish_all(tmp_path, start("training-loss", seeds=(0, 1)), but=("masking as augmentation", "MaskRIS"))
     for seed in (0, 1):
         finish(tmp_path, spec_of(started, "MaskRIS", seed), curve=False)
-    found = ablations.results(started, tmp_path)
+    found = grids.results(started, tmp_path)
     steps = (0, 25, 50, 75)
     assert found.curves == {
         "original inputs": {"baseline": [(steps, (1.0, 26.0, 51.0, 76.0))] * 2},
         "masked inputs": {"baseline": [(steps, (2.0,) * 4)] * 2},
     }
-    assert "logged a loss curve: masking as augmentation, MaskRIS." in "\n".join(ablations.footnotes(found))
-    assert not ablations.results(finish_all(tmp_path, start()), tmp_path).curves
+    assert "logged a loss curve: masking as augmentation, MaskRIS." in "\n".join(grids.footnotes(found))
+    assert not grids.results(finish_all(tmp_path, start()), tmp_path).curves
 
 
 def test_smoothing_keeps_constants_and_symmetric_lines():

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark.augmentation import CROP_AREA, augment
+from benchmark.base.rng import generator
 from benchmark.data.samples import RawBatch
-from benchmark.draws import generator
-from methods.protocol import Text
+from benchmark.strategies.augmentation import CROP_AREA, augment
+from methods.contract import Text
 
 SIDE = 64
 

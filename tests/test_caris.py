@@ -12,14 +12,14 @@ from transformers.models.mask2former.modeling_mask2former import (
     Mask2FormerPixelDecoderEncoderMultiscaleDeformableAttention as Reference,
 )
 
-from benchmark.draws import generator
-from benchmark.masking import draw_image_mask
+from benchmark.base.rng import generator
+from benchmark.strategies.masking import draw_image_mask
 from methods.backbones.positions import sine_position
 from methods.caris import weights
 from methods.caris.decoder import cell_centres
 from methods.caris.deformable import DeformableAttention, sample_levels
 from methods.caris.method import CARIS
-from methods.protocol import Batch, Output, Text
+from methods.contract import Batch, Output, Text
 
 FIXTURES = Path(__file__).parent / "parity" / "fixtures"
 VARIANTS = ("paper", "paper-s", "paper-t", "small", "tiny")
@@ -53,7 +53,7 @@ def tiny() -> CARIS:
 
 @pytest.fixture(scope="module")
 def batch(tiny) -> Batch:
-    side, words = tiny.config.size, tiny.config.words
+    side, words = tiny.config.size, tiny.config.max_length
     ids = torch.zeros(2, words, dtype=torch.int64)
     ids[0, :4], ids[1, :6] = torch.tensor([2, 9, 11, 3]), torch.tensor([2, 8, 7, 6, 5, 3])
     targets = torch.zeros(2, 1, side, side)
@@ -214,7 +214,7 @@ def test_words_see_the_image_and_not_the_padding(tiny, batch):
         encode = method.network.backbone.encode_words
         seen = encode(text.ids, text.attention, features.prompts)
         blind = encode(text.ids, text.attention, features.prompts.flip(0))
-    assert seen.shape == (2, method.config.words, method.config.bert.hidden)
+    assert seen.shape == (2, method.config.max_length, method.config.bert.hidden)
     assert (seen - blind).abs().max() > 1e-4
 
 
@@ -235,14 +235,14 @@ def test_bert_drops_out_in_training_alone(tiny, batch):
 def test_loss_falls_on_one_batch(batch):
     torch.manual_seed(0)
     method = CARIS(CARIS.variants["tiny"], 200).train()
-    optimiser = torch.optim.AdamW(method.parameter_groups(CARIS.recipes["tiny"]), lr=1e-3)
+    optimizer = torch.optim.AdamW(method.parameter_groups(CARIS.recipes["tiny"]), lr=1e-3)
     losses = []
     for _ in range(15):
         (loss,) = method.loss(method(batch, {}, "loss"), batch).values()
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(method.parameters(), 1.0)
-        optimiser.step()
+        optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.8 * losses[0]
 

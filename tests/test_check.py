@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from benchmark.base.errors import UserError
 from benchmark.data import check as check_module
 from benchmark.data.check import Count, check, render
-from benchmark.errors import UserError
 from tests.test_refer import HEIGHT, MINI, WIDTH, box, needs_mini, ref, write
 
 

@@ -12,8 +12,8 @@ import torch
 from safetensors import safe_open
 
 import methods
-from benchmark import checkpoints
-from benchmark.errors import UserError
+from benchmark.base.errors import UserError
+from benchmark.evaluation import checkpoint_files
 
 FIXTURES = Path(__file__).parent / "parity" / "fixtures"
 FULL_LISTS = sorted(path for path in FIXTURES.glob("*.npz") if "keys" in np.load(path).files)
@@ -29,13 +29,13 @@ def build(name, variant="tiny", words=WORDS):
 
 def published(name):
     """Return what a published checkpoint of the method's tiny network holds, flat."""
-    return checkpoints._flat(methods.get(name).weights.checkpoint(build(name).network.state_dict()))
+    return checkpoint_files._flat(methods.get(name).weights.checkpoint(build(name).network.state_dict()))
 
 
 def load(method, path):
-    state = checkpoints.read(path)
-    found = checkpoints.fit(method, state)
-    checkpoints.load(method, state, found, str(path), WORDS)
+    state = checkpoint_files.read(path)
+    found = checkpoint_files.fit(method, state)
+    checkpoint_files.load(method, state, found, str(path), WORDS)
     return found
 
 
@@ -54,7 +54,7 @@ class Hostile:
 def test_what_goes_out_comes_in_again(name, form, tmp_path):
     method, suffix = build(name), {"published": "pth", "safetensors": "safetensors"}[form]
     path = tmp_path / f"out.{suffix}"
-    checkpoints.write(methods.get(name), method.state_dict(), path, form, {"run": "some-key"})
+    checkpoint_files.write(methods.get(name), method.state_dict(), path, form, {"run": "some-key"})
     other = build(name)
     for parameter in other.parameters():
         torch.nn.init.constant_(parameter, 0.5)
@@ -71,7 +71,7 @@ def test_what_goes_out_comes_in_again(name, form, tmp_path):
 @pytest.mark.parametrize("name", PUBLISHING)
 def test_published_to_ours_to_published_is_the_identity(name):
     weights, state = methods.get(name).weights, published(name)
-    kept = {key: value for key, value in state.items() if not checkpoints._reason(weights, key)}
+    kept = {key: value for key, value in state.items() if not checkpoint_files._reason(weights, key)}
     back = weights.to_published(weights.from_published(kept))
     assert back.keys() == state.keys()
     assert all(torch.equal(back[key], state[key]) and back[key].dtype == state[key].dtype for key in state)
@@ -83,7 +83,7 @@ def test_every_entry_of_a_published_checkpoint_comes_back(name, fixture):
     weights = methods.get({"maskris": "caris"}.get(name, name)).weights
     keys = json.loads(str(np.load(fixture)["keys"]))
     state = {key: torch.empty(shape, dtype=getattr(torch, kind), device="meta") for key, (shape, kind) in keys.items()}
-    kept = {key: value for key, value in state.items() if not checkpoints._reason(weights, key)}
+    kept = {key: value for key, value in state.items() if not checkpoint_files._reason(weights, key)}
     back = weights.to_published(weights.from_published(kept))
     lost = {"backbone.vis_encoder.mask_token"} if name == "maskris" else set()  # which nothing reads
     assert {key: (value.shape, value.dtype) for key, value in back.items()} == {
@@ -137,7 +137,7 @@ def test_code_in_a_file_is_not_run(inside, new_format, tmp_path):
     path = tmp_path / "hostile.pth"
     torch.save(content, path, _use_new_zipfile_serialization=new_format)
     with pytest.raises(UserError, match=r"not read: it refers to \w+\.system, which could run code"):
-        checkpoints.read(path)
+        checkpoint_files.read(path)
     assert not (tmp_path / "ran").exists()
     torch.load(path, weights_only=False)
     assert (tmp_path / "ran").exists(), "the file does what it is said not to do here"
@@ -159,13 +159,13 @@ def test_files_that_are_no_checkpoints(write, message, tmp_path):
     path = tmp_path / "weights.pth"
     write(path)
     with pytest.raises(UserError, match=message):
-        checkpoints.read(path)
+        checkpoint_files.read(path)
 
 
 def test_a_damaged_safetensors_file(tmp_path):
     (tmp_path / "weights.safetensors").write_bytes(b"123")
     with pytest.raises(UserError, match="damaged or no checkpoint"):
-        checkpoints.read(tmp_path / "weights.safetensors")
+        checkpoint_files.read(tmp_path / "weights.safetensors")
 
 
 @pytest.mark.parametrize("name", PUBLISHING)
@@ -175,7 +175,7 @@ def test_a_wrong_variant_is_named_with_the_right_one(name):
     state = methods.get(name).weights.to_published(small.network.state_dict())
     method = build(name)
     with pytest.raises(UserError, match=r"'[\w.]+' is \[.*\] in the file and \[.*\].*; it fits --variant small\."):
-        checkpoints.load(method, state, checkpoints.fit(method, state), "model.pth", WORDS)
+        checkpoint_files.load(method, state, checkpoint_files.fit(method, state), "model.pth", WORDS)
 
 
 def test_missing_and_unknown_entries_are_reported_and_missing_ones_refused(tmp_path):
@@ -184,7 +184,7 @@ def test_missing_and_unknown_entries_are_reported_and_missing_ones_refused(tmp_p
     del state[lost]
     state["decoder.extra.weight"] = torch.zeros(1)
     method = build("cris")
-    found = checkpoints.fit(method, state)
+    found = checkpoint_files.fit(method, state)
     assert found.missing == [lost] and found.unknown == ["decoder.extra.weight"]
     with pytest.raises(UserError, match=f"lacks 1 entries .*'{lost}'.*no variant of cris fits it"):
-        checkpoints.load(method, state, found, "model.pth", WORDS)
+        checkpoint_files.load(method, state, found, "model.pth", WORDS)

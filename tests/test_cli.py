@@ -8,8 +8,8 @@ import pytest
 import yaml
 from PIL import Image
 
-from benchmark.cli import app, guarded
-from benchmark.rundir import RunDir
+from benchmark.cli.app import app, guarded
+from benchmark.runs.rundir import RunDir
 from tests.helpers import write_boxes
 
 
@@ -231,14 +231,14 @@ def test_a_failed_run_says_why_and_is_tried_again(world, tmp_path, capsys, monke
         "--data",
         tmp_path / "data",
     ]
-    from benchmark import training
-    from benchmark.errors import UserError
+    from benchmark.base.errors import UserError
+    from benchmark.training import trainer
 
     def broken(self, *arguments):
         raise UserError("the disk is full; make room.")
 
     with monkeypatch.context() as patch:
-        patch.setattr(training.Trainer, "optimise", broken)
+        patch.setattr(trainer.Trainer, "optimise", broken)
         assert run(*command) == 1
     assert "the disk is full" in capsys.readouterr().err
     key = next((tmp_path / "runs").glob("*/spec.yaml")).parent

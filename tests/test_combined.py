@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.base.errors import UserError
 from benchmark.data.combined import read_combined
-from benchmark.data.files import read_pickle
+from benchmark.data.pickles import read_pickle
 from benchmark.data.refer import read_refer
-from benchmark.errors import UserError
 from tests.test_refer import own_cache, ref, write  # noqa: F401
 
 LIST = Path(__file__).parents[1].parent / "shared" / "data" / "val_test_files.p"

@@ -9,13 +9,13 @@ import PIL
 import pytest
 import torch
 
-from benchmark import evaluation
-from benchmark.data import corruptions
-from benchmark.data.corruptions import Condition, corrupt
-from benchmark.data.samples import EvaluationImages
-from benchmark.errors import UserError
-from benchmark.matrix import open_run
-from benchmark.training import build_method
+from benchmark.base.errors import UserError
+from benchmark.data.images import EvaluationImages
+from benchmark.evaluation.inference import build_method
+from benchmark.evaluation.predict import evaluate
+from benchmark.robustness import corruptions
+from benchmark.robustness.corruptions import Condition, corrupt
+from benchmark.runs.resolve import open_run
 from tests.helpers import tiny_spec
 
 REFERENCES = {
@@ -139,15 +139,13 @@ def test_no_drop_on_a_small_image_is_no_black_image():
 
 def test_an_evaluation_sees_the_transformed_images(boxes):
     spec, place = tiny_spec(boxes, "cris")
-    dataset, tokeniser = open_run(spec, place)
-    method = build_method(spec, tokeniser).eval()
+    dataset, tokenizer = open_run(spec, place)
+    method = build_method(spec, tokenizer).eval()
     condition = Condition("gaussian_noise", 5)
     clean, noisy = (EvaluationImages(dataset, "val", method.needs, change)[0] for change in (None, condition))
     assert (clean.image != noisy.image).any() and noisy.geometry == clean.geometry
     seen = []
     with torch.no_grad():
-        evaluation.evaluate(
-            method, dataset, "val", tokeniser, torch.device("cpu"), transform=condition, on_image=seen.append
-        )
+        evaluate(method, dataset, "val", tokenizer, torch.device("cpu"), transform=condition, on_image=seen.append)
     assert (seen[0].image.image == noisy.image).all()
     assert all((seen[0].image.masks[ann] == mask).all() for ann, mask in clean.masks.items()), "the truth stays"

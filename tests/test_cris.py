@@ -8,10 +8,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from benchmark.data.geometry import Geometry
+from benchmark.base.geometry import Geometry
+from methods.contract import Batch, Output, Text
 from methods.cris import weights
 from methods.cris.method import CRIS
-from methods.protocol import Batch, Output, Text
 
 KEYS = json.loads(str(np.load(Path(__file__).parent / "parity" / "fixtures" / "cris_r50.npz")["keys"]))
 CLIP_WORDS = 49408
@@ -48,8 +48,10 @@ def test_schedule_with_its_first_epoch(published, epoch, rates):
 
 
 def test_refcocog_takes_22_words_as_published():
-    assert CRIS.config_for("paper", "refcocog").words == 22 and CRIS.config_for("paper", "refcoco+").words == 17
-    assert CRIS.config_for("tiny", "refcocog").words == CRIS.variants["tiny"].words
+    assert (
+        CRIS.config_for("paper", "refcocog").max_length == 22 and CRIS.config_for("paper", "refcoco+").max_length == 17
+    )
+    assert CRIS.config_for("tiny", "refcocog").max_length == CRIS.variants["tiny"].max_length
 
 
 def test_published_names_come_in_and_go_out(published):

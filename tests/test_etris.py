@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import nn
 
-from benchmark import pretrained
-from benchmark.draws import generator
+from benchmark.base import pretrained
+from benchmark.base.rng import generator
 from methods.backbones import clip as clip_towers
 from methods.backbones.clip import ClipConfig, ResNetStages, VitStages, build_clip, resize_position_table
+from methods.contract import Batch, Text
 from methods.etris import weights
 from methods.etris.method import ETRIS
 from methods.etris.network import EtrisConfig, Gate
-from methods.protocol import Batch, Text
 
 FIXTURES = Path(__file__).parent / "parity" / "fixtures"
 CLIP_WORDS = 49408
@@ -60,7 +60,7 @@ def random(*shape):
 
 
 def batch_for(config, count=4):
-    ids = torch.zeros(count, config.words, dtype=torch.int64)
+    ids = torch.zeros(count, config.max_length, dtype=torch.int64)
     for row in range(count):
         ids[row, : row + 4] = torch.tensor([98, *range(5 + 3 * row, 7 + 4 * row), 99])
     targets = (random(count, 1, config.size, config.size) > 1).float()
@@ -76,7 +76,7 @@ def tiny():
 @pytest.fixture
 def vit():
     torch.manual_seed(0)
-    return ETRIS(EtrisConfig(size=64, words=12, clip=SMALL_VIT, bridger_width=32, bridger_heads=8), 100)
+    return ETRIS(EtrisConfig(size=64, max_length=12, clip=SMALL_VIT, bridger_width=32, bridger_heads=8), 100)
 
 
 @pytest.mark.parametrize("variant", PARTS)
@@ -105,9 +105,9 @@ def test_schedule(tiny, epoch, rate):
 
 
 def test_refcocog_takes_22_words_as_published():
-    assert ETRIS.config_for("paper-vitb16", "refcocog").words == 22
-    assert ETRIS.config_for("paper", "refcoco+").words == 17
-    assert ETRIS.config_for("tiny", "refcocog").words == ETRIS.variants["tiny"].words
+    assert ETRIS.config_for("paper-vitb16", "refcocog").max_length == 22
+    assert ETRIS.config_for("paper", "refcoco+").max_length == 17
+    assert ETRIS.config_for("tiny", "refcocog").max_length == ETRIS.variants["tiny"].max_length
 
 
 @pytest.mark.parametrize("variant", ["tiny", "small", "paper-rn50"])
@@ -159,7 +159,7 @@ def test_position_table_is_resized_by_cubic_convolution(after):
 def test_starting_weights_are_clips_with_the_table_at_input_size(monkeypatch):
     source = build_clip(SMALL_VIT.model_copy(update={"image_size": 32}), 50).state_dict()
     monkeypatch.setattr(weights.clip, "starting_weights", lambda name: dict(source))
-    config = EtrisConfig(size=64, words=12, clip=SMALL_VIT, pretrained="openai-ViT-B-16")
+    config = EtrisConfig(size=64, max_length=12, clip=SMALL_VIT, pretrained="openai-ViT-B-16")
     method = ETRIS(config, 50)
     pretrained.start(method.network, weights.starting_weights(config), config.pretrained)
     own = method.network.backbone.state_dict()
@@ -280,14 +280,14 @@ def test_frozen_towers_stay_while_their_batch_statistics_drift(tiny):
 
 def steps(method, groups, count):
     batch = batch_for(method.config)
-    optimiser = torch.optim.Adam(groups, lr=1e-3)
+    optimizer = torch.optim.Adam(groups, lr=1e-3)
     method.train()
     values = []
     for _ in range(count):
         (loss,) = method.loss(method(batch, {}, "loss"), batch).values()
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
         values.append(loss.item())
     return values
 
@@ -311,4 +311,4 @@ def test_vit_encodes_once_per_image(vit):
 
 def test_transformer_depth_must_divide_into_stages():
     with pytest.raises(ValueError, match="multiple of 3"), torch.device("meta"):
-        ETRIS(EtrisConfig(size=64, words=12, clip=SMALL_VIT.model_copy(update={"layers": 4})), 50)
+        ETRIS(EtrisConfig(size=64, max_length=12, clip=SMALL_VIT.model_copy(update={"layers": 4})), 50)

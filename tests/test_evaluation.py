@@ -5,11 +5,13 @@ import pytest
 import torch
 from pycocotools import mask as coco_mask
 
-from benchmark import evaluation, metrics
-from benchmark.data.samples import EvaluationImages
-from benchmark.matrix import open_run
-from benchmark.training import build_method
-from methods.protocol import Output
+from benchmark.data.images import EvaluationImages
+from benchmark.evaluation import metrics
+from benchmark.evaluation.inference import build_method
+from benchmark.evaluation.predict import evaluate
+from benchmark.evaluation.records import frame
+from benchmark.runs.resolve import open_run
+from methods.contract import Output
 from tests.helpers import tiny_spec
 
 CPU = torch.device("cpu")
@@ -18,8 +20,8 @@ CPU = torch.device("cpu")
 @pytest.fixture(scope="module", params=["cris", "lavt"])
 def loaded(request, boxes):
     spec, place = tiny_spec(boxes, request.param)
-    dataset, tokeniser = open_run(spec, place)
-    return build_method(spec, tokeniser).eval(), dataset, tokeniser
+    dataset, tokenizer = open_run(spec, place)
+    return build_method(spec, tokenizer).eval(), dataset, tokenizer
 
 
 def noisy(method, monkeypatch):
@@ -35,10 +37,10 @@ def noisy(method, monkeypatch):
 
 
 def test_records_agree_with_pycocotools(loaded, monkeypatch):
-    method, dataset, tokeniser = loaded
+    method, dataset, tokenizer = loaded
     noisy(method, monkeypatch)
     seen = []
-    records = evaluation.evaluate(method, dataset, "val", tokeniser, CPU, on_image=seen.append)
+    records = evaluate(method, dataset, "val", tokenizer, CPU, on_image=seen.append)
     by_sentence = {row.sent_id: row for row in records.itertuples()}
     assert len(records) == sum(len(ref.sentences) for ref in dataset.refs_of("val")) == len(by_sentence)
     touched = 0
@@ -57,7 +59,7 @@ def test_records_agree_with_pycocotools(loaded, monkeypatch):
 
 
 def test_a_network_that_ignores_text_has_no_grounding_gap(loaded, monkeypatch):
-    method, dataset, tokeniser = loaded
+    method, dataset, tokenizer = loaded
     segment = method.segment
 
     def blind(features, text):
@@ -70,35 +72,32 @@ def test_a_network_that_ignores_text_has_no_grounding_gap(loaded, monkeypatch):
         )
 
     monkeypatch.setattr(method, "segment", blind)
-    records = evaluation.evaluate(method, dataset, "val", tokeniser, CPU)
+    records = evaluate(method, dataset, "val", tokenizer, CPU)
     assert records.swapped_union.notna().all(), "every picture has several objects"
     assert metrics.metrics(records)["grounding_gap"] == 0
 
 
 def test_grouping_by_image_gives_the_numbers_of_one_expression_at_a_time(loaded, monkeypatch):
-    method, dataset, tokeniser = loaded
-    noisy_free = evaluation.evaluate(method, dataset, "val", tokeniser, CPU, images_at_once=4)
-    single = evaluation.evaluate(method, dataset, "val", tokeniser, CPU, images_at_once=1)
+    method, dataset, tokenizer = loaded
+    noisy_free = evaluate(method, dataset, "val", tokenizer, CPU, images_at_once=4)
+    single = evaluate(method, dataset, "val", tokenizer, CPU, images_at_once=1)
     pixels = noisy_free[["intersection", "union"]].to_numpy() - single[["intersection", "union"]].to_numpy()
     assert np.abs(pixels).max() <= 2, "float32 sums in another order may move a pixel on the threshold"
 
 
 def test_images_are_encoded_once(loaded, monkeypatch):
-    method, dataset, tokeniser = loaded
+    method, dataset, tokenizer = loaded
     encode, counted = method.encode_image, []
     monkeypatch.setattr(
         method, "encode_image", lambda images, draws: counted.append(len(images)) or encode(images, draws)
     )
-    evaluation.evaluate(method, dataset, "val", tokeniser, CPU, images_at_once=1)
+    evaluate(method, dataset, "val", tokenizer, CPU, images_at_once=1)
     assert sum(counted) == len(EvaluationImages(dataset, "val", method.needs))
 
 
 def test_shares_of_several_processes_are_the_whole(loaded):
-    method, dataset, tokeniser = loaded
-    whole = evaluation.evaluate(method, dataset, "val", tokeniser, CPU, images_at_once=1)
-    parts = [
-        evaluation.evaluate(method, dataset, "val", tokeniser, CPU, images_at_once=1, share=(rank, 2))
-        for rank in (0, 1)
-    ]
-    together = evaluation.frame([row for part in parts for row in part.to_dict("records")])
+    method, dataset, tokenizer = loaded
+    whole = evaluate(method, dataset, "val", tokenizer, CPU, images_at_once=1)
+    parts = [evaluate(method, dataset, "val", tokenizer, CPU, images_at_once=1, share=(rank, 2)) for rank in (0, 1)]
+    together = frame([row for part in parts for row in part.to_dict("records")])
     assert together.equals(whole)

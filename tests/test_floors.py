@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark.data.geometry import Geometry
-from benchmark.evaluation import Prediction
-from benchmark.floors import GRID, Floors, best_constant
+from benchmark.base.geometry import Geometry
+from benchmark.evaluation.records import Prediction
+from benchmark.evaluation.text_blind import GRID, TextBlind, best_constant
 
 
 def box(top, left, side, size=GRID):
@@ -36,11 +36,11 @@ def test_text_blind_maps_are_decided_once_for_an_image():
     image = SimpleNamespace(
         geometry=Geometry(16, 16, 16, "square"), refs=refs, masks={1: left.astype(np.uint8), 2: right.astype(np.uint8)}
     )
-    floors = Floors(SimpleNamespace(mask=lambda logits, geometry: (logits > 0).numpy()))
+    floors = TextBlind(SimpleNamespace(mask=lambda logits, geometry: (logits > 0).numpy()))
     floors.add(Prediction(image, [], maps))
     numbers = floors.numbers()
     assert numbers["mean"] == numbers["max"] == pytest.approx(0.5), "both halves for either sentence"
     assert numbers["constant"] == pytest.approx(0.5)
-    quiet = Floors(SimpleNamespace(mask=lambda logits, geometry: (logits > 2).numpy()))
+    quiet = TextBlind(SimpleNamespace(mask=lambda logits, geometry: (logits > 2).numpy()))
     quiet.add(Prediction(image, [], maps))
     assert quiet.numbers()["mean"] == 0 and quiet.numbers()["max"] == pytest.approx(0.5)

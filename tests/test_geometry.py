@@ -9,8 +9,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from benchmark.data.geometry import Geometry, normalise, prepare_image, prepare_mask, restore
-from methods.protocol import CLIP_MEAN, CLIP_STD
+from benchmark.base.geometry import Geometry, normalize, prepare_image, prepare_mask, restore
+from methods.config import CLIP_MEAN, CLIP_STD
 from tests.parity import fill
 
 ARCHIVE = np.load(Path(__file__).parent / "parity" / "fixtures" / "letterbox.npz")
@@ -30,7 +30,7 @@ def test_letterbox_is_the_published_one(index):
     np.testing.assert_allclose(matrix, ARCHIVE[f"mat_{index}"], atol=1e-5)
     np.testing.assert_allclose(inverse, ARCHIVE[f"inv_{index}"], atol=1e-5)
     image, mask = picture(index)
-    prepared = normalise(torch.from_numpy(prepare_image(image, geometry, CLIP_MEAN))[None], CLIP_MEAN, CLIP_STD)[0]
+    prepared = normalize(torch.from_numpy(prepare_image(image, geometry, CLIP_MEAN))[None], CLIP_MEAN, CLIP_STD)[0]
     # OpenCV 4 and 5 round a few uint8 values differently: one step of 1/255 over the smallest deviation.
     step = 1 / 255 / min(CLIP_STD) + 1e-4
     difference = np.abs(prepared.numpy() - ARCHIVE[f"image_{index}"])

@@ -8,13 +8,13 @@ import timm
 import torch
 import torch.nn.functional as F
 
-from benchmark.data.geometry import Geometry
-from benchmark.draws import generator
+from benchmark.base.geometry import Geometry
+from benchmark.base.rng import generator
 from methods.backbones.swin import Swin, SwinSize, from_timm
+from methods.contract import Batch, Output, Text
 from methods.lavt import weights
 from methods.lavt.method import LAVT
 from methods.lavt.network import LavtNetwork
-from methods.protocol import Batch, Output, Text
 
 WEIGHTS = torch.tensor([0.9, 1.1])
 
@@ -37,7 +37,7 @@ def tiny() -> LAVT:
 
 @pytest.fixture(scope="module")
 def batch(tiny) -> Batch:
-    size, words = tiny.config.size, tiny.config.words
+    size, words = tiny.config.size, tiny.config.max_length
     ids = torch.zeros(2, words, dtype=torch.int64)
     ids[0, :4], ids[1, :6] = torch.tensor([2, 9, 11, 3]), torch.tensor([2, 8, 7, 6, 5, 3])
     targets = torch.zeros(2, 1, size, size)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark.data.vocabulary import Tokeniser, published_tokeniser, trained_tokeniser
-from benchmark.draws import generator
-from benchmark.errors import UserError
-from benchmark.masking import (
+from benchmark.base.errors import UserError
+from benchmark.base.rng import generator
+from benchmark.data.tokenizers import Tokenizer, published_tokenizer, trained_tokenizer
+from benchmark.strategies.masking import (
     SAMPLINGS,
     apply_image_masks,
     check_image_mask,
@@ -161,14 +161,14 @@ def test_masked_pixels_are_zero_and_all_others_unchanged(layout):
 
 @pytest.fixture(scope="module")
 def clip():
-    return published_tokeniser("clip")
+    return published_tokenizer("clip")
 
 
 @pytest.fixture(scope="module")
 def bert():
-    """The published layout of ids; masking reads nothing else of a tokeniser."""
+    """The published layout of ids; masking reads nothing else of a tokenizer."""
     special = frozenset((0, 100, 101, 102, 103))
-    return Tokeniser("bert", 30522, 101, 102, 103, special, range(30522), lambda sentence: [], "")
+    return Tokenizer("bert", 30522, 101, 102, 103, special, range(30522), lambda sentence: [], "")
 
 
 BERT_IDS = np.array([101, 2158, 100, 1999, 2417, 3797, 103, 102, 0, 0])
@@ -177,12 +177,12 @@ CLIP_IDS = np.array([49406, 786, 530, 736, 0, 2523, 49407, 0, 0, 0])
 
 @pytest.mark.parametrize("family", ["bert", "clip"])
 def test_word_masking_statistics(family, bert, clip):
-    tokeniser, ids = (bert, BERT_IDS) if family == "bert" else (clip, CLIP_IDS)
+    tokenizer, ids = (bert, BERT_IDS) if family == "bert" else (clip, CLIP_IDS)
     draws, ratio = 20_000, 0.3
     random = generator("words", family)
-    masked = np.stack([mask_words(random, ids, tokeniser, ratio, (0.6, 0.3, 0.1)) for _ in range(draws)])
+    masked = np.stack([mask_words(random, ids, tokenizer, ratio, (0.6, 0.3, 0.1)) for _ in range(draws)])
     assert masked.dtype == np.int64
-    special = np.isin(ids, sorted(tokeniser.special_ids))
+    special = np.isin(ids, sorted(tokenizer.special_ids))
     assert special.sum() == 6
     assert (masked[:, special] == ids[special]).all()
     words, original = masked[:, ~special], ids[~special]
@@ -192,7 +192,7 @@ def test_word_masking_statistics(family, bert, clip):
         expected = words.size * probability
         return abs(int(count) - expected) < 4.5 * math.sqrt(expected)
 
-    hidden = changed & (words == tokeniser.mask_id)
+    hidden = changed & (words == tokenizer.mask_id)
     replaced = changed & ~hidden
     assert within(hidden.sum(), ratio * 0.6) and within(replaced.sum(), ratio * 0.3)
     per_place = changed.mean(0)
@@ -202,8 +202,8 @@ def test_word_masking_statistics(family, bert, clip):
     assert abs(both - 0.27**2) < 4.5 * math.sqrt(0.27**2 / draws)
     # Random words are uniform over all that may be drawn, special and rare ones included.
     drawn = words[replaced]
-    assert 0 <= drawn.min() and drawn.max() < tokeniser.random_ids.stop
-    counts, _ = np.histogram(drawn, bins=10, range=(0, tokeniser.random_ids.stop))
+    assert 0 <= drawn.min() and drawn.max() < tokenizer.random_ids.stop
+    counts, _ = np.histogram(drawn, bins=10, range=(0, tokenizer.random_ids.stop))
     expected = len(drawn) / 10
     assert ((counts - expected) ** 2 / expected).sum() < 33.7  # chi-square, 9 degrees of freedom, p = 1e-4
 
@@ -217,11 +217,11 @@ def test_default_shares_are_the_published_ones(bert):
 
 
 def test_random_words_of_bert_are_any_id_and_of_clip_never_start_or_end(bert):
-    clip = trained_tokeniser("clip", [])
-    for tokeniser in (bert, clip):
-        word = next(number for number in range(200, tokeniser.size) if number not in tokeniser.special_ids)
-        masked = mask_words(generator("any"), np.full(500_000, word), tokeniser, 1.0, (0.0, 1.0, 0.0))
-        allowed = set(range(tokeniser.size)) - (set() if tokeniser is bert else {tokeniser.start_id, tokeniser.end_id})
+    clip = trained_tokenizer("clip", [])
+    for tokenizer in (bert, clip):
+        word = next(number for number in range(200, tokenizer.size) if number not in tokenizer.special_ids)
+        masked = mask_words(generator("any"), np.full(500_000, word), tokenizer, 1.0, (0.0, 1.0, 0.0))
+        allowed = set(range(tokenizer.size)) - (set() if tokenizer is bert else {tokenizer.start_id, tokenizer.end_id})
         assert set(masked.tolist()) == allowed
 
 

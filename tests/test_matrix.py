@@ -5,18 +5,21 @@ import json
 import pytest
 import yaml
 
-from benchmark import launchers, matrix, packing
-from benchmark.errors import UserError
-from benchmark.matrix import Preset
-from benchmark.rundir import RunDir, all_runs, find_run, write_aside
-from benchmark.training import Execution
+from benchmark.base.errors import UserError
+from benchmark.base.files import atomic_write
+from benchmark.launch import local
+from benchmark.runs import archive
+from benchmark.runs.execution import Execution
+from benchmark.runs.preset import PRESETS, Preset, preset_names, read_preset
+from benchmark.runs.resolve import open_dataset, open_run
+from benchmark.runs.rundir import RunDir, all_runs, find_run
 from tests.helpers import tiny_matrix, tiny_spec
 
 
 def test_every_shipped_preset_is_valid_and_says_what_its_numbers_mean():
-    for name in matrix.preset_names():
-        assert isinstance(matrix.read_preset(name), Preset)
-        head = (matrix.PRESETS / f"{name}.yaml").read_text().split("description")[0]
+    for name in preset_names():
+        assert isinstance(read_preset(name), Preset)
+        head = (PRESETS / f"{name}.yaml").read_text().split("description")[0]
         assert "What these numbers mean" in head and "do not mean" in head
 
 
@@ -73,7 +76,7 @@ def test_a_spec_survives_its_file(boxes, tmp_path):
 def test_other_data_than_the_runs_are_refused(boxes):
     spec, place = tiny_spec(boxes)
     with pytest.raises(UserError, match="are not those of the run"):
-        matrix.open_run(spec.model_copy(update={"data_sha256": "0" * 64}), place)
+        open_run(spec.model_copy(update={"data_sha256": "0" * 64}), place)
 
 
 def test_a_damaged_spec_is_named(tmp_path):
@@ -100,7 +103,7 @@ def test_a_run_that_died_reads_as_planned(boxes, tmp_path, monkeypatch):
     run.create(spec)
     run.write_status("running", step=3)
     assert run.status()["state"] == "running"
-    monkeypatch.setattr("benchmark.rundir.STALE_SECONDS", -1)
+    monkeypatch.setattr("benchmark.runs.rundir.STALE_SECONDS", -1)
     assert run.status()["state"] == "planned" and run.status()["step"] == 3
 
 
@@ -136,7 +139,7 @@ def test_write_aside_leaves_no_half_file(tmp_path):
         raise OSError(28, "No space left on device")
 
     with pytest.raises(UserError, match="No space left"):
-        write_aside(target, broken)
+        atomic_write(target, broken)
     assert target.read_text() == "before" and list(tmp_path.iterdir()) == [target]
 
 
@@ -150,7 +153,7 @@ def test_one_failure_does_not_stop_the_others(boxes, tmp_path):
         run.create(spec)
     text = (runs[0].path / "spec.yaml").read_text()
     (runs[0].path / "spec.yaml").write_text(text.replace(found.specs[0].data_sha256, "f" * 64))
-    outcomes = launchers.run_all(runs, found.place, Execution(device="cpu"), 2, 1, Console(quiet=True))
+    outcomes = local.run_all(runs, found.place, Execution(device="cpu"), 2, 1, Console(quiet=True))
     assert {outcome.key: outcome.state for outcome in outcomes} == {runs[0].key: "failed", runs[1].key: "done"}
     failed = next(outcome for outcome in outcomes if outcome.state == "failed")
     assert "are not those of the run" in failed.reason and runs[0].status()["state"] == "failed"
@@ -164,11 +167,11 @@ def test_two_processes_train_one_run(boxes, tmp_path):
     found = tiny_matrix(boxes, methods=("lavt",), strategies=("maskris",))
     (run,) = found.directories(tmp_path)
     run.create(found.specs[0])
-    (outcome,) = launchers.run_all([run], found.place, Execution(device="cpu"), 1, 2, Console(quiet=True))
+    (outcome,) = local.run_all([run], found.place, Execution(device="cpu"), 1, 2, Console(quiet=True))
     assert outcome.state == "done", (run.path / "log.txt").read_text()[-2000:]
     assert run.read_json("environment.json")["device"]["processes"] == 2
     for split in ("val", "testA", "testB"):
-        dataset = matrix.open_dataset("refcoco", "unc", found.place)
+        dataset = open_dataset("refcoco", "unc", found.place)
         sentences = [s.sent_id for ref in dataset.refs_of(split) for s in ref.sentences]
         assert run.records(split).sent_id.tolist() == sorted(sentences)
 
@@ -182,9 +185,9 @@ def test_pack_and_unpack(boxes, tmp_path):
         (run.path / "best.safetensors").write_bytes(b"weights")
         (run.path / "records").mkdir()
         (run.path / "records" / "val.parquet").write_bytes(bytes(3000))
-    archives = packing.pack(tmp_path / "runs", tmp_path / "out", 20_000)
+    archives = archive.pack(tmp_path / "runs", tmp_path / "out", 20_000)
     assert len(archives) > 1 and all(path.stat().st_size <= 20_000 for path in archives)
-    assert packing.unpack(archives, tmp_path / "there") == len(specs)
+    assert archive.unpack(archives, tmp_path / "there") == len(specs)
     for spec in specs:
         files = {
             str(p.relative_to(tmp_path / "there" / spec.key))
@@ -192,11 +195,11 @@ def test_pack_and_unpack(boxes, tmp_path):
             if p.is_file()
         }
         assert files == {"spec.yaml", "status.json", "records/val.parquet"}
-    assert packing.unpack(archives, tmp_path / "there") == 0
+    assert archive.unpack(archives, tmp_path / "there") == 0
     with pytest.raises(UserError, match="no archive"):
-        packing.unpack([tmp_path / "missing.tar.gz"], tmp_path / "there")
+        archive.unpack([tmp_path / "missing.tar.gz"], tmp_path / "there")
     (tmp_path / "bad.tar.gz").write_bytes(b"not an archive")
     with pytest.raises(UserError, match="damaged"):
-        packing.unpack([tmp_path / "bad.tar.gz"], tmp_path / "there")
+        archive.unpack([tmp_path / "bad.tar.gz"], tmp_path / "there")
     with pytest.raises(UserError, match="allow more with --megabytes"):
-        packing.pack(tmp_path / "runs", tmp_path / "out", 100)
+        archive.pack(tmp_path / "runs", tmp_path / "out", 100)

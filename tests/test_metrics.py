@@ -6,9 +6,10 @@ import pytest
 import scipy.stats
 from pycocotools import mask as coco
 
-from benchmark import metrics
-from benchmark.draws import generator
-from benchmark.errors import UserError
+from benchmark.base.errors import UserError
+from benchmark.base.rng import generator
+from benchmark.evaluation import bootstrap, metrics
+from benchmark.evaluation.records import SWAPPED, validate_records
 
 
 def records_of(intersection, union, image=None, swapped=None):
@@ -121,15 +122,15 @@ def test_a_network_that_ignores_text_has_a_grounding_gap_of_exactly_zero():
     records = random_records(0)
     records["swapped_intersection"], records["swapped_union"] = records["intersection"], records["union"]
     assert metrics.metrics(records)["grounding_gap"] == 0
-    assert metrics.intervals(records, resamples=50)["grounding_gap"] == (0, 0)
+    assert bootstrap.intervals(records, resamples=50)["grounding_gap"] == (0, 0)
 
 
 def test_missing_swaps_survive_parquet_and_float_columns(tmp_path):
     records = records_of([9, 5], [10, 10], image=[0, 0], swapped=([1, None], [10, None]))
     records.to_parquet(tmp_path / "val.parquet", index=False)
-    floats = records.astype({name: "float64" for name in metrics.SWAPPED})
+    floats = records.astype({name: "float64" for name in SWAPPED})
     for same in (pd.read_parquet(tmp_path / "val.parquet"), floats):
-        metrics.validate(same)
+        validate_records(same)
         assert metrics.metrics(same) == metrics.metrics(records)
 
 
@@ -137,7 +138,7 @@ def test_the_order_of_rows_changes_no_bit():
     records = random_records(3)
     shuffled = records.sample(frac=1, random_state=0)
     assert metrics.metrics(shuffled) == metrics.metrics(records)
-    assert metrics.intervals(shuffled, resamples=50) == metrics.intervals(records, resamples=50)
+    assert bootstrap.intervals(shuffled, resamples=50) == bootstrap.intervals(records, resamples=50)
 
 
 # --- bootstrap --------------------------------------------------------------------------------------------------------
@@ -147,7 +148,7 @@ def test_intervals_of_one_expression_per_image_agree_with_scipy_and_normal_theor
     stream = np.random.default_rng(1)
     union = stream.integers(100, 10_000, 400)
     records = records_of(stream.integers(0, union + 1), union)
-    values, found = metrics.iou(records), metrics.intervals(records, resamples=8000)
+    values, found = metrics.iou(records), bootstrap.intervals(records, resamples=8000)
     width = found["miou"].high - found["miou"].low
     theory = scipy.stats.norm.interval(0.95, values.mean(), values.std() / np.sqrt(len(values)))
     np.testing.assert_allclose(found["miou"], theory, atol=0.05 * width)
@@ -166,10 +167,10 @@ def test_repeating_every_sentence_of_an_image_leaves_its_interval():
     records = random_records(5)
     repeated = pd.concat([records] * 6, ignore_index=True)
     repeated["sent_id"] = repeated.index
-    once, often = metrics.intervals(records), metrics.intervals(repeated)
+    once, often = bootstrap.intervals(records), bootstrap.intervals(repeated)
     for name in metrics.METRICS:
         np.testing.assert_allclose(often[name], once[name], rtol=1e-9)
-    alone = metrics.intervals(repeated.assign(image_id=repeated["sent_id"]))  # as if they were independent
+    alone = bootstrap.intervals(repeated.assign(image_id=repeated["sent_id"]))  # as if they were independent
     assert alone["miou"].high - alone["miou"].low < 0.6 * (once["miou"].high - once["miou"].low)
 
 
@@ -179,45 +180,45 @@ def test_resamples_agree_with_drawing_whole_images_one_by_one():
     stream = generator("bootstrap")
     drawn = [[groups[number] for number in stream.integers(12, size=12)] for _ in range(40)]
     expected = pd.DataFrame([metrics.metrics(pd.concat(images)) for images in drawn])
-    for name, interval in metrics.intervals(records, resamples=40).items():
+    for name, interval in bootstrap.intervals(records, resamples=40).items():
         np.testing.assert_allclose(interval, expected[name].quantile([0.025, 0.975]), rtol=1e-9)
 
 
 def test_resampling_in_small_parts_gives_the_same_interval(monkeypatch):
     records = random_records(7)
-    whole = metrics.intervals(records, resamples=101)
-    monkeypatch.setattr(metrics, "WEIGHTS_AT_ONCE", 40 * 7)
-    for name, interval in metrics.intervals(records, resamples=101).items():
+    whole = bootstrap.intervals(records, resamples=101)
+    monkeypatch.setattr(bootstrap, "WEIGHTS_AT_ONCE", 40 * 7)
+    for name, interval in bootstrap.intervals(records, resamples=101).items():
         np.testing.assert_allclose(interval, whole[name], rtol=1e-12)
 
 
 def test_the_interval_of_a_seed_mean_is_between_those_of_the_seeds():
     one, two = random_records(1), random_records(2, shift=0.05)
-    lows = [metrics.intervals(records)["miou"].low for records in (one, two)]
-    assert min(lows) < metrics.intervals(one, two)["miou"].low < max(lows)
-    assert metrics.intervals(one, one) == metrics.intervals(one)  # (x + x) / 2 is exact
+    lows = [bootstrap.intervals(records)["miou"].low for records in (one, two)]
+    assert min(lows) < bootstrap.intervals(one, two)["miou"].low < max(lows)
+    assert bootstrap.intervals(one, one) == bootstrap.intervals(one)  # (x + x) / 2 is exact
 
 
 def test_one_image_has_no_interval():
     records = random_records(0).assign(image_id=7)
-    assert all(np.isnan(end) for interval in metrics.intervals(records).values() for end in interval)
-    difference = metrics.paired_differences({0: records}, {0: records})["miou"]
+    assert all(np.isnan(end) for interval in bootstrap.intervals(records).values() for end in interval)
+    difference = bootstrap.paired_differences({0: records}, {0: records})["miou"]
     assert difference.value == 0 and np.isnan(difference.p_value)
-    assert metrics.verdict([0.1, 0.2, 0.3], difference.interval) == "undecided"
+    assert bootstrap.verdict([0.1, 0.2, 0.3], difference.interval) == "undecided"
 
 
 # --- pairs ------------------------------------------------------------------------------------------------------------
 
 
 def test_identical_runs_differ_by_exactly_zero():
-    for difference in metrics.paired_differences(runs(1, 2, 3), runs(1, 2, 3)).values():
+    for difference in bootstrap.paired_differences(runs(1, 2, 3), runs(1, 2, 3)).values():
         assert difference.value == 0 and difference.interval == (0, 0) and difference.p_value == 1
         assert difference.per_seed == {0: 0, 1: 0, 2: 0}
 
 
 def test_differences_are_paired_per_seed():
     baseline, maskris = runs(1, 2, 3), runs(4, 5, 6, shift=0.02)
-    found = metrics.paired_differences(baseline, maskris)
+    found = bootstrap.paired_differences(baseline, maskris)
     for name in metrics.METRICS:
         points = {
             seed: metrics.metrics(maskris[seed])[name] - metrics.metrics(baseline[seed])[name] for seed in baseline
@@ -231,7 +232,9 @@ def test_a_miou_difference_is_the_bootstrap_of_the_images_seed_means():
     stream = np.random.default_rng(8)
     union = stream.integers(100, 1000, 300)
     tables = [records_of(stream.integers(0, union + 1), union) for _ in range(4)]
-    found = metrics.paired_differences(dict(enumerate(tables[:2])), dict(enumerate(tables[2:])), resamples=8000)["miou"]
+    found = bootstrap.paired_differences(dict(enumerate(tables[:2])), dict(enumerate(tables[2:])), resamples=8000)[
+        "miou"
+    ]
     values = np.stack([metrics.iou(table) for table in tables])
     change = values[2:].mean(0) - values[:2].mean(0)  # one expression per image: the image's seed mean
     expected = scipy.stats.bootstrap((change,), np.mean, n_resamples=8000, method="percentile", rng=3)
@@ -244,15 +247,18 @@ def test_pairing_removes_what_both_strategies_share():
     baseline = random_records(1)
     maskris = baseline.copy()
     maskris["intersection"] = np.minimum(baseline["intersection"] + baseline["union"] // 100, baseline["union"])
-    found, alone = metrics.paired_differences({0: baseline}, {0: maskris})["miou"], metrics.intervals(baseline)["miou"]
+    found, alone = (
+        bootstrap.paired_differences({0: baseline}, {0: maskris})["miou"],
+        bootstrap.intervals(baseline)["miou"],
+    )
     assert found.interval.low > 0
     assert found.interval.high - found.interval.low < 0.1 * (alone.high - alone.low)
-    assert found.p_value == pytest.approx(2 / (metrics.RESAMPLES + 1))
+    assert found.p_value == pytest.approx(2 / (bootstrap.RESAMPLES + 1))
 
 
 def test_swapping_the_strategies_turns_the_sign():
-    forth = metrics.paired_differences(runs(1, 2), runs(3, 4, shift=0.01))
-    back = metrics.paired_differences(runs(3, 4, shift=0.01), runs(1, 2))
+    forth = bootstrap.paired_differences(runs(1, 2), runs(3, 4, shift=0.01))
+    back = bootstrap.paired_differences(runs(3, 4, shift=0.01), runs(1, 2))
     for name in metrics.METRICS:
         assert back[name].value == pytest.approx(-forth[name].value)
         assert back[name].interval == pytest.approx((-forth[name].interval.high, -forth[name].interval.low))
@@ -262,17 +268,17 @@ def test_swapping_the_strategies_turns_the_sign():
 def test_runs_on_other_expressions_are_refused_by_name():
     whole = random_records(1)
     with pytest.raises(UserError, match=r"1 of baseline seed 0 are missing in maskris seed 0 \(sent_id 4\)"):
-        metrics.paired_differences({0: whole}, {0: whole.drop(index=4)})
+        bootstrap.paired_differences({0: whole}, {0: whole.drop(index=4)})
     with pytest.raises(UserError, match=r"2 of maskris seed 0 are missing in baseline seed 0 \(sent_id 3, 5\)"):
-        metrics.paired_differences({0: whole.drop(index=[3, 5])}, {0: whole})
+        bootstrap.paired_differences({0: whole.drop(index=[3, 5])}, {0: whole})
     moved = whole.copy()
     moved.loc[6, "image_id"] = 1000
     with pytest.raises(UserError, match="sent_id 6 has another image_id"):
-        metrics.paired_differences({0: whole}, {0: moved})
+        bootstrap.paired_differences({0: whole}, {0: moved})
     with pytest.raises(UserError, match="the baseline has seeds 0, 1 and MaskRIS seeds 0;"):
-        metrics.paired_differences({0: whole, 1: whole}, {0: whole})
+        bootstrap.paired_differences({0: whole, 1: whole}, {0: whole})
     with pytest.raises(UserError, match="the baseline has none"):
-        metrics.paired_differences({}, {})
+        bootstrap.paired_differences({}, {})
 
 
 # --- many numbers -----------------------------------------------------------------------------------------------------
@@ -280,10 +286,10 @@ def test_runs_on_other_expressions_are_refused_by_name():
 
 def test_holm_by_a_worked_example():
     # Sorted 0.005, 0.01, 0.03, 0.04 times 4, 3, 2, 1 is 0.02, 0.03, 0.06, 0.04; the last may not fall below 0.06.
-    assert metrics.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert metrics.holm([0.01, np.nan, 0.6]) == pytest.approx([0.02, np.nan, 0.6], nan_ok=True)
-    assert metrics.holm([0.7, 0.8]) == [1, 1]
-    assert metrics.holm([0.03]) == [0.03] and metrics.holm([]) == []
+    assert bootstrap.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert bootstrap.holm([0.01, np.nan, 0.6]) == pytest.approx([0.02, np.nan, 0.6], nan_ok=True)
+    assert bootstrap.holm([0.7, 0.8]) == [1, 1]
+    assert bootstrap.holm([0.03]) == [0.03] and bootstrap.holm([]) == []
 
 
 def test_holm_rejects_what_its_step_down_rule_rejects():
@@ -295,12 +301,12 @@ def test_holm_rejects_what_its_step_down_rule_rejects():
             if values[number] > 0.05 / (8 - step):
                 break
             rejected.add(number)
-        assert {number for number, value in enumerate(metrics.holm(values)) if value <= 0.05} == rejected
+        assert {number for number, value in enumerate(bootstrap.holm(values)) if value <= 0.05} == rejected
 
 
 def test_summary_uses_the_sample_standard_deviation():
-    assert metrics.summary([0.1, 0.2, 0.6]) == pytest.approx((0.3, np.std([0.1, 0.2, 0.6], ddof=1), 3))
-    assert metrics.summary([0.4]) == (0.4, None, 1)
+    assert bootstrap.summary([0.1, 0.2, 0.6]) == pytest.approx((0.3, np.std([0.1, 0.2, 0.6], ddof=1), 3))
+    assert bootstrap.summary([0.4]) == (0.4, None, 1)
 
 
 @pytest.mark.parametrize(
@@ -318,7 +324,7 @@ def test_summary_uses_the_sample_standard_deviation():
     ],
 )
 def test_verdict(per_seed, interval, expected):
-    assert metrics.verdict(per_seed, interval) == expected
+    assert bootstrap.verdict(per_seed, interval) == expected
 
 
 # --- damaged records --------------------------------------------------------------------------------------------------
@@ -337,10 +343,10 @@ def test_verdict(per_seed, interval, expected):
 )
 def test_a_damaged_row_is_named(column, value, message):
     records = records_of([5] * 4, [9] * 4, swapped=([3] * 4, [9] * 4))
-    metrics.validate(records)
+    validate_records(records)
     records.loc[2, column] = value
     with pytest.raises(UserError, match=f"^val.parquet is damaged: {message}"):
-        metrics.validate(records, "val.parquet")
+        validate_records(records, "val.parquet")
 
 
 def test_a_damaged_table_is_named():
@@ -357,4 +363,4 @@ def test_a_damaged_table_is_named():
         ),
     ):
         with pytest.raises(UserError, match=message):
-            metrics.validate(damaged)
+            validate_records(damaged)

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from benchmark.data.occlusion import TARGETS, Occlusion, covered
+from benchmark.base.errors import UserError
 from benchmark.data.refer import read_refer
-from benchmark.errors import UserError
+from benchmark.robustness.occlusion import TARGETS, Occlusion, covered
 
 
 @pytest.fixture(scope="module")

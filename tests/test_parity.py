@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark.errors import UserError
+from benchmark.base.errors import UserError
 from tests.parity.arrays import STEP_INPUTS, Tolerance, parse, run_of
 from tests.parity.check import _adapter, _difference, _norm_difference, check
 

@@ -8,11 +8,11 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import BertConfig, BertForMaskedLM
 
-from benchmark import pretrained
-from benchmark.data.vocabulary import published_tokeniser
-from benchmark.errors import UserError
-from benchmark.matrix import starting_digest
-from benchmark.training import start
+from benchmark.base import pretrained
+from benchmark.base.errors import UserError
+from benchmark.data.tokenizers import published_tokenizer
+from benchmark.runs.resolve import starting_digest
+from benchmark.training.trainer import start
 from methods.backbones import bert, swin
 from methods.backbones.bert import BertSize
 from methods.cris.method import CRIS
@@ -167,7 +167,7 @@ def test_without_file_and_network_the_message_says_what_to_fetch(folder, read):
 def test_a_named_folder_must_exist(monkeypatch, tmp_path):
     monkeypatch.setenv(pretrained.FOLDER, str(tmp_path / "absent"))
     with pytest.raises(UserError, match="is not a folder"):
-        published_tokeniser("bert", pretrained.local("bert-base-uncased"))
+        published_tokenizer("bert", pretrained.local("bert-base-uncased"))
 
 
 def test_the_digest_is_of_the_weights_and_a_run_refuses_others(folder, swin_state):

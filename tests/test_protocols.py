@@ -10,12 +10,12 @@ import torch
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from benchmark import protocols
-from benchmark.data.geometry import Geometry
-from benchmark.draws import generator
-from benchmark.errors import UserError
-from benchmark.evaluation import Prediction
-from benchmark.protocols import Measurement
+from benchmark.base.errors import UserError
+from benchmark.base.geometry import Geometry
+from benchmark.base.rng import generator
+from benchmark.evaluation import published
+from benchmark.evaluation.published import Measurement
+from benchmark.evaluation.records import Prediction
 from tests.parity import fill
 
 ARCHIVE = np.load(Path(__file__).parent / "parity" / "fixtures" / "letterbox.npz")
@@ -44,7 +44,7 @@ def prediction(geometry, *logits):
 @pytest.mark.parametrize("sentence", [0, 1, 2])
 def test_cris_probabilities_are_the_published_ones(sentence):
     geometry = Geometry(*NOTES["sizes"][SENTENCES[sentence]], 64, "letterbox")
-    found = protocols.cris_probability(torch.from_numpy(ARCHIVE["eval_in_logits"][sentence, 0]), geometry)
+    found = published.cris_probability(torch.from_numpy(ARCHIVE["eval_in_logits"][sentence, 0]), geometry)
     np.testing.assert_allclose(found, ARCHIVE[f"eval_prob_{sentence}"], atol=0.007)  # OpenCV 4 and 5 differ by 0.006
 
 
@@ -53,7 +53,7 @@ def test_cris_numbers_are_the_published_ones():
     counts, ious = [], []
     for sentence, picture in enumerate(SENTENCES):
         height, width = NOTES["sizes"][picture]
-        measured = Measurement(protocols.get("cris", "letterbox"), Masks(fill.mask(1, height, width)[0]))
+        measured = Measurement(published.get("cris", "letterbox"), Masks(fill.mask(1, height, width)[0]))
         measured.add(
             prediction(
                 Geometry(height, width, 64, "letterbox"), torch.from_numpy(ARCHIVE["eval_in_logits"][sentence, 0])
@@ -62,7 +62,7 @@ def test_cris_numbers_are_the_published_ones():
         counts += measured.counts
         ious.append(measured.numbers()["miou"])
     np.testing.assert_allclose(ious, NOTES["ious"], atol=2e-3)  # a pixel at the threshold, between OpenCV 4 and 5
-    whole = protocols.PROTOCOLS["cris"].score(*np.array(counts).T)
+    whole = published.PROTOCOLS["cris"].score(*np.array(counts).T)
     assert whole["miou"] == pytest.approx(NOTES["mean_iou"], abs=1e-3)
     for threshold in (50, 60, 70, 80, 90):
         assert whole[f"p_{threshold}"] == pytest.approx(NOTES["prec"][f"Pr@{threshold}"], abs=1e-6)
@@ -71,15 +71,15 @@ def test_cris_numbers_are_the_published_ones():
 
 def test_an_iou_at_the_threshold_counts_for_lavt_and_not_for_cris():
     intersection, union = np.array([5, 6]), np.array([10, 10])
-    assert protocols.PROTOCOLS["lavt"].score(intersection, union)["p_50"] == 1
-    assert protocols.PROTOCOLS["cris"].score(intersection, union)["p_50"] == 0.5
-    assert set(protocols.PROTOCOLS["caris"].score(intersection, union)) == {"oiou", "miou", "p_50", "p_70", "p_90"}
+    assert published.PROTOCOLS["lavt"].score(intersection, union)["p_50"] == 1
+    assert published.PROTOCOLS["cris"].score(intersection, union)["p_50"] == 0.5
+    assert set(published.PROTOCOLS["caris"].score(intersection, union)) == {"oiou", "miou", "p_50", "p_70", "p_90"}
 
 
 def test_an_empty_union_is_zero_for_lavt_and_no_number_for_caris():
     intersection, union = np.array([0, 4]), np.array([0, 4])
-    assert protocols.PROTOCOLS["lavt"].score(intersection, union)["miou"] == 0.5
-    assert np.isnan(protocols.PROTOCOLS["caris"].score(intersection, union)["miou"])
+    assert published.PROTOCOLS["lavt"].score(intersection, union)["miou"] == 0.5
+    assert np.isnan(published.PROTOCOLS["caris"].score(intersection, union)["miou"])
 
 
 @pytest.mark.parametrize("name", ["lavt", "caris"])
@@ -89,7 +89,7 @@ def test_square_protocols_compare_at_the_input_size(name):
     left, right = np.zeros((2, 90, 60), bool)
     left[10:70, 5:40], right[30:80, 30:55] = True, True
     logits = torch.from_numpy(generator("protocols").standard_normal((8, 8), dtype=np.float32))
-    measured = Measurement(protocols.get(name, "square"), Masks(left, right))
+    measured = Measurement(published.get(name, "square"), Masks(left, right))
     measured.add(prediction(geometry, logits))
     truth = left ^ right if name == "lavt" else left | right
     truth = np.asarray(Image.fromarray(truth.astype(np.uint8)).resize((32, 32), Image.Resampling.NEAREST)).astype(bool)
@@ -102,6 +102,6 @@ def test_square_protocols_compare_at_the_input_size(name):
 
 def test_a_protocol_of_another_geometry_is_refused():
     with pytest.raises(UserError, match="take --protocol caris or lavt"):
-        protocols.get("cris", "square")
+        published.get("cris", "square")
     with pytest.raises(UserError, match="did you mean caris or cris|did you mean cris"):
-        protocols.get("criss", "letterbox")
+        published.get("criss", "letterbox")

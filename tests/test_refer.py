@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from benchmark.data.files import read_pickle
+from benchmark.base.errors import UserError
+from benchmark.data.pickles import read_pickle
 from benchmark.data.refer import default_split_by, find_datasets, read_refer
-from benchmark.errors import UserError
 
 MINI = Path(__file__).parents[1].parent / "shared" / "data" / "coco_mini"
 needs_mini = pytest.mark.skipif(not MINI.is_dir(), reason="shared/data/coco_mini is not here")

@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from benchmark.data import refshapes
+from benchmark.base.errors import UserError
 from benchmark.data.refer import find_datasets, read_refer
-from benchmark.data.refshapes import RefShapesSize, segmentation, sentence_kinds, write_refshapes
-from benchmark.errors import UserError
+from benchmark.data.refshapes.writer import RefShapesSize, segmentation, sentence_kinds, shutil, write_refshapes
 
 NAMES = ("refshapes", "refshapes+", "refshapesg")
 SIZE = RefShapesSize(train=30, val=6, testA=8, testB=8)
@@ -165,7 +164,7 @@ def test_an_interrupted_write_leaves_no_data_set_and_is_done_again(tmp_path, mon
     with monkeypatch.context() as patch:
         patch.setattr(Path, "rename", interrupt)
         if killed:  # nothing is cleared away
-            patch.setattr(refshapes.shutil, "rmtree", lambda *args, **kwargs: None)
+            patch.setattr(shutil, "rmtree", lambda *args, **kwargs: None)
         with pytest.raises(KeyboardInterrupt):
             write_refshapes(root, "refshapes", TINY)
     assert Path.rename is rename and (root / ".refshapes.partial").exists() == killed

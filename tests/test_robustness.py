@@ -7,15 +7,21 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from benchmark import conditions, evaluation, metrics, robustness, tracking, worker
-from benchmark.altered import Cache
-from benchmark.data.corruptions import Condition
-from benchmark.data.occlusion import Occlusion
-from benchmark.data.words import CoveredWords
-from benchmark.errors import Interrupted, UserError
-from benchmark.inference import load
-from benchmark.rundir import RunDir
-from benchmark.training import Execution
+from benchmark.base.errors import Interrupted, UserError
+from benchmark.evaluation import metrics
+from benchmark.evaluation.inference import load
+from benchmark.evaluation.predict import evaluate
+from benchmark.robustness import run as run_module
+from benchmark.robustness.conditions import narrow_robustness, parse_condition, read_robustness_preset
+from benchmark.robustness.corruptions import Condition
+from benchmark.robustness.covered_words import CoveredWords
+from benchmark.robustness.images import Cache
+from benchmark.robustness.occlusion import Occlusion
+from benchmark.robustness.run import evaluate_conditions, finished_conditions, read_results, results_path
+from benchmark.runs.execution import Execution
+from benchmark.runs.rundir import RunDir
+from benchmark.tracking import mlflow_store
+from benchmark.training import worker
 from tests.helpers import tiny_spec, write_boxes
 
 CONDITIONS = [Condition("gaussian_noise", 3), Condition("fog", 5), Occlusion("referent", 0), Occlusion("image", 50)]
@@ -25,8 +31,8 @@ QUIET = Console(quiet=True)
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     """Two finished runs of one data set, of methods that are fed differently."""
-    from benchmark.matrix import open_run
-    from benchmark.training import Trainer
+    from benchmark.runs.resolve import open_run
+    from benchmark.training.trainer import Trainer
 
     root = tmp_path_factory.mktemp("robust")
     write_boxes(root / "data")
@@ -54,7 +60,7 @@ def place(run):
 
 
 def ask(runs, its=CONDITIONS, **how):
-    return robustness.work(runs, ["val"], its, place, QUIET, device="cpu", **how)
+    return evaluate_conditions(runs, ["val"], its, place, QUIET, device="cpu", **how)
 
 
 def test_records_are_those_of_a_plain_evaluation_of_transformed_images(fresh):
@@ -62,21 +68,19 @@ def test_records_are_those_of_a_plain_evaluation_of_transformed_images(fresh):
     for run in fresh:
         loaded = load(run, place, "cpu")
         for condition in CONDITIONS[:2]:
-            plain = evaluation.evaluate(
-                loaded.method, loaded.dataset, "val", loaded.tokeniser, loaded.device, transform=condition
-            )
-            pd.testing.assert_frame_equal(robustness.read(run, "val", condition), plain)
+            plain = evaluate(loaded.method, loaded.dataset, "val", loaded.tokenizer, loaded.device, transform=condition)
+            pd.testing.assert_frame_equal(read_results(run, "val", condition), plain)
         summary = json.loads((run.path / "robustness/val/metrics.json").read_text())
         assert summary.keys() == {str(condition) for condition in CONDITIONS}
-        assert summary["fog-5"]["oiou"] == metrics.metrics(robustness.read(run, "val", "fog-5"))["oiou"]
+        assert summary["fog-5"]["oiou"] == metrics.metrics(read_results(run, "val", "fog-5"))["oiou"]
 
 
 def test_nothing_covered_is_the_clean_split(fresh):
     ask(fresh, [Occlusion("referent", 0), Occlusion("image", 0)])
     for run in fresh:
         clean = run.records("val")
-        assert robustness.read(run, "val", "image-0").equals(clean)
-        own_picture = robustness.read(run, "val", "referent-0")  # other company in the batch: a pixel may move
+        assert read_results(run, "val", "image-0").equals(clean)
+        own_picture = read_results(run, "val", "referent-0")  # other company in the batch: a pixel may move
         assert (own_picture["sent_id"] == clean["sent_id"]).all()
         assert np.abs(own_picture["intersection"] - clean["intersection"]).max() <= 2
         assert own_picture["swapped_union"].isna().all(), "in a referent's own picture nothing else is asked"
@@ -84,17 +88,17 @@ def test_nothing_covered_is_the_clean_split(fresh):
 
 def test_worker_processes_change_no_bit(fresh):
     ask(fresh[:1], jobs=2)
-    inline = {str(its): robustness.read(fresh[0], "val", its) for its in CONDITIONS}
+    inline = {str(its): read_results(fresh[0], "val", its) for its in CONDITIONS}
     ask(fresh[1:], jobs=0)
     for its in CONDITIONS:
-        robustness.path_of(fresh[0], "val", its).unlink()
+        results_path(fresh[0], "val", its).unlink()
     ask(fresh[:1], jobs=0)
     for its in CONDITIONS:
-        assert robustness.read(fresh[0], "val", its).equals(inline[str(its)])
+        assert read_results(fresh[0], "val", its).equals(inline[str(its)])
 
 
 def test_every_image_is_changed_once_for_all_runs_and_encoded_once_per_run(fresh, monkeypatch):
-    from benchmark.data import corruptions
+    from benchmark.robustness import corruptions
 
     changed, corrupt = [], corruptions.corrupt
     monkeypatch.setattr(corruptions, "corrupt", lambda *given: changed.append(given[1:]) or corrupt(*given))
@@ -110,8 +114,8 @@ def test_every_image_is_changed_once_for_all_runs_and_encoded_once_per_run(fresh
 
 def test_finished_conditions_are_never_asked_again_and_a_stop_loses_none(fresh, monkeypatch):
     ask(fresh[:1], CONDITIONS[:1])
-    kept = robustness.path_of(fresh[0], "val", CONDITIONS[0]).stat().st_mtime_ns
-    records_of, calls = evaluation.records_of, []
+    kept = results_path(fresh[0], "val", CONDITIONS[0]).stat().st_mtime_ns
+    records_of, calls = run_module.records_of, []
 
     def stop(prediction):
         calls.append(prediction)
@@ -119,26 +123,26 @@ def test_finished_conditions_are_never_asked_again_and_a_stop_loses_none(fresh, 
             raise KeyboardInterrupt
         return records_of(prediction)
 
-    monkeypatch.setattr(evaluation, "records_of", stop)
+    monkeypatch.setattr(run_module, "records_of", stop)
     with pytest.raises(Interrupted, match="goes on from there"):
         ask(fresh)
-    monkeypatch.setattr(evaluation, "records_of", records_of)
-    assert robustness.finished(fresh[0], "val") == ["fog-5", "gaussian_noise-3"]
-    assert robustness.finished(fresh[1], "val") == ["fog-5", "gaussian_noise-3"]
+    monkeypatch.setattr(run_module, "records_of", records_of)
+    assert finished_conditions(fresh[0], "val") == ["fog-5", "gaussian_noise-3"]
+    assert finished_conditions(fresh[1], "val") == ["fog-5", "gaussian_noise-3"]
     assert (fresh[0].path / "robustness/val/metrics.json").exists(), "what is there is shown"
     meters = ask(fresh)
     assert meters["images"].counts["decode"] == 2 * 2, "two conditions of two images were left"
-    assert robustness.path_of(fresh[0], "val", CONDITIONS[0]).stat().st_mtime_ns == kept
+    assert results_path(fresh[0], "val", CONDITIONS[0]).stat().st_mtime_ns == kept
     assert ask(fresh).keys() == {"images"}, "nothing left: no network is even loaded"
 
 
 def test_covered_words_have_a_record_for_every_word_and_one_for_none(fresh):
-    from benchmark.data.words import read_covered
+    from benchmark.robustness.covered_words import read_covered
 
     ask(fresh, [CoveredWords()])
     for run in fresh:
         clean = run.records("val")
-        covered = read_covered(robustness.read(run, "val", "words"))
+        covered = read_covered(read_results(run, "val", "words"))
         assert len(covered) == len(clean) + clean["sentence"].str.split().str.len().sum()
         none = covered[covered["position"] == -1].set_index("sent_id")
         assert (none.index == clean["sent_id"]).all()
@@ -149,32 +153,32 @@ def test_covered_words_have_a_record_for_every_word_and_one_for_none(fresh):
 
 def test_a_cache_is_lossless_and_says_its_size(fresh, tmp_path, monkeypatch):
     console = Console(record=True, width=200)
-    robustness.work(fresh[:1], ["val"], CONDITIONS, place, console, device="cpu", cache=tmp_path / "cache")
+    evaluate_conditions(fresh[:1], ["val"], CONDITIONS, place, console, device="cpu", cache=tmp_path / "cache")
     assert "for 4 images in" in console.export_text()
     assert len(list((tmp_path / "cache").glob("*/*/*.png"))) == 4, "two corruptions of two images, and no occlusion"
     meters = ask(fresh[1:], cache=tmp_path / "cache")
     ask(fresh[1:])
-    direct = {str(its): robustness.read(fresh[1], "val", its) for its in CONDITIONS}
+    direct = {str(its): read_results(fresh[1], "val", its) for its in CONDITIONS}
     for its in CONDITIONS:
-        robustness.path_of(fresh[1], "val", its).unlink()
+        results_path(fresh[1], "val", its).unlink()
     ask(fresh[1:])
-    assert all(robustness.read(fresh[1], "val", its).equals(direct[str(its)]) for its in CONDITIONS)
+    assert all(read_results(fresh[1], "val", its).equals(direct[str(its)]) for its in CONDITIONS)
     counts = meters["images"].counts
     assert (counts["decode"], counts["cache"], counts["corrupt"], counts["prepare"]) == (4, 4, 0, 8)
     monkeypatch.setattr("shutil.disk_usage", lambda folder: type("Usage", (), {"free": 10})())
     with pytest.raises(UserError, match="make room, name fewer conditions, or leave --cache out"):
         ask(fresh, [Condition("snow", 1)], cache=tmp_path / "cache")
-    assert robustness.finished(fresh[0], "val") == sorted(map(str, CONDITIONS))
+    assert finished_conditions(fresh[0], "val") == sorted(map(str, CONDITIONS))
 
 
 @pytest.mark.parametrize("jobs", (0, 1))
 def test_what_is_wrong_with_an_image_is_one_sentence(fresh, monkeypatch, jobs):
-    from benchmark.data import corruptions
+    from benchmark.robustness import corruptions
 
     monkeypatch.setattr(corruptions, "SMALLEST", 70)
     with pytest.raises(UserError, match="^image 7 is .* pixels and the corruptions need 70 x 70") as raised:
         ask(fresh, jobs=jobs)
-    assert "\n" not in str(raised.value) and robustness.finished(fresh[0], "val") == []
+    assert "\n" not in str(raised.value) and finished_conditions(fresh[0], "val") == []
 
 
 def test_a_damaged_cache_and_unfinished_runs_are_named(fresh, tmp_path):
@@ -186,9 +190,9 @@ def test_a_damaged_cache_and_unfinished_runs_are_named(fresh, tmp_path):
     with pytest.raises(UserError, match="is damaged; delete it"):
         ask(fresh, cache=tmp_path / "cache")
     with pytest.raises(UserError, match="'vall' is not known: did you mean val"):
-        robustness.work(fresh, ["vall"], CONDITIONS, place, QUIET, device="cpu")
+        evaluate_conditions(fresh, ["vall"], CONDITIONS, place, QUIET, device="cpu")
     with pytest.raises(UserError, match="was not asked under fog-5 on val"):
-        robustness.read(fresh[0], "val", "fog-5")
+        read_results(fresh[0], "val", "fog-5")
     fresh[1].write_status("planned")
     with pytest.raises(UserError, match="is not finished"):
         ask(fresh)
@@ -197,21 +201,21 @@ def test_a_damaged_cache_and_unfinished_runs_are_named(fresh, tmp_path):
 def test_mlflow_shows_every_condition(fresh):
     ask(fresh[:1], [*CONDITIONS, CoveredWords()])
     runs = fresh[0].path.parent
-    tracking.sync(runs)
-    client = tracking._client(tracking.default_uri(runs))
+    mlflow_store.sync(runs)
+    client = mlflow_store._client(mlflow_store.default_uri(runs))
     experiment = client.get_experiment_by_name("refcoco")
     (shown,) = client.search_runs([experiment.experiment_id], f"tags.`ris.key` = '{fresh[0].key}'")
-    expected = metrics.metrics(robustness.read(fresh[0], "val", "fog-5"))
+    expected = metrics.metrics(read_results(fresh[0], "val", "fog-5"))
     assert shown.data.metrics["robust/val/fog/5/oiou"] == expected["oiou"]
     assert shown.data.metrics["robust/val/fog/5/miou"] == expected["miou"]
     assert {"robust/val/image/50/oiou", "robust/val/words/miou"} <= shown.data.metrics.keys()
-    assert tracking.sync(runs).unchanged == 2
+    assert mlflow_store.sync(runs).unchanged == 2
     ask(fresh[:1], [Condition("snow", 1)])
-    assert tracking.sync(runs).updated == 1
+    assert mlflow_store.sync(runs).updated == 1
 
 
 def test_packed_records_under_conditions_may_be_spread(fresh, tmp_path):
-    from benchmark.packing import pack, packed_files, unpack
+    from benchmark.runs.archive import pack, packed_files, unpack
 
     ask(fresh)
     runs = fresh[0].path.parent
@@ -220,33 +224,33 @@ def test_packed_records_under_conditions_may_be_spread(fresh, tmp_path):
     assert len(archives) > 2 and unpack(archives, tmp_path / "there") == 2
     for run in fresh:
         there = RunDir(tmp_path / "there" / run.key)
-        assert all(robustness.read(there, "val", its).equals(robustness.read(run, "val", its)) for its in CONDITIONS)
+        assert all(read_results(there, "val", its).equals(read_results(run, "val", its)) for its in CONDITIONS)
 
 
 def test_a_killed_process_is_one_sentence(fresh, monkeypatch):
     import os
     import signal
 
-    from benchmark.altered import AlteredImages
+    from benchmark.robustness.images import CorruptedImages
 
-    monkeypatch.setattr(AlteredImages, "altered", lambda *given: os.kill(os.getpid(), signal.SIGKILL))
+    monkeypatch.setattr(CorruptedImages, "altered", lambda *given: os.kill(os.getpid(), signal.SIGKILL))
     with pytest.raises(UserError, match="give fewer --jobs"):
         ask(fresh[:1], jobs=1)
 
 
 def test_presets_name_conditions():
-    quick = conditions.read_preset("quick")
+    quick = read_robustness_preset("quick")
     assert len(quick.conditions()) == 4 * 2 + 4 + 1
-    assert len(conditions.read_preset("all").conditions()) == 19 * 5 + 4 * 9 + 1
+    assert len(read_robustness_preset("all").conditions()) == 19 * 5 + 4 * 9 + 1
     for condition in quick.conditions():
-        assert conditions.parse(str(condition)) == condition
-    assert len(conditions.narrow(quick, ["testA"], ["maskris"], [1, 5], False, False).conditions()) == 17 * 2
-    assert len(conditions.narrow(quick, None, ["all"], None, False, False).conditions()) == 19 * 5
+        assert parse_condition(str(condition)) == condition
+    assert len(narrow_robustness(quick, ["testA"], ["maskris"], [1, 5], False, False).conditions()) == 17 * 2
+    assert len(narrow_robustness(quick, None, ["all"], None, False, False).conditions()) == 19 * 5
     with pytest.raises(UserError, match="did you mean quick"):
-        conditions.read_preset("quik")
+        read_robustness_preset("quik")
     for wrong in ("fog-9", "referent-130", "fogg-1", "word"):
         with pytest.raises(UserError):
-            conditions.parse(wrong)
+            parse_condition(wrong)
 
 
 # --- the commands -----------------------------------------------------------------------------------------------------
@@ -267,7 +271,7 @@ def test_the_command_asks_reports_and_says_what_it_wrote(fresh, tmp_path, capsys
     written = {path.name for path in (out / "runs" / "robustness").iterdir()}
     assert {"robustness.md", "robustness.csv", "severity-refcoco-val-cris-tiny.png"} <= written
     assert "strip-refcoco-val-cris-tiny.png" in written
-    assert robustness.finished(fresh[0], "val") == ["fog-1", "fog-4", "shot_noise-1", "shot_noise-4"]
+    assert finished_conditions(fresh[0], "val") == ["fog-1", "fog-4", "shot_noise-1", "shot_noise-4"]
     first = (out / "runs" / "robustness" / "robustness.md").read_bytes()
     assert command("robustness", fresh[0].key, "--no-occlusion", "--no-words", *options) == 0
     assert "no network ran" in capsys.readouterr().out
@@ -275,7 +279,7 @@ def test_the_command_asks_reports_and_says_what_it_wrote(fresh, tmp_path, capsys
 
 
 def test_language_subsets_need_no_network(fresh, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(robustness, "load_all", lambda *_: pytest.fail("a network was loaded"))
+    monkeypatch.setattr(run_module, "load_all", lambda *_: pytest.fail("a network was loaded"))
     options = ["--corruptions", "none", "--no-occlusion", "--no-words", "--no-sync", "--runs", fresh[0].path.parent]
     folder = tmp_path / "out" / "runs" / "robustness"
     folder.mkdir(parents=True)
@@ -286,8 +290,8 @@ def test_language_subsets_need_no_network(fresh, tmp_path, capsys, monkeypatch):
 
 
 def test_a_run_that_is_trained_again_is_asked_again(fresh):
-    from benchmark.matrix import open_run
-    from benchmark.training import Trainer
+    from benchmark.runs.resolve import open_run
+    from benchmark.training.trainer import Trainer
 
     run = fresh[0]
     ask([run], CONDITIONS[:1])
@@ -295,14 +299,14 @@ def test_a_run_that_is_trained_again_is_asked_again(fresh):
         (run.path / left).unlink()
     spec = run.spec()
     Trainer(spec, run, *open_run(spec, place(run)), Execution("cpu")).train()
-    assert robustness.finished(run, "val") == []
+    assert finished_conditions(run, "val") == []
 
 
 def test_mlflow_shows_covered_sentences_alone(fresh):
-    from benchmark.data.words import read_covered
+    from benchmark.robustness.covered_words import read_covered
 
     ask(fresh[:1], [CoveredWords()])
-    covered = read_covered(robustness.read(fresh[0], "val", "words"))
+    covered = read_covered(read_results(fresh[0], "val", "words"))
     covered = covered[covered["position"] >= 0]
     shown = fresh[0].read_json("robustness/val/metrics.json")["words"]["oiou"]
     assert shown == pytest.approx(covered["intersection"].sum() / covered["union"].sum())
@@ -310,8 +314,8 @@ def test_mlflow_shows_covered_sentences_alone(fresh):
 
 def test_splits_and_conditions_that_cannot_be_asked_are_named_at_once(fresh, capsys):
     with pytest.raises(UserError, match="split of run .* 'train' is not known"):
-        robustness.work(fresh, ["val", "train"], CONDITIONS[:1], place, QUIET, device="cpu")
-    assert robustness.finished(fresh[0], "val") == []
+        evaluate_conditions(fresh, ["val", "train"], CONDITIONS[:1], place, QUIET, device="cpu")
+    assert finished_conditions(fresh[0], "val") == []
     assert command("grouping", fresh[0].key, "--runs", fresh[0].path.parent, "--condition", "words") == 1
     assert "give a corruption or occlusion" in capsys.readouterr().err
 
@@ -344,7 +348,7 @@ def test_a_preset_asks_the_finished_runs_of_its_matrix(fresh, world, tmp_path, c
     runs = fresh[0].path.parent
     assert command("robustness", "--preset", tmp_path / "two.yaml", "--runs", runs, "--out", tmp_path / "out") == 0
     assert "2 of the 4 runs of the matrix are not finished" in capsys.readouterr().out
-    assert all(robustness.finished(run, "val") == ["contrast-5", "referent-50"] for run in fresh)
+    assert all(finished_conditions(run, "val") == ["contrast-5", "referent-50"] for run in fresh)
     assert (tmp_path / "out" / "two" / "robustness" / "occlusion-refcoco-val.png").exists()
 
 
@@ -378,7 +382,7 @@ def test_grouping_changes_no_record_and_the_network_does_less(fresh, capsys):
 
 
 def test_the_bound_of_grouping():
-    from benchmark.costs import bound
+    from benchmark.evaluation.timing import bound
 
     assert bound(3.0, 1.0, 1) == 1, "nothing to share"
     assert bound(0.0, 1.0, 6) == 1, "no text-free part"

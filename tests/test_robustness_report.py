@@ -4,16 +4,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmark import conditions, metrics, robustness
-from benchmark.data import corruptions, words
-from benchmark.data.corruptions import Condition
-from benchmark.data.occlusion import Occlusion
-from benchmark.data.words import CLOSE, OPEN, CoveredWords
-from benchmark.errors import UserError
-from reports import quantities, robustness_figures, robustness_report
-from reports import robustness as numbers
-from reports.comparison import collect
-from reports.quantities import error_ratio, mean_of
+from benchmark.base.errors import UserError
+from benchmark.evaluation import metrics
+from benchmark.robustness import corruptions
+from benchmark.robustness.conditions import read_robustness_preset
+from benchmark.robustness.corruptions import Condition
+from benchmark.robustness.covered_words import CLOSE, OPEN, CoveredWords, read_covered
+from benchmark.robustness.occlusion import Occlusion
+from benchmark.robustness.run import RunDir, read_results, results_path, write_results
+from reports.compare import collect
+from reports.robustness import figures, quantities, report, summary
+from reports.robustness.quantities import error_ratio, mean_of
 from tests.test_tables import make_records, make_run, make_spec
 
 CONDITIONS = [
@@ -61,16 +62,16 @@ def asked(tmp_path_factory):
         run.write_records("val", clean)
         kept = 0.8 if spec.strategy.name == "maskris" else 0.6
         for number, condition in enumerate(CONDITIONS):
-            robustness.keep(run, "val", condition, worse(clean, kept - 0.01 * number))
-        robustness.keep(run, "val", CoveredWords(), covered(clean))
+            write_results(run, "val", condition, worse(clean, kept - 0.01 * number))
+        write_results(run, "val", CoveredWords(), covered(clean))
     return runs, specs
 
 
 @pytest.fixture(scope="module")
 def found(asked):
     runs, specs = asked
-    every = numbers.gather(collect(specs, runs), runs, ["val"], [*CONDITIONS, CoveredWords()])
-    return every, numbers.table(every, specs[0].key)
+    every = summary.gather(collect(specs, runs), runs, ["val"], [*CONDITIONS, CoveredWords()])
+    return every, summary.table(every, specs[0].key)
 
 
 def pick(table, **values):
@@ -86,11 +87,7 @@ def oiou(records):
 
 def of(asked, strategy, condition):
     runs, specs = asked
-    return [
-        robustness.read(robustness.RunDir(runs / spec.key), "val", condition)
-        for spec in specs
-        if spec.strategy.name == strategy
-    ]
+    return [read_results(RunDir(runs / spec.key), "val", condition) for spec in specs if spec.strategy.name == strategy]
 
 
 def test_every_condition_is_a_ratio_of_sums(asked, found):
@@ -179,7 +176,7 @@ def test_intervals_of_means_are_of_one_draw_of_images(asked):
     tables = [records for its in CONDITIONS[:4] for records in of(asked, "baseline", its)[:1]]
     drawn = quantities.quantities(tables, resamples=300)
     images = tables[0]["image_id"].nunique()
-    from benchmark.draws import generator
+    from benchmark.base.rng import generator
 
     stream = generator("bootstrap")
     for resample, chosen in enumerate(stream.integers(images, size=(300, images))[:5]):
@@ -197,7 +194,7 @@ def test_one_image_has_no_interval():
 def test_language_subsets_are_counted_and_come_from_the_clean_records(asked, found):
     _, table = found
     runs, specs = asked
-    records = [robustness.RunDir(runs / spec.key).records("val") for spec in specs[:3]]
+    records = [RunDir(runs / spec.key).records("val") for spec in specs[:3]]
     for name, sentence in (
         ("colour", ("red box", "not blue")),
         ("position", ("box on the left",)),
@@ -212,13 +209,13 @@ def test_language_subsets_are_counted_and_come_from_the_clean_records(asked, fou
 def test_covered_words_are_compared_with_their_own_sentences(asked, found):
     _, table = found
     runs, specs = asked
-    plain = robustness.RunDir(runs / specs[0].key).records("val")
+    plain = RunDir(runs / specs[0].key).records("val")
     row = pick(table, kind="word", name="colour", strategy="baseline", metric="oiou")
     own = plain[plain["sentence"].isin(["red box", "not blue"])]
     assert row["expressions"] == len(own) and row["points"][0] == 0
     assert row["change"] == pytest.approx(-np.mean([oiou(its[its["sentence"].isin(["red box", "not blue"])]) for its in
-        [robustness.RunDir(runs / spec.key).records("val") for spec in specs[:3]]]))  # fmt: skip
-    every = words.read_covered(of(asked, "baseline", CoveredWords())[0])
+        [RunDir(runs / spec.key).records("val") for spec in specs[:3]]]))  # fmt: skip
+    every = read_covered(of(asked, "baseline", CoveredWords())[0])
     assert pick(table, kind="word", name="any word", strategy="baseline", metric="oiou")["points"][0] == pytest.approx(
         oiou(every[every["position"] >= 0])
     )
@@ -227,7 +224,7 @@ def test_covered_words_are_compared_with_their_own_sentences(asked, found):
 def test_the_report_says_what_it_is_and_is_the_same_bytes_again(asked, found, tmp_path):
     runs, specs = asked
     every, table = found
-    paths = robustness_report.write("test", "a test", every, table, specs[0].key, tmp_path / "one")
+    paths = report.write("test", "a test", every, table, specs[0].key, tmp_path / "one")
     text = paths[0].read_text()
     assert "mPC*" in text and "not comparable with an mPC that others report" in text
     assert "over the common ones of only 4 corruptions" in text and "3 seed pairs" in text
@@ -235,8 +232,8 @@ def test_the_report_says_what_it_is_and_is_the_same_bytes_again(asked, found, tm
     assert "Ranked by mPC" in text and text.index("| cris tiny | +MaskRIS") < text.index("| cris tiny | baseline")
     kinds = {path.name.split("-")[0] for path in paths if path.suffix == ".png"}
     assert kinds == {"severity", "means", "heat", "occlusion", "language"}
-    assert paths[0].read_text() == robustness_report.markdown("test", "a test", every, table, specs[0].key)
-    words_alone = robustness_figures.all_figures(table[table["kind"].isin(("word", "language"))])
+    assert paths[0].read_text() == report.markdown("test", "a test", every, table, specs[0].key)
+    words_alone = figures.all_figures(table[table["kind"].isin(("word", "language"))])
     assert words_alone["language-refshapes-val.png"] == (paths[0].parent / "language-refshapes-val.png").read_bytes()
     back = pd.read_csv(paths[1])
     assert len(back) == len(table) and back["mean"].to_numpy() == pytest.approx(table["mean"].to_numpy(), abs=1e-6)
@@ -244,11 +241,11 @@ def test_the_report_says_what_it_is_and_is_the_same_bytes_again(asked, found, tm
 
 def test_a_whole_mpc_is_called_so(asked, found):
     every, _ = found
-    assert robustness_report.mpc_name(every) == "mPC*"
-    names = [str(its) for its in conditions.read_preset("common").conditions()]
+    assert report.mpc_name(every) == "mPC*"
+    names = [str(its) for its in read_robustness_preset("common").conditions()]
     seeds = {0: dict.fromkeys(["clean", *names])}
-    whole = numbers.Asked(every[0].setting, "val", {"baseline": seeds}, ())
-    assert robustness_report.mpc_name([whole]) == "mPC"
+    whole = summary.Asked(every[0].setting, "val", {"baseline": seeds}, ())
+    assert report.mpc_name([whole]) == "mPC"
 
 
 def test_other_libraries_are_noticed(asked, found):
@@ -256,20 +253,20 @@ def test_other_libraries_are_noticed(asked, found):
     records = every[0].records["baseline"][0]["fog-1"]
     before = dict(records.attrs["made_with"])
     records.attrs["made_with"]["pillow"] = "1.0"
-    (line,) = robustness_report._libraries(every)
+    (line,) = report._libraries(every)
     records.attrs["made_with"] = before
     assert "may differ" in line and "pillow 1.0" in line
 
 
 def test_what_is_missing_is_named(asked):
     runs, specs = asked
-    every = numbers.gather(collect(specs, runs), runs, ["val"], [*CONDITIONS, Condition("frost", 1)])
+    every = summary.gather(collect(specs, runs), runs, ["val"], [*CONDITIONS, Condition("frost", 1)])
     assert every[0].missing == ("frost-1",)
-    assert any("frost-1; left out" in line for line in robustness_report.definitions(every, numbers.table(every), None))
+    assert any("frost-1; left out" in line for line in report.definitions(every, summary.table(every), None))
     with pytest.raises(UserError, match="asked under these conditions on val"):
-        numbers.gather(collect(specs, runs), runs, ["val"], [Condition("frost", 1)])
+        summary.gather(collect(specs, runs), runs, ["val"], [Condition("frost", 1)])
     with pytest.raises(UserError, match="is not among the runs of this report"):
-        numbers.table(every, "another-run")
+        summary.table(every, "another-run")
 
 
 def test_records_about_other_expressions_are_refused(asked, tmp_path):
@@ -277,18 +274,18 @@ def test_records_about_other_expressions_are_refused(asked, tmp_path):
 
     runs, specs = asked
     shutil.copytree(runs, tmp_path / "runs")
-    run = robustness.RunDir(tmp_path / "runs" / specs[0].key)
-    path = robustness.path_of(run, "val", "fog-1")
+    run = RunDir(tmp_path / "runs" / specs[0].key)
+    path = results_path(run, "val", "fog-1")
     pd.read_parquet(path).iloc[1:].to_parquet(path)
     with pytest.raises(UserError, match="fog-1.parquet is not about the expressions"):
-        numbers.gather(collect(specs, tmp_path / "runs"), tmp_path / "runs", ["val"], CONDITIONS)
+        summary.gather(collect(specs, tmp_path / "runs"), tmp_path / "runs", ["val"], CONDITIONS)
 
 
 def test_a_baseline_alone_has_figures_without_differences(asked):
     runs, specs = asked
-    every = numbers.gather(collect(specs[:3], runs), runs, ["val"], CONDITIONS)
-    table = numbers.table(every)
+    every = summary.gather(collect(specs[:3], runs), runs, ["val"], CONDITIONS)
+    table = summary.table(every)
     assert table["difference"].isna().all()
-    kinds = {name.split("-")[0] for name in robustness_figures.all_figures(table)}
+    kinds = {name.split("-")[0] for name in figures.all_figures(table)}
     assert kinds == {"severity", "means", "occlusion", "language"}
-    assert "## Strategies compared" not in robustness_report.markdown("test", "", every, table, None)
+    assert "## Strategies compared" not in report.markdown("test", "", every, table, None)

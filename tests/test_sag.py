@@ -13,17 +13,20 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from benchmark import evaluation, pretrained
-from benchmark.data.geometry import Geometry
-from benchmark.data.samples import EvaluationImages, TrainingSamples
-from benchmark.draws import generator
-from benchmark.errors import UserError
-from benchmark.matrix import open_run, starting_digest
-from benchmark.strategies import Masker, micro_step
-from benchmark.training import build_method, start
+from benchmark.base import pretrained
+from benchmark.base.errors import UserError
+from benchmark.base.geometry import Geometry
+from benchmark.base.rng import generator
+from benchmark.data.images import EvaluationImages
+from benchmark.data.samples import TrainingSamples
+from benchmark.evaluation.inference import build_method
+from benchmark.evaluation.predict import evaluate, predict
+from benchmark.runs.resolve import open_run, starting_digest
+from benchmark.strategies.strategy import Masker, micro_step
+from benchmark.training.trainer import start
 from methods.backbones import vit
 from methods.backbones.vit import Vit, VitSize, resize_positions
-from methods.protocol import Batch, Output, Text
+from methods.contract import Batch, Output, Text
 from methods.sag import weights
 from methods.sag.method import SaG
 from methods.sag.slots import SlotBlock
@@ -62,7 +65,7 @@ def tiny() -> SaG:
 @pytest.fixture(scope="module")
 def batch(tiny) -> Batch:
     """Four pairs without any target."""
-    side, words = tiny.config.size, tiny.config.words
+    side, words = tiny.config.size, tiny.config.max_length
     ids = torch.zeros(4, words, dtype=torch.int64)
     for row in range(4):
         ids[row, : 4 + row] = torch.tensor([2, *range(9 + 5 * row, 11 + 6 * row), 3])
@@ -129,12 +132,12 @@ def test_published_recipe():
 def test_the_cosine_starts_after_the_warm_up_and_ends_above_zero():
     method, recipe = meta("tiny"), SaG.recipes["paper"]
     steps = 50 * 200
-    optimiser = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1e-5)
-    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=steps)
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1e-5)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps)
     expected = []
     for step in range(steps):
-        expected.append(optimiser.param_groups[0]["lr"])
-        optimiser.step()
+        expected.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
         if step >= 5000:
             scheduler.step()
     found = [method.schedule(recipe, step, 200)[1] for step in range(steps)]
@@ -238,29 +241,29 @@ def test_an_image_has_the_same_noise_in_any_company(tiny):
 @pytest.fixture(scope="module")
 def loaded(boxes):
     spec, place = tiny_spec(boxes, "sag", strategy={"patch_size": 8})
-    dataset, tokeniser = open_run(spec, place)
-    return spec, build_method(spec, tokeniser).eval(), dataset, tokeniser
+    dataset, tokenizer = open_run(spec, place)
+    return spec, build_method(spec, tokenizer).eval(), dataset, tokenizer
 
 
 @torch.no_grad()
 def test_evaluation_noise_is_keyed_by_seed_and_image(loaded):
-    _, method, dataset, tokeniser = loaded
+    _, method, dataset, tokenizer = loaded
     images = list(EvaluationImages(dataset, "val", method.needs))
-    together = evaluation.predict(method, images, tokeniser, CPU)
-    again = evaluation.predict(method, images[::-1], tokeniser, CPU)[::-1]
-    other = evaluation.predict(method, images, tokeniser, CPU, draw_seed=1)
+    together = predict(method, images, tokenizer, CPU)
+    again = predict(method, images[::-1], tokenizer, CPU)[::-1]
+    other = predict(method, images, tokenizer, CPU, draw_seed=1)
     for one, same, different in zip(together, again, other, strict=True):
         torch.testing.assert_close(torch.stack(one.logits), torch.stack(same.logits))
         assert (torch.stack(one.logits) - torch.stack(different.logits)).abs().max() > 1e-5
-    records = [evaluation.evaluate(method, dataset, "val", tokeniser, CPU, draw_seed=seed) for seed in (0, 1)]
+    records = [evaluate(method, dataset, "val", tokenizer, CPU, draw_seed=seed) for seed in (0, 1)]
     assert not records[0].equals(records[1])
 
 
 def test_both_passes_of_a_step_share_the_noise_of_each_sample(loaded):
-    spec, method, dataset, tokeniser = loaded
-    samples = TrainingSamples(dataset, "train", method.needs, tokeniser, spec.seed)
+    spec, method, dataset, tokenizer = loaded
+    samples = TrainingSamples(dataset, "train", method.needs, tokenizer, spec.seed)
     assert len(samples) == sum(len(ref.sentences) for ref in dataset.refs_of("train"))
-    masker = Masker(spec.strategy, tokeniser, spec.network.size, spec.seed)
+    masker = Masker(spec.strategy, tokenizer, spec.network.size, spec.seed)
     seen = []
 
     def network(batch, draws, purpose):
@@ -340,14 +343,14 @@ def test_mask_stretches_the_score_at_the_original_size(tiny):
 def test_loss_falls_on_one_batch(batch):
     torch.manual_seed(0)
     method = SaG(SaG.variants["tiny"], 200).train()
-    optimiser = torch.optim.AdamW(method.parameter_groups(SaG.recipes["tiny"]), lr=1e-3)
+    optimizer = torch.optim.AdamW(method.parameter_groups(SaG.recipes["tiny"]), lr=1e-3)
     losses = []
     for _ in range(80):
         loss = sum(method.loss(method(batch, draws_of(method, 0, 1, 2, 3), "loss"), batch).values())
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(method.parameters(), 0.1)
-        optimiser.step()
+        optimizer.step()
         losses.append(loss.item())
     assert np.mean(losses[-5:]) < 0.85 * np.mean(losses[:5])
 

@@ -17,11 +17,13 @@ from optuna.trial import TrialState, create_trial
 from PIL import Image
 from rich.console import Console
 
-from benchmark import matrix, metrics
-from benchmark.errors import UserError
-from benchmark.evaluation import canonical
-from benchmark.rundir import RunDir
-from reports import search_figures, searches
+from benchmark.base.errors import UserError
+from benchmark.evaluation import metrics
+from benchmark.evaluation.records import SWAPPED, canonical
+from benchmark.runs.preset import PRESETS, narrow, read_preset
+from benchmark.runs.resolve import resolve_preset
+from benchmark.runs.rundir import RunDir
+from reports.studies import search_figures, searches
 from studies import study
 
 SPACE = {
@@ -51,7 +53,7 @@ ROOMS = {
 
 @pytest.fixture
 def preset(boxes, tmp_path):
-    quick = yaml.safe_load((matrix.PRESETS / "quick.yaml").read_text())
+    quick = yaml.safe_load((PRESETS / "quick.yaml").read_text())
     recipe = {"epochs": 2, "batch_size": 4, "micro_batch": 4}
     quick |= {"datasets": ["refcoco"], "data": str(boxes), "recipes": {"lavt": recipe}, "selection": {"every": 2}}
     path = tmp_path / "boxes.yaml"
@@ -112,7 +114,7 @@ def finish(run, spec, share):
         table = pd.DataFrame({"image_id": np.arange(16) // 2, "sent_id": np.arange(16), "sentence": "a box"})
         table = table.assign(ref_id=table["sent_id"], ann_id=table["sent_id"])
         table = table.assign(intersection=(union * hit).astype(int), union=union)
-        for name in metrics.SWAPPED:
+        for name in SWAPPED:
             table[name] = pd.array([1] * 16, dtype="Int64")
         run.write_records(split, table)
         result[split] = canonical(metrics.metrics(table))
@@ -143,7 +145,7 @@ def section(text, title):
 
 
 def only_key(path):
-    (spec,) = matrix.resolve("best", matrix.read_preset(str(path))).specs
+    (spec,) = resolve_preset("best", read_preset(str(path))).specs
     return spec.key
 
 
@@ -164,8 +166,8 @@ def test_the_claims_command_adds_the_same_baseline(undrawn, whole, tmp_path):
     path = tmp_path / started.name / f"{started.name}-best.yaml"
     claim = f"risbench matrix --preset {path} --strategies baseline,maskris --seeds 1,2,3"
     assert claim in (path.parent / "study.md").read_text()
-    narrowed = matrix.narrow(matrix.read_preset(str(path)), strategies=("baseline", "maskris"), seeds=(0, 1, 2))
-    keys = {spec.key for spec in matrix.resolve("best", narrowed).specs}
+    narrowed = narrow(read_preset(str(path)), strategies=("baseline", "maskris"), seeds=(0, 1, 2))
+    keys = {spec.key for spec in resolve_preset("best", narrowed).specs}
     assert len(keys) == 6 and best.key in keys
     same_rate = started.trial_spec({**BASELINE, "learning_rate": OTHER["learning_rate"]})
     assert same_rate.key in keys
@@ -178,12 +180,12 @@ def test_where_the_baseline_won_it_says_so(undrawn, started, tmp_path):
     searches.write_search(started, made, runs, tmp_path)
     path = tmp_path / started.name / f"{started.name}-best.yaml"
     assert only_key(path) == baseline.key and "the baseline won" in (path.parent / "study.md").read_text()
-    paper = matrix.resolve("best", matrix.narrow(matrix.read_preset(str(path)), strategies=("maskris",))).specs
+    paper = resolve_preset("best", narrow(read_preset(str(path)), strategies=("maskris",))).specs
     assert paper[0].key == started.trial_spec(PAPER).key
 
 
 def test_embedded_data_are_written_anew_by_the_preset(undrawn, tmp_path):
-    quick = yaml.safe_load((matrix.PRESETS / "quick.yaml").read_text())
+    quick = yaml.safe_load((PRESETS / "quick.yaml").read_text())
     sizes = {"train": 12, "val": 2, "testA": 2, "testB": 2, "seed": 3}
     (tmp_path / "own.yaml").write_text(yaml.safe_dump(quick | {"data": str(tmp_path / "data"), "refshapes": sizes}))
     runs, made, started = tmp_path / "runs", make_study(), start(str(tmp_path / "own.yaml"), tmp_path)

@@ -6,14 +6,15 @@ import pytest
 import torch
 from torch import nn
 
-from benchmark import strategies
+from benchmark.base.rng import generator, reseed_dropout
 from benchmark.data.samples import TrainingSamples
-from benchmark.draws import generator, reseed_dropout
-from benchmark.matrix import open_run, resolve_strategy
-from benchmark.rundir import RunDir
-from benchmark.strategies import Masker, frozen_running_statistics, micro_step
-from benchmark.training import Execution, Trainer, build_method
-from methods.protocol import Batch, Output
+from benchmark.evaluation.inference import build_method
+from benchmark.runs.execution import Execution
+from benchmark.runs.resolve import open_run, resolve_strategy
+from benchmark.runs.rundir import RunDir
+from benchmark.strategies.strategy import STRATEGIES, Masker, frozen_running_statistics, get_strategy, micro_step
+from benchmark.training.trainer import Trainer
+from methods.contract import Batch, Output
 from tests.helpers import tiny_spec
 
 CPU = torch.device("cpu")
@@ -22,10 +23,10 @@ METHODS = ("cris", "lavt")
 
 def prepared(boxes, method, name, /, **changes):
     spec, place = tiny_spec(boxes, method, name, **changes)
-    dataset, tokeniser = open_run(spec, place)
-    network = build_method(spec, tokeniser).train()
-    samples = TrainingSamples(dataset, "train", network.needs, tokeniser, spec.seed)
-    masker = Masker(spec.strategy, tokeniser, spec.network.size, spec.seed)
+    dataset, tokenizer = open_run(spec, place)
+    network = build_method(spec, tokenizer).train()
+    samples = TrainingSamples(dataset, "train", network.needs, tokenizer, spec.seed)
+    masker = Masker(spec.strategy, tokenizer, spec.network.size, spec.seed)
     return spec, network, masker, samples.batch([0, 1, 2, 3], 0)
 
 
@@ -118,7 +119,7 @@ def test_batchnorm_switch_keeps_running_statistics_out_of_the_masked_pass():
     with frozen_running_statistics(norm):
         out = norm(x)
     assert all(torch.equal(before[name], value) for name, value in norm.state_dict().items())
-    assert out.mean().abs() < 1e-6, "batch statistics still normalise"
+    assert out.mean().abs() < 1e-6, "batch statistics still normalize"
     norm(x)
     assert not torch.equal(before["running_mean"], norm.running_mean)
 
@@ -147,14 +148,14 @@ def test_masking_without_distillation_is_one_pass_on_half_of_the_samples(boxes):
 
 
 def test_table_3_has_its_seven_rows():
-    rows = {(s.image_mask, s.text_mask, s.distillation) for s in strategies.STRATEGIES.values()}
+    rows = {(s.image_mask, s.text_mask, s.distillation) for s in STRATEGIES.values()}
     switches = {(i, t, d) for i in (False, True) for t in (False, True) for d in (False, True)}
     assert rows == switches - {(False, False, True)}, "distilling from the same input is no row"
 
 
 def test_settings_that_a_strategy_does_not_use_leave_its_spec_alone():
     changes = {"patch_size": 8, "text_mask_ratio": 0.5, "distill_weight": 0.9}
-    assert resolve_strategy("baseline", changes, 96) == strategies.get("baseline")
+    assert resolve_strategy("baseline", changes, 96) == get_strategy("baseline")
     assert resolve_strategy("text-masking", changes, 96).patch_size == 32
     assert resolve_strategy("maskris", changes, 96).distill_weight == 0.9
 

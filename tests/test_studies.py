@@ -17,13 +17,33 @@ from optuna.trial import TrialState
 from rich.console import Console
 
 import methods
-from benchmark import launchers, matrix, packing, robustness
-from benchmark.cli import app, guarded
-from benchmark.errors import UserError
-from benchmark.groups import read_groups, write_group
-from benchmark.rundir import RunDir, all_runs
-from benchmark.training import Execution
-from studies import launcher, search, study
+from benchmark.base.errors import UserError
+from benchmark.cli.app import app, guarded
+from benchmark.launch import local
+from benchmark.robustness.run import read_results
+from benchmark.runs import archive
+from benchmark.runs.execution import Execution
+from benchmark.runs.groups import read_groups, write_group
+from benchmark.runs.preset import PRESETS, narrow, read_preset
+from benchmark.runs.resolve import changed_recipe, resolve_preset
+from benchmark.runs.rundir import RunDir, all_runs
+from studies import launcher, study
+from studies import trials as trials_module
+from studies.trials import (
+    RETRIES,
+    Interrupted,
+    _after_death,
+    _sampler,
+    default_storage,
+    existing,
+    finished,
+    open_study,
+    reap,
+    retry_failed,
+    run_trial,
+    suggest,
+    worker,
+)
 
 QUIET = Console(quiet=True)
 TRIAL_SPACE = {
@@ -36,7 +56,7 @@ TRIAL_PAPER = {"distill_weight": 0.5, "image_mask_ratio": 0.75}
 @pytest.fixture
 def preset(boxes, tmp_path, monkeypatch):
     """Return a preset file on the small data: LAVT in two epochs of a few steps."""
-    quick = yaml.safe_load((matrix.PRESETS / "quick.yaml").read_text())
+    quick = yaml.safe_load((PRESETS / "quick.yaml").read_text())
     recipe = {"epochs": 2, "batch_size": 4, "micro_batch": 4}
     quick |= {"datasets": ["refcoco"], "data": str(boxes), "recipes": {"lavt": recipe}}
     path = tmp_path / "boxes.yaml"
@@ -66,9 +86,9 @@ def started_search(preset, folder, **fields) -> study.Started:
 def test_every_shipped_study_fits_every_preset(preset, variant, boxes):
     for name in study.shipped():
         found = study.read_study(name, variant)
-        spec = matrix.resolve(
+        spec = resolve_preset(
             "test",
-            matrix.read_preset("quick").model_copy(
+            read_preset("quick").model_copy(
                 update={
                     "methods": (found.method,),
                     "strategies": ("baseline",),
@@ -82,10 +102,10 @@ def test_every_shipped_study_fits_every_preset(preset, variant, boxes):
         base = spec.model_copy(
             update={
                 "network": method.variants[variant],
-                "recipe": matrix.changed_recipe(method, method.recipes[variant], found.recipe),
+                "recipe": changed_recipe(method, method.recipes[variant], found.recipe),
             }
         )
-        settings = matrix.read_preset(preset).strategy
+        settings = read_preset(preset).strategy
         whole = study.Started(
             name="x", origin=name, preset="quick", study=found, bases={0: base}, settings=settings, data=boxes
         )
@@ -130,7 +150,7 @@ def test_training_length_is_equal_in_passes(preset, tmp_path):
     with pytest.raises(UserError, match=r"row 'MaskRIS, half as long': 0.5 times 3 epochs is no whole number"):
         path = written(
             tmp_path,
-            **{**yaml.safe_load((study.SHIPPED / "training-length.yaml").read_text()), "variants": {}},
+            **{**yaml.safe_load((study.SHIPPED / "grids" / "training-length.yaml").read_text()), "variants": {}},
             recipe={"epochs": 3},
         )
         study.start(path, preset, {})
@@ -139,7 +159,7 @@ def test_training_length_is_equal_in_passes(preset, tmp_path):
 def test_a_longer_training_moves_its_milestones():
     from methods.cris.method import CrisRecipe
 
-    recipe = CrisRecipe(epochs=50, batch_size=4, micro_batch=4, learning_rate=1e-4, optimiser="adam")
+    recipe = CrisRecipe(epochs=50, batch_size=4, micro_batch=4, learning_rate=1e-4, optimizer="adam")
     assert recipe.stretched(0.5) == {"epochs": 25, "milestones": (18,)}
 
 
@@ -189,8 +209,8 @@ def test_shares_of_masked_words_sum_to_one(preset, tmp_path):
 
 def test_the_papers_setting_is_the_run_of_the_matrix(preset, tmp_path):
     found = started_search(preset, tmp_path)
-    read = matrix.read_preset(preset)
-    specs = matrix.resolve("m", matrix.narrow(read, methods=("lavt",))).specs
+    read = read_preset(preset)
+    specs = resolve_preset("m", narrow(read, methods=("lavt",))).specs
     assert {found.trial_spec(found.study.paper).key, found.trial_spec({**TRIAL_PAPER, "distill_weight": 0.0}).key} == {
         spec.key for spec in specs
     }
@@ -214,7 +234,7 @@ FAST = Execution(device="cpu", checkpoint_seconds=0, log_every=2)
 
 
 def url(runs: Path) -> str:
-    return search.default_storage(runs)
+    return default_storage(runs)
 
 
 def prepared(preset, tmp_path, **fields) -> tuple[study.Started, Path]:
@@ -227,14 +247,14 @@ def prepared(preset, tmp_path, **fields) -> tuple[study.Started, Path]:
 
 def in_order(found, runs, count):
     for _ in range(count):
-        search.run_trial(found, url(runs), found.study.trials, runs, FAST, QUIET)
-    return search.existing(found, url(runs))
+        run_trial(found, url(runs), found.study.trials, runs, FAST, QUIET)
+    return existing(found, url(runs))
 
 
 @pytest.fixture(scope="module")
 def finished_search(boxes, tmp_path_factory):
     folder = tmp_path_factory.mktemp("search")
-    quick = yaml.safe_load((matrix.PRESETS / "quick.yaml").read_text())
+    quick = yaml.safe_load((PRESETS / "quick.yaml").read_text())
     recipe = {"epochs": 2, "batch_size": 4, "micro_batch": 4}
     quick |= {"datasets": ["refcoco"], "data": str(boxes), "recipes": {"lavt": recipe}}
     (folder / "boxes.yaml").write_text(yaml.safe_dump(quick))
@@ -280,7 +300,7 @@ def test_a_spec_that_has_run_is_not_trained_again(finished_search, tmp_path, mon
     found, runs, done = finished_search
     again = found.model_copy(update={"name": "again"})
     study.save(runs, again)
-    monkeypatch.setattr(search.worker, "work", lambda *_: pytest.fail("it was trained again"))
+    monkeypatch.setattr(worker, "work", lambda *_: pytest.fail("it was trained again"))
     second = in_order(again, runs, 2)
     for mine, first in zip(second.trials, done.trials[:2], strict=True):
         assert (mine.value, mine.intermediate_values) == (first.value, first.intermediate_values)
@@ -289,9 +309,9 @@ def test_a_spec_that_has_run_is_not_trained_again(finished_search, tmp_path, mon
 def test_a_trial_beyond_the_budget_is_no_trial(finished_search):
     found, runs, _ = finished_search
     before = len(all_runs(runs))
-    search.run_trial(found, url(runs), 4, runs, FAST, QUIET)
-    trials = search.existing(found, url(runs)).trials
-    assert (search.finished(trials), trials[-1].state, len(all_runs(runs))) == (4, TrialState.FAIL, before)
+    run_trial(found, url(runs), 4, runs, FAST, QUIET)
+    trials = existing(found, url(runs)).trials
+    assert (finished(trials), trials[-1].state, len(all_runs(runs))) == (4, TrialState.FAIL, before)
 
 
 def test_a_pruned_run_is_kept_as_such_and_can_go_on(preset, tmp_path, monkeypatch):
@@ -303,13 +323,13 @@ def test_a_pruned_run_is_kept_as_such_and_can_go_on(preset, tmp_path, monkeypatc
     run = RunDir(runs / done.trials[2].user_attrs["key"])
     assert run.status()["state"] == "pruned" and not (run.path / "result.json").exists()
     assert list(run.epoch_oious("val")) == [0]
-    search.worker.work(run, found.place, FAST, QUIET)  # what a matrix that asks for it does
+    worker.work(run, found.place, FAST, QUIET)  # what a matrix that asks for it does
     assert run.status()["state"] == "done" and list(run.epoch_oious("val")) == [0, 1]
 
 
 def test_an_interrupted_trial_goes_on_in_the_same_run(preset, tmp_path, monkeypatch):
     found, runs = prepared(preset, tmp_path, trials=2)
-    work, stopped = search.worker.work, []
+    work, stopped = worker.work, []
 
     def interrupted_once(run, place, execution, console, report):
         def stop(epoch, oiou):
@@ -320,8 +340,8 @@ def test_an_interrupted_trial_goes_on_in_the_same_run(preset, tmp_path, monkeypa
 
         work(run, place, execution, console, stop)
 
-    monkeypatch.setattr(search.worker, "work", interrupted_once)
-    with pytest.raises(search.Interrupted, match="risbench study resume"):
+    monkeypatch.setattr(worker, "work", interrupted_once)
+    with pytest.raises(Interrupted, match="risbench study resume"):
         in_order(found, runs, 1)
     assert RunDir(runs / stopped[0]).status()["state"] == "planned"
     done = in_order(found, runs, 2)
@@ -333,14 +353,14 @@ def test_an_interrupted_trial_goes_on_in_the_same_run(preset, tmp_path, monkeypa
 
 def test_a_failed_run_is_no_result_and_says_why(preset, tmp_path, monkeypatch):
     found, runs = prepared(preset, tmp_path)
-    monkeypatch.setattr(search.worker, "work", lambda *_: (_ for _ in ()).throw(UserError("the loss became nan")))
+    monkeypatch.setattr(worker, "work", lambda *_: (_ for _ in ()).throw(UserError("the loss became nan")))
     with pytest.raises(UserError):
         in_order(found, runs, 1)
-    (trial, *_) = search.existing(found, url(runs)).trials
+    (trial, *_) = existing(found, url(runs)).trials
     assert (trial.state.name, trial.user_attrs["reason"]) == ("FAIL", "the loss became nan")
-    there = search.open_study(found, url(runs))
+    there = open_study(found, url(runs))
     for _ in range(2):  # the next launch tries it again, once
-        search.take_up(there)
+        retry_failed(there)
     (again,) = [other for other in there.trials if other.user_attrs.get("reference") == "paper" and other != trial]
     assert (again.state.name, again.params) == ("WAITING", trial.params)
     assert not {"key", "pid", "reason"} & again.user_attrs.keys()
@@ -349,33 +369,33 @@ def test_a_failed_run_is_no_result_and_says_why(preset, tmp_path, monkeypatch):
 def test_two_workers_never_take_the_same_trial(preset, tmp_path):
     """SQLite gives a queued trial to both of two processes that ask at once."""
     found, runs = prepared(preset, tmp_path, trials=8)
-    there = search.open_study(found, url(runs))
+    there = open_study(found, url(runs))
     for weight in (0.1, 0.2, 0.3, 0.4, 0.6, 0.7):
         there.enqueue_trial({**TRIAL_PAPER, "distill_weight": weight})
     code = (
-        "import sys; from pathlib import Path; from studies import search, study\n"
+        "import sys; from pathlib import Path; from studies import study; from studies import trials as search\n"
         "started, runs = study.load(Path(sys.argv[1]), sys.argv[2]), Path(sys.argv[1])\n"
         "search.objective = lambda started, trial, *_: search.suggest(started.study, trial)['distill_weight']\n"
         "for _ in range(4): search.run_trial(started, search.default_storage(runs), 8, runs, None, None)"
     )
     processes = [subprocess.Popen([sys.executable, "-c", code, str(runs), found.name]) for _ in range(2)]
     assert [process.wait(120) for process in processes] == [0, 0]
-    trials = search.existing(found, url(runs)).trials
+    trials = existing(found, url(runs)).trials
     assert [trial.state.name for trial in trials] == ["COMPLETE"] * 8
     assert sorted(trial.value for trial in trials) == [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7]
 
 
 def test_a_trial_that_kills_its_workers_is_given_up(preset, tmp_path):
     found, runs = prepared(preset, tmp_path)
-    there = search.open_study(found, url(runs))
-    for death in range(search.RETRIES + 1):
+    there = open_study(found, url(runs))
+    for death in range(RETRIES + 1):
         trial = next(trial for trial in there.trials if trial.state == TrialState.WAITING)
         assert trial.user_attrs.get("deaths", 0) == death
         there._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
         others = [other for other in there.trials if other.state == TrialState.WAITING]
         for other in others if death == 0 else ():
             there._storage.set_trial_state_values(other._trial_id, TrialState.FAIL)
-        search._after_death(there, there.trials[trial.number])
+        _after_death(there, there.trials[trial.number])
     assert not [trial for trial in there.trials if trial.state == TrialState.WAITING]
 
 
@@ -422,7 +442,7 @@ def test_whole_numbers_stay_whole(preset, tmp_path):
         paper={**TRIAL_PAPER, "epochs": 2},
     )
     trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(0)).ask()
-    values = search.suggest(found.study, trial)
+    values = suggest(found.study, trial)
     assert isinstance(values["epochs"], int) and found.trial_spec(values).recipe.epochs == values["epochs"]
 
 
@@ -453,13 +473,13 @@ def test_an_unusable_storage_is_one_sentence(preset, tmp_path):
         "postgresql+psycopg://me:secret@localhost:1/none",
     ):
         with pytest.raises(UserError, match="no run is lost: put it right|is no file") as said:
-            search.open_study(found, address)
+            open_study(found, address)
         assert "secret" not in str(said.value)
 
 
 def test_a_search_travels_with_its_runs(finished_search, tmp_path, capsys):
     found, runs, _ = finished_search
-    packing.unpack(packing.pack(runs, tmp_path / "packed", 2**22), tmp_path / "there")
+    archive.unpack(archive.pack(runs, tmp_path / "packed", 2**22), tmp_path / "there")
     said = []
     for folder in (runs, tmp_path / "there"):
         assert command("study", "show", found.name, "--format", "csv", "--runs", folder) == 0
@@ -514,26 +534,26 @@ def postgres():
 
 def test_a_search_in_postgresql(preset, tmp_path, monkeypatch, postgres):
     found, runs = prepared(preset, tmp_path, trials=2)
-    study_there = search.open_study(found, postgres)
+    study_there = open_study(found, postgres)
     with pytest.warns(UserWarning, match="Heartbeat"):
         dead = study_there.ask()  # a worker that dies before its heartbeat has begun
-    monkeypatch.setattr(search, "GRACE_SECONDS", 1)
+    monkeypatch.setattr(trials_module, "GRACE_SECONDS", 1)
     time.sleep(1.1)
-    search.bury(study_there)
+    reap(study_there)
     for _ in range(2):
-        search.run_trial(found, postgres, 2, runs, FAST, QUIET)
+        run_trial(found, postgres, 2, runs, FAST, QUIET)
     done = optuna.load_study(study_name=found.name, storage=postgres)
     assert done.trials[dead.number].state == TrialState.FAIL
-    assert search.finished(done.trials) == 2
+    assert finished(done.trials) == 2
     assert {trial.user_attrs["reference"] for trial in done.trials} == {"paper", "baseline"}
 
 
 @pytest.mark.slow
 def test_two_workers_one_of_which_is_killed_make_up_the_budget(preset, tmp_path, monkeypatch):
     found, runs = prepared(preset, tmp_path, trials=4)
-    monkeypatch.setattr(search, "GRACE_SECONDS", 6)
-    monkeypatch.setattr(search, "HEARTBEAT_SECONDS", 1)
-    begin, killed = launchers.Processes.begin, []
+    monkeypatch.setattr(trials_module, "GRACE_SECONDS", 6)
+    monkeypatch.setattr(trials_module, "HEARTBEAT_SECONDS", 1)
+    begin, killed = local.Processes.begin, []
 
     def begin_and_remember_the_first(self, slot, command, log):
         begin(self, slot, command, log)
@@ -548,10 +568,10 @@ def test_two_workers_one_of_which_is_killed_make_up_the_budget(preset, tmp_path,
         if mine and killed[0].poll() is None and RunDir(runs / mine[0].user_attrs["key"]).metrics():
             os.kill(killed[0].pid, signal.SIGKILL)
 
-    monkeypatch.setattr(launchers.Processes, "begin", begin_and_remember_the_first)
+    monkeypatch.setattr(local.Processes, "begin", begin_and_remember_the_first)
     monkeypatch.setattr(launcher, "note", note_and_kill)
     done, ended = launcher.run(found, url(runs), runs, 2, found.how, QUIET)
-    assert ended.state == "complete" and search.finished(done.trials) == 4
+    assert ended.state == "complete" and finished(done.trials) == 4
     (dead,) = [trial for trial in done.trials if trial.user_attrs.get("pid") == killed[0].pid]
     assert (killed[0].returncode, dead.state) == (-signal.SIGKILL, TrialState.FAIL)
     retried = [
@@ -571,12 +591,12 @@ def test_stopping_a_search_loses_nothing(preset, tmp_path):
         process.send_signal(signal.SIGINT)
         said, _ = process.communicate(timeout=120)
     assert process.returncode == 130 and "goes on from here" in said
-    trials = search.existing(found, url(runs)).trials
+    trials = existing(found, url(runs)).trials
     assert sum(trial.state == TrialState.WAITING for trial in trials) == 2
     whole = subprocess.run(command, capture_output=True, text=True)
     assert whole.returncode == 0, whole.stdout + whole.stderr
-    done = search.existing(found, url(runs))
-    assert search.finished(done.trials) == 2
+    done = existing(found, url(runs))
+    assert finished(done.trials) == 2
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "gp"])
@@ -585,12 +605,12 @@ def test_samplers_of_one_trial_each_search_together(preset, tmp_path, sampler):
     found, runs = prepared(preset, tmp_path, trials=22, sampler=sampler)
 
     def closed_form(trial):
-        trial.study.sampler = search._sampler(found.study, trial.number)
-        return -abs(search.suggest(found.study, trial)["distill_weight"] - 0.3)
+        trial.study.sampler = _sampler(found.study, trial.number)
+        return -abs(suggest(found.study, trial)["distill_weight"] - 0.3)
 
     for _ in range(22):
-        search.open_study(found, url(runs)).optimize(closed_form, n_trials=1)
-    trials = search.existing(found, url(runs)).trials
+        open_study(found, url(runs)).optimize(closed_form, n_trials=1)
+    trials = existing(found, url(runs)).trials
     assert len({tuple(trial.params.values()) for trial in trials}) == 22
     assert max(trial.value for trial in trials) > -0.05
 
@@ -603,7 +623,7 @@ def test_two_objectives_are_not_pruned(preset, tmp_path, monkeypatch):
     assert done.metric_names == ["val oiou", "val corrupted_oiou"]
     for trial in done.trials:
         run = RunDir(runs / trial.user_attrs["key"])
-        tables = [robustness.read(run, "val", name) for name in ("contrast-2", "gaussian_noise-2")]
+        tables = [read_results(run, "val", name) for name in ("contrast-2", "gaussian_noise-2")]
         oious = [table["intersection"].sum() / table["union"].sum() for table in tables]
         assert trial.values == pytest.approx([run.read_json("result.json")["selected"]["oiou"], sum(oious) / 2])
 

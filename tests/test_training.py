@@ -14,12 +14,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from benchmark import training
+from benchmark.base.errors import Interrupted, UserError
 from benchmark.data.samples import TrainingSamples, training_batches
-from benchmark.errors import Interrupted, UserError
-from benchmark.matrix import open_run
-from benchmark.rundir import RunDir
-from benchmark.training import Execution, Trainer
+from benchmark.evaluation import inference
+from benchmark.runs.execution import Execution
+from benchmark.runs.resolve import open_run
+from benchmark.runs.rundir import RunDir
+from benchmark.training import trainer as trainer_module
+from benchmark.training.trainer import Trainer
 from tests.helpers import tiny_spec
 
 EXECUTION = Execution(device="cpu", checkpoint_seconds=0, log_every=2)
@@ -52,7 +54,7 @@ def uninterrupted(boxes, tmp_path_factory):
 
 def test_a_loss_over_the_batch_is_not_dealt_to_several_processes(boxes, tmp_path, monkeypatch):
     spec, place = tiny_spec(boxes, "sag", "baseline")
-    monkeypatch.setattr(training.Accelerator, "num_processes", 2)
+    monkeypatch.setattr(trainer_module.Accelerator, "num_processes", 2)
     with pytest.raises(UserError, match="start it with --processes 1"):
         started(spec, place, tmp_path)
 
@@ -89,7 +91,7 @@ def test_killed_and_resumed_is_bit_identical(uninterrupted, tmp_path, monkeypatc
             select = trainer.select
             monkeypatch.setattr(trainer, "select", lambda epoch: (select(epoch), (_ for _ in ()).throw(Killed))[0])
         case "in the last evaluation":
-            kill_at(training.overlays, "write", 1)
+            kill_at(trainer_module.overlays, "write", 1)
     with pytest.raises(Killed):
         trainer.train()
     monkeypatch.undo()
@@ -146,8 +148,8 @@ def test_baseline_and_maskris_share_every_other_draw(boxes, tmp_path):
 
 def test_shards_together_are_the_whole(boxes):
     spec, place = tiny_spec(boxes)
-    dataset, tokeniser = open_run(spec, place)
-    samples = TrainingSamples(dataset, "train", tiny_needs(spec, tokeniser), tokeniser, 0)
+    dataset, tokenizer = open_run(spec, place)
+    samples = TrainingSamples(dataset, "train", tiny_needs(spec, tokenizer), tokenizer, 0)
     order = samples.order(0, 8, True)
     whole = [raw.samples for step in training_batches(samples, 0, order, 4, 0, 1, 0) for raw in step]
     parts = [
@@ -156,8 +158,8 @@ def test_shards_together_are_the_whole(boxes):
     assert [sorted(a + b) for a, b in zip(*parts, strict=True)] == [sorted(micro) for micro in whole]
 
 
-def tiny_needs(spec, tokeniser):
-    return training.build_method(spec, tokeniser).needs
+def tiny_needs(spec, tokenizer):
+    return inference.build_method(spec, tokenizer).needs
 
 
 def test_accumulation_reaches_the_global_batch(boxes, tmp_path):
@@ -165,8 +167,8 @@ def test_accumulation_reaches_the_global_batch(boxes, tmp_path):
     recipe = {"epochs": 1, "batch_size": 8, "micro_batch": 4}
     spec, place = tiny_spec(boxes, "lavt", "baseline", recipes={"lavt": recipe})
     _, trainer = started(spec, place, tmp_path)
-    grads, optimiser_step = [], trainer.optimiser.step
-    trainer.optimiser.step = lambda: grads.append(
+    grads, optimizer_step = [], trainer.optimizer.step
+    trainer.optimizer.step = lambda: grads.append(
         {name: p.grad.clone() for name, p in trainer.method.named_parameters() if p.grad is not None}
     )
     raws = next(training_batches(trainer.samples, 0, trainer.samples.order(0, 8, True), 4, 0, 1, 0))
@@ -175,7 +177,7 @@ def test_accumulation_reaches_the_global_batch(boxes, tmp_path):
     for number, raw in enumerate(raws):
         trainer.method.zero_grad()
         key = (spec.seed, "step", 0, number, 0)
-        training.micro_step(
+        trainer_module.micro_step(
             trainer.method,
             trainer.method,
             raw,
@@ -187,7 +189,7 @@ def test_accumulation_reaches_the_global_batch(boxes, tmp_path):
             trainer.device,
         )
         each.append({name: p.grad.clone() for name, p in trainer.method.named_parameters() if p.grad is not None})
-    assert optimiser_step and len(raws) == 2
+    assert optimizer_step and len(raws) == 2
     for name, grad in grads[0].items():
         torch.testing.assert_close(grad, (each[0][name] + each[1][name]) / 2, rtol=1e-4, atol=1e-6)
 
@@ -283,7 +285,7 @@ def test_the_probe_leaves_nothing_behind(boxes, tmp_path, monkeypatch, method):
     spec, place = tiny_spec(boxes, method)
     weights, lines = [], []
     for often in (1, 10**9):
-        monkeypatch.setattr(training, "PROBE_STEPS", often)
+        monkeypatch.setattr(trainer_module, "PROBE_STEPS", often)
         run, trainer = started(spec, place, tmp_path / str(often))
         trainer.train()
         weights.append((run.path / "best.safetensors").read_bytes())

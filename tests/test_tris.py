@@ -10,11 +10,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from benchmark.data.geometry import Geometry
+from benchmark.base.geometry import Geometry
+from benchmark.base.rng import generator
 from benchmark.data.samples import RawBatch
-from benchmark.draws import generator
-from benchmark.strategies import Masker, get, micro_step
-from methods.protocol import Batch, Output, Text
+from benchmark.strategies.strategy import Masker, get_strategy, micro_step
+from methods.contract import Batch, Output, Text
 from methods.tris import auxiliary, weights
 from methods.tris.method import TRIS, classification_logits, coverage, decide
 from methods.tris.pseudo import response_similarities, select_response
@@ -264,8 +264,8 @@ def test_the_auxiliary_is_frozen_and_no_part_of_the_checkpoint():
 
 def test_the_masked_pass_does_not_ask_the_auxiliary():
     method = build().train()
-    tokeniser = type("Tokeniser", (), {"special_ids": {0, 58, 59}, "mask_id": 0, "random_ids": range(58)})
-    masker = Masker(get("maskris").model_copy(update={"patch_size": 8}), tokeniser, 96, 0)
+    tokenizer = type("Tokenizer", (), {"special_ids": {0, 58, 59}, "mask_id": 0, "random_ids": range(58)})
+    masker = Masker(get_strategy("maskris").model_copy(update={"patch_size": 8}), tokenizer, 96, 0)
     pixels = torch.from_numpy(generator("pixels").integers(0, 256, (3, 96, 96, 3), dtype=np.uint8))
     raw = RawBatch(pixels, None, sentences(3), [0, 1, 2], sentences(3 * NEGATIVES, "negatives"))
     asked = []
@@ -375,12 +375,12 @@ def test_a_hidden_image_is_its_mean_colour():
 def test_loss_falls_on_one_batch():
     method = build().train()
     batch = batch_of()
-    optimiser = torch.optim.AdamW(method.parameter_groups(TRIS.recipes["tiny"]), lr=1e-3)
+    optimizer = torch.optim.AdamW(method.parameter_groups(TRIS.recipes["tiny"]), lr=1e-3)
     losses = []
     for _ in range(15):
         loss = sum(method.loss(method(batch, {}, "loss"), batch).values())
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < losses[0] - 0.5

@@ -8,9 +8,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from benchmark.data.geometry import Geometry
-from benchmark.draws import generator
-from methods.protocol import Batch, Output, Text
+from benchmark.base.geometry import Geometry
+from benchmark.base.rng import generator
+from methods.contract import Batch, Output, Text
 from methods.tris_step2 import weights
 from methods.tris_step2.method import TrisStep2
 from methods.tris_step2.network import PixelWordAttention
@@ -142,12 +142,12 @@ def test_only_pseudo_masks_are_asked_for(tiny):
 def test_loss_falls_on_one_batch(batch):
     torch.manual_seed(0)
     method = TrisStep2(TrisStep2.variants["tiny"], 60).train()
-    optimiser = torch.optim.AdamW(method.parameter_groups(TrisStep2.recipes["tiny"]), lr=1e-3)
+    optimizer = torch.optim.AdamW(method.parameter_groups(TrisStep2.recipes["tiny"]), lr=1e-3)
     losses = []
     for _ in range(10):
         loss = sum(method.loss(method(batch, {}, "loss"), batch).values())
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.8 * losses[0]

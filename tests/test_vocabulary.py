@@ -1,4 +1,4 @@
-"""Tokenisers against published ids, transformers' own tokeniser, and the properties that training relies on."""
+"""Tokenizers against published ids, transformers' own tokenizer, and the properties that training relies on."""
 
 import json
 import pickle
@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmark.data import vocabulary
-from benchmark.data.vocabulary import published_tokeniser, trained_tokeniser
-from benchmark.errors import UserError
+from benchmark.base.errors import UserError
+from benchmark.data.tokenizers import TRAINED_SIZE, published_tokenizer, trained_tokenizer
 
 CLIP_TOKENS = json.loads((Path(__file__).parent / "parity" / "fixtures" / "clip_tokens.json").read_text())
 SENTENCES = [
@@ -33,7 +32,7 @@ TEXTS = [
 
 @pytest.fixture(scope="module")
 def clip():
-    return published_tokeniser("clip")
+    return published_tokenizer("clip")
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +48,7 @@ def bert_folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def bert(bert_folder):
-    return published_tokeniser("bert", bert_folder)
+    return published_tokenizer("bert", bert_folder)
 
 
 @pytest.mark.parametrize("words", [17, 22])
@@ -104,15 +103,15 @@ def test_a_cut_clip_sentence_keeps_its_end_unless_asked_otherwise(clip):
 
 def test_a_published_vocabulary_that_is_missing_or_another_is_refused(tmp_path, bert_folder):
     with pytest.raises(UserError, match=r"vocab\.txt cannot be read .*https://"):
-        published_tokeniser("bert", tmp_path)
+        published_tokenizer("bert", tmp_path)
     lines = (bert_folder / "vocab.txt").read_text(encoding="utf-8").splitlines()
     for damaged in (lines[:-1], lines[:-1] + lines[:1], ["[MASK]", *lines[1:103], "[PAD]", *lines[104:]]):
         (tmp_path / "vocab.txt").write_text("\n".join(damaged), encoding="utf-8")
         with pytest.raises(UserError, match="is not bert-base-uncased's vocabulary"):
-            published_tokeniser("bert", tmp_path)
+            published_tokenizer("bert", tmp_path)
     (tmp_path / "vocab.txt").write_bytes(b"[PAD]\n\xff\xfe\n")
     with pytest.raises(UserError, match="damaged"):
-        published_tokeniser("bert", tmp_path)
+        published_tokenizer("bert", tmp_path)
 
 
 def test_without_a_connection_the_message_says_what_to_fetch(bert_folder, monkeypatch):
@@ -124,13 +123,13 @@ def test_without_a_connection_the_message_says_what_to_fetch(bert_folder, monkey
     monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_: None)
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", refuse)
     with pytest.raises(UserError, match=r"fetch https://huggingface\.co/\S+/vocab\.txt, .* name that folder"):
-        published_tokeniser("bert")
+        published_tokenizer("bert")
     cached = str(bert_folder / "vocab.txt")
     monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_: cached)
-    assert published_tokeniser("bert").size == 30522
+    assert published_tokenizer("bert").size == 30522
 
 
-@pytest.mark.parametrize("make", [published_tokeniser, lambda family: trained_tokeniser(family, SENTENCES)])
+@pytest.mark.parametrize("make", [published_tokenizer, lambda family: trained_tokenizer(family, SENTENCES)])
 def test_a_misspelt_family_is_refused(make):
     with pytest.raises(UserError, match="did you mean bert"):
         make("bart")
@@ -139,18 +138,18 @@ def test_a_misspelt_family_is_refused(make):
 @pytest.mark.parametrize("family", ["bert", "clip"])
 def test_training_depends_on_the_sentences_but_not_on_their_order(family):
     many = [f"{a} {b} {c}" for a in ("red", "pale blue") for b in "xyzw" for c in SENTENCES]
-    first = trained_tokeniser(family, many)
+    first = trained_tokenizer(family, many)
     shuffled = random.Random(0).sample(many, len(many))
-    second = trained_tokeniser(family, shuffled)
+    second = trained_tokenizer(family, shuffled)
     assert first == second and first.identity() == second.identity()
     assert torch.equal(first.encode(many, 20).ids, second.encode(many, 20).ids)
-    assert trained_tokeniser(family, [*many, "an unseen umbrella"]).identity() != first.identity()
+    assert trained_tokenizer(family, [*many, "an unseen umbrella"]).identity() != first.identity()
 
 
 def test_training_is_the_same_in_another_process():
     """Hash maps are seeded per process: this is where a trainer that iterates over them shows."""
     code = (
-        "from benchmark.data.vocabulary import trained_tokeniser as t; import sys, json; s = json.loads(sys.argv[1]);"
+        "from benchmark.data.tokenizers import trained_tokenizer as t; import sys, json; s = json.loads(sys.argv[1]);"
         "print(t('bert', s).identity(), t('clip', s).identity())"
     )
     run = subprocess.run(
@@ -160,56 +159,56 @@ def test_training_is_the_same_in_another_process():
         check=True,
         cwd=Path(__file__).parents[1],
     )
-    assert run.stdout.split() == [trained_tokeniser(family, SENTENCES).identity() for family in ("bert", "clip")]
+    assert run.stdout.split() == [trained_tokenizer(family, SENTENCES).identity() for family in ("bert", "clip")]
 
 
-def test_identities_differ_between_tokenisers(bert, clip):
-    trained = [trained_tokeniser(family, SENTENCES) for family in ("bert", "clip")]
-    assert len({tokeniser.identity() for tokeniser in (bert, clip, *trained)}) == 4
+def test_identities_differ_between_tokenizers(bert, clip):
+    trained = [trained_tokenizer(family, SENTENCES) for family in ("bert", "clip")]
+    assert len({tokenizer.identity() for tokenizer in (bert, clip, *trained)}) == 4
 
 
 @pytest.mark.parametrize("family", ["bert", "clip"])
 def test_every_word_of_the_training_sentences_is_one_piece(family):
-    tokeniser = trained_tokeniser(family, SENTENCES)
+    tokenizer = trained_tokenizer(family, SENTENCES)
     sentence = "the small red circle on the left"
-    pieces = tokeniser.pieces(sentence)
+    pieces = tokenizer.pieces(sentence)
     assert len(pieces) == 7 and pieces[0] == pieces[5] and len(set(pieces)) == 6
-    assert not tokeniser.special_ids & set(pieces)
-    assert tokeniser.pieces("  THE small\tRed circle on the LEFT ") == pieces
-    assert max(tokeniser.encode([*SENTENCES, "unseen Ωmega words!"], 40).ids.flatten().tolist()) < tokeniser.size
+    assert not tokenizer.special_ids & set(pieces)
+    assert tokenizer.pieces("  THE small\tRed circle on the LEFT ") == pieces
+    assert max(tokenizer.encode([*SENTENCES, "unseen Ωmega words!"], 40).ids.flatten().tolist()) < tokenizer.size
 
 
 def test_trained_bert_layout():
-    tokeniser = trained_tokeniser("bert", SENTENCES)
-    assert tokeniser.special_ids == {0, 1, 2, 3, 4} and tokeniser.random_ids == range(tokeniser.size)
-    text = tokeniser.encode(["red circle", "Ω", "red red red red"], 4)
-    red, circle = tokeniser.pieces("red circle")
+    tokenizer = trained_tokenizer("bert", SENTENCES)
+    assert tokenizer.special_ids == {0, 1, 2, 3, 4} and tokenizer.random_ids == range(tokenizer.size)
+    text = tokenizer.encode(["red circle", "Ω", "red red red red"], 4)
+    red, circle = tokenizer.pieces("red circle")
     assert text.ids.tolist() == [[2, red, circle, 3], [2, 1, 3, 0], [2, red, red, red]]
     assert text.attention.tolist() == [[1, 1, 1, 1], [1, 1, 1, 0], [1, 1, 1, 1]]
 
 
 def test_trained_clip_layout():
-    tokeniser = trained_tokeniser("clip", SENTENCES)
-    start, end = tokeniser.start_id, tokeniser.end_id
-    assert (start, end) == (tokeniser.size - 2, tokeniser.size - 1)
-    assert tokeniser.special_ids == {0, start, end} and tokeniser.random_ids == range(start)
-    text = tokeniser.encode(["red circle", "", "the red circle on the left"], 5)
-    the, red, circle = tokeniser.pieces("the red circle")
+    tokenizer = trained_tokenizer("clip", SENTENCES)
+    start, end = tokenizer.start_id, tokenizer.end_id
+    assert (start, end) == (tokenizer.size - 2, tokenizer.size - 1)
+    assert tokenizer.special_ids == {0, start, end} and tokenizer.random_ids == range(start)
+    text = tokenizer.encode(["red circle", "", "the red circle on the left"], 5)
+    the, red, circle = tokenizer.pieces("the red circle")
     assert text.ids.tolist() == [[start, red, circle, end, 0], [start, end, 0, 0, 0], [start, the, red, circle, end]]
     assert text.attention.tolist() == [[1, 1, 1, 1, 0], [1, 1, 0, 0, 0], [1, 1, 1, 1, 1]]
     assert text.ids.argmax(1).tolist() == [3, 1, 4]
-    assert tokeniser.pieces("red!") != tokeniser.pieces("red") and 0 not in tokeniser.pieces("!!! <pad")
+    assert tokenizer.pieces("red!") != tokenizer.pieces("red") and 0 not in tokenizer.pieces("!!! <pad")
 
 
 @pytest.mark.parametrize("family", ["bert", "clip"])
 def test_a_trained_vocabulary_is_small_and_keeps_the_frequent_words(family):
     rare = [f"w{i}q{i * 7919}" for i in range(3000)]
-    tokeniser = trained_tokeniser(family, [*rare, *["umbrella umbrella"] * 50])
-    assert tokeniser.size == vocabulary.TRAINED_SIZE
-    assert len(tokeniser.pieces("umbrella")) == 1
+    tokenizer = trained_tokenizer(family, [*rare, *["umbrella umbrella"] * 50])
+    assert tokenizer.size == TRAINED_SIZE
+    assert len(tokenizer.pieces("umbrella")) == 1
 
 
-def test_tokenisers_travel_to_worker_processes(bert, clip):
-    for tokeniser in (bert, clip, *(trained_tokeniser(family, SENTENCES) for family in ("bert", "clip"))):
-        copy = pickle.loads(pickle.dumps(tokeniser))
-        assert copy == tokeniser and torch.equal(copy.encode(SENTENCES, 9).ids, tokeniser.encode(SENTENCES, 9).ids)
+def test_tokenizers_travel_to_worker_processes(bert, clip):
+    for tokenizer in (bert, clip, *(trained_tokenizer(family, SENTENCES) for family in ("bert", "clip"))):
+        copy = pickle.loads(pickle.dumps(tokenizer))
+        assert copy == tokenizer and torch.equal(copy.encode(SENTENCES, 9).ids, tokenizer.encode(SENTENCES, 9).ids)

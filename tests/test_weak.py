@@ -9,14 +9,16 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 import methods
-from benchmark import inference, pseudo
-from benchmark.cli import app, guarded
+from benchmark.base.errors import UserError
+from benchmark.base.rng import generator
+from benchmark.cli.app import app, guarded
 from benchmark.data.samples import TrainingSamples
-from benchmark.draws import generator
-from benchmark.errors import UserError
-from benchmark.matrix import open_run
-from benchmark.rundir import RunDir
-from benchmark.training import Execution, Trainer
+from benchmark.evaluation import inference
+from benchmark.runs.execution import Execution
+from benchmark.runs.resolve import open_run
+from benchmark.runs.rundir import RunDir
+from benchmark.training import pseudo_masks
+from benchmark.training.trainer import Trainer
 from tests.helpers import tiny_spec
 
 WEAK = [name for name in methods.names() if methods.get(name).weakly_supervised]
@@ -67,10 +69,10 @@ def test_the_shuffle_would_be_seen(boxes, shuffled, tmp_path):
 @pytest.mark.parametrize("method", WITHOUT_MASKS)
 def test_no_mask_is_even_decoded(boxes, monkeypatch, method):
     spec, place = tiny_spec(boxes, method, "baseline")
-    dataset, tokeniser = open_run(spec, place)
-    needs = methods.get(method)(spec.network, tokeniser.size).needs
+    dataset, tokenizer = open_run(spec, place)
+    needs = methods.get(method)(spec.network, tokenizer.size).needs
     monkeypatch.setattr(type(dataset), "mask", lambda *_: pytest.fail("a mask was read"))
-    samples = TrainingSamples(dataset, "train", needs, tokeniser, 0)
+    samples = TrainingSamples(dataset, "train", needs, tokenizer, 0)
     samples.preload()
     raw = samples.batch([0, 1, 2], 0)
     assert raw.targets is None and raw.prepare(needs, torch.device("cpu")).targets is None
@@ -118,11 +120,11 @@ def test_step_two_is_trained_on_what_step_one_says(boxes, tmp_path):
     with pytest.raises(UserError, match=f"`risbench pseudo-masks {first.key}`"):
         Trainer(spec, run, *open_run(spec, place), Execution(device="cpu"))
     loaded = inference.load(first, lambda _: place, "cpu")
-    pseudo.make(first, loaded.method, loaded.dataset, loaded.tokeniser, loaded.device, Console(quiet=True))
+    pseudo_masks.make(first, loaded.method, loaded.dataset, loaded.tokenizer, loaded.device, Console(quiet=True))
     made = json.loads((first.path / "pseudo.json").read_text())
     refs = loaded.dataset.refs_of("train")
     assert set(made) == {str(ref.ref_id) for ref in refs}
-    read = pseudo.reader(tmp_path, first.key)
+    read = pseudo_masks.reader(tmp_path, first.key)
     info = loaded.dataset.info(refs[0].image_id)
     assert read(refs[0]).shape == (info.height, info.width)
     Trainer(spec, run, *open_run(spec, place), Execution(device="cpu")).train()
@@ -141,9 +143,9 @@ def test_evaluation_says_what_can_be_had_without_the_sentence(boxes, tmp_path, c
 
 def test_only_methods_that_make_pseudo_masks_are_asked_for_them(boxes, tmp_path):
     spec, place = tiny_spec(boxes, "lavt", "baseline")
-    dataset, tokeniser = open_run(spec, place)
+    dataset, tokenizer = open_run(spec, place)
     run = RunDir(tmp_path / spec.key)
     run.create(spec)
-    method = methods.get("lavt")(spec.network, tokeniser.size)
+    method = methods.get("lavt")(spec.network, tokenizer.size)
     with pytest.raises(UserError, match="lavt makes no pseudo masks"):
-        pseudo.make(run, method, dataset, tokeniser, torch.device("cpu"), Console(quiet=True))
+        pseudo_masks.make(run, method, dataset, tokenizer, torch.device("cpu"), Console(quiet=True))

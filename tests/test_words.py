@@ -4,17 +4,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmark.data import words
 from benchmark.data.refer import Ref, Sentence
-from benchmark.data.vocabulary import trained_tokeniser
-from benchmark.data.words import CoveredWords, CoveringTokeniser, holds, read_covered, subsets, tokens
+from benchmark.data.tokenizers import trained_tokenizer
+from benchmark.robustness.covered_words import CoveredWords, CoveringTokenizer, read_covered
+from benchmark.robustness.language import holds, keywords, lengths, subsets, tokens
 
 SENTENCES = ["the red box", "unforeseeable zebra on the left", "red", "man in white, 2nd from left"]
 
 
 @pytest.fixture(scope="module", params=("bert", "clip"))
-def tokeniser(request):
-    return trained_tokeniser(request.param, ["the red box on the left", "a man in white"] * 3)
+def tokenizer(request):
+    return trained_tokenizer(request.param, ["the red box on the left", "a man in white"] * 3)
 
 
 def marked(sentence):
@@ -24,27 +24,27 @@ def marked(sentence):
 
 
 @pytest.mark.parametrize("sentence", SENTENCES)
-def test_one_word_at_a_time_becomes_masks(tokeniser, sentence):
-    covering, length = CoveringTokeniser(tokeniser), 40
+def test_one_word_at_a_time_becomes_masks(tokenizer, sentence):
+    covering, length = CoveringTokenizer(tokenizer), 40
     texts = [its.sent for its in marked(sentence)]
-    found, plain = covering.encode(texts, length), tokeniser.encode([sentence], length)
+    found, plain = covering.encode(texts, length), tokenizer.encode([sentence], length)
     assert len(texts) == 1 + len(sentence.split())
     assert (found.ids[0] == plain.ids[0]).all(), "the first covers nothing"
     assert (found.attention == plain.attention).all(), "the attention stays the original's"
     for number, word in enumerate(sentence.split()):
         # Oracle: the pieces of the words by themselves, put together with those of one word masked.
-        pieces = [tokeniser.pieces(its) for its in sentence.split()]
-        pieces[number] = [tokeniser.mask_id] * len(pieces[number])
-        expected = [tokeniser.start_id, *(piece for its in pieces for piece in its), tokeniser.end_id]
+        pieces = [tokenizer.pieces(its) for its in sentence.split()]
+        pieces[number] = [tokenizer.mask_id] * len(pieces[number])
+        expected = [tokenizer.start_id, *(piece for its in pieces for piece in its), tokenizer.end_id]
         assert found.ids[number + 1, : len(expected)].tolist() == expected, word
 
 
-def test_a_word_beyond_the_cut_changes_nothing_and_the_end_stays(tokeniser):
-    sentence, covering = "the red box on the left", CoveringTokeniser(tokeniser)
+def test_a_word_beyond_the_cut_changes_nothing_and_the_end_stays(tokenizer):
+    sentence, covering = "the red box on the left", CoveringTokenizer(tokenizer)
     texts = [its.sent for its in marked(sentence)]
     for length in (4, 5, 6):
-        found, plain = covering.encode(texts, length), tokeniser.encode([sentence], length)
-        special = np.isin(plain.ids[0].numpy(), [tokeniser.start_id, tokeniser.end_id])
+        found, plain = covering.encode(texts, length), tokenizer.encode([sentence], length)
+        special = np.isin(plain.ids[0].numpy(), [tokenizer.start_id, tokenizer.end_id])
         assert (found.ids[:, special] == plain.ids[0, special]).all()
         assert (found.ids[-1] == plain.ids[0]).all()
 
@@ -72,11 +72,11 @@ def test_whole_words_alone():
 def test_every_length_is_in_one_subset():
     sentences = [" ".join(["word"] * count) for count in range(1, 40)]
     found = subsets(sentences)
-    assert (np.sum([found[name] for name in words.lengths()], axis=0) == 1).all()
+    assert (np.sum([found[name] for name in lengths()], axis=0) == 1).all()
     assert found["3-5 words"].sum() == 3
 
 
 def test_the_lists_are_clean():
-    for name, entries in words.keywords().items():
+    for name, entries in keywords().items():
         assert len(set(entries)) == len(entries), name
         assert all(tokens(" ".join(entry)) == entry for entry in entries), "an entry that can never match"

@@ -14,8 +14,8 @@ from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
+from benchmark.base.errors import UserError
 from benchmark.data.refer import DECODING_ERRORS, Ref, ReferDataset, find_datasets, read_refer
-from benchmark.errors import UserError
 
 STANDARD = (("refcoco", "unc"), ("refcoco+", "unc"), ("refcocog", "umd"), ("refcocog", "google"))
 SHOWN = 3  # examples of a problem that occurs often

@@ -10,9 +10,9 @@ import dataclasses
 from pathlib import Path
 from typing import Literal
 
-from benchmark.data.files import read_pickle
+from benchmark.base.errors import UserError, choose
+from benchmark.data.pickles import read_pickle
 from benchmark.data.refer import Ref, ReferDataset, default_split_by, read_refer
-from benchmark.errors import UserError, choose
 
 PARTS = ("refcoco", "refcoco+", "refcocog")
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from benchmark.errors import UserError
+from benchmark.base.errors import UserError
 
 KEPT = 100  # more data sets than this make the oldest be hashed again
 

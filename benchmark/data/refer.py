@@ -18,9 +18,10 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+from benchmark.base.errors import UserError, choose
+from benchmark.base.files import describe_error, read_json
 from benchmark.data.digests import content_digest
-from benchmark.data.files import describe, read_json, read_pickle
-from benchmark.errors import UserError, choose
+from benchmark.data.pickles import read_pickle
 
 LAYOUT = """\
 ROOT/
@@ -244,7 +245,9 @@ def read_refer(root: Path, name: str, split_by: str, images: Path | None = None)
         annotation_image = {entry["id"]: operator.index(entry["image_id"]) for entry in instances["annotations"]}
         categories = {entry["id"]: _text(entry["name"]) for entry in instances["categories"]}
     except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{instances_path} is not a COCO instances file ({describe(error)}): get it again.") from error
+        raise UserError(
+            f"{instances_path} is not a COCO instances file ({describe_error(error)}): get it again."
+        ) from error
     return ReferDataset(
         name=name,
         split_by=split_by,
@@ -277,7 +280,7 @@ def _read_refs(path: Path) -> tuple[Ref, ...]:
             refs.append(_ref(record))
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(
-                f"{path}: ref number {index} is damaged ({describe(error)}): get the file again."
+                f"{path}: ref number {index} is damaged ({describe_error(error)}): get the file again."
             ) from error
     return tuple(refs)
 

@@ -9,14 +9,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from benchmark.data.geometry import Geometry, normalise, prepare_image, prepare_mask
+from benchmark.base.geometry import Geometry, normalize, prepare_image, prepare_mask
+from benchmark.base.rng import generator
 from benchmark.data.refer import Ref, ReferDataset, Sentence
-from benchmark.data.vocabulary import Tokeniser
-from benchmark.draws import generator
-from methods.protocol import Batch, DataNeeds, Text
+from benchmark.data.tokenizers import Tokenizer
+from methods.config import DataNeeds
+from methods.contract import Batch, Text
 
-# What happens to an original image, uint8 (height, width, 3), before it is prepared: another one of the same size.
-Transform = Callable[[np.ndarray, int], np.ndarray]  # (pixels, image_id)
 CACHE_BYTES = 2 * 1024**3  # preprocessed images and masks are kept in memory where all of them fit
 
 
@@ -38,7 +37,7 @@ class RawBatch:
 
     def prepare(self, needs: DataNeeds, device: torch.device) -> Batch:
         """Return the batch on `device`, images normalised, targets (if any) in [0, 1]."""
-        images = normalise(self.images.to(device, non_blocking=True), needs.mean, needs.std)
+        images = normalize(self.images.to(device, non_blocking=True), needs.mean, needs.std)
         targets = self.targets
         if targets is not None:
             targets = targets.to(device, non_blocking=True)[:, None].float() / 255
@@ -51,7 +50,7 @@ class TrainingSamples:
 
     Args:
         dataset: what `read_refer` returned. split: usually `train`.
-        needs: of the method. tokeniser: of the method's family.
+        needs: of the method. tokenizer: of the method's family.
         seed: of the run; keys every draw together with epoch and sample.
         pseudo_masks: ref -> its pseudo mask, uint8 (height, width) in {0, 1}, where `needs.masks` asks for such.
     """
@@ -61,11 +60,11 @@ class TrainingSamples:
         dataset: ReferDataset,
         split: str,
         needs: DataNeeds,
-        tokeniser: Tokeniser,
+        tokenizer: Tokenizer,
         seed: int,
         pseudo_masks: Callable[[Ref], np.ndarray] | None = None,
     ) -> None:
-        self.dataset, self.needs, self.tokeniser, self.seed = dataset, needs, tokeniser, seed
+        self.dataset, self.needs, self.tokenizer, self.seed = dataset, needs, tokenizer, seed
         self.pseudo_masks = pseudo_masks
         refs = dataset.refs_of(split)
         # An expression-wise epoch is a ref-wise one over refs of one sentence each.
@@ -136,7 +135,7 @@ class TrainingSamples:
         return found
 
     def order(self, epoch: int, batch_size: int, drop_last: bool) -> list[list[int]]:
-        """Return the units of every optimiser step of an epoch."""
+        """Return the units of every optimizer step of an epoch."""
         permutation = generator(self.seed, "order", epoch).permutation(len(self.units)).tolist()
         steps = [permutation[start : start + batch_size] for start in range(0, len(permutation), batch_size)]
         return steps[:-1] if drop_last and len(steps) > 1 and len(steps[-1]) < batch_size else steps
@@ -144,15 +143,15 @@ class TrainingSamples:
     def batch(self, units: list[int], epoch: int) -> RawBatch:
         """Return one micro-batch."""
         refs = [self.units[unit] for unit in units]
-        words = self.needs.words
+        words = self.needs.max_length
         sentences = [getattr(self.sentence(unit, epoch), self.needs.text_field) for unit in units]
         negatives = [text for unit in units for text in self.negatives(unit, epoch)] if self.needs.negatives else []
         return RawBatch(
             torch.from_numpy(np.stack([self.image(ref.image_id) for ref in refs])),
             torch.from_numpy(np.stack([self.target(ref) for ref in refs])) if self.needs.masks != "none" else None,
-            self.tokeniser.encode(sentences, words, self.needs.keep_end),
+            self.tokenizer.encode(sentences, words, self.needs.keep_end),
             units,
-            self.tokeniser.encode(negatives, words, self.needs.keep_end) if negatives else None,
+            self.tokenizer.encode(negatives, words, self.needs.keep_end) if negatives else None,
         )
 
 
@@ -178,10 +177,10 @@ def training_batches(
     world: int,
     workers: int,
 ) -> Iterator[list[RawBatch]]:
-    """Yield, for every optimiser step, this process' micro-batches.
+    """Yield, for every optimizer step, this process' micro-batches.
 
     A micro-batch of `micro_batch` units is dealt to `world` processes in turn, so what BatchNorm sees (synchronised over
-    processes) and what the optimiser sums do not depend on how many there are.
+    processes) and what the optimizer sums do not depend on how many there are.
     """
     parts, counts = [], []
     for units in steps:
@@ -191,56 +190,3 @@ def training_batches(
     loader = iter(DataLoader(_Listed(samples, parts, epoch), batch_size=None, num_workers=workers))
     for count in counts:
         yield [next(loader) for _ in range(count)]
-
-
-@dataclasses.dataclass
-class EvaluationImage:
-    """One image of a split with all its expressions.
-
-    Attributes:
-        image_id: COCO's. image: uint8 (S, S, 3), preprocessed. geometry: its way in and back.
-        refs, sentences: of equal length, one entry per expression.
-        masks: ann_id -> ground truth, uint8 (height, width) in {0, 1}.
-    """
-
-    image_id: int
-    image: Tensor
-    geometry: Geometry
-    refs: list[Ref]
-    sentences: list[Sentence]
-    masks: dict[int, np.ndarray]
-
-
-class EvaluationImages(Dataset):
-    """The images of a split in the order of their ids, each with all its expressions; `transform` changes their pixels."""
-
-    def __init__(self, dataset: ReferDataset, split: str, needs: DataNeeds, transform: Transform | None = None) -> None:
-        self.dataset, self.needs, self.transform = dataset, needs, transform
-        self.by_image: dict[int, list[Ref]] = defaultdict(list)
-        for ref in dataset.refs_of(split):
-            self.by_image[ref.image_id].append(ref)
-        self.image_ids = sorted(self.by_image)
-
-    def __len__(self) -> int:
-        return len(self.image_ids)
-
-    def __getitem__(self, index: int) -> EvaluationImage:
-        image_id = self.image_ids[index]
-        pixels = self.dataset.image(image_id)
-        if self.transform:
-            pixels = self.transform(pixels, image_id)
-        return evaluation_image(self.dataset, self.by_image[image_id], pixels, self.needs)
-
-
-def evaluation_image(dataset: ReferDataset, refs: list[Ref], pixels: np.ndarray, needs: DataNeeds) -> EvaluationImage:
-    """Return one image, uint8 (height, width, 3), prepared for a method, with all expressions of `refs`, which are of it."""
-    pairs = [(ref, sentence) for ref in refs for sentence in ref.sentences]
-    geometry = Geometry(*pixels.shape[:2], needs.size, needs.geometry)
-    return EvaluationImage(
-        refs[0].image_id,
-        torch.tensor(prepare_image(pixels, geometry, needs.mean)),
-        geometry,
-        [ref for ref, _ in pairs],
-        [sentence for _, sentence in pairs],
-        {ref.ann_id: dataset.mask(ref.ann_id) for ref in refs},
-    )

@@ -6,7 +6,7 @@ from torch import Tensor
 from transformers import BertConfig, BertModel
 from transformers.masking_utils import create_bidirectional_mask
 
-from benchmark.pretrained import local, obtaining
+from benchmark.base.pretrained import local, obtaining
 
 UNNEEDED = {
     r"embeddings\.position_ids$": "0, 1, 2, ...: older BERTs stored it",

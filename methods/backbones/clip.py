@@ -10,7 +10,7 @@ from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
-from benchmark.pretrained import local, obtaining
+from benchmark.base.pretrained import local, obtaining
 
 VIT_PATCH = 16
 

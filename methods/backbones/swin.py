@@ -21,7 +21,7 @@ from timm.models.swin_transformer import (
 )
 from torch import Tensor, nn
 
-from benchmark.pretrained import local, obtaining
+from benchmark.base.pretrained import local, obtaining
 
 UNNEEDED = {r"relative_position_index$": "follows from the window"}
 """What a published checkpoint holds of a Swin and `Swin` does without: pattern -> reason."""

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from benchmark.pretrained import local, obtaining
+from benchmark.base.pretrained import local, obtaining
 
 
 class VitSize(BaseModel):

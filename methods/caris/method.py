@@ -8,7 +8,8 @@ from methods.backbones.bert import BertSize
 from methods.backbones.swin import SwinSize
 from methods.caris import weights
 from methods.caris.network import CarisConfig, CarisNetwork, Features
-from methods.protocol import Output, Recipe, Text
+from methods.config import Recipe
+from methods.contract import Output, Text
 from methods.two_class import TwoClassMethod
 
 # Part of the network -> what a parameter's name contains if it does not decay. GroupNorm is called `gn`, so it decays.
@@ -48,7 +49,7 @@ _PUBLISHED = CarisRecipe(
     micro_batch=16,
     learning_rate=1e-4,
     weight_decay=1e-2,
-    optimiser="adamw",
+    optimizer="adamw",
     clip_norm=1.0,
     precision="fp16",
 )
@@ -68,7 +69,7 @@ class CARIS(TwoClassMethod):
         "paper-t": CarisConfig.published("tiny"),
         "small": CarisConfig(
             size=224,
-            words=20,
+            max_length=20,
             swin=SwinSize(embed_dim=96, depths=(2, 2, 6, 2), heads=(3, 6, 12, 24), window=7, drop_path=0.1),
             bert=BertSize(hidden=256, layers=4, heads=4, intermediate=1024, positions=32),
             layers=3,
@@ -78,7 +79,7 @@ class CARIS(TwoClassMethod):
         ),
         "tiny": CarisConfig(
             size=64,
-            words=20,
+            max_length=20,
             swin=SwinSize(embed_dim=16, depths=(1, 1, 1, 1), heads=(1, 2, 4, 8), window=4, drop_path=0.02),
             bert=BertSize(hidden=64, layers=1, heads=4, intermediate=128, positions=32),
             width=64,
@@ -105,7 +106,7 @@ class CARIS(TwoClassMethod):
             micro_batch=64,
             learning_rate=3e-4,
             weight_decay=1e-2,
-            optimiser="adamw",
+            optimizer="adamw",
             clip_norm=1.0,
             precision="bf16",
             warmup_steps=500,
@@ -117,7 +118,7 @@ class CARIS(TwoClassMethod):
             micro_batch=8,
             learning_rate=1e-3,
             weight_decay=1e-2,
-            optimiser="adamw",
+            optimizer="adamw",
             clip_norm=1.0,
             warmup_steps=40,
             backbone_multiplier=1.0,

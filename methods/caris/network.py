@@ -14,7 +14,7 @@ from methods.backbones import bert
 from methods.backbones.bert import BertSize
 from methods.backbones.swin import Swin, SwinSize
 from methods.caris.decoder import PixelDecoder
-from methods.protocol import Config
+from methods.config import Config
 
 
 class CarisConfig(Config):
@@ -45,11 +45,11 @@ class CarisConfig(Config):
     class_weights: tuple[float, float] = (0.9, 1.1)
 
     @classmethod
-    def published(cls, swin: str, window: int = 7, size: int = 448, words: int = 20) -> "CarisConfig":
+    def published(cls, swin: str, window: int = 7, size: int = 448, max_length: int = 20) -> "CarisConfig":
         """Return the published configuration with the Swin called `swin`: tiny, small, base or large."""
         return cls(
             size=size,
-            words=words,
+            max_length=max_length,
             swin=SwinSize.published(swin, window),
             pretrained=f"swin_{swin}_patch4_window7_224.ms_in22k+bert-base-uncased",
         )

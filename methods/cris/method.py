@@ -7,11 +7,12 @@ import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmark.data.geometry import Geometry, resize, restore
+from benchmark.base.geometry import Geometry, resize, restore
 from methods.backbones.clip import SMALL, TINY
+from methods.config import CLIP_MEAN, CLIP_STD, DataNeeds, Purpose, Recipe
+from methods.contract import Batch, Method, Output, Text
 from methods.cris import weights
 from methods.cris.network import CrisConfig, CrisNetwork
-from methods.protocol import CLIP_MEAN, CLIP_STD, Batch, DataNeeds, Method, Output, Purpose, Recipe, Text
 
 THRESHOLD = 0.35  # of the probability, as published
 _SCRATCH = (
@@ -42,7 +43,7 @@ class CrisRecipe(Recipe):
 
 
 _PUBLISHED = CrisRecipe(
-    epochs=50, batch_size=64, micro_batch=64, learning_rate=1e-4, optimiser="adam", precision="fp16"
+    epochs=50, batch_size=64, micro_batch=64, learning_rate=1e-4, optimizer="adam", precision="fp16"
 )
 
 
@@ -59,7 +60,7 @@ class CRIS(Method):
         "paper-rn50": CrisConfig.published("RN50"),
         "small": CrisConfig(
             size=224,
-            words=20,
+            max_length=20,
             clip=SMALL.model_copy(update={"text_layers": 4}),
             neck=(128, 256, 512),
             decoder_heads=4,
@@ -70,7 +71,7 @@ class CRIS(Method):
         ),
         "tiny": CrisConfig(
             size=96,
-            words=20,
+            max_length=20,
             clip=TINY.model_copy(update={"text_layers": 1}),
             neck=(64, 64, 128),
             decoder_layers=2,
@@ -90,7 +91,7 @@ class CRIS(Method):
             batch_size=64,
             micro_batch=64,
             learning_rate=5e-4,
-            optimiser="adam",
+            optimizer="adam",
             precision="bf16",
             milestones=(16,),
             backbone_multiplier=1.0,
@@ -100,7 +101,7 @@ class CRIS(Method):
             batch_size=16,
             micro_batch=16,
             learning_rate=8e-4,
-            optimiser="adam",
+            optimizer="adam",
             milestones=(2,),
             gamma=0.5,
             backbone_multiplier=2.0,
@@ -112,7 +113,7 @@ class CRIS(Method):
         """Return the variant's configuration; the published one takes 22 words on RefCOCOg and 17 elsewhere."""
         config = cls.variants[variant]
         long = variant.startswith("paper") and dataset.startswith("refcocog")
-        return config.model_copy(update={"words": 22}) if long else config
+        return config.model_copy(update={"max_length": 22}) if long else config
 
     @property
     def needs(self) -> DataNeeds:

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from methods.backbones.clip import RN50, RN101, ClipConfig, build_clip, encode_words, resnet_stages
-from methods.protocol import Config
+from methods.config import Config
 
 Maps = tuple[Tensor, Tensor, Tensor]
 
@@ -34,9 +34,14 @@ class CrisConfig(Config):
     kernel_gain: float = 1.0
 
     @classmethod
-    def published(cls, network: str, size: int = 416, words: int = 17) -> "CrisConfig":
+    def published(cls, network: str, size: int = 416, max_length: int = 17) -> "CrisConfig":
         """Return the published configuration of `RN50` or `RN101`."""
-        return cls(size=size, words=words, clip={"RN50": RN50, "RN101": RN101}[network], pretrained=f"openai-{network}")
+        return cls(
+            size=size,
+            max_length=max_length,
+            clip={"RN50": RN50, "RN101": RN101}[network],
+            pretrained=f"openai-{network}",
+        )
 
 
 def cbr(inputs: int, outputs: int, kernel: int, padding: int) -> nn.Sequential:

@@ -3,10 +3,10 @@
 from typing import Any, ClassVar
 
 from methods.backbones.clip import SMALL, TINY
+from methods.config import Recipe
 from methods.cris.method import CRIS
 from methods.etris import weights
 from methods.etris.network import EtrisConfig, EtrisNetwork
-from methods.protocol import Recipe
 
 _SCRATCH = (
     "trained from scratch: CLIP's towers start from random weights, not from the published ones",
@@ -36,7 +36,7 @@ class EtrisRecipe(Recipe):
 
 
 _PUBLISHED = EtrisRecipe(
-    epochs=50, batch_size=32, micro_batch=32, learning_rate=1e-4, optimiser="adam", precision="fp16"
+    epochs=50, batch_size=32, micro_batch=32, learning_rate=1e-4, optimizer="adam", precision="fp16"
 )
 
 
@@ -53,7 +53,7 @@ class ETRIS(CRIS):
         "paper-vitb16": EtrisConfig.published("ViT-B/16"),
         "small": EtrisConfig(
             size=224,
-            words=20,
+            max_length=20,
             clip=SMALL,
             decoder_heads=4,
             branch_gain=0.0,
@@ -62,7 +62,7 @@ class ETRIS(CRIS):
         ),
         "tiny": EtrisConfig(
             size=96,
-            words=20,
+            max_length=20,
             clip=TINY,
             bridger_width=32,
             bridger_heads=2,
@@ -84,7 +84,7 @@ class ETRIS(CRIS):
             batch_size=64,
             micro_batch=64,
             learning_rate=5e-4,
-            optimiser="adam",
+            optimizer="adam",
             precision="bf16",
             milestones=(16,),
             freeze_backbone=False,
@@ -94,7 +94,7 @@ class ETRIS(CRIS):
             batch_size=16,
             micro_batch=16,
             learning_rate=4e-4,
-            optimiser="adam",
+            optimizer="adam",
             milestones=(2,),
             gamma=0.5,
             freeze_backbone=False,

@@ -17,8 +17,8 @@ from methods.backbones.clip import (
     run_words,
     thirds,
 )
+from methods.config import Config
 from methods.cris.network import CoordConv, Decoder, Maps, Projector, cbr, scale_start
-from methods.protocol import Config
 
 _PUBLISHED = {"RN50": RN50, "RN101": RN101, "ViT-B/16": VIT_B16}
 Triple = tuple[int, int, int]
@@ -47,12 +47,14 @@ class EtrisConfig(Config):
     kernel_gain: float = 1.0
 
     @classmethod
-    def published(cls, network: str, size: int = 416, words: int = 17) -> "EtrisConfig":
+    def published(cls, network: str, size: int = 416, max_length: int = 17) -> "EtrisConfig":
         """Return the published configuration of `RN50`, `RN101` or `ViT-B/16` (whose position table is made for `size`)."""
         clip, pretrained = _PUBLISHED[network], f"openai-{network.replace('/', '-')}"
         if clip.vit:
             clip = clip.model_copy(update={"image_size": size})
-        return cls(size=size, words=words, clip=clip, bridger_heads=8 if clip.vit else 4, pretrained=pretrained)
+        return cls(
+            size=size, max_length=max_length, clip=clip, bridger_heads=8 if clip.vit else 4, pretrained=pretrained
+        )
 
     @property
     def channels(self) -> Triple:

@@ -6,9 +6,10 @@ from torch import Tensor
 
 from methods.backbones.bert import BertSize
 from methods.backbones.swin import SwinSize
+from methods.config import Recipe
+from methods.contract import Output, Text
 from methods.lavt import weights
 from methods.lavt.network import LavtConfig, LavtNetwork
-from methods.protocol import Output, Recipe, Text
 from methods.two_class import TwoClassMethod
 
 _NO_DECAY = ("norm", "absolute_pos_embed", "relative_position_bias_table")
@@ -25,7 +26,7 @@ class LavtRecipe(Recipe):
 
     Attributes:
         power: of the polynomial decay, per iteration.
-        freeze_bert_embeddings, freeze_bert_layers: parts of BERT that run but are not trained. The published optimiser is
+        freeze_bert_embeddings, freeze_bert_layers: parts of BERT that run but are not trained. The published optimizer is
             given layers 0 to 9 alone.
     """
 
@@ -35,7 +36,7 @@ class LavtRecipe(Recipe):
 
 
 _PUBLISHED = LavtRecipe(
-    epochs=40, batch_size=32, micro_batch=32, learning_rate=5e-5, weight_decay=1e-2, optimiser="adamw"
+    epochs=40, batch_size=32, micro_batch=32, learning_rate=5e-5, weight_decay=1e-2, optimizer="adamw"
 )
 
 
@@ -53,7 +54,7 @@ class LAVT(TwoClassMethod):
         "paper-t": LavtConfig.published("tiny", window=7),
         "small": LavtConfig(
             size=224,
-            words=20,
+            max_length=20,
             swin=SwinSize(embed_dim=96, depths=(2, 2, 6, 2), heads=(3, 6, 12, 24), window=7, drop_path=0.1),
             bert=BertSize(hidden=256, layers=4, heads=4, intermediate=1024, positions=32),
             decoder_width=192,
@@ -61,7 +62,7 @@ class LAVT(TwoClassMethod):
         ),
         "tiny": LavtConfig(
             size=64,
-            words=20,
+            max_length=20,
             swin=SwinSize(embed_dim=16, depths=(1, 1, 1, 1), heads=(1, 2, 4, 8), window=4, drop_path=0.02),
             bert=BertSize(hidden=64, layers=1, heads=4, intermediate=128, positions=32),
             decoder_width=32,
@@ -78,7 +79,7 @@ class LAVT(TwoClassMethod):
             micro_batch=64,
             learning_rate=3e-4,
             weight_decay=1e-2,
-            optimiser="adamw",
+            optimizer="adamw",
             precision="bf16",
             freeze_bert_embeddings=False,
             freeze_bert_layers=(),
@@ -89,7 +90,7 @@ class LAVT(TwoClassMethod):
             micro_batch=16,
             learning_rate=1.5e-3,
             weight_decay=1e-2,
-            optimiser="adamw",
+            optimizer="adamw",
             freeze_bert_embeddings=False,
             freeze_bert_layers=(),
         ),

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from methods.backbones import bert
 from methods.backbones.bert import BertSize
 from methods.backbones.swin import Swin, SwinSize
-from methods.protocol import Config
+from methods.config import Config
 
 _PRETRAINED = {
     "tiny": "swin_tiny_patch4_window7_224.ms_in22k",
@@ -47,14 +47,14 @@ class LavtConfig(Config):
         swin: str,
         window: int = 12,
         size: int = 480,
-        words: int = 20,
+        max_length: int = 20,
         pwam_heads: tuple[int, int, int, int] = (1, 1, 1, 1),
     ) -> "LavtConfig":
         """Return the published configuration with the Swin called `swin`: tiny, small, base or large."""
         backbone = SwinSize.published(swin, window)
         return cls(
             size=size,
-            words=words,
+            max_length=max_length,
             swin=backbone,
             pwam_heads=pwam_heads,
             decoder_width=4 * backbone.embed_dim,
@@ -129,7 +129,7 @@ class LanguageAwareSwin(Swin):
             residual = residual.transpose(1, 2).unflatten(1, x.shape[1:3])
             # The decoder sees the residual alone, neither the pixels nor the gate (published).
             maps.append(getattr(self, f"norm{index}")(residual).permute(0, 3, 1, 2))
-            if index < 3:  # the last stage's gate exists and is in the optimiser, but nothing reads it (published)
+            if index < 3:  # the last stage's gate exists and is in the optimizer, but nothing reads it (published)
                 x = stage.downsample(x + stage.res_gate(residual) * residual)
         return maps
 

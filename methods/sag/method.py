@@ -9,10 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmark.data.geometry import Geometry, restore
+from benchmark.base.geometry import Geometry, restore
 from methods.backbones.bert import BertSize
 from methods.backbones.vit import VitSize
-from methods.protocol import Batch, DataNeeds, Method, Output, Purpose, Recipe, Text
+from methods.config import DataNeeds, Purpose, Recipe
+from methods.contract import Batch, Method, Output, Text
 from methods.sag import weights
 from methods.sag.network import Features, SagConfig, SagNetwork
 
@@ -52,7 +53,7 @@ class SaG(Method):
         "paper": SagConfig.published(),
         "small": SagConfig(
             size=192,
-            words=24,
+            max_length=24,
             vit=VitSize(width=256, layers=6, heads=4, mlp=1024, positions=12),
             bert=BertSize(hidden=256, layers=4, heads=4, intermediate=1024, positions=32),
             width=256,
@@ -63,7 +64,7 @@ class SaG(Method):
         ),
         "tiny": SagConfig(
             size=64,
-            words=20,
+            max_length=20,
             vit=VitSize(width=64, layers=2, heads=4, mlp=128, patch=8, positions=8, drop_path=0.02),
             bert=BertSize(hidden=64, layers=1, heads=4, intermediate=128, positions=32),
             width=64,
@@ -82,7 +83,7 @@ class SaG(Method):
             micro_batch=32,
             learning_rate=1e-5,
             weight_decay=1e-4,
-            optimiser="adamw",
+            optimizer="adamw",
             clip_norm=0.1,
             precision="fp16",
             drop_last=False,
@@ -93,7 +94,7 @@ class SaG(Method):
             micro_batch=64,
             learning_rate=2e-4,
             weight_decay=1e-4,
-            optimiser="adamw",
+            optimizer="adamw",
             clip_norm=0.1,
             precision="bf16",
             drop_last=False,
@@ -106,7 +107,7 @@ class SaG(Method):
             micro_batch=16,
             learning_rate=1e-3,
             weight_decay=1e-4,
-            optimiser="adamw",
+            optimizer="adamw",
             clip_norm=0.1,
             drop_last=False,
             warmup_steps=20,

@@ -14,7 +14,7 @@ from methods.backbones import bert
 from methods.backbones.bert import BertSize
 from methods.backbones.positions import sine_position
 from methods.backbones.vit import Vit, VitSize
-from methods.protocol import Config
+from methods.config import Config
 from methods.sag.slots import Attention, FeedForward, Shatter
 
 _LONGEST_SIDE = 50
@@ -52,9 +52,11 @@ class SagConfig(Config):
         return self.groups * self.group_size
 
     @classmethod
-    def published(cls, size: int = 384, words: int = 64) -> "SagConfig":
+    def published(cls, size: int = 384, max_length: int = 64) -> "SagConfig":
         """Return the published configuration; its loader cuts no sentence, so `words` is only what none exceeds."""
-        return cls(size=size, words=words, pretrained="vit_small_patch16_384.augreg_in21k_ft_in1k+bert-base-uncased")
+        return cls(
+            size=size, max_length=max_length, pretrained="vit_small_patch16_384.augreg_in21k_ft_in1k+bert-base-uncased"
+        )
 
 
 class Features(NamedTuple):

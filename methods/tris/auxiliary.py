@@ -12,7 +12,7 @@ from open_clip.model import CLIP
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
-from benchmark.draws import reseed_dropout
+from benchmark.base.rng import reseed_dropout
 from methods.backbones.clip import ClipConfig, build_clip, encode_words
 
 LARGEST_SCALE = 100.0  # of the contrastive logits, as CLIP's
@@ -97,15 +97,15 @@ def train(
     reseed_dropout("auxiliary")
     auxiliary = build(config, vocabulary_size).requires_grad_(True).train().to(device)
     rate = config.training.learning_rate
-    optimiser = torch.optim.AdamW(auxiliary.parameters(), lr=rate, weight_decay=config.training.weight_decay)
+    optimizer = torch.optim.AdamW(auxiliary.parameters(), lr=rate, weight_decay=config.training.weight_decay)
     for step, (images, ids) in enumerate(pairs):
-        for group in optimiser.param_groups:
+        for group in optimizer.param_groups:
             group["lr"] = rate * (1 - step / steps)
         scale = auxiliary.logit_scale.exp().clamp(max=LARGEST_SCALE)
         similarity = scale * embed_visible(auxiliary, images) @ embed_words(auxiliary, ids).T
         own = torch.arange(len(ids), device=device)
         loss = (F.cross_entropy(similarity, own) + F.cross_entropy(similarity.T, own)) / 2
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
     return {name: value.detach().cpu() for name, value in auxiliary.state_dict().items()}

@@ -8,19 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmark.data.geometry import Geometry, resize
+from benchmark.base.geometry import Geometry, resize
 from methods.backbones.clip import SMALL, TINY
-from methods.protocol import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    AuxiliaryMethod,
-    Batch,
-    DataNeeds,
-    Output,
-    Purpose,
-    Recipe,
-    Text,
-)
+from methods.config import IMAGENET_MEAN, IMAGENET_STD, DataNeeds, Purpose, Recipe
+from methods.contract import AuxiliaryMethod, Batch, Output, Text
 from methods.tris import auxiliary, pseudo, weights
 from methods.tris.auxiliary import AuxiliaryConfig, AuxiliaryTraining
 from methods.tris.network import TrisConfig, TrisNetwork
@@ -51,9 +42,9 @@ class TrisRecipe(Recipe):
 
 
 _PUBLISHED = TrisRecipe(
-    epochs=15, batch_size=48, micro_batch=48, learning_rate=5e-5, weight_decay=1e-2, optimiser="adamw"
+    epochs=15, batch_size=48, micro_batch=48, learning_rate=5e-5, weight_decay=1e-2, optimizer="adamw"
 )
-_PAPER = TrisConfig(size=320, words=20, pretrained="openai-RN50+openai-ViT-B-32")
+_PAPER = TrisConfig(size=320, max_length=20, pretrained="openai-RN50+openai-ViT-B-32")
 
 
 def polynomial_decay(recipe: TrisRecipe, iteration: int, steps_per_epoch: int) -> float:
@@ -101,7 +92,7 @@ class TRIS(AuxiliaryMethod):
         "paper-head": _PAPER.model_copy(update={"foreground_weight": 1.0, "negative_weight": 2.0, "negatives": 3}),
         "small": TrisConfig(
             size=224,
-            words=20,
+            max_length=20,
             clip=SMALL,
             auxiliary=AuxiliaryConfig(
                 embed=256,
@@ -119,7 +110,7 @@ class TRIS(AuxiliaryMethod):
         ),
         "tiny": TrisConfig(
             size=96,
-            words=20,
+            max_length=20,
             clip=TINY,
             auxiliary=AuxiliaryConfig(
                 embed=64,
@@ -146,7 +137,7 @@ class TRIS(AuxiliaryMethod):
             micro_batch=64,
             learning_rate=3e-4,
             weight_decay=1e-2,
-            optimiser="adamw",
+            optimizer="adamw",
             precision="bf16",
             backbone_multiplier=1.0,
         ),
@@ -156,7 +147,7 @@ class TRIS(AuxiliaryMethod):
             micro_batch=16,
             learning_rate=3e-4,
             weight_decay=1e-2,
-            optimiser="adamw",
+            optimizer="adamw",
             backbone_multiplier=1.0,
         ),
     }

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from methods.backbones.clip import RN50, ClipConfig, build_clip, encode_words, resnet_maps
-from methods.protocol import Config
+from methods.config import Config
 from methods.tris.auxiliary import AuxiliaryConfig
 
 

@@ -6,9 +6,10 @@ import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmark.data.geometry import Geometry, resize
+from benchmark.base.geometry import Geometry, resize
 from methods.backbones.clip import SMALL, TINY
-from methods.protocol import IMAGENET_MEAN, IMAGENET_STD, Batch, DataNeeds, Method, Output, Purpose, Text
+from methods.config import IMAGENET_MEAN, IMAGENET_STD, DataNeeds, Purpose
+from methods.contract import Batch, Method, Output, Text
 from methods.tris.auxiliary import at_least_float32
 from methods.tris.method import TrisRecipe, decide, polynomial_decay
 from methods.tris_step2 import weights
@@ -46,17 +47,17 @@ class TrisStep2(Method):
     text = ("clip", "sent")
     weights = weights
     variants: ClassVar[dict[str, TrisStep2Config]] = {
-        "paper": TrisStep2Config(size=320, words=20, pretrained="openai-RN50"),
+        "paper": TrisStep2Config(size=320, max_length=20, pretrained="openai-RN50"),
         "small": TrisStep2Config(
             size=224,
-            words=20,
+            max_length=20,
             clip=SMALL,
             width=48,
             departures=_SCRATCH,
         ),
         "tiny": TrisStep2Config(
             size=96,
-            words=20,
+            max_length=20,
             clip=TINY,
             width=16,
             departures=_SCRATCH,
@@ -64,7 +65,7 @@ class TrisStep2(Method):
     }
     recipes: ClassVar[dict[str, TrisStep2Recipe]] = {
         "paper": TrisStep2Recipe(
-            epochs=15, batch_size=48, micro_batch=48, learning_rate=5e-5, weight_decay=1e-2, optimiser="adamw"
+            epochs=15, batch_size=48, micro_batch=48, learning_rate=5e-5, weight_decay=1e-2, optimizer="adamw"
         ),
         "small": TrisStep2Recipe(
             epochs=20,
@@ -72,7 +73,7 @@ class TrisStep2(Method):
             micro_batch=64,
             learning_rate=3e-4,
             weight_decay=1e-2,
-            optimiser="adamw",
+            optimizer="adamw",
             precision="bf16",
             backbone_multiplier=1.0,
         ),
@@ -82,7 +83,7 @@ class TrisStep2(Method):
             micro_batch=16,
             learning_rate=1e-3,
             weight_decay=1e-2,
-            optimiser="adamw",
+            optimizer="adamw",
             backbone_multiplier=1.0,
         ),
     }

@@ -4,7 +4,7 @@ import argparse
 import pathlib
 import sys
 
-from benchmark.errors import UserError
+from benchmark.base.errors import UserError
 from tests.parity.check import Row, check
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from methods.caris import weights as weights
 from methods.caris.method import CARIS
 from methods.caris.network import CarisConfig
-from methods.protocol import Output, Text
+from methods.contract import Output, Text
 from tests.parity import fill
 from tests.parity.arrays import Tolerance
 

@@ -16,9 +16,10 @@ import torch
 from timm.layers import DropPath
 from torch import Tensor, nn
 
-from benchmark import strategies
-from benchmark.errors import UserError, choose
-from methods.protocol import Batch, DataNeeds, Method, Output, Text
+from benchmark.base.errors import UserError, choose
+from benchmark.strategies.strategy import Masker, get_strategy, micro_step
+from methods.config import DataNeeds
+from methods.contract import Batch, Method, Output, Text
 from tests.parity import fill
 from tests.parity.arrays import STEP_INPUTS, STEP_QUANTITIES, Run, Tolerance, parse, run_of
 
@@ -207,7 +208,7 @@ class _Network:
             outputs.append(self.method(batch, draws, purpose))
             return outputs[-1]
 
-        losses = strategies.micro_step(
+        losses = micro_step(
             network, self.method, batch, masker, 0, ("parity",), 1.0, Tensor.backward, torch.device("cpu")
         )
         gradients = [parameter.grad for parameter in self.method.parameters() if parameter.grad is not None]
@@ -239,11 +240,11 @@ class _Prepared(Batch):
         return self
 
 
-class _StoredMasks(strategies.Masker):
+class _StoredMasks(Masker):
     """The suite's masks, except that nothing is drawn: patches bool (B, g, g) and masked ids (B, L) are the fixture's."""
 
     def __init__(self, patches: Tensor, ids: Tensor) -> None:
-        self.strategy, self.seed, self.patches, self.ids = strategies.get("maskris"), 0, patches, ids
+        self.strategy, self.seed, self.patches, self.ids = get_strategy("maskris"), 0, patches, ids
 
     def image_masks(self, samples: list[int], epoch: int) -> Tensor:
         return self.patches

@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from methods.contract import Output, Text
 from methods.cris import weights as weights
 from methods.cris.method import CRIS
 from methods.cris.network import CrisConfig
-from methods.protocol import Output, Text
 from tests.parity import fill
 from tests.parity.arrays import Tolerance
 

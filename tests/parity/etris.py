@@ -4,10 +4,10 @@ from typing import Any
 
 from torch import Tensor
 
+from methods.contract import Output, Text
 from methods.etris import weights as weights
 from methods.etris.method import ETRIS
 from methods.etris.network import EtrisConfig
-from methods.protocol import Output, Text
 from tests.parity.arrays import Tolerance
 from tests.parity.cris import tokens as tokens
 

@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from methods.contract import Output, Text
 from methods.lavt import weights as weights
 from methods.lavt.method import LAVT
 from methods.lavt.network import LavtConfig
-from methods.protocol import Output, Text
 from tests.parity import fill
 from tests.parity.arrays import Tolerance
 

@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmark.data.geometry import Geometry
-from benchmark.evaluation import overlap
+from benchmark.base.geometry import Geometry
+from benchmark.evaluation.records import overlap
 from methods.backbones.positions import sine_position
 from methods.backbones.vit import resize_positions
-from methods.protocol import Batch, Text
+from methods.contract import Batch, Text
 from methods.sag import weights as weights
 from methods.sag.method import SaG
 from methods.sag.network import SagConfig

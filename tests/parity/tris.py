@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark.data.geometry import Geometry, resize
+from benchmark.base.geometry import Geometry, resize
 from methods.backbones.clip import encode_words, resnet_maps
-from methods.protocol import Batch, Output, Text
+from methods.contract import Batch, Output, Text
 from methods.tris import pseudo
 from methods.tris import weights as weights
 from methods.tris.method import TRIS, classification_logits, coverage

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from methods.protocol import Batch
+from methods.contract import Batch
 from methods.tris_step2 import weights as weights
 from methods.tris_step2.method import TrisStep2
 from tests.parity import fill

@@ -1,0 +1,5 @@
+"""`python -m benchmark.cli` is the command `risbench`."""
+
+from benchmark.cli.app import main
+
+main()

@@ -1,1 +1,0 @@
-"""The commands of `risbench`, by what they are about."""

@@ -1,0 +1,266 @@
+"""RefShapes, the embedded synthetic data sets, written in the layout of REFER: `refer` reads them like any other.
+
+    refshapes     all kinds of sentences, like RefCOCO
+    refshapes+    appearance alone, no word of place, like RefCOCO+
+    refshapesg    long sentences that relate objects, like RefCOCOg
+
+Each has scenes of its own, with image ids of its own above COCO's, so all can share a root. As RefCOCO's testA holds people
+and testB other things, the referents of testA are round (circle, ring, heart, moon) and those of testB angular (square,
+triangle, star, cross); train and val hold both. All use `refs(unc).p`. Beside the files of REFER lie
+
+    refshapes.json    what the set was made from
+    scenes.json       images: what each image shows, object by object; sentences: the kind of each sentence
+"""
+
+import contextlib
+import dataclasses
+import fcntl
+import json
+import os
+import pickle
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from benchmark.base.errors import UserError, choose
+from benchmark.base.files import read_json
+from benchmark.base.rng import generator
+from benchmark.data.refshapes.scenes import ANGULAR, ROUND, SHAPES, Scene, compose
+from benchmark.data.refshapes.sentences import MIXES, Expression, Kind, describe
+
+NAMES = tuple(MIXES)
+REVISION = 1  # raised when the same parameters give other files
+REFERENTS = {"train": SHAPES, "val": SHAPES, "testA": ROUND, "testB": ANGULAR}
+MOST_IMAGES = 100_000  # of a split: the ids of the next begin there
+FILES = ("instances.json", "refs(unc).p", "scenes.json", "refshapes.json")
+_JPEG_QUALITY = 92
+
+
+@dataclasses.dataclass(frozen=True)
+class RefShapesSize:
+    """Number of images of each split."""
+
+    train: int = 2000
+    val: int = 200
+    testA: int = 150
+    testB: int = 150
+
+    def __post_init__(self) -> None:
+        counts = dataclasses.astuple(self)
+        if min(counts) < 0 or max(counts) > MOST_IMAGES or not sum(counts):
+            raise UserError(
+                f"RefShapes cannot have {counts} images: give 0 to {MOST_IMAGES} for each split, one in all."
+            )
+
+
+def write_refshapes(root: Path, name: str, size: RefShapesSize, seed: int = 0) -> None:
+    """Write the data set `name` into the REFER folder `root`, unless it is there already.
+
+    Image number i of a split depends on `seed`, `name`, the split and i alone, not on how many there are. The images go to
+    their place first and the data set's folder, whole, last: a set that was not finished is written again.
+
+    Args:
+        root: made where it is missing; may hold other data sets.
+        name: one of NAMES.
+
+    Raises:
+        UserError: the name is not known, another or a damaged set of this name is there, or `root` cannot be written.
+    """
+    choose(name, NAMES, "embedded data set")
+    root = Path(root)
+    made_from = {"name": name, "revision": REVISION, "seed": seed, "size": dataclasses.asdict(size)}
+    try:
+        # What is there is whole, so reading it needs no lock, and a read-only folder can hold it.
+        if not os.path.lexists(root / name):
+            with _alone(root, name):
+                if not os.path.lexists(root / name):
+                    _write(root, name, made_from, size, seed)
+                    return
+        _require_whole(root, name, made_from, size)
+    except OSError as error:
+        raise UserError(
+            f"{root / name} cannot be written ({error.strerror or error}): make room or choose another folder."
+        ) from error
+
+
+def sentence_kinds(root: Path, name: str) -> dict[int, Kind]:
+    """Return sent_id -> kind of every sentence of an embedded data set. Raises UserError where scenes.json is not whole."""
+    path = Path(root) / name / "scenes.json"
+    scenes = read_json(path)
+    try:
+        return {int(sent_id): entry["kind"] for sent_id, entry in scenes["sentences"].items()}
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path} is damaged: remove that data set's folder and write it again.") from error
+
+
+@contextlib.contextmanager
+def _alone(root: Path, name: str) -> Iterator[None]:
+    """Hold the lock of one data set: of several runs that want it, the first writes and the others wait."""
+    root.mkdir(parents=True, exist_ok=True)
+    with open(root / f".{name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _require_whole(root: Path, name: str, made_from: dict[str, Any], size: RefShapesSize) -> None:
+    folder, images = root / name, root / "images" / "train2014"
+    missing = [folder / file for file in FILES if not (folder / file).is_file()]
+    if not missing:
+        found = read_json(folder / "refshapes.json")
+        if found != made_from:
+            raise UserError(
+                f"{folder} holds a set made from {json.dumps(found)} and not from {json.dumps(made_from)}: "
+                "remove that folder or choose another root."
+            )
+        ids = (_image_id(name, split, index) for split, index in _scenes(size))
+        missing = [path for path in (images / _file_name(image_id) for image_id in ids) if not path.is_file()]
+    if missing:
+        raise UserError(
+            f"{folder} is not whole ({missing[0]} is missing): remove that folder, and it is written again."
+        )
+
+
+def _write(root: Path, name: str, made_from: dict[str, Any], size: RefShapesSize, seed: int) -> None:
+    # One level deeper than a data set's folder, so that nobody who looks for data sets finds it.
+    aside = root / f".{name}.partial"
+    shutil.rmtree(aside, ignore_errors=True)  # of a run that was killed
+    try:
+        folder, images = aside / name, aside / "images"
+        folder.mkdir(parents=True)
+        images.mkdir()
+        contents = _contents(name, size, seed, images)
+        contents["refshapes.json"] = _json(made_from)
+        for file in FILES:
+            (folder / file).write_bytes(contents[file])
+        place = root / "images" / "train2014"
+        place.mkdir(parents=True, exist_ok=True)
+        for image in sorted(images.iterdir()):
+            image.replace(place / image.name)
+        folder.rename(root / name)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _contents(name: str, size: RefShapesSize, seed: int, images: Path) -> dict[str, bytes]:
+    """Write the images into a folder and return the contents of the annotation files."""
+    categories = [
+        {"supercategory": "round" if shape in ROUND else "angular", "id": number, "name": shape}
+        for number, shape in enumerate(SHAPES, 1)
+    ]
+    category_ids = {category["name"]: category["id"] for category in categories}
+    instances: dict[str, Any] = {
+        "info": {"description": f"RefShapes: {name}", "version": str(REVISION)},
+        "licenses": [],
+        "categories": categories,
+        "images": [],
+        "annotations": [],
+    }
+    refs: list[dict[str, Any]] = []
+    shown: dict[int, Any] = {}
+    said: dict[int, Any] = {}
+    for split, index in _scenes(size):
+        image_id = _image_id(name, split, index)
+        scene, expressions = _draw_scene(name, split, index, seed)
+        bgr = np.ascontiguousarray(scene.image[..., ::-1])
+        jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1]
+        (images / _file_name(image_id)).write_bytes(jpeg.tobytes())
+        height_width = {"height": scene.height, "width": scene.width}
+        instances["images"].append({"id": image_id, "file_name": _file_name(image_id), **height_width})
+        things = []
+        for number, (thing, mask) in enumerate(zip(scene.things, scene.masks, strict=True)):
+            ann_id, category_id = image_id * 10 + number, category_ids[thing.shape]
+            things.append({"ann_id": ann_id, **dataclasses.asdict(thing)})
+            instances["annotations"].append(
+                {
+                    "segmentation": segmentation(mask),
+                    "area": int(mask.sum()),
+                    "iscrowd": 0,
+                    "image_id": image_id,
+                    "bbox": list(cv2.boundingRect(mask)),
+                    "category_id": category_id,
+                    "id": ann_id,
+                }
+            )
+            if number not in expressions:
+                continue
+            sent_ids = range(len(said), len(said) + len(expressions[number]))
+            refs.append(
+                {
+                    "ref_id": len(refs),
+                    "ann_id": ann_id,
+                    "image_id": image_id,
+                    "category_id": category_id,
+                    # REFER's names end on a number that the images' do not have: they are no files.
+                    "file_name": _file_name(image_id).replace(".jpg", f"_{len(refs)}.jpg"),
+                    "split": split,
+                    "sent_ids": list(sent_ids),
+                    "sentences": [
+                        {"sent_id": sent_id, "sent": said_so.sent, "raw": said_so.raw, "tokens": said_so.sent.split()}
+                        for sent_id, said_so in zip(sent_ids, expressions[number], strict=True)
+                    ],
+                }
+            )
+            for sent_id, said_so in zip(sent_ids, expressions[number], strict=True):
+                said[sent_id] = {"kind": said_so.kind, "ann_id": ann_id, "image_id": image_id}
+        shown[image_id] = {**height_width, "things": things}
+    return {
+        "instances.json": _json(instances),
+        "refs(unc).p": pickle.dumps(refs, protocol=2),
+        "scenes.json": _json({"images": shown, "sentences": said}),
+    }
+
+
+def _draw_scene(name: str, split: str, index: int, seed: int) -> tuple[Scene, dict[int, list[Expression]]]:
+    """Return a scene and, for two to four of its objects, two or three sentences."""
+    draw = generator("refshapes", REVISION, seed, name, split, index)
+    while True:
+        scene = compose(draw, REFERENTS[split])
+        if scene is None:
+            continue
+        expressions: dict[int, list[Expression]] = {}
+        wanted = int(draw.integers(2, 5))
+        for number in draw.permutation(len(scene.things)).tolist():
+            if scene.things[number].shape in REFERENTS[split] and len(expressions) < wanted:
+                found = describe(draw, scene, number, name, int(draw.integers(2, 4)))
+                if found:
+                    expressions[number] = found
+        if len(expressions) > 1:
+            return scene, expressions
+
+
+def segmentation(mask: np.ndarray) -> list[list[float]] | dict[str, Any]:
+    """Return a mask, uint8 (height, width) in {0, 1}, as COCO polygons, or as uncompressed RLE where it has holes.
+
+    Rasterised by pycocotools, both give exactly the mask back: the polygons run a quarter of a pixel inside its pixels' edges.
+    """
+    double = np.pad(mask.repeat(2, 0).repeat(2, 1), 1)  # a contour may not run along the border
+    contours, hierarchy = cv2.findContours(double, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    if (hierarchy[0, :, 3] < 0).all():
+        return [((contour[:, 0] - 0.5) / 2).ravel().tolist() for contour in contours]
+    flat = mask.ravel(order="F")
+    starts = np.flatnonzero(np.diff(flat, prepend=0))
+    counts = np.diff(starts, prepend=0, append=flat.size)
+    return {"counts": counts.tolist(), "size": list(mask.shape)}
+
+
+def _scenes(size: RefShapesSize) -> Iterator[tuple[str, int]]:
+    for split, count in dataclasses.asdict(size).items():
+        for index in range(count):
+            yield split, index
+
+
+def _image_id(name: str, split: str, index: int) -> int:
+    """COCO's end below 600,000."""
+    return (1 + NAMES.index(name)) * 1_000_000 + list(REFERENTS).index(split) * MOST_IMAGES + index
+
+
+def _file_name(image_id: int) -> str:
+    return f"COCO_train2014_{image_id:012d}.jpg"
+
+
+def _json(content: dict[str, Any]) -> bytes:
+    return json.dumps(content, separators=(",", ":")).encode()

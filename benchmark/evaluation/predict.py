@@ -1,0 +1,97 @@
+"""Network + split -> records: one row per referring expression, its mask decided at the original image size."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_map
+from torch.utils.data import DataLoader
+
+from benchmark.base.geometry import normalize
+from benchmark.base.rng import generator
+from benchmark.data.images import EvaluationImage, EvaluationImages, Transform
+from benchmark.data.refer import ReferDataset
+from benchmark.data.tokenizers import Tokenizer
+from benchmark.evaluation.records import Prediction, frame, records_of
+from methods.contract import Method
+
+
+def predict(
+    method: Method,
+    images: list[EvaluationImage],
+    tokenizer: Tokenizer,
+    device: torch.device,
+    draw_seed: int = 0,
+    expressions_at_once: int = 64,
+) -> list[Prediction]:
+    """Return the masks of all expressions of some images; every image is encoded once, whatever it has of sentences.
+
+    The method's own noise is keyed by `draw_seed` and the image: it is the same in whatever company the image comes.
+    """
+    needs = method.needs
+    drawn = method.draws([generator("evaluation draws", draw_seed, image.image_id) for image in images])
+    draws = {name: value.to(device) for name, value in drawn.items()}
+    pixels = torch.stack([image.image for image in images]).to(device)
+    features = method.encode_image(normalize(pixels, needs.mean, needs.std), draws)
+    owner = [number for number, image in enumerate(images) for _ in image.sentences]
+    sentences = [getattr(sentence, needs.text_field) for image in images for sentence in image.sentences]
+    logits: list[Tensor] = []
+    for start in range(0, len(sentences), expressions_at_once):
+        index = torch.tensor(owner[start : start + expressions_at_once], device=device)
+        text = tokenizer.encode(sentences[start : start + expressions_at_once], needs.max_length, needs.keep_end).to(
+            device
+        )
+        rows = tree_map(lambda feature, index=index: feature[index], features)
+        logits += list(method.segment(rows, text).logits[:, 0].float().cpu())
+    predictions = [Prediction(image, [], []) for image in images]
+    for number, logit in zip(owner, logits, strict=True):
+        predictions[number].masks.append(method.mask(logit, images[number].geometry))
+        predictions[number].logits.append(logit)
+    return predictions
+
+
+def _batches(
+    images: EvaluationImages, numbers: list[int], at_once: int, workers: int
+) -> Iterator[list[EvaluationImage]]:
+    """Yield the images in groups, decoded ahead by `workers` processes."""
+    groups = [numbers[start : start + at_once] for start in range(0, len(numbers), at_once)]
+    yield from DataLoader(images, batch_sampler=groups, num_workers=workers, collate_fn=list)
+
+
+@torch.no_grad()
+def evaluate(
+    method: Method,
+    dataset: ReferDataset,
+    split: str,
+    tokenizer: Tokenizer,
+    device: torch.device,
+    *,
+    workers: int = 0,
+    images_at_once: int = 8,
+    draw_seed: int = 0,
+    share: tuple[int, int] = (0, 1),
+    on_image: Callable[[Prediction], None] | None = None,
+    transform: Transform | None = None,
+) -> pd.DataFrame:
+    """Return the records of a split.
+
+    Args:
+        draw_seed: of the noise of a method that has some (SaG): another seed, another draw.
+        share: this process' part of the images, (rank, world); the caller gathers the parts.
+        on_image: called with every prediction (progress, overlays).
+        transform: of every image at its original size (a corruption); none for the clean split.
+    """
+    training = method.training
+    method.eval()
+    images = EvaluationImages(dataset, split, method.needs, transform)
+    numbers = list(range(len(images)))[share[0] :: share[1]]
+    rows: list[dict[str, Any]] = []
+    for group in _batches(images, numbers, images_at_once, workers):
+        for prediction in predict(method, group, tokenizer, device, draw_seed):
+            rows += records_of(prediction)
+            if on_image:
+                on_image(prediction)
+    method.train(training)
+    return frame(rows)

@@ -1,0 +1,81 @@
+"""Run directories without weights and resume points, in archives small enough to carry."""
+
+import tarfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmark.base.errors import UserError
+from benchmark.base.files import atomic_write
+from benchmark.runs.rundir import RunDir, all_runs
+
+LEFT_OUT = {"state", "best.safetensors", ".lock"}
+
+
+def packed_files(run: RunDir) -> list[Path]:
+    """Return what of a run directory travels: everything but weights, resume point and lock."""
+    inside = [path for path in sorted(run.path.rglob("*")) if path.is_file()]
+    return [path for path in inside if path.relative_to(run.path).parts[0] not in LEFT_OUT]
+
+
+def pack(runs: Path, out: Path, limit: int) -> list[Path]:
+    """Write all runs under `runs` into `out/runs-00.tar.gz`, `-01` ..., each of at most `limit` bytes before compression.
+
+    A run's records under conditions may be spread over several archives; the rest of it stays together.
+
+    Raises:
+        UserError: there are no runs, one alone is too large, or `out` cannot be written.
+    """
+    archives: list[list[Path]] = [[]]
+    room = limit
+    # What presets and studies know of their runs; a study's trials too, unless they lie in a database elsewhere.
+    groups = sorted(path for name in ("groups/*.json", "studies/*/study.yaml", "optuna.db") for path in runs.glob(name))
+    every = [packed_files(run) for run in all_runs(runs)]
+    whole = [[path for path in files if not _under_condition(path, runs)] for files in every]
+    spread = [[path] for files in every for path in files if _under_condition(path, runs)]
+    for files in [groups, *whole, *spread]:
+        size = sum(path.stat().st_size + 1024 for path in files)
+        if size > limit:
+            raise UserError(f"{files[0].parent} alone has {size / 2**20:.1f} MiB; allow more with --megabytes.")
+        if size > room:
+            archives.append([])
+            room = limit
+        archives[-1] += files
+        room -= size
+    if not any(archives):
+        raise UserError(f"there are no runs in {runs}.")
+    written = []
+    for number, files in enumerate(archives):
+        path = out / f"runs-{number:02}.tar.gz"
+
+        def write(aside: Path, files: list[Path] = files) -> None:
+            with tarfile.open(aside, "w:gz") as archive:
+                for file in files:
+                    archive.add(file, file.relative_to(runs))
+
+        atomic_write(path, write)
+        written.append(path)
+    return written
+
+
+def _under_condition(path: Path, runs: Path) -> bool:
+    return path.relative_to(runs).parts[1] == "robustness"
+
+
+def unpack(archives: Sequence[Path], runs: Path) -> int:
+    """Unpack archives into `runs` and return how many runs came new; what is there already is left alone.
+
+    Raises:
+        UserError: an archive is missing, damaged, or holds a path outside of `runs`.
+    """
+    before = {run.key for run in all_runs(runs)}
+    runs.mkdir(parents=True, exist_ok=True)
+    for path in archives:
+        try:
+            with tarfile.open(path) as archive:
+                new = [member for member in archive.getmembers() if not (runs / member.name).exists()]
+                archive.extractall(runs, members=new, filter="data")
+        except FileNotFoundError:
+            raise UserError(f"there is no archive {path}.") from None
+        except (tarfile.TarError, EOFError, OSError) as error:
+            raise UserError(f"{path} is no archive of `risbench pack` or is damaged ({error}).") from None
+    return len({run.key for run in all_runs(runs)} - before)

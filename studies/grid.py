@@ -1,0 +1,55 @@
+"""TODO."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from studies.base import Study
+
+
+class Row(BaseModel):
+    """One line of a grid.
+
+    Attributes:
+        label: what tables call it. published: its `condition` in reports/published.csv, where the paper has it; `system` the
+            system of that row, where it is not the grid's.
+        strategy: one of `benchmark.strategies`. settings, recipe: changes to it and to the recipe.
+        epochs: length of the training relative to the recipe's.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    label: str
+    published: str | None = None
+    system: str | None = None
+    strategy: str = "maskris"
+    settings: dict[str, Any] = {}
+    recipe: dict[str, Any] = {}
+    epochs: float = Field(default=1, gt=0)
+
+
+class Grid(Study):
+    """An ablation: every row is trained with every seed and compared with the row `reference`.
+
+    Attributes:
+        place, system: table or figure of the paper, and whose numbers in it are meant; both as in reports/published.csv.
+        note: what a reader of the table must know.
+        metrics: what the paper's table shows. curves: draw the training losses (Fig. B). hours: show what training cost.
+    """
+
+    kind: Literal["grid"] = "grid"
+    place: str
+    system: str = "CARIS+MaskRIS"
+    note: str = ""
+    rows: tuple[Row, ...] = Field(min_length=2)
+    reference: str
+    metrics: tuple[str, ...] = ("oiou",)
+    curves: bool = False
+    hours: bool = False
+
+    @model_validator(mode="after")
+    def _labels(self) -> "Grid":
+        labels = [row.label for row in self.rows]
+        if len(set(labels)) < len(labels) or self.reference not in labels:
+            raise ValueError("rows need labels of their own, one of which is the reference")
+        return self

@@ -1,0 +1,100 @@
+"""TODO."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from benchmark.base.errors import choose
+from benchmark.robustness.corruptions import Condition, resolve
+from benchmark.strategies.strategy import SETTINGS
+from studies.base import Study
+
+SHARES = ("mask_share", "random_share")
+"""Search parameters that stand for `text_mask_shares`: the share that becomes [MASK], and the random words' share of the rest."""
+
+
+class Range(BaseModel):
+    """What a search may choose from: numbers from `low` to `high` (in steps, or evenly in the logarithm), or `choices`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    low: int | float | None = None
+    high: int | float | None = None
+    step: int | float | None = None
+    log: bool = False
+    choices: tuple[Any, ...] | None = None
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> "Range":
+        if (self.choices is None) == (self.low is None or self.high is None):
+            raise ValueError("a parameter has either choices, or low and high")
+        if self.choices is None and self.low >= self.high:
+            raise ValueError(f"low ({self.low}) must be below high ({self.high})")
+        return self
+
+    def contains(self, value: Any) -> bool:
+        """Return whether a value may be chosen."""
+        return value in self.choices if self.choices is not None else self.low <= value <= self.high
+
+    @property
+    def ends(self) -> tuple[Any, ...]:
+        """What a spec is tried with before a search starts: every choice, or the lowest and highest number."""
+        return self.choices if self.choices is not None else (self.low, self.high)
+
+
+class Search(Study):
+    """A search by Optuna.
+
+    Attributes:
+        space: parameter (a setting of the strategy, a field of the recipe, or one of `SHARES`) -> what it may be.
+        paper: the published setting, tried first. The second trial has distill_weight 0, which is the baseline.
+        trials: how many are to be completed or pruned. seed: of the sampler.
+        sampler: `tpe` or `gp`. pruner: `hyperband` or `none`.
+        objectives: what is maximised on val: `oiou`, and on demand `corrupted_oiou` (then nothing is pruned).
+        corruptions, severities: of the second objective.
+    """
+
+    kind: Literal["search"] = "search"
+    strategy: str = "maskris"
+    space: dict[str, Range] = Field(min_length=1)
+    paper: dict[str, Any]
+    trials: int = Field(ge=1)
+    seed: int = 0
+    sampler: Literal["tpe", "gp"] = "tpe"
+    pruner: Literal["hyperband", "none"] = "hyperband"
+    objectives: tuple[Literal["oiou", "corrupted_oiou"], ...] = ("oiou",)
+    corruptions: tuple[str, ...] = ("gaussian_noise", "motion_blur", "fog", "jpeg_compression")
+    severities: tuple[int, ...] = (3,)
+
+    def conditions(self) -> list[Condition]:
+        """Return the second objective's corruptions; a UserError for a name or severity that is not known."""
+        return [Condition(name, severity) for name in resolve(self.corruptions) for severity in self.severities]
+
+    @model_validator(mode="after")
+    def _paper_is_in_the_space(self) -> "Search":
+        if self.paper.keys() != self.space.keys():
+            raise ValueError("the paper's setting needs a value for every parameter of the space, and for no other")
+        if outside := [name for name, value in self.paper.items() if not self.space[name].contains(value)]:
+            raise ValueError(f"the paper's setting lies outside the space in {', '.join(outside)}")
+        weight = self.space.get("distill_weight")
+        if weight is None or not weight.contains(0):
+            raise ValueError("distill_weight must be searched from 0 on: that is the baseline, one of the trials")
+        return self
+
+
+def split_parameters(recipe_type: type, parameters: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return search parameters as settings of the strategy and changes to the recipe.
+
+    Raises:
+        UserError: a name is neither (the nearest valid ones are listed).
+    """
+    valid = {*SETTINGS, *recipe_type.model_fields, *SHARES} - {"text_mask_shares"}
+    settings, recipe = {}, {}
+    for name, value in parameters.items():
+        choose(name, valid, "search parameter")
+        (recipe if name in recipe_type.model_fields else settings)[name] = value
+    if set(SHARES) & settings.keys():
+        mask, random = (settings.pop(name, default) for name, default in zip(SHARES, (0.8, 0.5), strict=True))
+        settings["text_mask_shares"] = (mask, (1 - mask) * random, (1 - mask) * (1 - random))
+    return settings, recipe
