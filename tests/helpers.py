@@ -13,7 +13,8 @@ from benchmark.runs.preset import read_preset
 from benchmark.runs.resolve import Matrix, resolve_preset
 from benchmark.runs.spec import RunSpec
 
-SHARED = Path(__file__).parents[1].parent / "shared"
+PROJECT = Path(__file__).parents[1]
+SHARED = PROJECT.parent / "shared"
 COLOURS = {"red": (220, 40, 40), "green": (40, 200, 60), "blue": (50, 70, 220)}
 
 

@@ -1,7 +1,6 @@
 """The published evaluation protocols: CRIS' against its fixture, all against the definitions written out plainly."""
 
 import json
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,9 +15,10 @@ from benchmark.base.rng import generator
 from benchmark.evaluation import published
 from benchmark.evaluation.published import Measurement
 from benchmark.evaluation.records import Prediction
+from tests.helpers import PROJECT
 from tests.parity import fill
 
-ARCHIVE = np.load(Path(__file__).parent / "parity" / "fixtures" / "letterbox.npz")
+ARCHIVE = np.load(PROJECT / "tests" / "parity" / "fixtures" / "letterbox.npz")
 NOTES = json.loads(str(ARCHIVE["notes"]))
 SENTENCES = (0, 1, 1, 2, 2, 2)  # the picture that each published sentence is about
 

@@ -1,6 +1,5 @@
 """The contract every registered method keeps, and a seventh method that no shared file knows of."""
 
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -23,7 +22,6 @@ from tests.helpers import tiny_spec
 
 NAMES = methods.names()
 VOCABULARY = 120
-PROJECT = Path(__file__).parents[1]
 
 
 def build(name, variant="tiny"):

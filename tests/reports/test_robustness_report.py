@@ -15,7 +15,7 @@ from benchmark.robustness.run import RunDir, read_results, results_path, write_r
 from reports.compare import collect
 from reports.robustness import figures, quantities, report, summary
 from reports.robustness.quantities import error_ratio, mean_of
-from tests.test_tables import make_records, make_run, make_spec
+from tests.reports.test_tables import make_records, make_run, make_spec
 
 CONDITIONS = [
     Condition("fog", 1),

@@ -18,8 +18,9 @@ from benchmark.runs.rundir import RunDir
 from benchmark.runs.spec import RunSpec, Selection
 from benchmark.strategies.strategy import get_strategy
 from benchmark.tracking import mlflow_store, watch
+from tests.helpers import PROJECT
 
-ROOT = Path(__file__).parents[1]
+ROOT = PROJECT
 NUMBERS = {"oiou": 0.25, "miou": 0.5, "p_50": 0.75, "grounding_gap": None}
 
 

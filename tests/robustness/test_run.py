@@ -257,7 +257,7 @@ def test_presets_name_conditions():
 
 
 def command(*arguments):
-    from tests.test_cli import run
+    from tests.cli.test_cli import run
 
     return run(*arguments)
 

@@ -1,7 +1,6 @@
 """The combined data set: which images it drops, and that nothing else is lost or renamed."""
 
 import pickle
-from pathlib import Path
 
 import pytest
 
@@ -9,9 +8,10 @@ from benchmark.base.errors import UserError
 from benchmark.data.combined import read_combined
 from benchmark.data.pickles import read_pickle
 from benchmark.data.refer import read_refer
-from tests.test_refer import own_cache, ref, write  # noqa: F401
+from tests.data.test_refer import own_cache, ref, write  # noqa: F401
+from tests.helpers import SHARED
 
-LIST = Path(__file__).parents[1].parent / "shared" / "data" / "val_test_files.p"
+LIST = SHARED / "data" / "val_test_files.p"
 
 # (data set, split by) -> split of each image; the same image may be in train of one set and in val or test of another.
 SPLITS = {

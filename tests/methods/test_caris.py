@@ -2,7 +2,6 @@
 
 import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,8 +19,9 @@ from methods.caris.decoder import cell_centres
 from methods.caris.deformable import DeformableAttention, sample_levels
 from methods.caris.method import CARIS
 from methods.contract import Batch, Output, Text
+from tests.helpers import PROJECT
 
-FIXTURES = Path(__file__).parent / "parity" / "fixtures"
+FIXTURES = PROJECT / "tests" / "parity" / "fixtures"
 VARIANTS = ("paper", "paper-s", "paper-t", "small", "tiny")
 SHAPES = [(2, 3), (4, 5), (7, 9)]
 

@@ -2,7 +2,6 @@
 
 import copy
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,8 +16,9 @@ from methods.contract import Batch, Text
 from methods.etris import weights
 from methods.etris.method import ETRIS
 from methods.etris.network import EtrisConfig, Gate
+from tests.helpers import PROJECT
 
-FIXTURES = Path(__file__).parent / "parity" / "fixtures"
+FIXTURES = PROJECT / "tests" / "parity" / "fixtures"
 CLIP_WORDS = 49408
 SMALL_VIT = ClipConfig(
     embed=32, layers=3, width=64, image_size=64, text_width=64, text_heads=4, text_layers=3, context=20

@@ -22,7 +22,7 @@ from reports import figures
 from reports.studies import grids
 from studies import study
 from studies.grid import Grid
-from tests.test_tables import make_records, make_spec
+from tests.reports.test_tables import make_records, make_spec
 
 SPLITS = ("val", "testA", "testB")
 

@@ -1,7 +1,6 @@
 """CRIS' letterbox and its inverse against the published ones; the square resize against PIL."""
 
 import json
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -11,9 +10,10 @@ import torch.nn.functional as F
 
 from benchmark.base.geometry import Geometry, normalize, prepare_image, prepare_mask, restore
 from methods.config import CLIP_MEAN, CLIP_STD
+from tests.helpers import PROJECT
 from tests.parity import fill
 
-ARCHIVE = np.load(Path(__file__).parent / "parity" / "fixtures" / "letterbox.npz")
+ARCHIVE = np.load(PROJECT / "tests" / "parity" / "fixtures" / "letterbox.npz")
 SIZES = json.loads(str(ARCHIVE["notes"]))["sizes"]
 
 

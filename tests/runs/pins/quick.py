@@ -1,6 +1,6 @@
 """Compare a finished quick matrix with the one that was run before the code was moved into rooms.
 
-    python -m tests.pins.quick runs/
+    python -m tests.runs.pins.quick runs/
 
 On the processor that made the pins the record columns must be the same to the last bit. On another one, float
 sums come in another order and masks may differ in single pixels, so the numbers are compared with a tolerance.

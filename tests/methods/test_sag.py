@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -30,10 +29,10 @@ from methods.contract import Batch, Output, Text
 from methods.sag import weights
 from methods.sag.method import SaG
 from methods.sag.slots import SlotBlock
-from tests.helpers import tiny_spec
-from tests.test_pretrained import SMALL_BERT, save_bert
+from tests.base.test_pretrained import SMALL_BERT, save_bert
+from tests.helpers import PROJECT, tiny_spec
 
-FIXTURE = Path(__file__).parent / "parity" / "fixtures" / "sag_vits16.npz"
+FIXTURE = PROJECT / "tests" / "parity" / "fixtures" / "sag_vits16.npz"
 VIT = "vit_small_patch16_384.augreg_in21k_ft_in1k"
 CPU = torch.device("cpu")
 

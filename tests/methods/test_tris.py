@@ -3,7 +3,6 @@
 import copy
 import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,8 +17,9 @@ from methods.contract import Batch, Output, Text
 from methods.tris import auxiliary, weights
 from methods.tris.method import TRIS, classification_logits, coverage, decide
 from methods.tris.pseudo import response_similarities, select_response
+from tests.helpers import PROJECT
 
-FIXTURE = Path(__file__).parent / "parity" / "fixtures" / "tris_rn50.npz"
+FIXTURE = PROJECT / "tests" / "parity" / "fixtures" / "tris_rn50.npz"
 WORDS, NEGATIVES = 60, 6
 CPU = torch.device("cpu")
 

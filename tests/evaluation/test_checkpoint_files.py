@@ -4,7 +4,6 @@ import argparse
 import json
 import os
 import pickle
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,8 +13,9 @@ from safetensors import safe_open
 import methods
 from benchmark.base.errors import UserError
 from benchmark.evaluation import checkpoint_files
+from tests.helpers import PROJECT
 
-FIXTURES = Path(__file__).parent / "parity" / "fixtures"
+FIXTURES = PROJECT / "tests" / "parity" / "fixtures"
 FULL_LISTS = sorted(path for path in FIXTURES.glob("*.npz") if "keys" in np.load(path).files)
 WORDS = 60
 PUBLISHING = [name for name in methods.names() if methods.get(name).weights]

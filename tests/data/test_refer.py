@@ -16,8 +16,9 @@ from pycocotools import mask as coco_mask
 from benchmark.base.errors import UserError
 from benchmark.data.pickles import read_pickle
 from benchmark.data.refer import default_split_by, find_datasets, read_refer
+from tests.helpers import SHARED
 
-MINI = Path(__file__).parents[1].parent / "shared" / "data" / "coco_mini"
+MINI = SHARED / "data" / "coco_mini"
 needs_mini = pytest.mark.skipif(not MINI.is_dir(), reason="shared/data/coco_mini is not here")
 HEIGHT, WIDTH = 40, 60
 

@@ -1,7 +1,6 @@
 """TRIS, step 2: attention, losses, decision, groups, names; its numbers are proven by parity."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,8 +13,9 @@ from methods.contract import Batch, Output, Text
 from methods.tris_step2 import weights
 from methods.tris_step2.method import TrisStep2
 from methods.tris_step2.network import PixelWordAttention
+from tests.helpers import PROJECT
 
-FIXTURE = Path(__file__).parent / "parity" / "fixtures" / "tris_stage2_rn50.npz"
+FIXTURE = PROJECT / "tests" / "parity" / "fixtures" / "tris_stage2_rn50.npz"
 SIDES = {"head1": 24, "head2": 24, "head3": 12, "head4": 6}
 
 

@@ -1,7 +1,6 @@
 """CRIS' loss, groups, schedule and names against what is published."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,8 +11,9 @@ from benchmark.base.geometry import Geometry
 from methods.contract import Batch, Output, Text
 from methods.cris import weights
 from methods.cris.method import CRIS
+from tests.helpers import PROJECT
 
-KEYS = json.loads(str(np.load(Path(__file__).parent / "parity" / "fixtures" / "cris_r50.npz")["keys"]))
+KEYS = json.loads(str(np.load(PROJECT / "tests" / "parity" / "fixtures" / "cris_r50.npz")["keys"]))
 CLIP_WORDS = 49408
 
 

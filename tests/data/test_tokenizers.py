@@ -5,15 +5,15 @@ import pickle
 import random
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 
 from benchmark.base.errors import UserError
 from benchmark.data.tokenizers import TRAINED_SIZE, published_tokenizer, trained_tokenizer
+from tests.helpers import PROJECT
 
-CLIP_TOKENS = json.loads((Path(__file__).parent / "parity" / "fixtures" / "clip_tokens.json").read_text())
+CLIP_TOKENS = json.loads((PROJECT / "tests" / "parity" / "fixtures" / "clip_tokens.json").read_text())
 SENTENCES = [
     "the small red circle on the left",
     "large blue square below the red circle",
@@ -157,7 +157,7 @@ def test_training_is_the_same_in_another_process():
         capture_output=True,
         text=True,
         check=True,
-        cwd=Path(__file__).parents[1],
+        cwd=PROJECT,
     )
     assert run.stdout.split() == [trained_tokenizer(family, SENTENCES).identity() for family in ("bert", "clip")]
 
