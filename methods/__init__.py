@@ -1,44 +1,74 @@
-"""The methods under test. A method is one folder here with a `method.py` that holds one `Method` subclass."""
+"""The methods under test: each is a folder here whose `config.py` holds its DEFINITION.
 
+Others add methods without an edit here, by an entry point `risbench.methods` or a file
+in RISBENCH_PLUGINS (see `benchmark/base/registry.py`). Names and definitions are known
+without importing torch. Only `get` imports a network.
+"""
+
+from __future__ import annotations
+
+import functools
 import importlib
-import importlib.util
 import pkgutil
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from benchmark.base.errors import choose
-from methods.contract import Method
+from benchmark.base.errors import UserError
+from benchmark.base.registry import Loader, Registry
+from methods.config import Definition
 
-_registered: dict[str, type[Method]] = {}
+if TYPE_CHECKING:
+    from methods.contract import Method
+
+
+def _load(name: str) -> Definition:
+    return importlib.import_module(f"{__name__}.{name}.config").DEFINITION
+
+
+@functools.cache
+def _shipped() -> Mapping[str, Loader]:
+    """Return name -> loader for every folder of this package that has a `config.py`."""
+    folders = {
+        f"{path}/{module.name}": module.name
+        for path in __path__
+        for module in pkgutil.iter_modules([path])
+        if module.ispkg
+    }
+    return {
+        name: functools.partial(_load, name)
+        for folder, name in folders.items()
+        if any(module.name == "config" for module in pkgutil.iter_modules([folder]))
+    }
+
+
+METHODS: Registry[Definition] = Registry("methods", "method", _shipped, lambda: Definition)
 
 
 def names() -> list[str]:
-    """Return the names of all methods: folders of this package that hold a `method.py`, and what `register` added."""
-    folders = [
-        module.name
-        for module in pkgutil.iter_modules(__path__)
-        if module.ispkg and importlib.util.find_spec(f"{__name__}.{module.name}.method")
-    ]
-    return sorted({*folders, *_registered})
+    """Return the names of all methods, sorted."""
+    return METHODS.names()
 
 
-def register(method: type[Method]) -> type[Method]:
-    """Add a method class that lives outside this package (usable as a decorator)."""
-    _registered[method.name] = method
-    return method
+def definition(name: str) -> Definition:
+    """Return the description of the method called `name`.
+
+    Raises:
+        UserError: there is none, and the message names the nearest ones. Or a plugin
+            registers a method under another name than its definition has.
+    """
+    found = METHODS.get(name)
+    # Run directories and tables are named after the definition, and read by the registry.
+    if found.name != name:
+        raise UserError(
+            f"the method '{name}' is called '{found.name}' in its Definition: give it one name."
+        )
+    return found
 
 
 def get(name: str) -> type[Method]:
-    """Return the method class called `name`.
+    """Return the class of the method called `name`. This imports torch.
 
     Raises:
-        UserError: there is none; the message names the nearest ones.
+        UserError: as `definition` does.
     """
-    choose(name, names(), "method")
-    if name not in _registered:
-        module = importlib.import_module(f"{__name__}.{name}.method")
-        (found,) = [
-            item
-            for item in vars(module).values()
-            if isinstance(item, type) and issubclass(item, Method) and item.__module__ == module.__name__
-        ]
-        _registered[name] = found
-    return _registered[name]
+    return definition(name).load()

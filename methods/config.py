@@ -1,19 +1,33 @@
-"""TODO."""
+"""What can be said of a method without computing with it.
+
+That is its sizes, its recipes and what it wants to be fed. Planning a matrix, reading a
+run's spec and printing a report need this and no network. So nothing here, in
+`methods/__init__.py` or in a method's own `config.py` imports torch. What computes
+stands in `contract.py` and in each method's `method.py` and `network.py`.
+"""
+
+from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from benchmark.base.errors import UserError
 
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+if TYPE_CHECKING:
+    from methods.contract import Method
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 Purpose = Literal["loss", "prediction"]
 
-# Specs are stored, and keys are made, under names that never change: a field that Python calls otherwise
-# has its stored name as an alias.
+# Specs are stored, and keys are made, under names that never change. A field that
+# Python calls by another name has its stored name as an alias.
 WIRE = ConfigDict(
     extra="forbid",
     frozen=True,
@@ -29,17 +43,22 @@ class DataNeeds:
 
     Attributes:
         size: side of the square network input, in pixels.
-        geometry: how an image becomes that square: `square` (resize, aspect ratio not kept; LAVT) or `letterbox` (CRIS'
-            index-space letterbox; its target stays soft at edges).
+        geometry: how an image becomes that square. `square` resizes without keeping the
+            aspect ratio (LAVT). `letterbox` is CRIS' letterbox in index space, whose
+            target stays soft at edges.
         mean, std: per-channel normalisation of RGB in [0, 1].
         text_field: the sentence field of a ref that the published loader reads.
         tokenizer: the family of word pieces.
-        max_length: ids per sentence, special ones included; longer sentences are cut as published.
-        keep_end: whether a sentence of CLIP's word pieces keeps its end id when it is cut (TRIS loses it).
-        unit: what an epoch counts: every ref once with one of its sentences, or every expression once.
-        negatives: sentences of other referents drawn per sample (TRIS); 0 for most.
-        masks: what `Batch.targets` holds in training: the annotated masks, pseudo masks that another network made, or nothing,
-            in which case no mask is read.
+        max_length: ids per sentence, special ones included. Longer sentences are cut as
+            published.
+        keep_end: whether a sentence of CLIP's word pieces keeps its end id when it is
+            cut (TRIS loses it).
+        unit: what an epoch counts: every ref once with one of its sentences, or every
+            expression once.
+        negatives: sentences of other referents that are drawn per sample (TRIS). Most
+            methods draw 0.
+        masks: what `Batch.targets` holds in training: the annotated masks, pseudo masks
+            that another network made, or nothing. Where it is nothing, no mask is read.
     """
 
     size: int
@@ -56,16 +75,20 @@ class DataNeeds:
 
 
 class Recipe(BaseModel):
-    """How a method is trained. Methods subclass it for what only they have; every field is part of the run key.
+    """How a method is trained.
+
+    Methods add fields in a subclass. Every field is part of the run key.
 
     Attributes:
         epochs: passes over the training units.
-        batch_size: samples per optimizer step, over all devices and accumulated micro-batches.
-        micro_batch: samples that pass through the network together (what BatchNorm and batch losses see), over all devices;
-            batch_size / micro_batch forward passes are accumulated into one step.
+        batch_size: samples per optimizer step, over all devices and accumulated
+            micro-batches.
+        micro_batch: samples that pass through the network together, over all devices.
+            BatchNorm and losses over a batch see these. batch_size / micro_batch
+            forward passes are accumulated into one step.
         learning_rate: base rate.
-        weight_decay: of the optimizer; a method's groups may exempt parameters.
-        optimizer: `adam` or `adamw`, torch's defaults otherwise.
+        weight_decay: of the optimizer. A method's groups may exempt parameters.
+        optimizer: `adam` or `adamw`, with torch's defaults otherwise.
         clip_norm: largest global gradient norm, or null for no clipping.
         precision: `fp32`, `bf16` or `fp16` autocast (fp16 with a gradient scaler).
         drop_last: whether an epoch's incomplete last batch is dropped.
@@ -84,7 +107,8 @@ class Recipe(BaseModel):
     drop_last: bool = True
 
     def stretched(self, factor: float) -> dict[str, Any]:
-        """Return the changes that make the training `factor` times as long, its schedule stretched alike.
+        """Return the changes that make the training and its schedule `factor` times as
+        long.
 
         Raises:
             UserError: that is no whole number of epochs.
@@ -92,18 +116,22 @@ class Recipe(BaseModel):
         epochs = self.epochs * factor
         if epochs < 1 or epochs != round(epochs):
             raise UserError(
-                f"{factor:g} times {self.epochs} epochs is no whole number of epochs: change recipe.epochs."
+                f"{factor:g} times {self.epochs} epochs is no whole number of epochs:"
+                " change recipe.epochs."
             )
         return {"epochs": round(epochs)}
 
 
 class Config(BaseModel):
-    """The size of a network: what tells `tiny` from `paper`. Methods subclass it.
+    """The size of a network: what tells `tiny` from `paper`.
+
+    Methods add fields in a subclass. Every field is part of the run key.
 
     Attributes:
-        size: side of the network input in pixels.
+        size: side of the network input, in pixels.
         max_length: ids per sentence, special ones included.
-        departures: in plain words, where this variant departs from the published training (empty for `paper`).
+        departures: where this variant departs from the published training, in plain
+            words. Empty for `paper`.
         pretrained: name of the starting weights of the encoders, or `scratch`.
     """
 
@@ -113,3 +141,68 @@ class Config(BaseModel):
     max_length: int = Field(alias="words")
     departures: tuple[str, ...] = ()
     pretrained: str = "scratch"
+
+
+# Compared by identity: there is one definition of a method, and its mappings have no hash.
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Definition:
+    """The description of a method, known without importing its network.
+
+    Attributes:
+        name: the method's name in the registry.
+        load: imports and returns the `Method` subclass. Nothing else of a definition
+            imports torch.
+        config_type, recipe_type: the method's subclasses of `Config` and `Recipe`.
+        variants: variant name -> its configuration. `paper` is the published one.
+        recipes: variant name -> its recipe: published, or derived from it for variants
+            that nobody published.
+        text: family of word pieces and sentence field, as in `DataNeeds`. A vocabulary
+            is made from them.
+        unit: what an epoch counts, as in `DataNeeds`.
+        weakly_supervised: whether training never sees an annotated mask. Tables then
+            say that the epoch was chosen on masks of val.
+        couples_batch: whether a sample's loss depends on the others of its batch. Such
+            a batch is not dealt to several processes.
+        stage: which part of a published procedure of several the numbers are of. Tables
+            name it.
+        has_published_weights: whether the method has a `weights.py`, and so reads and
+            writes published checkpoints.
+        targets_from: the method whose finished run makes the pseudo masks that this one
+            is trained on, or None.
+        revisions: (variant, precision) -> revision. A fix that changes numbers raises
+            the revision of what it changes, and of nothing else. Where nothing is said
+            it is 1.
+
+    Raises:
+        UserError: a variant has no recipe, or there is a recipe without a variant.
+    """
+
+    name: str
+    load: Callable[[], type[Method]]
+    config_type: type[Config]
+    recipe_type: type[Recipe]
+    variants: Mapping[str, Config]
+    recipes: Mapping[str, Recipe]
+    text: tuple[Literal["bert", "clip"], Literal["sent", "raw"]]
+    unit: Literal["ref", "expression"] = "ref"
+    weakly_supervised: bool = False
+    couples_batch: bool = False
+    stage: str = ""
+    has_published_weights: bool = False
+    targets_from: str | None = None
+    revisions: Mapping[tuple[str, str], int] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if alone := sorted(self.variants.keys() ^ self.recipes.keys()):
+            raise UserError(
+                f"the method {self.name} needs one recipe for each of its variants:"
+                f" look at '{alone[0]}'."
+            )
+
+    def config_for(self, variant: str, dataset: str) -> Config:
+        """Return the configuration of `variant`, adapted to `dataset` where it is published so."""
+        return self.variants[variant]
+
+    def revision(self, variant: str, precision: str) -> int:
+        """Return the revision of a variant in a precision, which is part of the run key."""
+        return self.revisions.get((variant, precision), 1)

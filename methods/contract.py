@@ -1,13 +1,16 @@
-"""What a method is: a network with its published loss and recipe, driven without knowing who drives it.
+"""What a method is: a network with its published loss and recipe.
 
-A method never knows about MaskRIS; a strategy never knows which method it drives. Everything the suite needs of a network
-goes through the classes here.
+A method never knows about MaskRIS, and a strategy never knows which method it drives.
+Everything that the suite needs of a network goes through the classes here. What can be
+said of a method without its network, its `Definition`, stands in `config.py`.
 """
+
+from __future__ import annotations
 
 import abc
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -15,7 +18,8 @@ from torch import Tensor, nn
 
 from benchmark.base.errors import UserError
 from benchmark.base.geometry import Geometry
-from methods.config import Config, DataNeeds, Purpose, Recipe
+from benchmark.base.pretrained import Source
+from methods.config import DataNeeds, Definition, Purpose, Recipe
 
 
 @dataclasses.dataclass
@@ -24,22 +28,41 @@ class Text:
 
     Attributes:
         ids: int64 (B, L), padded with the tokenizer's pad id.
-        attention: int64 (B, L), 1 at the positions of the *original* sentence, special ids included; masking words leaves it
-            untouched.
+        attention: int64 (B, L), 1 at the positions of the *original* sentence, special
+            ids included. Masking words leaves it untouched.
     """
 
     ids: Tensor
     attention: Tensor
 
-    def to(self, device: torch.device) -> "Text":
+    def to(self, device: torch.device) -> Text:
         """Return the same sentences on `device`."""
-        return Text(self.ids.to(device, non_blocking=True), self.attention.to(device, non_blocking=True))
+        return Text(
+            self.ids.to(device, non_blocking=True), self.attention.to(device, non_blocking=True)
+        )
 
-    def __getitem__(self, index: Any) -> "Text":
+    def __getitem__(self, index: Any) -> Text:
         return Text(self.ids[index], self.attention[index])
 
     def __len__(self) -> int:
         return len(self.ids)
+
+
+@dataclasses.dataclass
+class Hidden:
+    """What one forward pass must not see: True where a learned token takes the place.
+
+    A network replaces embeddings, not pixels or ids, so images and sentences of the
+    batch stay as they are.
+
+    Attributes:
+        patches: bool (B, N), the patches of the image tower, row-major. None where none
+            is hidden.
+        words: bool (B, L), the word pieces. None where none is hidden.
+    """
+
+    patches: Tensor | None = None
+    words: Tensor | None = None
 
 
 @dataclasses.dataclass
@@ -49,10 +72,13 @@ class Batch:
     Attributes:
         images: float32 (B, 3, S, S), normalised.
         text: B sentences.
-        targets: float32 (B, 1, S, S) in [0, 1]; soft at edges where the method's geometry interpolates the mask. None in a
-            masked pass, which never sees the target.
-        samples: the B sample numbers, which key the draws.
+        targets: float32 (B, 1, S, S) in [0, 1], soft at edges where the method's
+            geometry interpolates the mask. None in a masked pass, which never sees the
+            target.
+        samples: the B sample numbers, which key the random numbers.
         negatives: B * K sentences of other referents, or None.
+        hidden: what this pass must not see, or None. Only a method that has learned
+            tokens for it is given any.
     """
 
     images: Tensor
@@ -60,6 +86,7 @@ class Batch:
     targets: Tensor | None
     samples: list[int]
     negatives: Text | None = None
+    hidden: Hidden | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -70,8 +97,9 @@ class Output:
     """What a network says.
 
     Attributes:
-        logits: (B, 1, h, w) foreground logit of the own pairs at the network's own output stride (a two-class network: z1 - z0;
-            SaG: its score, a probability).
+        logits: (B, 1, h, w), foreground logit of the own pairs at the network's own
+            output stride. A two-class network gives z1 - z0. SaG gives its score, which
+            is a probability.
         extras: what else the method's loss or mask needs, by name.
     """
 
@@ -79,28 +107,60 @@ class Output:
     extras: dict[str, Tensor] = dataclasses.field(default_factory=dict)
 
 
-class PublishedWeights(Protocol):
-    """What a method's module `weights.py` holds: the one place that knows foreign names. All names are those of the method's
-    attribute `network`; published state dicts are flat and without `module.`.
+@dataclasses.dataclass
+class Aligned:
+    """Features that tell how well parts of an image and of its sentence go together.
+
+    All tensors are detached and float32. `places` and `sentence` share a width, and so
+    do `words` and `image`: each pair lies in one space, where a dot product says
+    something. `places` and `words` need not.
 
     Attributes:
-        UNNEEDED: regular expression over published names -> why the network has no such entry.
+        places: (B, C, h, w), features of the image's places.
+        words: (B, L, D), features of the sentence's word pieces.
+        image: (B, D), the image as a whole, for a method that has it.
+        sentence: (B, C), the sentence as a whole, for a method that has it.
+    """
+
+    places: Tensor
+    words: Tensor
+    image: Tensor | None = None
+    sentence: Tensor | None = None
+
+
+class PublishedWeights(Protocol):
+    """What a method's module `weights.py` holds: the one place that knows foreign names.
+
+    All names are those of the method's attribute `network`. Published state dicts are
+    flat and without `module.`.
+
+    Attributes:
+        UNNEEDED: regular expression over published names -> why the network has no such
+            entry.
     """
 
     UNNEEDED: dict[str, str]
 
-    def starting_weights(self, config: Any) -> dict[str, Tensor]:
-        """Return the published encoder weights that `config.pretrained` names; asked for unless that is `scratch`.
+    def starting_weights(self, config: Any, source: Source) -> dict[str, Tensor]:
+        """Return the published encoder weights that a configuration names.
+
+        Args:
+            config: the method's configuration. Its `pretrained` is not `scratch`.
+            source: where weights are looked for.
 
         Raises:
-            UserError: they cannot be had or have another layout; the message says what to fetch and where to put it.
+            UserError: they cannot be had or have another layout. The message says what
+                to fetch and where to put it.
         """
 
     def from_published(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return a published state dict under own names; names that it does not know pass through."""
+        """Return a published state dict under own names. Unknown names pass through."""
 
     def to_published(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the network's state dict under published names, with every buffer that the authors' code stores."""
+        """Return the network's state dict under published names.
+
+        Every buffer that the authors' code stores is in it.
+        """
 
     def checkpoint(self, state: Mapping[str, Tensor]) -> dict[str, Any]:
         """Return the same wrapped as the authors' code wraps it in a file."""
@@ -110,40 +170,20 @@ class Method(nn.Module, abc.ABC):
     """A network with its published loss and recipe.
 
     Class attributes:
-        name: the registry name.
-        revision: raised when a fix changes the method's numbers; part of the run key.
-        weakly_supervised: whether training never sees a mask (its tables say that the epoch was chosen on masks of val).
-        couples_batch: whether a sample's loss depends on the others of its batch, which then is not dealt to several processes.
-        recipe_type: the method's `Recipe` subclass.
-        variants: variant name -> its `Config`.
-        recipes: variant name -> its published (or, for tiny and small, derived) recipe.
-        text: family of word pieces and sentence field, as in `needs`: what a vocabulary is made from.
+        definition: what is known of the method without its network: name, variants,
+            recipes.
         network_type: the network, built from a configuration and the number of word pieces.
-        weights: the method's `weights.py`; None where nobody publishes weights of it.
-        stage: which part of a published procedure of several the numbers are of; tables name it.
+        weights: the method's `weights.py`, or None where nobody publishes weights of it.
     """
 
-    name: ClassVar[str]
-    revision: ClassVar[int] = 1
-    weakly_supervised: ClassVar[bool] = False
-    couples_batch: ClassVar[bool] = False
-    recipe_type: ClassVar[type[Recipe]] = Recipe
-    variants: ClassVar[dict[str, Config]]
-    recipes: ClassVar[dict[str, Recipe]]
-    text: ClassVar[tuple[Literal["bert", "clip"], Literal["sent", "raw"]]]
+    definition: ClassVar[Definition]
     network_type: ClassVar[type[nn.Module]]
     weights: ClassVar[PublishedWeights | None] = None
-    stage: ClassVar[str] = ""
 
     def __init__(self, config: Any, vocabulary_size: int) -> None:
         super().__init__()
         self.config = config
         self.network = self.network_type(config, vocabulary_size)
-
-    @classmethod
-    def config_for(cls, variant: str, dataset: str) -> Config:
-        """Return the configuration of `variant`, adapted to `dataset` where the published one is (CRIS: 22 words on RefCOCOg)."""
-        return cls.variants[variant]
 
     @property
     @abc.abstractmethod
@@ -151,82 +191,146 @@ class Method(nn.Module, abc.ABC):
         """What this network wants to be fed."""
 
     def fed(self, **how: Any) -> DataNeeds:
-        """Return the needs that `how` completes: size and words are the configuration's, sentences those of `text`."""
-        family, field = self.text
+        """Return the needs that `how` completes.
+
+        Size and length are the configuration's. Word pieces, sentences and what an
+        epoch counts are the definition's.
+        """
+        family, field = self.definition.text
         return DataNeeds(
-            size=self.config.size, max_length=self.config.max_length, tokenizer=family, text_field=field, **how
+            size=self.config.size,
+            max_length=self.config.max_length,
+            tokenizer=family,
+            text_field=field,
+            unit=self.definition.unit,
+            **how,
         )
 
     def draws(self, generators: Sequence[np.random.Generator]) -> dict[str, Tensor]:
-        """Return noise of B images that both passes of a step share, one keyed generator per image; empty for most methods.
+        """Return the noise of B images that both passes of a step share.
 
-        On the CPU, every tensor with leading dimension B: an image's noise does not depend on its neighbours.
+        Most methods have none. Every tensor is on the CPU and has leading dimension B.
+        There is one keyed generator per image, so an image's noise does not depend on
+        its neighbours.
         """
         return {}
 
     @abc.abstractmethod
     def forward(self, batch: Batch, draws: dict[str, Tensor], purpose: Purpose) -> Output:
-        """Return the output for `batch`; purpose "loss" computes what the loss needs, "prediction" the own pairs alone.
+        """Return the output for `batch`.
 
-        Training enters the network here and nowhere else: this is what DDP and compile wrap.
+        Purpose "loss" computes what the loss needs, "prediction" the own pairs alone.
+        Training enters the network here and nowhere else: this is what DDP and compile
+        wrap.
         """
 
     @abc.abstractmethod
     def encode_image(self, images: Tensor, draws: dict[str, Tensor]) -> Any:
-        """Return the part of the prediction that needs no text, for images (n, 3, S, S) and their noise: a tensor or a nest of
-        tensors with leading dimension n. A method that fuses text inside its visual encoder returns the images."""
+        """Return the part of the prediction that needs no text.
+
+        It is a tensor or a nest of tensors with leading dimension n, for images
+        (n, 3, S, S) and their noise. A method that fuses text inside its visual encoder
+        returns the images.
+        """
 
     @abc.abstractmethod
     def segment(self, features: Any, text: Text) -> Output:
-        """Return the prediction for m sentences and the m features that belong to them (rows of `encode_image`)."""
+        """Return the prediction for m sentences and m features, rows of `encode_image`."""
 
     @abc.abstractmethod
     def loss(self, output: Output, batch: Batch) -> dict[str, Tensor]:
-        """Return the published objective term by term (scalars; their sum is minimised)."""
+        """Return the published objective term by term: scalars whose sum is minimised."""
 
     @abc.abstractmethod
     def distillation(self, student: Output, teacher: Output) -> Tensor:
-        """Return MaskRIS' L_dist (a scalar) in the method's own loss form; `teacher` is detached."""
+        """Return MaskRIS' L_dist, a scalar, in the method's own loss form.
+
+        `teacher` is detached.
+        """
 
     @abc.abstractmethod
     def mask(self, logits: Tensor, geometry: Geometry) -> np.ndarray:
-        """Return the method's decision, bool (height, width) at the original image size, from one logit map (h, w)."""
+        """Return the method's decision on one logit map (h, w).
+
+        It is bool (height, width), at the original image size.
+        """
 
     @abc.abstractmethod
     def parameter_groups(self, recipe: Recipe) -> list[dict[str, Any]]:
-        """Return optimizer groups: dicts with `name`, `params` and, where it is not the recipe's, `weight_decay`."""
+        """Return optimizer groups, and stop the training of what the recipe freezes.
+
+        A group is a dict with `name`, `params` and, where it is not the recipe's,
+        `weight_decay`.
+        """
 
     @abc.abstractmethod
     def schedule(self, recipe: Recipe, step: int, steps_per_epoch: int) -> list[float]:
-        """Return the learning rate of every parameter group at optimizer step `step` (from 0): a pure function, so that a
-        resumed run needs no scheduler state."""
+        """Return the learning rate of every parameter group at a step, counted from 0.
+
+        It is a pure function, so a resumed run needs no scheduler state.
+        """
 
     def pseudo_mask(self, image: Tensor, text: Text, geometry: Geometry) -> np.ndarray:
-        """Return one mask, bool (height, width) at the original size, of a training referent from its normalised image
-        (1, 3, S, S) and all its sentences. Raises UserError where the method makes none."""
-        raise UserError(f"{self.name} makes no pseudo masks.")
+        """Return one mask of a training referent, bool (height, width), at original size.
+
+        Args:
+            image: (1, 3, S, S), normalised.
+            text: all sentences of the referent.
+            geometry: how the image became the network input.
+
+        Raises:
+            UserError: the method makes none.
+        """
+        raise UserError(
+            f"{self.definition.name} makes no pseudo masks: name a run of a method that does."
+        )
 
     def loss_scale(self, recipe: Recipe, step: int) -> float:
-        """Return what every loss of optimizer step `step` (from 0) is multiplied by before its gradient is taken: 1 for most."""
+        """Return the factor of every loss at a step, counted from 0: 1 for most methods."""
         return 1.0
 
 
 class AuxiliaryMethod(Method):
-    """A method whose loss asks a frozen network beside the one that is trained (TRIS: a CLIP)."""
+    """A method whose loss asks a frozen network beside its own (TRIS: a CLIP)."""
 
     @property
     @abc.abstractmethod
     def auxiliary_passes(self) -> tuple[int, int] | None:
-        """(epochs, batch size) over whole training images and their sentences with which the auxiliary is trained first; None
-        where a published one is taken."""
+        """(epochs, batch size) of the auxiliary's own training, which comes first.
+
+        It sees whole training images and their sentences. None where a published
+        auxiliary is taken.
+        """
 
     @abc.abstractmethod
     def train_auxiliary(
         self, pairs: Iterable[tuple[Tensor, Tensor]], steps: int, device: torch.device
     ) -> dict[str, Tensor]:
-        """Return the auxiliary's weights after `steps` batches of normalised images (B, 3, S, S) and ids (B, L) of a sentence of
-        each: asked for where `auxiliary_passes` is not None."""
+        """Return the auxiliary's weights after its own training.
+
+        Asked for where `auxiliary_passes` is not None.
+
+        Args:
+            pairs: batches of normalised images (B, 3, S, S) and ids (B, L) of a
+                sentence of each.
+            steps: how many batches there are.
+            device: where it is trained.
+        """
 
     @abc.abstractmethod
     def load_auxiliary(self, state: Mapping[str, Tensor]) -> None:
-        """Take the auxiliary's weights, trained or published (`auxiliary.*` of the starting weights)."""
+        """Take the auxiliary's weights: trained, or `auxiliary.*` of published ones."""
+
+
+class GuidedMethod(Method):
+    """A method that hands out the features with which it brings image and text together.
+
+    A strategy that chooses by relevance what to hide needs them. AMLRIS (ICLR 2026)
+    scores places against words, CM-MaskSD (IEEE TMM 2024) scores places against the
+    sentence and words against the image. The method says which features belong
+    together. Scoring, ranking and drawing are the strategy's.
+    """
+
+    @abc.abstractmethod
+    def aligned(self, output: Output) -> Aligned:
+        """Return these features of the clean pass, from an output of purpose "loss"."""

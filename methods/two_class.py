@@ -1,4 +1,4 @@
-"""What LAVT and CARIS share: a square ImageNet-normalised input, and two maps (background, referent) at stride 4."""
+"""What LAVT and CARIS share: a square input and two maps at stride 4, background and referent."""
 
 import numpy as np
 import torch
@@ -11,27 +11,24 @@ from methods.contract import Batch, Method, Output
 
 
 class TwoClassMethod(Method):
-    """A method whose `Output.extras["two_class"]` holds the logits (B, 2, h, w) that `Output.logits` is the difference of.
+    """A method whose logits are the difference of two maps, referent minus background.
 
-    Its configuration has `class_weights`, of background and referent in the loss.
+    `Output.extras["two_class"]` holds both, (B, 2, h, w). The method's configuration
+    has `class_weights`, of background and referent in the loss.
     """
 
     @property
     def needs(self) -> DataNeeds:
-        """A square whatever the aspect ratio, ImageNet's normalisation, the word pieces and sentences of `text`."""
-        return self.fed(
-            geometry="square",
-            mean=IMAGENET_MEAN,
-            std=IMAGENET_STD,
-        )
+        """A square whatever the aspect ratio, with ImageNet's normalisation."""
+        return self.fed(geometry="square", mean=IMAGENET_MEAN, std=IMAGENET_STD)
 
     def forward(self, batch: Batch, draws: dict[str, Tensor], purpose: Purpose) -> Output:
-        """Return logits (B, 1, S/4, S/4) and, as `two_class`, what they are the difference of (B, 2, S/4, S/4)."""
+        """Return logits (B, 1, S/4, S/4) and `two_class` (B, 2, S/4, S/4)."""
         return self.segment(self.encode_image(batch.images, draws), batch.text)
 
     @staticmethod
     def output(two_class: Tensor) -> Output:
-        """Return the network's two-class logits (m, 2, h, w) as an output, in float32 or better."""
+        """Return a network's two-class logits (m, 2, h, w) as an output, in float32 or better."""
         two_class = two_class.to(torch.promote_types(two_class.dtype, torch.float32))
         return Output(two_class[:, 1:] - two_class[:, :1], {"two_class": two_class})
 
@@ -41,16 +38,21 @@ class TwoClassMethod(Method):
         return F.interpolate(two_class, size, mode="bilinear", align_corners=True)
 
     def loss(self, output: Output, batch: Batch) -> dict[str, Tensor]:
-        """Return class-weighted cross-entropy at input size, divided by the sum of the weights of the targets."""
+        """Return class-weighted cross-entropy at input size.
+
+        It is divided by the sum of the weights of the targets.
+        """
         two_class = self.upsample(output.extras["two_class"], batch.targets.shape[-2:])
         weight = two_class.new_tensor(self.config.class_weights)
-        return {"cross_entropy": F.cross_entropy(two_class, (batch.targets[:, 0] > 0.5).long(), weight)}
+        target = (batch.targets[:, 0] > 0.5).long()
+        return {"cross_entropy": F.cross_entropy(two_class, target, weight)}
 
     def distillation(self, student: Output, teacher: Output) -> Tensor:
-        """Return the same cross-entropy against the teacher's class probabilities, at stride 4.
+        """Return the same cross-entropy against the teacher's probabilities, at stride 4.
 
-        It is divided by the number of pixels, not by a sum of weights: the form of MaskRIS' published code, which is for CARIS.
+        This is the form of MaskRIS' published code, which is for CARIS.
         """
+        # With soft targets torch divides by the number of pixels, not by a sum of weights.
         target = teacher.extras["two_class"].softmax(1)
         weight = target.new_tensor(self.config.class_weights)
         return F.cross_entropy(student.extras["two_class"], target, weight)

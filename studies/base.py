@@ -1,4 +1,4 @@
-"""TODO."""
+"""What both kinds of studies have in common."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Grids: an ablation of a paper as rows, each trained with every seed and compared with a reference row."""
 
 from typing import Any, Literal
 
@@ -13,7 +13,7 @@ class Row(BaseModel):
     Attributes:
         label: what tables call it. published: its `condition` in reports/published.csv, where the paper has it; `system` the
             system of that row, where it is not the grid's.
-        strategy: one of `benchmark.strategies`. settings, recipe: changes to it and to the recipe.
+        strategy: its name [the grid's]. settings, recipe: changes to it and to the recipe.
         epochs: length of the training relative to the recipe's.
     """
 
@@ -22,7 +22,7 @@ class Row(BaseModel):
     label: str
     published: str | None = None
     system: str | None = None
-    strategy: str = "maskris"
+    strategy: str = ""
     settings: dict[str, Any] = {}
     recipe: dict[str, Any] = {}
     epochs: float = Field(default=1, gt=0)
@@ -32,12 +32,14 @@ class Grid(Study):
     """An ablation: every row is trained with every seed and compared with the row `reference`.
 
     Attributes:
+        strategy: of rows that name none.
         place, system: table or figure of the paper, and whose numbers in it are meant; both as in reports/published.csv.
         note: what a reader of the table must know.
         metrics: what the paper's table shows. curves: draw the training losses (Fig. B). hours: show what training cost.
     """
 
     kind: Literal["grid"] = "grid"
+    strategy: str = ""
     place: str
     system: str = "CARIS+MaskRIS"
     note: str = ""
@@ -52,4 +54,6 @@ class Grid(Study):
         labels = [row.label for row in self.rows]
         if len(set(labels)) < len(labels) or self.reference not in labels:
             raise ValueError("rows need labels of their own, one of which is the reference")
+        if not self.strategy and (nameless := [row.label for row in self.rows if not row.strategy]):
+            raise ValueError(f"row '{nameless[0]}' names no strategy, and neither does the grid")
         return self

@@ -1,165 +1,209 @@
-"""The launcher of a search: one process per trial, a few at a time, until completed and pruned trials make up the budget."""
+"""The launch of a search: one job per trial, a few at a time, until completed and pruned trials
+make up the budget.
+"""
 
-import contextlib
 import dataclasses
-import fcntl
-import sys
-import time
-from collections.abc import Iterator
+import uuid
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
-import optuna
-from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
-from rich.progress import Progress, TaskID
 
 from benchmark.base.errors import UserError
-from benchmark.launch import local
-from benchmark.launch.local import Processes
-from benchmark.launch.progress import progress_lines, show_progress
+from benchmark.base.locks import locked
+from benchmark.launch.base import Job, JobStatus, Launcher
+from benchmark.launch.jobs import trial_job
+from benchmark.launch.progress import Display, Share, share_of
+from benchmark.launch.watch import follow
 from benchmark.runs import groups
-from benchmark.runs.execution import Execution
+from benchmark.runs.execution import Execution, Places
+from benchmark.runs.groups import Cell, Group
 from benchmark.runs.rundir import RunDir
 from studies.study import Started, folder, save
-from studies.trials import finished, open_study, readable_errors, reap, remaining, retry_failed
+from studies.trials import (
+    Survey,
+    TrialSummary,
+    open_study,
+    readable_errors,
+    reap,
+    retry_failed,
+    survey,
+)
 
 POLL_SECONDS = 1.0
 SPARE_FAILURES = 2  # the search stops when more trials than this failed beyond those that finished
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class Ended:
-    """How a launch ended: `complete`, `stopped` (asked for) or `failing` with a reason."""
+    """How a launch ended.
 
-    state: str
+    Attributes:
+        state: `complete` where the budget is used up, `stopped` where that was asked for, else
+            `failing`.
+        reason: why it is failing. complete: how many trials have a value now.
+    """
+
+    state: Literal["complete", "stopped", "failing"]
     reason: str = ""
+    complete: int = 0
 
 
-@contextlib.contextmanager
-def _alone(runs: Path, name: str) -> Iterator[None]:
-    """Hold the study: one launcher per folder of runs."""
-    place = folder(runs, name)
-    place.mkdir(parents=True, exist_ok=True)
-    with (place / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"study {name} is under way in {runs} already; wait for it, or stop it first.") from None
-        yield
+def note(
+    runs: Path, started: Started, trials: Sequence[TrialSummary], cells: dict[int, Cell]
+) -> None:
+    """Write which runs are the study's, and which trials they are, into its plan.
 
-
-def _command(started: Started, url: str, runs: Path, execution: Execution) -> list[str]:
-    options = []
-    for field in dataclasses.fields(Execution):
-        options += [f"--{field.name.replace('_', '-')}", str(getattr(execution, field.name))]
-    place = ["--runs", str(runs), "--storage", url, "--budget", str(started.study.trials)]
-    return [sys.executable, "-m", "benchmark.cli", "study", "trial", started.name, *place, *options]
-
-
-def note(runs: Path, started: Started, trials: list[FrozenTrial]) -> None:
-    """Write which runs are the study's, and which trials they are, for MLflow."""
-    of_run: dict[str, list[int]] = {}
+    Args:
+        cells: number of a trial -> its cell, of trials that were noted before; new ones are added.
+    """
     for trial in trials:
-        if key := trial.user_attrs.get("key"):
-            of_run.setdefault(key, []).append(trial.number)
-    known = {key: numbers for key, numbers in of_run.items() if (runs / key / "spec.yaml").exists()}
-    groups.write_group(runs, started.name, "study", known, known)
-
-
-class Board:
-    """The progress lines: one for the budget, one per running trial."""
-
-    def __init__(self, progress: Progress, runs: Path, budget: int, told: set[int]) -> None:
-        self.progress, self.runs, self.lines = progress, runs, {}
-        self.whole = progress.add_task("trials", total=budget, note="")
-        self.told = told  # numbers of the trials whose end was printed
-
-    def show(self, trials: list[FrozenTrial], console: Console) -> None:
-        """Bring all lines up to date; where nobody looks at a terminal, print each trial once it has ended."""
-        states = [trial.state for trial in trials]
-        note = ", ".join(
-            f"{states.count(state)} {state.name.lower()}"
-            for state in (TrialState.PRUNED, TrialState.FAIL)
-            if state in states
-        )
-        self.progress.update(self.whole, completed=finished(trials), note=note)
-        for trial in trials:
-            if trial.state == TrialState.RUNNING and "key" in trial.user_attrs:
-                run = RunDir(self.runs / trial.user_attrs["key"])
-                if trial.number not in self.lines:
-                    self.lines[trial.number] = self._line(trial, run)
-                show_progress(self.progress, self.lines[trial.number], run)
-            elif trial.number in self.lines:
-                self.progress.remove_task(self.lines.pop(trial.number))
-            if trial.state.is_finished() and trial.number not in self.told:
-                self.told.add(trial.number)
-                if not console.is_terminal:
-                    console.print(f"trial {trial.number:3} {trial.state.name.lower():8} {_value(trial)}")
-
-    def _line(self, trial: FrozenTrial, run: RunDir) -> TaskID:
-        return self.progress.add_task(f"  {trial.number} {run.key}", total=1, note="starting")
-
-
-def _value(trial: FrozenTrial) -> str:
-    if trial.values:
-        return "  ".join(f"{100 * value:.2f}" for value in trial.values)
-    return trial.user_attrs.get("reason", "")
+        run = RunDir(runs / trial.key)
+        if trial.key and trial.number not in cells and (run.path / "spec.yaml").exists():
+            cells[trial.number] = Cell.of(run.spec(), trial=trial.number)
+    description = started.study.description
+    plan = Group(started.name, "study", description, cells=list(cells.values()))
+    groups.write_plan(runs, plan)
 
 
 def run(
-    started: Started, url: str, runs: Path, workers: int, execution: Execution, console: Console
-) -> tuple[optuna.Study, Ended]:
-    """Run trials until completed and pruned ones make up the budget; return the study and how it ended.
+    started: Started,
+    url: str,
+    places: Places,
+    launcher: Launcher,
+    execution: Execution,
+    console: Console,
+) -> Ended:
+    """Run trials until completed and pruned ones make up the budget, and return how that ended.
 
-    Dead workers are noticed by their missing heartbeat; their trials are queued again and taken by new workers. Ctrl-C (or
-    SIGTERM) asks the running ones to save their state and returns; they stay queued.
+    Trials that failed are tried again. Ctrl-C (or SIGTERM) asks those that run to save their state.
+
+    Args:
+        url: of Optuna's storage. launcher: starts the trials, and nothing else meanwhile.
 
     Raises:
-        UserError: the storage cannot be used, another launcher is at this study, or more trials have finished than are asked for.
+        UserError: the storage cannot be used, another process is at this study, or more trials
+            have finished than are asked for.
     """
-    log = folder(runs, started.name) / "log.txt"
-    groups.check_name(runs, started.name, "study")
-    with _alone(runs, started.name), readable_errors(url):
-        save(runs, started)
+    groups.check_name(places.runs, started.name, "study")
+    where = f"{started.name} is under way in {places.runs}"
+    busy = f"study {where} already; wait for it, or stop it first."
+    lock = locked(folder(places.runs, started.name) / ".lock", busy)
+    with lock, readable_errors(url):
+        save(places.runs, started)
         study, budget = open_study(started, url), started.study.trials
         retry_failed(study)
-        earlier = study.get_trials(deepcopy=False)
-        done_before, failures = finished(earlier), []
-        if done_before > budget:
+        before = survey(study, budget)
+        if before.finished > budget:
             raise UserError(
-                f"study {started.name} has {done_before} finished trials already: ask for --trials {done_before} or more."
+                f"study {started.name} has {before.finished} finished trials already: ask for"
+                f" --trials {before.finished} or more."
             )
-        with Processes(workers, execution) as processes, progress_lines(console) as progress:
-            board = Board(progress, runs, budget, {trial.number for trial in earlier if trial.state.is_finished()})
-            ended = None
-            while ended is None or processes.working:
-                codes = processes.ended().values()
-                failures += [_how(code) for code in codes if code not in (0, local.STOPPED)]
+        launch = _Launch(started, url, places, launcher, execution, before)
+        with Display(console, "trials", budget) as display:
+
+            def on_tick(statuses: Mapping[str, JobStatus], stopping: bool) -> list[str] | None:
                 reap(study)
-                trials = study.get_trials(deepcopy=False)
-                note(runs, started, trials)
-                board.show(trials, console)
-                if ended is None and finished(trials) >= budget:
-                    ended = Ended("complete")
-                elif ended is None and processes.stopping:
-                    ended = Ended("stopped")
-                elif ended is None and len(failures) > SPARE_FAILURES + finished(trials) - done_before:
-                    ended = Ended("failing", _why(trials[len(earlier) :], failures, log))
-                if ended is None:
-                    # A worker that has just begun is no trial yet.
-                    begun = {trial.user_attrs.get("pid") for trial in trials}
-                    starting = sum(process.pid not in begun for process in processes.working.values())
-                    for slot in processes.free()[: max(0, remaining(trials, budget) - starting)]:
-                        processes.begin(slot, _command(started, url, runs, execution), log)
-                time.sleep(POLL_SECONDS)
-    return study, ended
+                now = survey(study, budget)
+                note(places.runs, started, now.trials, launch.cells)
+                launch.show(now, display)
+                return launch.next_jobs(now, statuses, stopping)
+
+            follow(launcher, [], on_tick, POLL_SECONDS)
+        return dataclasses.replace(launch.ended, complete=survey(study, budget).complete)
 
 
-def _how(code: int) -> str:
-    return f"killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+class _Launch:
+    """A launch under way: which jobs it has submitted, and how it ended, once it has.
 
+    Args:
+        before: where the search stood when the launch began.
+    """
 
-def _why(trials: list[FrozenTrial], failures: list[str], log: Path) -> str:
-    """Return why the last worker failed, in its trial's words where it found some."""
-    reasons = [trial.user_attrs["reason"] for trial in trials if "reason" in trial.user_attrs]
-    return f"{len(failures)} workers failed, the last one: {reasons[-1] if reasons else failures[-1]} (see {log})"
+    def __init__(
+        self,
+        started: Started,
+        url: str,
+        places: Places,
+        launcher: Launcher,
+        execution: Execution,
+        before: Survey,
+    ) -> None:
+        self.started, self.url, self.places = started, url, places
+        self.launcher, self.execution, self.before = launcher, execution, before
+        self.log = folder(places.runs, started.name) / "log.txt"
+        self.names: dict[str, str] = {}  # id -> name of the jobs
+        self.cells: dict[int, Cell] = {}  # number of a trial -> its cell in the study's plan
+        self.told = {trial.number for trial in before.trials if trial.over}
+        self.ended: Ended | None = None
+
+    def next_jobs(
+        self, now: Survey, statuses: Mapping[str, JobStatus], stopping: bool
+    ) -> list[str] | None:
+        """Submit jobs for the trials that remain, and return their ids; None once it has ended."""
+        if self.ended is None:
+            self.ended = self._end(now, statuses, stopping)
+        if self.ended is not None:
+            return None
+        taken = {trial.job for trial in now.trials}
+        open_jobs = [self.names[id] for id, status in statuses.items() if not status.over]
+        # A worker that has just begun has taken no trial yet.
+        starting = sum(name not in taken for name in open_jobs)
+        count = min(self.launcher.slots - len(open_jobs), now.remaining - starting)
+        names = [f"{self.started.name}-{uuid.uuid4().hex[:12]}" for _ in range(count)]
+        ids = self.launcher.submit([self._job(name) for name in names])
+        self.names |= dict(zip(ids, names, strict=True))
+        return ids
+
+    def _job(self, name: str) -> Job:
+        return trial_job(
+            study=self.started.name,
+            name=name,
+            storage=self.url,
+            budget=self.started.study.trials,
+            log=self.log,
+            places=self.places,
+            execution=self.execution,
+            launcher=self.launcher,
+        )
+
+    def _end(self, now: Survey, statuses: Mapping[str, JobStatus], stopping: bool) -> Ended | None:
+        """Return how the launch ends, if it does."""
+        if now.finished >= self.started.study.trials:
+            return Ended("complete")
+        if stopping:
+            return Ended("stopped")
+        failures = [
+            status
+            for status in statuses.values()
+            if status.over and not status.succeeded and not status.stopped
+        ]
+        if len(failures) > SPARE_FAILURES + now.finished - self.before.finished:
+            # In a trial's words, where one of this launch found some.
+            earlier = {trial.number for trial in self.before.trials if trial.over}
+            reasons = [
+                trial.reason for trial in now.trials if trial.reason and trial.number not in earlier
+            ]
+            last = reasons[-1] if reasons else f"its process {failures[-1].words}"
+            return Ended(
+                "failing", f"{len(failures)} workers failed, the last one: {last} (see {self.log})"
+            )
+        return None
+
+    def show(self, now: Survey, display: Display) -> None:
+        """Show the running trials, and tell of each once it has ended."""
+        states = [trial.state for trial in now.trials]
+        counts = {state: states.count(state) for state in ("pruned", "fail")}
+        counted = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+        running: dict[str, Share] = {
+            f"{trial.number} {trial.key}": share_of(self.places.runs / trial.key)
+            for trial in now.trials
+            if trial.state == "running" and trial.key
+        }
+        display.show(now.finished, running, counted)
+        for trial in now.trials:
+            if trial.over and trial.number not in self.told:
+                self.told.add(trial.number)
+                said = "  ".join(f"{100 * value:.2f}" for value in trial.values) or trial.reason
+                display.tell(f"trial {trial.number:3} {trial.state:8} {said}")

@@ -1,13 +1,13 @@
-"""TODO."""
+"""Searches: what Optuna may choose from, and how its choices become settings of a strategy and changes to a recipe."""
 
 from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from benchmark import strategies
 from benchmark.base.errors import choose
 from benchmark.robustness.corruptions import Condition, resolve
-from benchmark.strategies.strategy import SETTINGS
 from studies.base import Study
 
 SHARES = ("mask_share", "random_share")
@@ -56,7 +56,7 @@ class Search(Study):
     """
 
     kind: Literal["search"] = "search"
-    strategy: str = "maskris"
+    strategy: str
     space: dict[str, Range] = Field(min_length=1)
     paper: dict[str, Any]
     trials: int = Field(ge=1)
@@ -69,32 +69,46 @@ class Search(Study):
 
     def conditions(self) -> list[Condition]:
         """Return the second objective's corruptions; a UserError for a name or severity that is not known."""
-        return [Condition(name, severity) for name in resolve(self.corruptions) for severity in self.severities]
+        return [
+            Condition(name, severity)
+            for name in resolve(self.corruptions)
+            for severity in self.severities
+        ]
 
     @model_validator(mode="after")
     def _paper_is_in_the_space(self) -> "Search":
         if self.paper.keys() != self.space.keys():
-            raise ValueError("the paper's setting needs a value for every parameter of the space, and for no other")
-        if outside := [name for name, value in self.paper.items() if not self.space[name].contains(value)]:
+            raise ValueError(
+                "the paper's setting needs a value for every parameter of the space, and for no other"
+            )
+        if outside := [
+            name for name, value in self.paper.items() if not self.space[name].contains(value)
+        ]:
             raise ValueError(f"the paper's setting lies outside the space in {', '.join(outside)}")
         weight = self.space.get("distill_weight")
         if weight is None or not weight.contains(0):
-            raise ValueError("distill_weight must be searched from 0 on: that is the baseline, one of the trials")
+            raise ValueError(
+                "distill_weight must be searched from 0 on: that is the baseline, one of the trials"
+            )
         return self
 
 
-def split_parameters(recipe_type: type, parameters: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def split_parameters(
+    recipe_type: type, parameters: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return search parameters as settings of the strategy and changes to the recipe.
 
     Raises:
         UserError: a name is neither (the nearest valid ones are listed).
     """
-    valid = {*SETTINGS, *recipe_type.model_fields, *SHARES} - {"text_mask_shares"}
+    valid = {*strategies.settings(), *recipe_type.model_fields, *SHARES} - {"text_mask_shares"}
     settings, recipe = {}, {}
     for name, value in parameters.items():
         choose(name, valid, "search parameter")
         (recipe if name in recipe_type.model_fields else settings)[name] = value
     if set(SHARES) & settings.keys():
-        mask, random = (settings.pop(name, default) for name, default in zip(SHARES, (0.8, 0.5), strict=True))
+        mask, random = (
+            settings.pop(name, default) for name, default in zip(SHARES, (0.8, 0.5), strict=True)
+        )
         settings["text_mask_shares"] = (mask, (1 - mask) * random, (1 - mask) * (1 - random))
     return settings, recipe

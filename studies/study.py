@@ -1,5 +1,6 @@
 """What a study is: a YAML file that names a base spec and either a grid of rows (an ablation of the paper) or a search space."""
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -7,13 +8,15 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
-import methods
+from benchmark import strategies
 from benchmark.base.errors import UserError, choose
 from benchmark.base.files import atomic_write, read_model, read_yaml
+from benchmark.base.pretrained import Source
 from benchmark.runs import groups
-from benchmark.runs.execution import Execution, Place, execution_of
+from benchmark.runs.execution import Execution, Places, read_execution
+from benchmark.runs.groups import Cell, Group
 from benchmark.runs.preset import read_preset
-from benchmark.runs.resolve import changed_recipe, resolve_preset, resolve_strategy
+from benchmark.runs.resolve import derive, resolve_preset
 from benchmark.runs.spec import RunSpec
 from studies.grid import Grid, Row
 from studies.search_space import Search, split_parameters
@@ -44,20 +47,24 @@ class Started(BaseModel):
     execution: dict[str, Any] = {}
     jobs: int = 1
 
-    @property
-    def place(self) -> Place:
-        """Where the data lie."""
-        return Place(self.data, self.images)
+    def places(self, runs: Path, source: Source) -> Places:
+        """Return where things lie.
+
+        Args:
+            runs: folder of the run directories. source: where published weights are looked for.
+        """
+        return Places(self.data, self.images, runs, weights=source)
 
     @property
     def how(self) -> Execution:
         """How runs are executed."""
-        return execution_of(self.execution)
+        return read_execution(self.execution)
 
     def row_specs(self, row: Row) -> list[RunSpec]:
         """Return the specs of a grid's row, one per seed; a setting that does not fit raises a UserError that names the row."""
         return [
-            derive(b, row.strategy, self.settings | row.settings, row.recipe, row.epochs) for b in self.bases.values()
+            derive(base, row.strategy or self.study.strategy, self.settings | row.settings, row.recipe, row.epochs)
+            for base in self.bases.values()
         ]
 
     def specs(self) -> list[RunSpec]:
@@ -70,29 +77,20 @@ class Started(BaseModel):
                 raise UserError(f"study {self.name}, row '{row.label}': {error}") from None
         return list(found.values())
 
+    def plan(self) -> Group:
+        """Return a grid as a plan: a cell for each row and seed."""
+        cells = [
+            Cell.of(spec, row.label) for row in self.study.rows for spec in self.row_specs(row)
+        ]
+        return Group(self.name, "study", self.study.description, cells=cells)
+
     def trial_spec(self, parameters: Mapping[str, Any]) -> RunSpec:
         """Return the spec of a search's trial. distill_weight 0 is the baseline: L_dist counts nothing, so one pass does."""
         (base,) = self.bases.values()
         settings, recipe = split_parameters(type(base.recipe), parameters)
-        strategy = "baseline" if settings.get("distill_weight") == 0 else self.study.strategy
+        without = settings.get("distill_weight") == 0
+        strategy = strategies.reference().name if without else self.study.strategy
         return derive(base, strategy, self.settings | settings, recipe)
-
-
-def derive(
-    base: RunSpec, strategy: str, settings: Mapping[str, Any], recipe: Mapping[str, Any], epochs: float = 1
-) -> RunSpec:
-    """Return `base` with another strategy and changes to its settings and recipe.
-
-    Raises:
-        UserError: a name is not known, or a ratio, patch size or number of epochs does not fit.
-    """
-    method = methods.get(base.method)
-    changed = changed_recipe(method, base.recipe, recipe)
-    if epochs != 1:
-        changed = changed_recipe(method, changed, changed.stretched(epochs))
-    return base.model_copy(
-        update={"strategy": resolve_strategy(strategy, dict(settings), base.network.size), "recipe": changed}
-    )
 
 
 # --- files ------------------------------------------------------------------------------------------------------------
@@ -113,14 +111,20 @@ def read_study(name: str, variant: str = "") -> Grid | Search:
     Raises:
         UserError: there is none, or a field of it is wrong.
     """
-    path = Path(name) if name.endswith((".yaml", ".yml")) else _shipped_files()[choose(name, shipped(), "study")]
+    path = (
+        Path(name)
+        if name.endswith((".yaml", ".yml"))
+        else _shipped_files()[choose(name, shipped(), "study")]
+    )
     values = read_yaml(path, "study", shipped())
     if not isinstance(values, dict):
         raise UserError(f"study {path} holds no fields; see the shipped ones in {SHIPPED}.")
     kind = choose(str(values.get("kind")), ("grid", "search"), f"kind of study {path.name}")
     special = values.get("variants") or {}
     return read_model(
-        {"grid": Grid, "search": Search}[kind], {**values, **special.get(variant, {})}, f"study {path.name}"
+        {"grid": Grid, "search": Search}[kind],
+        {**values, **special.get(variant, {})},
+        f"study {path.name}",
     )
 
 
@@ -160,7 +164,9 @@ def save(runs: Path, started: Started) -> None:
     if path.exists():
         before = load(runs, started.name).model_dump(mode="json")
         free = ("origin", "data", "images", "execution", "jobs")
-        differing = _first_difference(*({k: v for k, v in d.items() if k not in free} for d in (before, values)))
+        differing = _first_difference(
+            *({k: v for k, v in d.items() if k not in free} for d in (before, values))
+        )
         if differing:
             raise UserError(
                 f"study {started.name} was begun in {runs} with other settings ({differing}): go on with `risbench study"
@@ -173,7 +179,9 @@ def _first_difference(before: Any, now: Any, where: str = "") -> str:
     """Return the first field in which two nests differ, but for the number of trials, which may grow; "" where none does."""
     if isinstance(before, dict) and isinstance(now, dict):
         for name in sorted({*before, *now}):
-            if name != "trials" and (found := _first_difference(before.get(name), now.get(name), f"{where}.{name}")):
+            if name != "trials" and (
+                found := _first_difference(before.get(name), now.get(name), f"{where}.{name}")
+            ):
                 return found
         return ""
     return "" if before == now else f"{where[1:]} was {before}, is {now}"
@@ -186,8 +194,7 @@ def start(
     name: str,
     preset_name: str,
     options: Mapping[str, Any],
-    data: Path | None = None,
-    images: Path | None = None,
+    places: Places | None = None,
     changes: Mapping[str, Any] | None = None,
     called: str | None = None,
 ) -> Started:
@@ -195,12 +202,16 @@ def start(
 
     Args:
         options: method, dataset, variant, seeds in place of the study's and the preset's; None where not given.
+        places: where things lie; without a data folder, in the preset's, where embedded sets are written.
         changes: other fields of the study (trials, sampler ...). called: its name [study-preset, and what options change].
 
     Raises:
         UserError: a name or a setting is wrong, or data are missing.
     """
     preset = read_preset(preset_name)
+    places = places or Places(None)
+    write_embedded = places.data is None
+    places = dataclasses.replace(places, data=places.data or preset.data)
     variant = options.get("variant") or preset.variants[0]
     study = read_study(name, variant)
     update = {field: value for field, value in (changes or {}).items() if value is not None}
@@ -208,7 +219,9 @@ def start(
         update["seeds"] = tuple(options["seeds"])
     if options.get("method"):
         update["method"] = options["method"]
-    study = read_model(type(study), {**study.model_dump(), **update, "variants": {}}, f"study {name}")
+    study = read_model(
+        type(study), {**study.model_dump(), **update, "variants": {}}, f"study {name}"
+    )
     if study.kind == "search" and len(study.seeds) != 1:
         raise UserError("a search compares trials of one seed: give --seeds one number.")
     found = resolve_preset(
@@ -216,17 +229,21 @@ def start(
         preset.model_copy(
             update={
                 "methods": (study.method,),
-                "strategies": ("baseline",),
+                "strategies": (strategies.reference().name,),
                 "variants": (variant,),
                 "datasets": (options.get("dataset") or preset.datasets[0],),
                 "seeds": study.seeds,
                 "recipes": {study.method: {**preset.recipes.get(study.method, {}), **study.recipe}},
             }
         ),
-        data,
-        images,
+        places,
+        write_embedded,
     )
-    chosen = [str(options[field]).replace(":", "-") for field in ("method", "dataset", "variant") if options.get(field)]
+    chosen = [
+        str(options[field]).replace(":", "-")
+        for field in ("method", "dataset", "variant")
+        if options.get(field)
+    ]
     started = Started(
         name=called or "-".join([Path(name).stem, Path(preset_name).stem, *chosen]),
         origin=name,
@@ -234,8 +251,8 @@ def start(
         study=study,
         bases={spec.seed: spec for spec in found.specs},
         settings=preset.strategy,
-        data=found.place.root,
-        images=images,
+        data=places.data,
+        images=places.images,
         execution=preset.execution,
         jobs=preset.jobs,
     )

@@ -8,7 +8,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from benchmark.base.rng import generator
-from benchmark.runs.execution import Place
+from benchmark.runs.execution import Places
 from benchmark.runs.preset import read_preset
 from benchmark.runs.resolve import Matrix, resolve_preset
 from benchmark.runs.spec import RunSpec
@@ -76,7 +76,7 @@ def write_boxes(root: Path, images: int = 10, name: str = "refcoco") -> Path:
     return root
 
 
-def tiny_matrix(root: Path, **changes: object) -> Matrix:
+def tiny_matrix(root: Path, runs: Path | None = None, **changes: object) -> Matrix:
     """Return the quick preset on the data in `root`, narrowed to what a test needs."""
     preset = read_preset("quick")
     recipe = {"epochs": 2, "batch_size": 4, "micro_batch": 4}
@@ -86,10 +86,10 @@ def tiny_matrix(root: Path, **changes: object) -> Matrix:
         "selection": preset.selection.model_copy(update={"every": 1}),
         **changes,
     }
-    return resolve_preset("test", preset.model_copy(update=update), root)
+    return resolve_preset("test", preset.model_copy(update=update), Places(root, runs=runs or root.parent / "runs"))
 
 
-def tiny_spec(root: Path, method: str = "cris", name: str = "maskris", /, **changes: object) -> tuple[RunSpec, Place]:
+def tiny_spec(root: Path, method: str = "cris", name: str = "maskris", /, **changes: object) -> tuple[RunSpec, Places]:
     """Return one run of `tiny_matrix` and where its data lie."""
     found = tiny_matrix(root, methods=(method,), strategies=(name,), **changes)
-    return found.specs[0], found.place
+    return found.specs[0], found.places

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Files: written whole or not at all, and read with one sentence for what is wrong with them."""
 
 import json
 import os

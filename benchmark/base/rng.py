@@ -1,13 +1,13 @@
-"""Every random draw of the suite comes from here: counter-based CPU generators, keyed by what is drawn.
+"""Every random number of the suite comes from here: each is a function of what it is for.
 
-A generator is a function of its key alone, never of how many draws came before on some worker or device. So baseline and
-MaskRIS see the same samples, sentences and noise, and a run resumed or spread over devices continues the same stream.
+A generator is keyed by the seed, the purpose, the epoch or step, and the sample. It never depends on how many numbers were
+drawn before, or on which worker or device. So all strategies see the same samples, sentences and noise, and a run that is
+resumed, or spread over devices, continues the same stream. The purposes are wire format: another word is another stream.
 """
 
 import hashlib
 
 import numpy as np
-import torch
 
 
 def _digest(parts: tuple[object, ...]) -> bytes:
@@ -26,4 +26,6 @@ def torch_seed(*key: object) -> int:
 
 def reseed_dropout(*key: object) -> None:
     """Seed torch's default generators (CPU and devices), which dropout and drop path read, from `key`."""
+    import torch
+
     torch.manual_seed(torch_seed(*key))

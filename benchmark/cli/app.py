@@ -1,25 +1,35 @@
-"""risbench: the commands, and nothing else."""
+"""risbench: the commands by what they are for, and how they end."""
 
+import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import typer
+from rich.text import Text
 
 from benchmark.base.errors import Interrupted, UserError
-from benchmark.cli import checkpoints as networks
-from benchmark.cli import data, robustness, runs, store, studies
+from benchmark.base.registry import PLUGINS, plugin_files
+from benchmark.cli import checkpoints, data, matrix, report, robustness, store, study
 from benchmark.cli.options import errors
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
-    help="Referring image segmentation methods with and without MaskRIS, under one data pipeline and one evaluator.",
+    help="Referring image segmentation methods with and without training strategies such as MaskRIS, under one data pipeline"
+    " and one evaluator.",
 )
-for part in (runs, networks, robustness, store):
+for part in (matrix, report, robustness, checkpoints, store):
     app.add_typer(part.app)
-app.add_typer(data.app, name="data")
-app.add_typer(studies.app, name="study")
+app.add_typer(study.app, name="study", rich_help_panel="Studies")
+app.add_typer(data.app, name="data", rich_help_panel="Data")
+
+
+@app.callback()
+def _every_command() -> None:
+    # Children work in other folders, so the files that they inherit need whole names.
+    if plugin_files():
+        os.environ[PLUGINS] = os.pathsep.join(str(Path(file).resolve()) for file in plugin_files())
 
 
 def guarded(command: Callable[[], None]) -> int:
@@ -27,10 +37,11 @@ def guarded(command: Callable[[], None]) -> int:
     try:
         command()
     except UserError as error:
-        errors.print(f"[red]error:[/red] {error}", soft_wrap=True)
+        # As text: a message may quote what is no markup.
+        errors.print(Text.assemble(("error:", "red"), f" {error}"), soft_wrap=True)
         return 1
     except (Interrupted, KeyboardInterrupt) as stop:
-        errors.print(str(stop) or "stopped")
+        errors.print(str(stop) or "stopped", markup=False)
         return 130
     return 0
 
@@ -38,7 +49,3 @@ def guarded(command: Callable[[], None]) -> int:
 def main() -> None:
     """Entry point of the console script."""
     sys.exit(guarded(app))
-
-
-if __name__ == "__main__":
-    main()

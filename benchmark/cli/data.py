@@ -5,9 +5,14 @@ from typing import Annotated
 
 import typer
 
-from benchmark.cli.options import ImagesOption, console
+from benchmark.cli.options import ImagesOption, console, known
+from benchmark.data import datasets
 
 app = typer.Typer(no_args_is_help=True, help="Look at data sets and write the embedded ones.")
+
+
+def _embedded() -> list[str]:
+    return [name for name, dataset in datasets.DATASETS.items() if dataset.write]
 
 
 @app.command("check")
@@ -16,7 +21,10 @@ def data_check(
     images: ImagesOption = None,
     full: Annotated[bool, typer.Option("--full", help="Decode every image, too.")] = False,
 ) -> None:
-    """Compare a REFER folder with the known counts and name what is missing, damaged or different."""
+    """Compare a REFER folder with the known counts and name what is missing, damaged or different.
+
+    Example: risbench data check /data/refer --images /data/coco/train2014
+    """
     from benchmark.data import check
 
     if not check.render(check.check(root, images, full, console), console):
@@ -26,14 +34,16 @@ def data_check(
 @app.command("refshapes")
 def data_refshapes(
     root: Annotated[Path, typer.Argument(help="Folder to write into.")],
-    name: Annotated[str, typer.Option(help="refshapes, refshapes+ or refshapesg.")] = "refshapes",
+    name: Annotated[str | None, typer.Option(help=known(_embedded, "Which embedded set; the first."))] = None,
     train: Annotated[int, typer.Option(min=1)] = 2000,
     val: Annotated[int, typer.Option(min=1)] = 200,
     test: Annotated[int, typer.Option(min=1, help="Images of testA and of testB.")] = 150,
     seed: Annotated[int, typer.Option()] = 0,
 ) -> None:
-    """Write an embedded data set in REFER's layout."""
-    from benchmark.data.refshapes.writer import RefShapesSize, write_refshapes
+    """Write an embedded data set in REFER's layout. Example: risbench data refshapes data/mine --train 500"""
+    from benchmark.base.errors import choose
 
-    write_refshapes(root, name, RefShapesSize(train, val, test, test), seed)
+    name = choose(name, _embedded(), "embedded data set") if name else _embedded()[0]
+    dataset = datasets.get(name)
+    dataset.write(root, {"train": train, "val": val, "testA": test, "testB": test}, seed)
     console.print(f"wrote {root / name}")

@@ -1,6 +1,6 @@
-"""Commands that ask finished runs under corruptions, occlusion and covered words."""
+"""The command that evaluates finished runs under corruptions, occlusion and covered words."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,58 +8,73 @@ import typer
 from rich.table import Table
 
 from benchmark.base.errors import UserError
+from benchmark.cli.matrix import conclude, syncing
 from benchmark.cli.options import (
     OUT,
     RUNS,
     DataOption,
     DeviceOption,
     ImagesOption,
+    LauncherOption,
+    OfflineOption,
     OutOption,
+    PretrainedOption,
+    RunsArgument,
     RunsOption,
+    SyncOption,
     UriOption,
     console,
-    errors,
     names,
     numbers,
+    places,
 )
+from benchmark.cli.report import tell_written
 
 app = typer.Typer()
 
 
-@app.command()
+@app.command(rich_help_panel="Robustness")
 def robustness(
-    chosen: Annotated[
-        list[str] | None, typer.Argument(metavar="[RUNS]...", help="Finished runs [those of the preset's matrix].")
-    ] = None,
+    chosen: RunsArgument = None,
     preset: Annotated[
         str, typer.Option("--preset", help="quick, common, all, or a YAML file of conditions.")
     ] = "quick",
     corruptions: Annotated[
-        str | None, typer.Option(help="Comma-separated names; common (15), maskris (17), all (19); none. [preset's]")
+        str | None,
+        typer.Option(help="Comma-separated names; common (15), maskris (17), all; none. [preset's]"),
     ] = None,
     severities: Annotated[str | None, typer.Option(help="Comma-separated, 1 to 5. [preset's]")] = None,
     splits: Annotated[str | None, typer.Option(help="Comma-separated. [preset's]")] = None,
     occlusion: Annotated[bool, typer.Option(help="Also the preset's occlusion.")] = True,
     words: Annotated[bool, typer.Option(help="Also with words covered one by one.")] = True,
+    conditions: Annotated[
+        str | None, typer.Option(hidden=True, help="Comma-separated conditions in place of all these.")
+    ] = None,
     reference: Annotated[str | None, typer.Option(help="Run whose errors corruption errors are divided by.")] = None,
-    jobs: Annotated[int, typer.Option(min=0, help="Processes that decode and corrupt ahead of the networks.")] = 1,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that corrupt images ahead of the networks.")] = 1,
     threads: Annotated[int, typer.Option(min=1, help="Threads of a network on a CPU.")] = 1,
     cache: Annotated[Path | None, typer.Option(help="Folder that keeps corrupted images, losslessly.")] = None,
     data: DataOption = None,
     images: ImagesOption = None,
     runs: RunsOption = RUNS,
     out: OutOption = OUT,
-    sync: Annotated[bool, typer.Option(help="Project the results into MLflow.")] = True,
+    pretrained: PretrainedOption = None,
+    offline: OfflineOption = False,
+    launcher: LauncherOption = "local",
+    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Groups of runs at a time, one group a data set.")] = 1,
+    sync: SyncOption = True,
     uri: UriOption = None,
+    report: Annotated[bool, typer.Option(help="Write the report.")] = True,
     device: DeviceOption = "auto",
 ) -> None:
-    """Ask finished runs under corruptions, occlusion and covered words; finished conditions are never asked again."""
-    import torch
+    """Evaluate finished runs under corruptions, occlusion and covered words, each condition once.
 
-    from benchmark.robustness.conditions import narrow_robustness, read_robustness_preset
-    from benchmark.robustness.run import evaluate_conditions
+    Example: risbench robustness --preset common --splits testA
+    """
+    from benchmark.robustness.conditions import narrow_robustness, parse_condition, read_robustness_preset
+    from benchmark.runs.execution import Execution
 
-    narrowed = narrow_robustness(
+    asked = narrow_robustness(
         read_robustness_preset(preset),
         names(splits),
         names(corruptions),
@@ -67,57 +82,58 @@ def robustness(
         occlusion,
         words,
     )
-    asked = narrowed.conditions()
-    torch.set_num_threads(threads)
-    directories, place = _directories(chosen, narrowed.matrix, runs, data, images)
+    wanted = [parse_condition(name) for name in names(conditions) or []] or asked.conditions()
+    where = places(data, images, runs, out, uri, pretrained, offline)
+    directories = _named(chosen, runs) if chosen else _finished(asked.matrix, runs)
+    if not report:  # a job that a launcher started: it works in this process
+        _work_here(directories, asked.splits, wanted, where, workers, threads, cache, device)
+        return
     declared = _reference(reference, runs, directories)
-    console.print(f"{len(directories)} runs, {len(asked)} conditions on {', '.join(narrowed.splits)}")
-    if asked:  # language subsets are those of records that are there
-        try:
-            meters = evaluate_conditions(
-                directories, narrowed.splits, asked, place, console, jobs=jobs, device=device, cache=cache
-            )
-        finally:
-            if sync:
-                _sync(runs, uri)
-        _show_costs(meters)
-    name = Path(preset).stem if not chosen else "runs"
-    _report(name, preset, narrowed, asked, directories, declared, place, runs, out, device)
+    console.print(f"{len(directories)} runs, {len(wanted)} conditions on {', '.join(asked.splits)}")
+    if wanted:  # language subsets are those of records that are there
+        execution = Execution.of(device=device, threads=threads, workers=workers)
+        with syncing(where, sync):
+            outcomes = _submit(directories, asked.splits, wanted, where, execution, launcher, jobs, cache)
+        conclude(outcomes, lambda: None)
+    name = "runs" if chosen else Path(preset).stem
+    unchanged = asked == read_robustness_preset(preset) and not chosen and not conditions
+    said = f"{len(wanted)} conditions on {', '.join(asked.splits)} of {len(directories)} runs"
+    _write_report(
+        name, asked.description if unchanged else said, asked.splits, wanted, directories, declared, where, device
+    )
 
 
-def _directories(
-    chosen: list[str] | None, matrix_name: str, runs: Path, data: Path | None, images: Path | None
-) -> tuple[list[Any], Callable[[Any], Any]]:
-    """Return the named runs, or the finished ones of a matrix, and where the data of each lie."""
-    from benchmark.runs.preset import read_preset
-    from benchmark.runs.resolve import resolve_preset
+# --- which runs -------------------------------------------------------------------------------------
+
+
+def _named(chosen: Sequence[str], runs: Path) -> list[Any]:
+    """Return the named runs."""
     from benchmark.runs.rundir import find_run
-    from benchmark.training import worker
 
-    if chosen:
-        directories = {run.key: run for run in (find_run(runs, name) for name in chosen)}
-        if len({run.path.resolve().parent for run in directories.values()}) > 1 or any(
-            run.path.resolve().parent != runs.resolve() for run in directories.values()
-        ):
-            raise UserError("name runs of one folder and give that with --runs.")
-        return [*directories.values()], lambda run: worker.place_of(run, data, images)
-    with console.status("reading the data"):
-        found = resolve_preset(matrix_name, read_preset(matrix_name), data, images)
-    every = found.directories(runs)
-    done = [run for run in every if run.status()["state"] == "done"]
+    directories = {run.key: run for run in (find_run(runs, name) for name in chosen)}
+    if any(run.path.resolve().parent != runs.resolve() for run in directories.values()):
+        raise UserError("name runs of one folder and give that with --runs.")
+    return [*directories.values()]
+
+
+def _finished(plan: str, runs: Path) -> list[Any]:
+    """Return the finished runs of a planned matrix."""
+    from benchmark.runs.groups import names as planned
+    from benchmark.runs.groups import read_group
+    from benchmark.runs.rundir import RunDir
+
+    every = [RunDir(runs / key) for key in read_group(runs, plan).keys] if plan in planned(runs) else []
+    done = [run for run in every if run.status().state == "done"]
     if not done:
         raise UserError(
-            f"none of the {len(every)} runs of the matrix '{matrix_name}' is finished in {runs}: run `risbench matrix --preset"
-            f" {matrix_name}` first, or name runs."
+            f"no run of the matrix '{plan}' is finished in {runs}: run `risbench matrix --preset {plan}` first, or name runs."
         )
-    if len(done) < len(every):
-        console.print(
-            f"{len(every) - len(done)} of the {len(every)} runs of the matrix are not finished and are left out"
-        )
-    return done, lambda run: found.place
+    if left := len(every) - len(done):
+        console.print(f"{left} of the {len(every)} runs of the matrix are not finished and are left out")
+    return done
 
 
-def _reference(name: str | None, runs: Path, directories: list[Any]) -> str | None:
+def _reference(name: str | None, runs: Path, directories: Sequence[Any]) -> str | None:
     """Return the key of the declared reference, which is one of the runs."""
     from benchmark.runs.rundir import find_run
 
@@ -125,26 +141,89 @@ def _reference(name: str | None, runs: Path, directories: list[Any]) -> str | No
         return None
     key = find_run(runs, name).key
     if key not in {run.key for run in directories}:
-        raise UserError(f"the reference run {key} is not among the runs that are asked; name it, too.")
+        raise UserError(f"the reference run {key} is not among the runs that are evaluated; name it, too.")
     return key
 
 
-def _sync(runs: Path, uri: str | None) -> None:
-    from benchmark.tracking import mlflow_store
+def opened_for(where: Any) -> Callable[[Any], Any]:
+    """Return what gives a run's data; runs whose data lie in the same place share them."""
+    from benchmark.runs.resolve import Opened
+    from benchmark.training.worker import places_of
 
-    try:
-        failed = mlflow_store.sync(runs, uri).failed
-    except UserError as error:
-        failed = {"the store": str(error)}
-    for key, reason in failed.items():
-        errors.print(f"MLflow did not take {key} ({reason}); nothing is lost: run `risbench sync` later.")
+    found: dict[Any, Any] = {}
+
+    def opened(run: Any) -> Any:
+        there = places_of(run, where)
+        if there not in found:
+            found[there] = Opened(there)
+        return found[there]
+
+    return opened
+
+
+# --- work -------------------------------------------------------------------------------------------
+
+
+def _submit(
+    directories: Sequence[Any],
+    splits: Sequence[str],
+    conditions: Sequence[Any],
+    where: Any,
+    execution: Any,
+    launcher: str,
+    at_a_time: int,
+    cache: Path | None,
+) -> list[Any]:
+    """Evaluate runs in jobs, one for each data set, so that an image is corrupted once for all of its runs."""
+    from benchmark.launch import LAUNCHERS
+    from benchmark.launch.jobs import robustness_job
+    from benchmark.launch.outcomes import work_through
+
+    started = LAUNCHERS.get(launcher)(slots=at_a_time)
+    by_data: dict[tuple[str, ...], list[Any]] = {}
+    for run in directories:
+        spec = run.spec()
+        by_data.setdefault((spec.dataset, spec.split_by, spec.data_sha256), []).append(run)
+    jobs = [
+        robustness_job(f"{dataset}-{split_by}", runs, conditions, splits, where, execution, started, cache)
+        for (dataset, split_by, _), runs in by_data.items()
+    ]
+    return work_through(started, jobs, console, "data sets")
+
+
+def _work_here(
+    directories: Sequence[Any],
+    splits: Sequence[str],
+    conditions: Sequence[Any],
+    where: Any,
+    workers: int,
+    threads: int,
+    cache: Path | None,
+    device: str,
+) -> None:
+    import torch
+
+    from benchmark.robustness.run import evaluate_conditions
+
+    torch.set_num_threads(threads)
+    meters = evaluate_conditions(
+        directories,
+        splits,
+        conditions,
+        opened_for(where),
+        console,
+        workers=workers,
+        device=device,
+        cache=cache,
+    )
+    _show_costs(meters)
 
 
 def _show_costs(meters: dict[str, Any]) -> None:
     """Print images and expressions per second of what was done now."""
     made = meters.pop("images")
     if not meters:
-        console.print("every condition was asked before; no network ran")
+        console.print("every condition was evaluated before; no network ran")
         return
     parts = ("decode", "corrupt", "alter", "cache", "prepare")
     rates = [f"{name} {made.rate(name):.0f}" for name in parts if made.counts[name]]
@@ -154,73 +233,44 @@ def _show_costs(meters: dict[str, Any]) -> None:
     for heading in ("encode,\nimages/s", "the rest,\nexpressions/s", "masks,\nexpressions/s"):
         table.add_column(heading, justify="right", no_wrap=True)
     for key, its in meters.items():
-        # LAVT returns the image itself: no text-free part to speak of.
+        # A method that returns the image itself (LAVT) has no text-free part to speak of.
         encode = its.rate("encode") if its.each("encode") > 1e-5 else float("inf")
-        cells = [
-            "none" if rate == float("inf") else f"{rate:.0f}"
-            for rate in (encode, its.rate("segment"), its.rate("mask"))
-        ]
-        table.add_row(key, *cells)
+        rates = (encode, its.rate("segment"), its.rate("mask"))
+        table.add_row(key, *("none" if rate == float("inf") else f"{rate:.0f}" for rate in rates))
     console.print(table)
 
 
-def _report(
+# --- report -----------------------------------------------------------------------------------------
+
+
+def _write_report(
     name: str,
-    preset_name: str,
-    preset: Any,
-    asked: list,
-    directories: list,
+    description: str,
+    splits: Sequence[str],
+    conditions: Sequence[Any],
+    directories: Sequence[Any],
     reference: str | None,
-    place: Any,
-    runs: Path,
-    out: Path,
+    where: Any,
     device: str,
 ) -> None:
-    from benchmark.robustness.conditions import read_robustness_preset
-    from reports import layout
-    from reports.compare import collect
-    from reports.robustness import report, strip, summary
+    """Write and print the report, the strips of pictures last, since networks run for them."""
+    from benchmark.robustness import strips
+    from benchmark.runs.groups import Cell, Group
+    from reports.collected import collect
+    from reports.layout import files
+    from reports.robustness import report, strip
+    from reports.robustness.results import gather
+    from reports.robustness.table import table as numbers_of
 
-    collected = collect([run.spec() for run in directories], runs)
-    every = summary.gather(collected, runs, preset.splits, asked)
-    table = summary.table(every, reference)
-    for path in (out / name / "robustness").glob("*.*"):  # of an earlier report, perhaps on other runs
+    cells = [Cell.of(run.spec()) for run in directories]
+    collected = collect(Group(name, "preset", description, cells=cells), where.runs)
+    every = gather(collected, where.runs, splits, conditions)
+    table = numbers_of(every, reference)
+    folder = report.folder(name, where.reports)
+    for path in folder.glob("*.*"):  # of an earlier report, perhaps on other runs
         path.unlink()
-    said = preset.description if preset == read_robustness_preset(preset_name) and name != "runs" else ""
-    said = said or f"{len(asked)} conditions on {', '.join(preset.splits)} of {len(directories)} runs"
-    paths = report.write(name, said, every, table, reference, out)
-    strips = strip.all_strips(every, table, runs, place, device)
-    paths += layout.write_files(out / name / "robustness", strips)
-    layout.print_blocks(console, report.terminal_blocks(every, table), [], min(console.width, 110))
-    for path in paths:
-        if path.suffix != ".pdf":
-            console.print(f"wrote {path}")
-
-
-@app.command()
-def grouping(
-    chosen: Annotated[list[str], typer.Argument(metavar="RUNS...", help="Finished runs: keys or unique beginnings.")],
-    split: Annotated[str, typer.Option()] = "val",
-    condition: Annotated[str, typer.Option(help="What the images go through, such as fog-3.")] = "gaussian_noise-3",
-    count: Annotated[int, typer.Option("--count", min=1, help="Images of the split.")] = 48,
-    threads: Annotated[int, typer.Option(min=1, help="Threads of a network on a CPU.")] = 1,
-    data: DataOption = None,
-    images: ImagesOption = None,
-    runs: RunsOption = RUNS,
-    device: DeviceOption = "auto",
-) -> None:
-    """Measure what grouping expressions by image saves against a loop that treats every expression alone."""
-    import torch
-
-    from benchmark.robustness.conditions import parse_condition
-    from benchmark.robustness.run import load_all
-    from benchmark.runs.rundir import find_run
-    from benchmark.training import worker
-    from tests.speed import grouping
-
-    torch.set_num_threads(threads)
-    its = parse_condition(condition)
-    found = load_all([find_run(runs, name) for name in chosen], lambda run: worker.place_of(run, data, images), device)
-    compared = {key: grouping.compare(network, split, its, count) for key, network in found.items()}
-    where = next(iter(found.values())).device
-    grouping.show(compared, f"{count} images of {split} under {its}, {where}", console)
+    paths = report.write(name, description, every, table, reference, where.reports)
+    shown = strips.compute(strip.wanted(every, table, where.runs), where.runs, opened_for(where), device)
+    paths += files.write(folder, strip.draw(shown))
+    report.render(console, every, table)
+    tell_written(paths)

@@ -1,63 +1,109 @@
-"""Commands that carry runs elsewhere: into MLflow, and in archives."""
+"""Commands about the store of runs: into MLflow, in archives, and away."""
 
 import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.table import Table
 
 from benchmark.cli.options import RUNS, RunsOption, UriOption, console
 
 app = typer.Typer()
+PANEL = "Store"
+TrackerOption = Annotated[str, typer.Option("--tracker", help="Kind of the tracking store.")]
 
 
-@app.command()
+@app.command(rich_help_panel=PANEL)
 def sync(
     runs: RunsOption = RUNS,
     uri: UriOption = None,
+    tracker: TrackerOption = "mlflow",
     watch: Annotated[bool, typer.Option("--watch", help="Go on until the parent process ends.")] = False,
 ) -> None:
-    """Project the run directories into MLflow: idempotent, and again after the database was lost."""
-    from benchmark.tracking import mlflow_store, watch
+    """Project the run directories into MLflow: nothing twice, and again after the database was lost.
 
+    Example: risbench sync --uri http://tracking.lab:5000
+    """
+    from benchmark.tracking import TRACKERS
+    from benchmark.tracking import watch as watching
+
+    store = TRACKERS.get(tracker)
     if watch:
-        watch.watch(runs, uri, os.getppid())
+        watching.watch(store, runs, uri, os.getppid())
     else:
-        console.print(str(mlflow_store.sync(runs, uri)))
+        console.print(str(store.sync(runs, uri)), markup=False)
 
 
-@app.command()
+@app.command(rich_help_panel=PANEL)
 def ui(
     runs: RunsOption = RUNS,
     uri: UriOption = None,
+    tracker: TrackerOption = "mlflow",
     host: Annotated[str, typer.Option()] = "127.0.0.1",
     port: Annotated[int, typer.Option()] = 5000,
 ) -> None:
-    """Bring MLflow up to date and open its UI on it."""
-    from benchmark.tracking import mlflow_store
+    """Bring MLflow up to date and open its UI on it. Example: risbench ui --port 5001"""
+    from benchmark.tracking import TRACKERS
 
-    console.print(str(mlflow_store.sync(runs, uri)))
+    store = TRACKERS.get(tracker)
+    console.print(str(store.sync(runs, uri)), markup=False)
+    command = store.ui_command(runs, uri, host, port)
     console.print(f"MLflow UI on http://{host}:{port}/#/experiments?workflowType=machine_learning (Ctrl-C ends it)")
-    command = mlflow_store.ui_command(runs, uri, host, port)
     os.execvp(command[0], command)
 
 
-@app.command()
+@app.command(rich_help_panel=PANEL)
 def pack(
     out: Annotated[Path, typer.Argument(help="Folder for the archives.")],
     runs: RunsOption = RUNS,
     megabytes: Annotated[float, typer.Option(help="Largest archive.")] = 15.5,
 ) -> None:
-    """Archive run directories without weights and resume points, to carry them elsewhere and sync or report there."""
+    """Archive run directories without weights and resume points, to carry them elsewhere and report there.
+
+    Example: risbench pack /mnt/usb
+    """
     from benchmark.runs import archive
 
     for path in archive.pack(runs, out, int(megabytes * 2**20)):
         console.print(f"wrote {path} ({path.stat().st_size / 2**20:.1f} MiB)")
 
 
-@app.command()
-def unpack(archives: Annotated[list[Path], typer.Argument(help="What `pack` wrote.")], runs: RunsOption = RUNS) -> None:
-    """Unpack archives into the runs folder; runs that are there already are left alone."""
+@app.command(rich_help_panel=PANEL)
+def unpack(
+    archives: Annotated[list[Path], typer.Argument(help="What `pack` wrote.")],
+    runs: RunsOption = RUNS,
+) -> None:
+    """Unpack archives into the runs folder; runs that are there already are left alone.
+
+    Example: risbench unpack /mnt/usb/runs-*.tar.gz
+    """
     from benchmark.runs import archive
 
     console.print(f"unpacked {archive.unpack(archives, runs)} runs into {runs}")
+
+
+@app.command(rich_help_panel=PANEL)
+def clean(
+    runs: RunsOption = RUNS,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Delete superseded, failed and pruned runs, resume points of finished ones, and caches; says how much and asks.
+
+    Example: risbench clean
+    """
+    from benchmark.runs import cleaning
+
+    litter = cleaning.litter(runs)
+    if not litter:
+        console.print("there is nothing to clean")
+        return
+    table = Table("what", "number", "GB", box=None)
+    for what, paths in litter.items():
+        size = sum(map(cleaning.size, paths))
+        table.add_row(what, str(len(paths)), f"{size / 1e9:.2f}")
+    console.print(table)
+    total = sum(cleaning.size(path) for paths in litter.values() for path in paths)
+    if yes or typer.confirm(f"Delete {total / 1e9:.2f} GB?"):
+        cleaning.remove(litter)
+        console.print(f"deleted {total / 1e9:.2f} GB")

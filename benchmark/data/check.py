@@ -1,6 +1,5 @@
 """What `risbench data check` says: what a REFER folder holds, beside the known counts, and what is damaged."""
 
-import csv
 import dataclasses
 from collections import defaultdict
 from collections.abc import Iterable
@@ -15,19 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from benchmark.base.errors import UserError
+from benchmark.data.datasets import DATASETS, Count, get
 from benchmark.data.refer import DECODING_ERRORS, Ref, ReferDataset, find_datasets, read_refer
 
-STANDARD = (("refcoco", "unc"), ("refcoco+", "unc"), ("refcocog", "umd"), ("refcocog", "google"))
 SHOWN = 3  # examples of a problem that occurs often
-
-
-@dataclasses.dataclass(frozen=True)
-class Count:
-    """Images, refs and expressions of a split."""
-
-    images: int
-    refs: int
-    expressions: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,11 +65,13 @@ def check(root: Path, images: Path | None = None, full: bool = False, console: C
     Raises:
         UserError: `root` is no folder or holds no data set.
     """
-    present, known = find_datasets(root), _known_counts()
-    embedded = [(name, split_by) for name in present if name.startswith("refshapes") for split_by in present[name]]
+    present = find_datasets(root)
+    # Sets that come from elsewhere, whether they are there or not, and whatever else lies there.
+    known = [(name, split_by) for name, dataset in DATASETS.items() for split_by in dataset.counts]
+    others = [(name, split_by) for name in present for split_by in present[name]]
     sizes: dict[Path, tuple[int, int] | None] = {}
     rows = []
-    for name, split_by in (*STANDARD, *embedded):
+    for name, split_by in dict.fromkeys((*known, *others)):
         if split_by not in present.get(name, ()):
             rows.append(Row(name, split_by))
             continue
@@ -98,7 +90,7 @@ def check(root: Path, images: Path | None = None, full: bool = False, console: C
             path = _find(dataset, image_id)
             if path is not None and path not in sizes:  # data sets share images
                 sizes[path] = _size(path, full)
-        counts = known.get((name, split_by), {})
+        counts = get(name).counts.get(split_by, {}) if name in DATASETS else {}
         for split in dict.fromkeys((*dataset.splits, *counts, "all")):
             refs = [ref for ref in dataset.refs if split in (ref.split, "all")]
             problems = () if split == "all" else _problems(dataset, refs, sizes)
@@ -129,15 +121,6 @@ def render(rows: list[Row], console: Console) -> bool:
         else "Nothing is missing or damaged.",
     )
     return not problems
-
-
-def _known_counts() -> dict[tuple[str, str], dict[str, Count]]:
-    known: dict[tuple[str, str], dict[str, Count]] = defaultdict(dict)
-    with open(Path(__file__).with_name("known_counts.csv"), newline="") as file:
-        for row in csv.DictReader(file):
-            counts = (int(row[field.name]) for field in dataclasses.fields(Count))
-            known[row["dataset"], row["split_by"]][row["split"]] = Count(*counts)
-    return dict(known)
 
 
 def _count(refs: list[Ref]) -> Count:

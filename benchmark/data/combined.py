@@ -12,9 +12,9 @@ from typing import Literal
 
 from benchmark.base.errors import UserError, choose
 from benchmark.data.pickles import read_pickle
-from benchmark.data.refer import Ref, ReferDataset, default_split_by, read_refer
+from benchmark.data.refer import Ref, ReferDataset, read_refer
 
-PARTS = ("refcoco", "refcoco+", "refcocog")
+PARTS = (("refcoco", "unc"), ("refcoco+", "unc"), ("refcocog", "umd"))
 
 
 def read_combined(
@@ -40,7 +40,7 @@ def read_combined(
     choose(rule, ("any-split", "list"), "rule of the combined data set")
     if (rule == "list") != (exclude is not None):
         raise UserError("The combined data set needs a list of excluded images for the rule 'list', and for it alone.")
-    parts = [read_refer(root, name, default_split_by(name), images) for name in PARTS]
+    parts = [read_refer(root, name, split_by, images) for name, split_by in PARTS]
     if exclude is None:
         excluded = {ref.image_id for part in parts for ref in part.refs if ref.split != "train"}
     else:

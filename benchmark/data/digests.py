@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import platformdirs
+
 from benchmark.base.errors import UserError
 
 KEPT = 100  # more data sets than this make the oldest be hashed again
@@ -17,7 +19,7 @@ KEPT = 100  # more data sets than this make the oldest be hashed again
 def content_digest(labels: list[str], paths: list[Path]) -> str:
     """Return the sha256 (hex) over the labelled contents of `paths`, in order; where the files lie does not matter.
 
-    The result is kept in the user's cache folder (XDG_CACHE_HOME) under a fingerprint of labels, paths, sizes
+    The result is kept in the user's cache folder under a fingerprint of labels, paths, sizes
     and modification times, so that the same files are hashed once.
 
     Raises:
@@ -54,8 +56,7 @@ def _sha256(lines: Iterable[str]) -> str:
 
 
 def _cache_path() -> Path:
-    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return Path(cache) / "risbench" / "digests.json"
+    return platformdirs.user_cache_path("risbench") / "digests.json"
 
 
 def _cached_digests() -> dict[str, str]:

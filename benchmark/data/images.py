@@ -1,4 +1,4 @@
-"""TODO."""
+"""Evaluation images: each image of a split once, with all its expressions and its ground truth."""
 
 import dataclasses
 from collections import defaultdict
@@ -24,7 +24,7 @@ class EvaluationImage:
     Attributes:
         image_id: COCO's. image: uint8 (S, S, 3), preprocessed. geometry: its way in and back.
         refs, sentences: of equal length, one entry per expression.
-        masks: ann_id -> ground truth, uint8 (height, width) in {0, 1}.
+        masks: annotation ids of a ref -> its ground truth, uint8 (height, width) in {0, 1}.
     """
 
     image_id: int
@@ -32,7 +32,7 @@ class EvaluationImage:
     geometry: Geometry
     refs: list[Ref]
     sentences: list[Sentence]
-    masks: dict[int, np.ndarray]
+    masks: dict[tuple[int, ...], np.ndarray]
 
 
 class EvaluationImages(Dataset):
@@ -66,5 +66,5 @@ def evaluation_image(dataset: ReferDataset, refs: list[Ref], pixels: np.ndarray,
         geometry,
         [ref for ref, _ in pairs],
         [sentence for _, sentence in pairs],
-        {ref.ann_id: dataset.mask(ref.ann_id) for ref in refs},
+        {ref.ann_ids: dataset.target(ref) for ref in refs},
     )

@@ -30,15 +30,6 @@ ROOT/
     refcocog/   instances.json, refs(umd).p and, if wanted, refs(google).p
     images/train2014/COCO_train2014_*.jpg"""
 SPLIT_ORDER = ("train", "val", "testA", "testB", "test")
-DEFAULT_SPLIT_BY = {
-    "refcoco": "unc",
-    "refcoco+": "unc",
-    "refcocog": "umd",
-    "combined": "unc",
-    "refshapes": "unc",
-    "refshapes+": "unc",
-    "refshapesg": "unc",
-}
 # What Pillow raises for a damaged image: SyntaxError for a broken PNG, ValueError for impossible headers.
 DECODING_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
@@ -52,16 +43,24 @@ class Sentence:
     raw: str
 
 
+NO_TARGET = -1  # annotation id of a ref whose expressions name nothing in the image
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Ref:
-    """One referred object: the annotation `ann_id` of an image, and the expressions that name it."""
+    """What expressions refer to: the annotations `ann_ids` of an image, one for most sets, none where nothing is meant."""
 
     ref_id: int
-    ann_id: int
+    ann_ids: tuple[int, ...]
     image_id: int
     category_id: int
     split: str
     sentences: tuple[Sentence, ...]
+
+    @property
+    def ann_id(self) -> int:
+        """The annotation, or the first of several; NO_TARGET where there is none."""
+        return self.ann_ids[0] if self.ann_ids else NO_TARGET
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -153,6 +152,14 @@ class ReferDataset:
         """
         return np.ascontiguousarray(coco_mask.decode(self.rle(ann_id)))
 
+    def target(self, ref: Ref) -> np.ndarray:
+        """Return the mask of a ref, uint8 (height, width) in {0, 1}: the union of its annotations, empty for none."""
+        if not ref.ann_ids:
+            info = self.info(ref.image_id)
+            return np.zeros((info.height, info.width), np.uint8)
+        parts = [part for ann_id in ref.ann_ids for part in self.parts(ann_id)]
+        return np.ascontiguousarray(coco_mask.decode(coco_mask.merge(parts)))
+
     def image_path(self, image_id: int) -> Path:
         """Return where an image lies: under its name in instances.json, with or without that name's folders, or under
         COCO's 2017 name.
@@ -198,11 +205,6 @@ class ReferDataset:
         return content_digest(labels, paths)
 
 
-def default_split_by(name: str) -> str:
-    """Return how the literature splits `name`: `unc`, for RefCOCOg `umd`. Raises UserError for an unknown name."""
-    return DEFAULT_SPLIT_BY[choose(name, DEFAULT_SPLIT_BY, "data set")]
-
-
 def find_datasets(root: Path) -> dict[str, list[str]]:
     """Return the data set folders under `root` with the `split_by` of the refs files in each.
 
@@ -232,8 +234,6 @@ def read_refer(root: Path, name: str, split_by: str, images: Path | None = None)
     """
     root = Path(root)
     present = find_datasets(root)
-    if name in DEFAULT_SPLIT_BY and name not in present:
-        raise UserError(f"{root} holds {', '.join(present)} and no data set '{name}': put its folder there.")
     choose(name, present, f"{root}: data set")
     choose(split_by, present[name], f"{root / name}: split_by")
     instances_path, refs_path = root / name / "instances.json", root / name / f"refs({split_by}).p"
@@ -292,8 +292,12 @@ def _ref(record: dict[str, Any]) -> Ref:
     )
     if not sentences:
         raise ValueError("no sentences")
-    ids = (number(record[key]) for key in ("ref_id", "ann_id", "image_id", "category_id"))
-    return Ref(*ids, split=_text(record["split"]), sentences=sentences)
+    ref_id, image_id, category_id = (number(record[key]) for key in ("ref_id", "image_id", "category_id"))
+    # A list where expressions may name several objects or none (gRefCOCO, which writes [-1] for none).
+    several = record["ann_id"]
+    ann_ids = [number(ann_id) for ann_id in (several if isinstance(several, list | tuple) else [several])]
+    ann_ids = tuple(ann_id for ann_id in ann_ids if ann_id != NO_TARGET)
+    return Ref(ref_id, ann_ids, image_id, category_id, _text(record["split"]), sentences)
 
 
 def _image_info(entry: dict[str, Any], folder: Path) -> ImageInfo:

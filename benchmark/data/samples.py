@@ -101,7 +101,7 @@ class TrainingSamples:
     def target(self, ref: Ref) -> np.ndarray:
         """Return the preprocessed mask, annotated or pseudo, uint8 (S, S) in 0..255."""
         if ref.ref_id not in self._masks:
-            mask = self.dataset.mask(ref.ann_id) if self.needs.masks == "annotated" else self.pseudo_masks(ref)
+            mask = self.dataset.target(ref) if self.needs.masks == "annotated" else self.pseudo_masks(ref)
             prepared = prepare_mask(mask, self.geometry(ref.image_id))
             if not self.cached:
                 return prepared
@@ -124,7 +124,7 @@ class TrainingSamples:
     def negatives(self, unit: int, epoch: int) -> list[str]:
         """Return `needs.negatives` sentences of other referents: of the same image where it has some, else of any ref."""
         ref, draw = self.units[unit], generator(self.seed, "negatives", epoch, unit)
-        others = [other for other in self.by_image[ref.image_id] if other.ann_id != ref.ann_id]
+        others = [other for other in self.by_image[ref.image_id] if other.ann_ids != ref.ann_ids]
         chosen = self.sentence(unit, epoch)
         found: list[str] = []
         while len(found) < self.needs.negatives:

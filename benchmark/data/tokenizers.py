@@ -1,21 +1,24 @@
 """Tokenizers: sentences to the ids that a network reads, published or trained on the training sentences."""
 
+from __future__ import annotations
+
 import collections
 import dataclasses
 import functools
 import hashlib
+import html
 import itertools
 import json
 import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal
-
-import torch
+from typing import TYPE_CHECKING, Any, Literal
 
 from benchmark.base.errors import UserError, choose
-from benchmark.base.pretrained import obtaining
-from methods.contract import Text
+from benchmark.base.pretrained import Source
+
+if TYPE_CHECKING:
+    from methods.contract import Text
 
 Family = Literal["bert", "clip"]
 FAMILIES = ("bert", "clip")
@@ -62,21 +65,25 @@ class Tokenizer:
     fingerprint: str
     pad_id: int = PAD_ID
 
-    def encode(self, sentences: Sequence[str], words: int, keep_end: bool = True) -> Text:
-        """Return B sentences as int64 ids (B, words) and attention (B, words), 1 up to and including the end id.
+    def encode(self, sentences: Sequence[str], max_length: int, keep_end: bool = True) -> Text:
+        """Return B sentences as int64 ids (B, max_length) and attention (B, max_length), 1 up to and including the end id.
 
         CLIP's piece "!" shares its id with the padding and is taken for padding, as published (CRIS, ETRIS: True where
         id == 0).
 
-        Sentences with more than `words` ids are cut as published: BERT keeps the first ids (LAVT, CARIS); CLIP also
+        Sentences with more than `max_length` ids are cut as published: BERT keeps the first ids (LAVT, CARIS); CLIP also
         sets the last to the end id (CRIS, ETRIS) unless `keep_end` is False (TRIS).
         """
-        ids = torch.full((len(sentences), words), self.pad_id, dtype=torch.int64)
+        import torch
+
+        from methods.contract import Text
+
+        ids = torch.full((len(sentences), max_length), self.pad_id, dtype=torch.int64)
         attention = torch.zeros_like(ids)
         for row, sentence in enumerate(sentences):
             sequence = [self.start_id, *self.pieces(sentence), self.end_id]
-            if len(sequence) > words:
-                sequence = sequence[:words]
+            if len(sequence) > max_length:
+                sequence = sequence[:max_length]
                 if self.family == "clip" and keep_end:
                     sequence[-1] = self.end_id
             ids[row, : len(sequence)] = torch.tensor(sequence)
@@ -90,18 +97,19 @@ class Tokenizer:
         return self.fingerprint
 
 
-def published_tokenizer(family: str, folder: Path | None = None) -> Tokenizer:
+def published_tokenizer(family: str, source: Source) -> Tokenizer:
     """Return the tokenizer that the published weights of `family` were trained with.
 
-    `bert`: bert-base-uncased's `vocab.txt`, from `folder` if one is given, else from the Hugging Face cache, else
-    downloaded unless HF_HUB_OFFLINE is set. `clip`: OpenAI's BPE, which open_clip brings along.
+    `bert`: bert-base-uncased's `vocab.txt`, from the source's folder if it lies there, else from the Hugging Face cache,
+    else downloaded unless the source is offline. `clip`: OpenAI's BPE, which open_clip brings along.
 
     Raises:
         UserError: the family is not known, or the vocabulary cannot be had or is another.
     """
     if choose(family, FAMILIES, "tokenizer") == "clip":
         return _published_clip()
-    path = _cached_or_downloaded() if folder is None else Path(folder) / "vocab.txt"
+    folder = source.local("bert-base-uncased")
+    path = folder / "vocab.txt" if folder else _cached_or_downloaded(source)
     pieces = _read_vocabulary(path)
     places = tuple(pieces.index(piece) if piece in pieces else None for piece in BERT_SPECIAL)
     if len(pieces) != PUBLISHED_BERT_SIZE or len(set(pieces)) != len(pieces) or places != PUBLISHED_BERT_SPECIAL_IDS:
@@ -221,10 +229,14 @@ def _clip(pieces: Callable[[str], list[int]], size: int, fingerprint: str) -> To
 
 
 def _clean(sentence: str) -> str:
-    """Return `sentence` as OpenAI's CLIP reads it: ftfy, html-unescaped twice, spaces collapsed, lower case."""
-    from open_clip.tokenizer import get_clean_fn
+    """Return `sentence` as OpenAI's CLIP reads it: ftfy, html-unescaped twice, spaces collapsed, lower case.
 
-    return get_clean_fn("lower")(sentence)
+    open_clip has the same function. Importing it takes four seconds, and every plan cleans sentences (a test compares).
+    """
+    import ftfy
+
+    unescaped = html.unescape(html.unescape(ftfy.fix_text(sentence))).strip()
+    return " ".join(unescaped.split()).lower()
 
 
 # The next two are module functions, not lambdas, because a tokenizer travels to worker processes.
@@ -240,7 +252,7 @@ def _digest(*content: object) -> str:
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 
-def _cached_or_downloaded() -> Path:
+def _cached_or_downloaded(source: Source) -> Path:
     """Return the path of bert-base-uncased's vocabulary in the Hugging Face cache, fetched if need be."""
     import huggingface_hub
 
@@ -248,7 +260,7 @@ def _cached_or_downloaded() -> Path:
         found = huggingface_hub.try_to_load_from_cache(name, "vocab.txt")
         if isinstance(found, str):
             return Path(found)
-    with obtaining("bert-base-uncased's vocabulary", _HUB_ADDRESS, "bert-base-uncased/vocab.txt"):
+    with source.obtaining("bert-base-uncased's vocabulary", _HUB_ADDRESS, "bert-base-uncased/vocab.txt"):
         return Path(huggingface_hub.hf_hub_download(_HUB_NAMES[0], "vocab.txt"))
 
 

@@ -1,0 +1,1 @@
+"""Evaluation: from a network and a split to records, and from records to numbers with intervals."""

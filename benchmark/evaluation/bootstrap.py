@@ -1,20 +1,13 @@
-"""Records -> numbers, intervals, paired differences: pure functions, one definition of every metric.
+"""From records to intervals and paired differences: one bootstrap by image for every metric.
 
-Records are a table with one row per referring expression and the columns of `COLUMNS`. IoU = I / U of one expression,
-0 where U = 0. Every metric is a ratio of two sums over expressions, so one bootstrap serves them all:
-
-    oiou            sum I / sum U
-    miou            sum IoU / expressions
-    p_50 .. p_90    expressions with IoU >= X / expressions, decided in whole pixels
-    grounding_gap   sum (IoU - swapped IoU) / expressions, both over those that have a swap: mIoU minus swapped mIoU,
-                    exactly 0 for a network that ignores the text
-
-All are fractions in 0..1 (the gap and differences: -1..1), never percent; NaN where no expression counts.
+Images are resampled with all their expressions, because the expressions of one image are not
+independent. Intervals and p-values say how much the choice of test images matters. They do not say
+how much the seed does. Values are fractions, as in `metrics`.
 """
 
 import dataclasses
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -22,25 +15,29 @@ import pandas as pd
 
 from benchmark.base.errors import UserError
 from benchmark.base.rng import generator
-from benchmark.evaluation.metrics import METRICS, _ratios, _sorted, _terms, metrics
-from benchmark.evaluation.records import validate_records
+from benchmark.evaluation import metrics
+from benchmark.evaluation.records import check_same_expressions
 
 RESAMPLES = 2000
 CONFIDENCE = 0.95
 WEIGHTS_AT_ONCE = 2**22  # entries of the (resamples, images) weights held in memory: 32 MiB
+METRICS_AT_ONCE = 8  # metrics of one matrix product
 
 Verdict = Literal["confirmed", "contradicted", "undecided"]
 
 
 class Interval(NamedTuple):
-    """The 95 % bootstrap interval of one number; both ends NaN where there is none."""
+    """The 95 % bootstrap interval of one number. Both ends are NaN where there is none."""
 
     low: float
     high: float
 
 
-class Summary(NamedTuple):
-    """What the seeds say: mean, sample standard deviation (ddof = 1; None for a single seed), number of seeds."""
+class Spread(NamedTuple):
+    """What the seeds say: mean, sample standard deviation (ddof = 1), and number of seeds.
+
+    The deviation of a single seed is None.
+    """
 
     mean: float
     deviation: float | None
@@ -49,13 +46,13 @@ class Summary(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
-    """MaskRIS minus baseline of one metric on the same expressions.
+    """One strategy minus its reference in one metric, on the same expressions.
 
     Attributes:
         value: mean of the differences of all seeds.
         interval: of the mean over seeds, images resampled.
-        p_value: two-sided bootstrap p-value of no difference, for `holm`; at least 2 / (resamples + 1), and NaN where
-            there is no interval.
+        p_value: two-sided bootstrap p-value of no difference, for `holm`. It is at least
+            2 / (resamples + 1), and NaN where there is no interval.
         per_seed: seed -> difference.
     """
 
@@ -65,116 +62,167 @@ class Difference:
     per_seed: dict[int, float]
 
 
-# --- bootstrap by image -----------------------------------------------------------------------------------------------
+# --- intervals and differences --------------------------------------------------------------------
 
 
-def intervals(*seeds: pd.DataFrame, resamples: int = RESAMPLES) -> dict[str, Interval]:
-    """Return the 95 % percentile interval of every metric, images resampled with all their expressions.
+def intervals(
+    *seeds: pd.DataFrame, resamples: int = RESAMPLES, names: Sequence[str] | None = None
+) -> dict[str, Interval]:
+    """Return metric -> its 95 % percentile interval.
 
-    The unit is the image because the expressions of one image are not independent. With several tables, the records of
-    several seeds on the same expressions, it is the interval of the mean over the seeds; it says how much the choice of
-    test images matters, not how much the seed does. One image alone has no interval.
+    With several tables, the records of several seeds on the same expressions, it is the interval of
+    the mean over the seeds. One image alone has no interval.
+
+    Args:
+        names: metrics [all that every table has the columns for].
 
     Raises:
-        UserError: the tables are not about the same expressions.
+        UserError: the tables are not about the same expressions, or a named metric is not recorded.
     """
-    _check_same_expressions({f"table {number}": records for number, records in enumerate(seeds)})
-    means = resampled(seeds, resamples).mean(axis=0)
-    return {name: _interval(means[:, number], seeds[0]) for number, name in enumerate(METRICS)}
+    check_same_expressions({f"table {number}": table for number, table in enumerate(seeds)})
+    names = _recorded(names, seeds)
+    means = resampled(seeds, resamples, names).mean(axis=0)
+    return {name: _interval(means[:, number], seeds[0]) for number, name in enumerate(names)}
 
 
 def paired_differences(
-    baseline: Mapping[int, pd.DataFrame], maskris: Mapping[int, pd.DataFrame], resamples: int = RESAMPLES
+    reference: Mapping[int, pd.DataFrame],
+    other: Mapping[int, pd.DataFrame],
+    resamples: int = RESAMPLES,
+    names: Sequence[str] | None = None,
 ) -> dict[str, Difference]:
-    """Return MaskRIS minus baseline for every metric, paired on the same expressions and per seed.
+    """Return metric -> other minus reference, paired on the same expressions and per seed.
 
-    A resample draws the images once and uses them for all seeds of both strategies; its difference is the mean over
-    seeds of each pair's difference (for mIoU and P@X, which are linear, this resamples the images' seed means).
+    A resample draws the images once and uses them for all seeds of both strategies. Its difference
+    is the mean over seeds of each pair's difference. For metrics that are means over expressions,
+    this resamples the images' seed means.
 
     Args:
-        baseline, maskris: seed -> records.
+        reference, other: seed -> records of a strategy.
+        names: metrics [all that every table has the columns for].
 
     Raises:
-        UserError: the strategies have not the same seeds, or the records are not about the same expressions.
+        UserError: the strategies have not the same seeds, the records are not about the same
+            expressions, or a named metric is not recorded.
     """
-    if baseline.keys() != maskris.keys() or not baseline:
+    if reference.keys() != other.keys() or not reference:
         raise UserError(
-            f"strategies are compared seed by seed, but the baseline has {_seeds(baseline)} and MaskRIS"
-            f" {_seeds(maskris)}; run the missing ones."
+            f"strategies are compared seed by seed, but the reference has {_seeds(reference)} and"
+            f" the other {_seeds(other)}; run the missing ones."
         )
-    order = sorted(baseline)
-    named = {"baseline": baseline, "maskris": maskris}
-    _check_same_expressions({f"{name} seed {seed}": runs[seed] for name, runs in named.items() for seed in order})
-    points = np.array([[list(metrics(runs[seed]).values()) for seed in order] for runs in named.values()])
-    per_seed = points[1] - points[0]  # (seeds, metrics)
-    drawn = resampled([runs[seed] for runs in named.values() for seed in order], resamples)
-    differences = (drawn[len(order) :] - drawn[: len(order)]).mean(axis=0)  # (resamples, metrics)
-    records = baseline[order[0]]
-    return {
-        name: Difference(
-            value=float(per_seed[:, number].mean()),
-            interval=(interval := _interval(differences[:, number], records)),
-            p_value=np.nan if np.isnan(interval.low) else _p_value(differences[:, number]),
-            per_seed=dict(zip(order, per_seed[:, number].tolist(), strict=True)),
-        )
-        for number, name in enumerate(METRICS)
+    seeds = sorted(reference)
+    strategies = {"the reference": reference, "the other": other}
+    tables = {
+        f"{strategy}, seed {seed}": runs[seed]
+        for strategy, runs in strategies.items()
+        for seed in seeds
     }
+    check_same_expressions(tables)
+    names = _recorded(names, [*tables.values()])
+    numbers = [metrics.compute(table) for table in tables.values()]
+    points = np.array([[its[name] for name in names] for its in numbers])
+    per_seed = points[len(seeds) :] - points[: len(seeds)]  # (seeds, metrics)
+    drawn = resampled([*tables.values()], resamples, names)
+    means = (drawn[len(seeds) :] - drawn[: len(seeds)]).mean(axis=0)  # (resamples, metrics)
+    differences = {}
+    for number, name in enumerate(names):
+        interval = _interval(means[:, number], reference[seeds[0]])
+        differences[name] = Difference(
+            value=float(per_seed[:, number].mean()),
+            interval=interval,
+            p_value=np.nan if np.isnan(interval.low) else _p_value(means[:, number]),
+            per_seed=dict(zip(seeds, per_seed[:, number].tolist(), strict=True)),
+        )
+    return differences
 
 
 def _seeds(runs: Mapping[int, pd.DataFrame]) -> str:
     return f"seeds {', '.join(map(str, sorted(runs)))}" if runs else "none"
 
 
-def _check_same_expressions(tables: Mapping[str, pd.DataFrame]) -> None:
-    for name, table in tables.items():
-        validate_records(table, f"the records table of {name}")
-    (first, reference), *others = ((name, table.set_index("sent_id").sort_index()) for name, table in tables.items())
-    for name, table in others:
-        for one, other, has, lacks in ((reference, table, first, name), (table, reference, name, first)):
-            if len(lost := one.index.difference(other.index)):
-                some = ", ".join(map(str, lost[:5])) + (" ..." if len(lost) > 5 else "")
-                raise UserError(
-                    f"runs are compared on the same expressions, but {len(lost)} of {has} are missing in {lacks}"
-                    f" (sent_id {some}); evaluate both on the same data."
-                )
-        for column in ("image_id", "ann_id"):
-            if (differs := (reference[column] != table[column])).any():
-                raise UserError(
-                    f"runs are compared on the same expressions, but sent_id {differs.idxmax()} has another {column} in"
-                    f" {first} than in {name}; evaluate both on the same data."
-                )
+def _recorded(names: Sequence[str] | None, tables: Sequence[pd.DataFrame]) -> list[str]:
+    """Return the named metrics, or all of which every table has the columns."""
+    available = metrics.available(*tables)
+    if missing := [name for name in names or () if name not in available]:
+        metric = metrics.get(missing[0])
+        raise UserError(
+            f"{metric.heading} is not recorded here: the records lack a column of"
+            f" {' and '.join([*metric.needs, *metric.adds])}; evaluate the runs again."
+        )
+    return available if names is None else [*names]
 
 
-def _image_sums(records: pd.DataFrame) -> np.ndarray:
-    """Return the terms summed per image, images in the order of their ids: (images, 2 * metrics)."""
-    records = _sorted(records)
-    _, image = np.unique(records["image_id"], return_inverse=True)
-    terms = _terms(records).reshape(len(records), -1)
-    return np.stack([np.bincount(image, weights=column) for column in terms.T], axis=1)
+# --- resampling images ----------------------------------------------------------------------------
 
 
-def resampled(runs: Sequence[pd.DataFrame], resamples: int = RESAMPLES) -> np.ndarray:
-    """Return the metrics of every resample, (runs, resamples, metrics); all runs see the same images in each.
+def resampled(
+    runs: Sequence[pd.DataFrame],
+    resamples: int = RESAMPLES,
+    names: Sequence[str] | None = None,
+) -> np.ndarray:
+    """Return the metrics of every resample, float64 (runs, resamples, metrics).
 
-    The tables are about the same images; an image that is drawn brings all its rows of every table.
+    In each resample all runs see the same images. The tables are about the same images, and an
+    image that is drawn brings all its rows of every table.
 
-    Drawing images with replacement is a matrix product of how often each was drawn with the sums per image.
+    Args:
+        names: metrics [all that every table has the columns for].
+
+    Raises:
+        UserError: a named metric is not recorded.
     """
-    sums = np.stack([_image_sums(records) for records in runs])
-    images = sums.shape[1]
+    names = _recorded(names, runs)
+    available = metrics.available(*runs)
+    chosen = [metrics.get(name) for name in available]
+    blocks = _blocks(np.stack([_image_sums(records, chosen) for records in runs]))
+    totals: list[list[np.ndarray]] = [[] for _ in blocks]
+    for weights in _weights(blocks[0].shape[1], resamples):
+        for block, parts in zip(blocks, totals, strict=True):
+            parts.append(weights @ block)
+    sums = [np.concatenate(parts, axis=1) for parts in totals]
+    shape = (len(runs), resamples, 2, METRICS_AT_ONCE)
+    together = np.concatenate([part.reshape(shape) for part in sums], axis=-1)
+    values = metrics.ratios(together[..., : len(chosen)], chosen)
+    return values[..., [available.index(name) for name in names]]
+
+
+def _image_sums(records: pd.DataFrame, chosen: Sequence[metrics.Metric]) -> np.ndarray:
+    """Return the terms summed per image, in the order of the image ids: (images, 2, metrics)."""
+    records = metrics.by_sentence(records)
+    _, image = np.unique(records["image_id"], return_inverse=True)
+    terms = metrics.terms(records, chosen).reshape(len(records), -1)
+    sums = np.stack([np.bincount(image, weights=column) for column in terms.T], axis=1)
+    return sums.reshape(-1, 2, len(chosen))
+
+
+def _blocks(sums: np.ndarray) -> list[np.ndarray]:
+    """Return sums (runs, images, 2, metrics) as blocks (runs, images, 2 * METRICS_AT_ONCE).
+
+    The order in which a matrix product adds depends on how many columns it has. In blocks of one
+    width, the last one filled with zeros, a further metric changes no bit of those before it.
+    """
+    *shape, count = sums.shape
+    filled = np.pad(sums, [(0, 0)] * len(shape) + [(0, -count % METRICS_AT_ONCE)])
+    starts = range(0, filled.shape[-1], METRICS_AT_ONCE)
+    return [
+        filled[..., start : start + METRICS_AT_ONCE].reshape(*shape[:2], -1) for start in starts
+    ]
+
+
+def _weights(images: int, resamples: int) -> Iterator[np.ndarray]:
+    """Yield how often each image was drawn, float64 (some resamples, images): always the same."""
     stream = generator("bootstrap")
     at_once = max(1, WEIGHTS_AT_ONCE // images)
-    totals = []
     for start in range(0, resamples, at_once):
         count = min(at_once, resamples - start)
         drawn = stream.integers(images, size=(count, images)) + images * np.arange(count)[:, None]
-        weights = np.bincount(drawn.ravel(), minlength=count * images).reshape(count, images)
-        totals.append(weights.astype(np.float64) @ sums)
-    return _ratios(np.concatenate(totals, axis=1).reshape(len(runs), resamples, 2, len(METRICS)))
+        often = np.bincount(drawn.ravel(), minlength=count * images).reshape(count, images)
+        yield often.astype(np.float64)
 
 
 def _interval(drawn: np.ndarray, records: pd.DataFrame) -> Interval:
-    return percentile_interval(drawn) if records["image_id"].nunique() > 1 else Interval(np.nan, np.nan)
+    several = records["image_id"].nunique() > 1
+    return percentile_interval(drawn) if several else Interval(np.nan, np.nan)
 
 
 def percentile_interval(drawn: np.ndarray) -> Interval:
@@ -187,18 +235,24 @@ def percentile_interval(drawn: np.ndarray) -> Interval:
 
 
 def _p_value(drawn: np.ndarray) -> float:
-    """Return the smallest level at which a two-sided percentile interval excludes 0, the observed sample counted as one
-    resample so that it is never 0 (Davison and Hinkley 1997, chapter 4)."""
+    """Return the smallest level at which a two-sided percentile interval excludes 0.
+
+    The observed sample counts as one resample, so that it is never 0 (Davison and Hinkley 1997,
+    chapter 4).
+    """
     defined = drawn[~np.isnan(drawn)]
     rarer = min(np.count_nonzero(defined <= 0), np.count_nonzero(defined >= 0))
     return float(min(1, 2 * (rarer + 1) / (len(defined) + 1)))
 
 
-# --- many numbers -----------------------------------------------------------------------------------------------------
+# --- many numbers ---------------------------------------------------------------------------------
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p-values adjusted for all tests of a table (Holm 1979), in the given order; NaN is no test and stays."""
+    """Return p-values adjusted for all tests of a table (Holm 1979), in the given order.
+
+    NaN is no test and stays.
+    """
     given = np.asarray(p_values, np.float64)
     tests = np.flatnonzero(~np.isnan(given))
     order = tests[np.argsort(given[tests], kind="stable")]
@@ -208,18 +262,22 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted.tolist()
 
 
-def summary(values: Sequence[float]) -> Summary:
+def spread(values: Sequence[float]) -> Spread:
     """Return mean and spread over seeds.
 
     Raises:
         statistics.StatisticsError: there is no value.
     """
-    return Summary(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None, len(values))
+    deviation = statistics.stdev(values) if len(values) > 1 else None
+    return Spread(statistics.fmean(values), deviation, len(values))
 
 
 def verdict(per_seed: Sequence[float], interval: Interval) -> Verdict:
-    """Return whether a claimed improvement is confirmed: at least three seed pairs, all differences of one sign, and an
-    interval clear of zero on the same side; the opposite of a claim is contradicted, anything else undecided."""
+    """Return whether a claimed improvement is confirmed.
+
+    That takes at least three seed pairs, all differences of one sign, and an interval clear of zero
+    on the same side. The opposite of a claim is contradicted, and anything else is undecided.
+    """
     if len(per_seed) >= 3 and min(per_seed) > 0 and interval[0] > 0:
         return "confirmed"
     if len(per_seed) >= 3 and max(per_seed) < 0 and interval[1] < 0:

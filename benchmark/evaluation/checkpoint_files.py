@@ -1,4 +1,7 @@
-"""Checkpoint files as the published code writes them: read without running anything, named in our words, and written."""
+"""Checkpoint files as the published code writes them: read, brought into a network, and written.
+
+Reading one never runs code from it.
+"""
 
 import argparse
 import dataclasses
@@ -14,15 +17,21 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from benchmark.base.errors import UserError
+import methods
+from benchmark.base.errors import UserError, choose
 from benchmark.base.files import atomic_write
+from benchmark.runs.rundir import RunDir
 from methods.contract import Method, PublishedWeights
 
+# Entries of a published checkpoint that hold weights: of CRIS and ETRIS, of LAVT and CARIS, and of
+# LAVT's separate BERT.
 WRAPPERS = ("state_dict", "model", "bert_model")
-"""Entries of a published checkpoint that hold weights: CRIS and ETRIS, LAVT and CARIS, LAVT's separate BERT."""
+# Forms in which weights are written, and the suffix of their files.
+FORMS = {"published": ".pth", "safetensors": ".safetensors"}
 
-# What training scripts store beside weights and what can do nothing when it is rebuilt: their command line, and numpy
-# numbers (a best score). Anything else that is not a tensor or a plain Python value is refused.
+# What training scripts store beside weights and what can do nothing when it is rebuilt: their
+# command line, and numpy numbers (a best score). Anything else that is not a tensor or a plain
+# Python value is refused.
 _SCALAR = np._core.multiarray.scalar
 HARMLESS = (
     argparse.Namespace,
@@ -33,13 +42,18 @@ HARMLESS = (
 )
 
 
-def read(path: Path) -> dict[str, Tensor]:
-    """Return a checkpoint's weights as one flat state dict under published names, without `module.`.
+# --- reading --------------------------------------------------------------------------------------
 
-    Takes what `torch.save` wrote (read with `weights_only`: no code in it is run) and safetensors.
+
+def read(path: Path) -> dict[str, Tensor]:
+    """Return a checkpoint's weights as one flat state dict, under published names.
+
+    The file is one that `torch.save` wrote, or safetensors. No code in it is run. A leading
+    `module.` of names is left out.
 
     Raises:
-        UserError: the file is missing, damaged, holds no weights, or names objects that are no weights.
+        UserError: the file is missing, damaged, holds no weights, or names objects that are no
+            weights.
     """
     try:
         content = load_file(path) if path.suffix == ".safetensors" else _load(path)
@@ -50,13 +64,16 @@ def read(path: Path) -> dict[str, Tensor]:
         if not named:
             raise UserError(f"{path} is damaged or no checkpoint; get the file again.") from None
         raise UserError(
-            f"{path} is not read: it refers to {named[1]}, which could run code; save its state dict alone."
+            f"{path} is not read: it refers to {named[1]}, which could run code; save its state"
+            " dict alone."
         ) from None
     except (RuntimeError, OSError, EOFError, ValueError, KeyError, SafetensorError):
         raise UserError(f"{path} is damaged or no checkpoint; get the file again.") from None
     state = _flat(content)
     if not state:
-        raise UserError(f"{path} holds no weights (looked for tensors, also under {', '.join(WRAPPERS)}).")
+        raise UserError(
+            f"{path} holds no weights (looked for tensors, also under {', '.join(WRAPPERS)})."
+        )
     return state
 
 
@@ -66,11 +83,19 @@ def _load(path: Path) -> Any:
 
 
 def _flat(content: Any) -> dict[str, Tensor]:
+    """Return the tensors of a file's content, those of all its wrappers together."""
     if not isinstance(content, Mapping):
         return {}
     inside = [content[name] for name in WRAPPERS if isinstance(content.get(name), Mapping)]
     merged = {name: value for state in inside or [content] for name, value in state.items()}
-    return {name.removeprefix("module."): value for name, value in merged.items() if isinstance(value, Tensor)}
+    return {
+        name.removeprefix("module."): value
+        for name, value in merged.items()
+        if isinstance(value, Tensor)
+    }
+
+
+# --- fitting and loading --------------------------------------------------------------------------
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,8 +104,10 @@ class Fit:
 
     Attributes:
         weights: what the network takes, under its own names.
-        unneeded: published name -> why the network has no such entry. unknown: names nothing is known about. missing: own names
-            that the file lacks. mismatch: (own name, shape in the file, shape in the network) of the first that differs.
+        unneeded: published name -> why the network has no such entry.
+        unknown: names that nothing is known about.
+        missing: own names that the file lacks.
+        mismatch: (own name, shape in the file, shape in the network) of the first that differs.
     """
 
     weights: dict[str, Tensor]
@@ -91,71 +118,128 @@ class Fit:
 
 
 def names_of(kind: type[Method]) -> PublishedWeights:
-    """Return what a method knows of published weights; a method without any raises a UserError."""
+    """Return what a method knows of published weights.
+
+    Raises:
+        UserError: nobody publishes weights of it.
+    """
     if kind.weights is None:
-        raise UserError(f"there is no published checkpoint format of {kind.name}.")
+        raise UserError(f"there is no published checkpoint format of {kind.definition.name}.")
     return kind.weights
 
 
 def fit(method: Method, published: Mapping[str, Tensor]) -> Fit:
-    """Compare published weights with a network, whose own weights do not matter (it may be on the meta device)."""
+    """Compare published weights with a network.
+
+    Its own weights do not matter, so it may be on the meta device.
+    """
     weights = names_of(type(method))
-    reasons = {name: reason for name in published for reason in [_reason(weights, name)] if reason}
-    given = weights.from_published(published)  # drops them itself
+    reasons = {name: _reason(weights, name) for name in published}
+    given = weights.from_published(published)  # which leaves out what is not needed
     own = method.network.state_dict()
     taken = {name: value for name, value in given.items() if name in own}
     wrong = [name for name, value in taken.items() if value.shape != own[name].shape]
     # Old checkpoints lack the count of batches, which nothing reads.
-    missing = [name for name in own if name not in given and not name.endswith("num_batches_tracked")]
+    missing = [
+        name for name in own if name not in given and not name.endswith("num_batches_tracked")
+    ]
     return Fit(
-        taken,
-        reasons,
-        sorted(set(given) - set(own)),
-        missing,
-        (wrong[0], list(taken[wrong[0]].shape), list(own[wrong[0]].shape)) if wrong else None,
+        weights=taken,
+        unneeded={name: reason for name, reason in reasons.items() if reason},
+        unknown=sorted(set(given) - set(own)),
+        missing=missing,
+        mismatch=(wrong[0], [*taken[wrong[0]].shape], [*own[wrong[0]].shape]) if wrong else None,
     )
 
 
 def _reason(weights: PublishedWeights, name: str) -> str | None:
-    return next((reason for pattern, reason in weights.UNNEEDED.items() if re.search(pattern, name)), None)
+    """Return why a network has no entry of this published name; None where it has."""
+    reasons = (reason for pattern, reason in weights.UNNEEDED.items() if re.search(pattern, name))
+    return next(reasons, None)
 
 
-def load(method: Method, published: Mapping[str, Tensor], found: Fit, source: str, vocabulary_size: int) -> None:
-    """Load published weights, of which `fit` said how they fit, into a network.
+def load(
+    method: Method, published: Mapping[str, Tensor], fitted: Fit, source: str, vocabulary_size: int
+) -> None:
+    """Load published weights into the network that `fit` compared them with.
+
+    Args:
+        source: what messages call the file.
 
     Raises:
-        UserError: an entry has another shape or is missing; the message names the first and the variant that would fit.
+        UserError: an entry has another shape or is missing. The message names the first, and the
+            variant that would fit.
     """
-    if found.mismatch:
-        name, theirs, ours = found.mismatch
+    name = method.definition.name
+    if fitted.mismatch:
+        entry, theirs, ours = fitted.mismatch
         raise UserError(
-            f"{source} does not fit this variant of {method.name}: '{name}' is {theirs} in the file and {ours} in the"
-            f" network; {_advice(type(method), published, vocabulary_size)}."
+            f"{source} does not fit this variant of {name}: '{entry}' is {theirs} in the file and"
+            f" {ours} in the network; {_advice(type(method), published, vocabulary_size)}."
         )
-    if found.missing:
+    if fitted.missing:
         raise UserError(
-            f"{source} lacks {len(found.missing)} entries that this variant of {method.name} needs (first"
-            f" '{found.missing[0]}');"
-            f" {_advice(type(method), published, vocabulary_size)}."
+            f"{source} lacks {len(fitted.missing)} entries that this variant of {name} needs (first"
+            f" '{fitted.missing[0]}'); {_advice(type(method), published, vocabulary_size)}."
         )
     network = method.network
-    network.load_state_dict({**network.state_dict(), **found.weights})
+    network.load_state_dict({**network.state_dict(), **fitted.weights})
 
 
 def _advice(kind: type[Method], published: Mapping[str, Tensor], vocabulary_size: int) -> str:
     fitting = []
-    for variant, config in kind.variants.items():
+    for variant, config in kind.definition.variants.items():
         with torch.device("meta"):
             candidate = fit(kind(config, vocabulary_size), published)
         if not candidate.mismatch and not candidate.missing:
             fitting.append(variant)
-    return f"it fits --variant {' or '.join(fitting)}" if fitting else f"no variant of {kind.name} fits it"
+    if not fitting:
+        return f"no variant of {kind.definition.name} fits it"
+    return f"it fits --variant {' or '.join(fitting)}"
 
 
-def write(kind: type[Method], state: Mapping[str, Tensor], path: Path, form: str, notes: Mapping[str, str]) -> None:
-    """Write a method's state dict: `published` as the authors' code saves it, `safetensors` flat under published names.
+# --- writing --------------------------------------------------------------------------------------
+
+
+def export(run: RunDir, weights: Mapping[str, Tensor], form: str, out: Path | None = None) -> Path:
+    """Write the chosen weights of a run under the names of its method's published checkpoints.
 
     Args:
+        weights: of the chosen epoch, by their names in the method (`inference.best_weights`).
+        form: one of `FORMS`.
+        out: the file [the run key with the suffix of the form, in the current folder].
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        UserError: the form is not known, the method has no published format, or the file cannot be
+            written.
+    """
+    suffix = FORMS[choose(form, FORMS, "--format")]
+    spec, path = run.spec(), out or Path(f"{run.key}{suffix}")
+    notes = {
+        "run": run.key,
+        "method": spec.method,
+        "variant": spec.variant,
+        "dataset": spec.dataset,
+    }
+    write(methods.get(spec.method), weights, path, form, notes)
+    return path
+
+
+def write(
+    kind: type[Method],
+    state: Mapping[str, Tensor],
+    path: Path,
+    form: str,
+    notes: Mapping[str, str],
+) -> None:
+    """Write a method's state dict as a checkpoint file.
+
+    Args:
+        form: `published` writes what the authors' code saves, `safetensors` a flat state dict under
+            published names.
         notes: where the weights come from: text that is written into the file.
 
     Raises:
@@ -164,7 +248,8 @@ def write(kind: type[Method], state: Mapping[str, Tensor], path: Path, form: str
     network = {name.removeprefix("network."): value for name, value in state.items()}
     content = names_of(kind).checkpoint(network)
     if form == "published":
-        atomic_write(path, lambda aside: torch.save({**content, "risbench": dict(notes)}, aside))
+        content = {**content, "risbench": dict(notes)}
+        atomic_write(path, lambda aside: torch.save(content, aside))
     else:
         flat = {name: value.contiguous() for name, value in _flat(content).items()}
         atomic_write(path, lambda aside: save_file(flat, aside, metadata=dict(notes)))

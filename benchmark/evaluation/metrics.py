@@ -1,51 +1,229 @@
-"""TODO."""
+"""From records to numbers: the registry of metrics. Each is a ratio of two sums over expressions.
+
+    oiou            sum I / sum U
+    miou            sum IoU / expressions
+    p_50 .. p_90    expressions with IoU >= X / expressions, decided in whole pixels
+    grounding_gap   sum (IoU - swapped IoU) / expressions, both over those that have a swap. It is
+                    mIoU minus swapped mIoU, and exactly 0 for a network that ignores the text.
+
+I and U are intersection and union of one expression, and IoU = I / U, which is 0 where U = 0.
+Because every metric is a ratio of sums, one bootstrap serves them all. Values are fractions in
+0..1 (the gap and differences: -1..1), never percent.
+
+A new metric is one more entry of `SHIPPED`, or a `Metric` of a plugin. Evaluation then stores the
+columns that it adds, and result.json, metrics.jsonl, tables and MLflow show its value.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
-from benchmark.evaluation.records import COUNTS, SWAPPED
+from benchmark.base.errors import UserError
+from benchmark.base.registry import Registry
 
-TENTHS = (5, 6, 7, 8, 9)  # the X of P@X, in tenths
-METRICS = ("oiou", "miou", *(f"p_{tenths}0" for tenths in TENTHS), "grounding_gap")
-OIOU, MIOU = METRICS.index("oiou"), METRICS.index("miou")
+Terms = Callable[[pd.DataFrame], np.ndarray]  # records -> float64 (rows,)
+AddedColumn = Callable[[np.ndarray, np.ndarray], int | float]  # predicted mask, truth mask -> value
+
+
+@dataclasses.dataclass(frozen=True)
+class Metric:
+    """The sum of `top` divided by the sum of `bottom`, both over expressions.
+
+    Attributes:
+        name: what result.json, metrics.jsonl, tables and MLflow call it.
+        heading: what people call it, for the heads of tables.
+        described_by: one sentence that defines it, for the text under a table.
+        top: records -> what each expression adds to the numerator, float64 (rows,).
+        bottom: the same for the denominator. None: every expression counts one, so that the metric
+            is a mean.
+        unit: of the values when they are shown. A fraction has `percent`.
+        higher_is_better: whether a larger value is an improvement.
+        judged: whether it may be the primary metric of a comparison, which has a verdict.
+        empty: the value where there are expressions but the denominator is 0.
+        needs: columns that it reads beyond those of the oldest records, such as `target_pixels`.
+        adds: column -> function of two bool masks (height, width), the predicted one and the ground
+            truth. Evaluation stores its value, an int or a float, in that column of the records.
+    """
+
+    name: str
+    heading: str
+    described_by: str
+    top: Terms
+    bottom: Terms | None = None
+    unit: str = "percent"
+    higher_is_better: bool = True
+    judged: bool = False
+    empty: float = math.nan
+    needs: tuple[str, ...] = ()
+    adds: Mapping[str, AddedColumn] = dataclasses.field(default_factory=dict)
+
+    @property
+    def factor(self) -> float:
+        """What a value is multiplied by to be shown in `unit`."""
+        return 100.0 if self.unit == "percent" else 1.0
+
+    def recorded(self, records: pd.DataFrame) -> bool:
+        """Return whether the records have every column that this metric reads."""
+        return {*self.needs, *self.adds} <= set(records.columns)
+
+
+# --- what the suite ships -------------------------------------------------------------------------
 
 
 def iou(records: pd.DataFrame) -> np.ndarray:
-    """Return the IoU of every expression, float64 (rows,), in the order of the rows; 0 where U = 0."""
-    return _iou(records, COUNTS)
+    """Return the IoU of every expression, float64 (rows,); 0 where U = 0."""
+    return _quotient(records, "intersection", "union")
 
 
-def metrics(records: pd.DataFrame) -> dict[str, float]:
-    """Return every one of `METRICS`, as fractions."""
-    return dict(zip(METRICS, _ratios(_terms(_sorted(records)).sum(axis=0)).tolist(), strict=True))
+def _quotient(records: pd.DataFrame, intersection: str, union: str) -> np.ndarray:
+    """Return I / U of two columns: 0 where U = 0, and NaN where the counts are missing."""
+    top, bottom = (
+        records[name].to_numpy(np.float64, na_value=np.nan) for name in (intersection, union)
+    )
+    return np.divide(top, bottom, out=np.zeros(len(records)), where=bottom != 0)
 
 
-def _sorted(records: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows in the order of sent_id: sums of the same rows are then the same to the last bit."""
+def _pixels(column: str) -> Terms:
+    return lambda records: records[column].to_numpy(np.float64)
+
+
+def _hits(tenths: int) -> Terms:
+    """Return the function that marks expressions whose IoU is at least `tenths` tenths."""
+
+    def hits(records: pd.DataFrame) -> np.ndarray:
+        # Whole numbers, because 7 / 10 >= 0.7 is a matter of rounding.
+        intersection, union = (
+            records[name].to_numpy(np.int64) for name in ("intersection", "union")
+        )
+        return ((10 * intersection >= tenths * union) & (union > 0)).astype(np.float64)
+
+    return hits
+
+
+def _swapped(records: pd.DataFrame) -> np.ndarray:
+    return _quotient(records, "swapped_intersection", "swapped_union")
+
+
+def _has_swap(records: pd.DataFrame) -> np.ndarray:
+    return (~np.isnan(_swapped(records))).astype(np.float64)
+
+
+def _gap(records: pd.DataFrame) -> np.ndarray:
+    swapped = _swapped(records)
+    return np.where(np.isnan(swapped), 0, iou(records) - swapped)
+
+
+SHIPPED = (
+    Metric(
+        name="oiou",
+        heading="oIoU",
+        described_by="oIoU is the sum of all intersections divided by the sum of all unions.",
+        top=_pixels("intersection"),
+        bottom=_pixels("union"),
+        judged=True,
+        empty=0.0,  # expressions without one pixel
+    ),
+    Metric(
+        name="miou",
+        heading="mIoU",
+        described_by="mIoU is the mean IoU of the expressions.",
+        top=iou,
+        judged=True,
+    ),
+    *(
+        Metric(
+            name=f"p_{tenths}0",
+            heading=f"P@0.{tenths}",
+            described_by=f"P@0.{tenths} is the share of expressions whose IoU is >= 0.{tenths}.",
+            top=_hits(tenths),
+        )
+        for tenths in (5, 6, 7, 8, 9)
+    ),
+    Metric(
+        name="grounding_gap",
+        heading="gap",
+        described_by=(
+            "gap (grounding gap) is mIoU minus the mIoU of what the network says to a sentence"
+            " about another object of the image, and 0 for a network that ignores the text."
+        ),
+        top=_gap,
+        bottom=_has_swap,
+    ),
+)
+
+METRICS: Registry[Metric] = Registry(
+    "metrics",
+    "metric",
+    lambda: {metric.name: lambda metric=metric: metric for metric in SHIPPED},
+    lambda: Metric,
+)
+
+
+# --- the registry ---------------------------------------------------------------------------------
+
+
+def names() -> list[str]:
+    """Return the names of all metrics: shipped ones as they are defined, then plugins by name."""
+    shipped = [metric.name for metric in SHIPPED]
+    return shipped + [name for name in METRICS.names() if name not in shipped]
+
+
+def get(name: str) -> Metric:
+    """Return the metric called `name`.
+
+    Raises:
+        UserError: there is none (the nearest names are listed), or a plugin registers a metric
+            under another name than its own.
+    """
+    metric = METRICS.get(name)
+    if metric.name != name:
+        raise UserError(
+            f"the metric '{name}' is called '{metric.name}' in its Metric: give it one name."
+        )
+    return metric
+
+
+def available(*tables: pd.DataFrame) -> list[str]:
+    """Return the names of the metrics whose columns every table has, in the order of `names`.
+
+    The others are "not recorded": a table was written before their columns were.
+    """
+    return [name for name in names() if all(get(name).recorded(records) for records in tables)]
+
+
+# --- numbers --------------------------------------------------------------------------------------
+
+
+def compute(records: pd.DataFrame) -> dict[str, float]:
+    """Return the value of every available metric, NaN where no expression counts."""
+    chosen = [get(name) for name in available(records)]
+    if records.empty:
+        return {metric.name: math.nan for metric in chosen}
+    sums = terms(by_sentence(records), chosen).sum(axis=0)
+    return dict(zip([metric.name for metric in chosen], ratios(sums, chosen).tolist(), strict=True))
+
+
+def by_sentence(records: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows in the order of sent_id, which fixes the bits of their sums."""
     return records.sort_values("sent_id")
 
 
-def _iou(records: pd.DataFrame, columns: tuple[str, str]) -> np.ndarray:
-    """Return I / U of two columns, 0 where U = 0 and NaN where the counts are missing."""
-    intersection, union = (records[name].to_numpy(np.float64, na_value=np.nan) for name in columns)
-    return np.divide(intersection, union, out=np.zeros(len(records)), where=union != 0)
-
-
-def _terms(records: pd.DataFrame) -> np.ndarray:
-    """Return what each expression adds to numerator and denominator, (rows, 2, metrics)."""
-    intersection, union = (records[name].to_numpy(np.int64) for name in COUNTS)
-    own, swapped = iou(records), _iou(records, SWAPPED)
-    has_swap = ~np.isnan(swapped)
-    # Whole numbers, because 7 / 10 >= 0.7 is a matter of rounding.
-    hits = [(10 * intersection >= tenths * union) & (union > 0) for tenths in TENTHS]
-    top = [intersection, own, *hits, np.where(has_swap, own - swapped, 0)]
-    bottom = [union, *[np.ones(len(records))] * (1 + len(TENTHS)), has_swap]
+def terms(records: pd.DataFrame, chosen: Sequence[Metric]) -> np.ndarray:
+    """Return what each expression adds to numerator and denominator, float64 (rows, 2, metrics)."""
+    one = np.ones(len(records))
+    top = [metric.top(records) for metric in chosen]
+    bottom = [metric.bottom(records) if metric.bottom else one for metric in chosen]
     return np.stack([np.stack(top, axis=1), np.stack(bottom, axis=1)], axis=1).astype(np.float64)
 
 
-def _ratios(sums: np.ndarray) -> np.ndarray:
-    """Return the metrics (..., metrics) of summed terms (..., 2, metrics)."""
+def ratios(sums: np.ndarray, chosen: Sequence[Metric]) -> np.ndarray:
+    """Return the metrics (..., metrics) of sums of terms (..., 2, metrics).
+
+    Every sum is over at least one expression.
+    """
     top, bottom = sums[..., 0, :], sums[..., 1, :]
-    values = np.divide(top, bottom, out=np.full(top.shape, np.nan), where=bottom > 0)
-    values[..., OIOU][(bottom[..., OIOU] == 0) & (bottom[..., MIOU] > 0)] = 0  # expressions, but not one pixel
-    return values
+    values = np.broadcast_to([metric.empty for metric in chosen], top.shape).copy()
+    return np.divide(top, bottom, out=values, where=bottom > 0)

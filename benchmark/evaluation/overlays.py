@@ -12,8 +12,9 @@ from benchmark.base.files import atomic_write
 from benchmark.data.images import EvaluationImages
 from benchmark.data.refer import ReferDataset
 from benchmark.data.tokenizers import Tokenizer
+from benchmark.evaluation.masks import overlap
 from benchmark.evaluation.predict import predict
-from benchmark.evaluation.records import Prediction, overlap
+from benchmark.evaluation.records import Prediction
 from benchmark.runs.rundir import RunDir
 from methods.contract import Method
 
@@ -21,37 +22,51 @@ TRUTH, PREDICTION = "#1f9e54", "#d6336c"
 SENTENCES = 3  # per image
 
 
-def tinted(image: np.ndarray, mask: np.ndarray, colour: str) -> np.ndarray:
-    """Return RGB uint8 (height, width, 3): `mask` in `colour`, all else grey and dimmed, so that one colour has one meaning."""
-    tint = 255 * np.array(matplotlib.colors.to_rgb(colour))
+def tinted(image: np.ndarray, mask: np.ndarray, color: str) -> np.ndarray:
+    """Return an image with its mask in `color` and all else grey and dimmed.
+
+    So one color has one meaning.
+
+    Args:
+        image: RGB uint8 (height, width, 3).
+        mask: bool, or uint8 in {0, 1}, (height, width).
+
+    Returns:
+        RGB uint8 (height, width, 3).
+    """
+    tint = 255 * np.array(matplotlib.colors.to_rgb(color))
     grey = image.mean(-1, keepdims=True).repeat(3, -1)
-    return np.where(mask.astype(bool)[..., None], 0.35 * grey + 0.65 * tint, 0.6 * grey + 0.4 * 255).astype(np.uint8)
+    marked, other = 0.35 * grey + 0.65 * tint, 0.6 * grey + 0.4 * 255
+    return np.where(mask.astype(bool)[..., None], marked, other).astype(np.uint8)
 
 
-def panel(axis: matplotlib.axes.Axes, image: np.ndarray, title: str, colour: str = "black") -> None:
+def panel(axis: matplotlib.axes.Axes, image: np.ndarray, title: str, color: str = "black") -> None:
     """Show one picture with a wrapped title."""
     axis.imshow(image)
-    axis.set_title("\n".join(textwrap.wrap(title, 34)), fontsize=9, color=colour)
+    axis.set_title("\n".join(textwrap.wrap(title, 34)), fontsize=9, color=color)
     axis.set_axis_off()
 
 
 def draw(image: np.ndarray, prediction: Prediction) -> Figure:
-    """Return a figure with a row per sentence: image and sentence, ground truth, prediction and its IoU."""
+    """Return a figure with a row per sentence: image and sentence, ground truth, and prediction.
+
+    Args:
+        image: RGB uint8 (height, width, 3), at its original size.
+    """
     refs, sentences = prediction.image.refs, prediction.image.sentences
     # One sentence per object first: what a reader wants to see is whether the text moves the mask.
-    firsts = {ref.ann_id: number for number, ref in reversed(list(enumerate(refs)))}
+    firsts = {ref.ann_ids: number for number, ref in reversed(list(enumerate(refs)))}
     shown = sorted(firsts.values())[:SENTENCES]
     figure = Figure(figsize=(7.5, 2.6 * len(shown)), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(shown), 3, squeeze=False)
     for row, number in zip(axes, shown, strict=True):
-        truth, mask = prediction.image.masks[refs[number].ann_id], prediction.masks[number]
-        both, union = overlap(mask, truth)
+        truth, mask = prediction.truth(number), prediction.masks[number]
+        intersection, union = overlap(mask, truth)
+        iou = intersection / union if union else 0
         panel(row[0], image, f"“{sentences[number].sent}”")
         panel(row[1], tinted(image, truth, TRUTH), "ground truth", TRUTH)
-        panel(
-            row[2], tinted(image, mask, PREDICTION), f"prediction, IoU {both / union if union else 0:.2f}", PREDICTION
-        )
+        panel(row[2], tinted(image, mask, PREDICTION), f"prediction, IoU {iou:.2f}", PREDICTION)
     return figure
 
 
@@ -65,14 +80,19 @@ def write(
     device: torch.device,
     count: int,
 ) -> None:
-    """Write overlays of `count` images, spread evenly over the split, into the run directory."""
+    """Write overlays of `count` images, spread evenly over the split, into the run directory.
+
+    Raises:
+        UserError: an image is missing or damaged, or the disk is full.
+    """
     method.eval()
     images = EvaluationImages(dataset, split, method.needs)
-    for number in sorted({int(place) for place in np.linspace(0, len(images) - 1, min(count, len(images)))}):
+    places = np.linspace(0, len(images) - 1, min(count, len(images)))
+    for number in sorted({int(place) for place in places}):
         item = images[number]
         (prediction,) = predict(method, [item], tokenizer, device)
         figure = draw(dataset.image(item.image_id), prediction)
         atomic_write(
             run.path / "images" / f"{split}_{item.image_id}.png",
-            lambda aside, f=figure: f.savefig(aside, format="png", dpi=110),
+            lambda aside, figure=figure: figure.savefig(aside, format="png", dpi=110),
         )

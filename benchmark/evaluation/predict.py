@@ -1,4 +1,4 @@
-"""Network + split -> records: one row per referring expression, its mask decided at the original image size."""
+"""From a network and a split to records, with every mask decided at the original image size."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -26,23 +26,27 @@ def predict(
     draw_seed: int = 0,
     expressions_at_once: int = 64,
 ) -> list[Prediction]:
-    """Return the masks of all expressions of some images; every image is encoded once, whatever it has of sentences.
+    """Return the masks of all expressions of some images, one prediction per image.
 
-    The method's own noise is keyed by `draw_seed` and the image: it is the same in whatever company the image comes.
+    Every image is encoded once, however many expressions it has. The method's own noise is keyed by
+    `draw_seed` and the image, so it does not depend on the other images of the call.
     """
     needs = method.needs
-    drawn = method.draws([generator("evaluation draws", draw_seed, image.image_id) for image in images])
-    draws = {name: value.to(device) for name, value in drawn.items()}
+    noise = method.draws(
+        [generator("evaluation draws", draw_seed, image.image_id) for image in images]
+    )
+    draws = {name: value.to(device) for name, value in noise.items()}
     pixels = torch.stack([image.image for image in images]).to(device)
     features = method.encode_image(normalize(pixels, needs.mean, needs.std), draws)
     owner = [number for number, image in enumerate(images) for _ in image.sentences]
-    sentences = [getattr(sentence, needs.text_field) for image in images for sentence in image.sentences]
+    sentences = [
+        getattr(sentence, needs.text_field) for image in images for sentence in image.sentences
+    ]
     logits: list[Tensor] = []
     for start in range(0, len(sentences), expressions_at_once):
-        index = torch.tensor(owner[start : start + expressions_at_once], device=device)
-        text = tokenizer.encode(sentences[start : start + expressions_at_once], needs.max_length, needs.keep_end).to(
-            device
-        )
+        part = slice(start, start + expressions_at_once)
+        text = tokenizer.encode(sentences[part], needs.max_length, needs.keep_end).to(device)
+        index = torch.tensor(owner[part], device=device)
         rows = tree_map(lambda feature, index=index: feature[index], features)
         logits += list(method.segment(rows, text).logits[:, 0].float().cpu())
     predictions = [Prediction(image, [], []) for image in images]
@@ -50,14 +54,6 @@ def predict(
         predictions[number].masks.append(method.mask(logit, images[number].geometry))
         predictions[number].logits.append(logit)
     return predictions
-
-
-def _batches(
-    images: EvaluationImages, numbers: list[int], at_once: int, workers: int
-) -> Iterator[list[EvaluationImage]]:
-    """Yield the images in groups, decoded ahead by `workers` processes."""
-    groups = [numbers[start : start + at_once] for start in range(0, len(numbers), at_once)]
-    yield from DataLoader(images, batch_sampler=groups, num_workers=workers, collate_fn=list)
 
 
 @torch.no_grad()
@@ -78,16 +74,23 @@ def evaluate(
     """Return the records of a split.
 
     Args:
-        draw_seed: of the noise of a method that has some (SaG): another seed, another draw.
-        share: this process' part of the images, (rank, world); the caller gathers the parts.
-        on_image: called with every prediction (progress, overlays).
-        transform: of every image at its original size (a corruption); none for the clean split.
+        dataset: any data set, not only the one that the method was trained on.
+        workers: processes that decode images ahead.
+        images_at_once: images that are encoded together.
+        draw_seed: of the noise of a method that has some (SaG). Another seed gives another draw.
+        share: this process' part of the images, (rank, world). The caller gathers the parts.
+        on_image: is called with every prediction (progress, overlays).
+        transform: is applied to every image at its original size (a corruption). None leaves them
+            as they are.
+
+    Raises:
+        UserError: the data set has no such split, or an image is missing or damaged.
     """
-    training = method.training
-    method.eval()
     images = EvaluationImages(dataset, split, method.needs, transform)
     numbers = list(range(len(images)))[share[0] :: share[1]]
     rows: list[dict[str, Any]] = []
+    training = method.training
+    method.eval()
     for group in _batches(images, numbers, images_at_once, workers):
         for prediction in predict(method, group, tokenizer, device, draw_seed):
             rows += records_of(prediction)
@@ -95,3 +98,11 @@ def evaluate(
                 on_image(prediction)
     method.train(training)
     return frame(rows)
+
+
+def _batches(
+    images: EvaluationImages, numbers: list[int], at_once: int, workers: int
+) -> Iterator[list[EvaluationImage]]:
+    """Yield the images in groups, decoded ahead by `workers` processes."""
+    groups = [numbers[start : start + at_once] for start in range(0, len(numbers), at_once)]
+    yield from DataLoader(images, batch_sampler=groups, num_workers=workers, collate_fn=list)

@@ -1,17 +1,43 @@
-"""TODO."""
+"""Records: one row per evaluated expression, from which every number of the suite is made.
+
+    image_id, ref_id, ann_id, sent_id     whose expression it is; sent_id occurs once
+    sentence                              the cleaned text
+    intersection, union                   of prediction and truth, in pixels of the original image
+    swapped_intersection, swapped_union   the same for the prediction of another object's sentence
+    target_pixels                         of the ground truth; 0 where the expression has no target
+    ...                                   columns that metrics add (see `metrics.Metric.adds`)
+
+Tables that were written before `target_pixels`, or before a metric was there, lack these columns
+and are still valid.
+"""
+
+from __future__ import annotations
 
 import dataclasses
 import json
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from pandas.api.types import is_float_dtype, is_integer_dtype
-from torch import Tensor
+from pandas.api.types import is_float_dtype, is_integer_dtype, is_numeric_dtype
 
 from benchmark.base.errors import UserError
 from benchmark.base.rng import generator
-from benchmark.data.images import EvaluationImage
+from benchmark.evaluation import metrics
+from benchmark.evaluation.masks import overlap
+
+if TYPE_CHECKING:  # tables are read without torch
+    from torch import Tensor
+
+    from benchmark.data.images import EvaluationImage
+
+IDS = ("image_id", "ref_id", "ann_id", "sent_id")
+COUNTS = ("intersection", "union")
+SWAPPED = ("swapped_intersection", "swapped_union")
+TARGET = "target_pixels"
+ALWAYS = (*IDS, "sentence", *COUNTS, *SWAPPED)  # columns of the oldest tables, too
+COLUMNS = (*ALWAYS, TARGET)
 
 
 @dataclasses.dataclass
@@ -19,78 +45,121 @@ class Prediction:
     """What a method says of one image's expressions.
 
     Attributes:
-        image: the image, its expressions and ground truth. masks: one bool (height, width) per expression.
-        logits: what the masks were decided from, float32 (h, w) at the network's own stride, on the CPU.
+        image: the image, its expressions and ground truth.
+        masks: one bool (height, width) per expression.
+        logits: what the masks were decided from, float32 (h, w) at the network's own stride, on
+            the CPU.
     """
 
     image: EvaluationImage
     masks: list[np.ndarray]
     logits: list[Tensor]
 
+    def truth(self, number: int) -> np.ndarray:
+        """Return the ground truth of expression `number`, uint8 (height, width) in {0, 1}."""
+        return self.image.masks[self.image.refs[number].ann_ids]
 
-def overlap(predicted: np.ndarray, truth: np.ndarray) -> tuple[int, int]:
-    """Return intersection and union in pixels of two masks (height, width)."""
-    truth = truth.astype(bool)
-    both = int(np.count_nonzero(predicted & truth))
-    return both, int(np.count_nonzero(predicted)) + int(np.count_nonzero(truth)) - both
+
+# --- writing --------------------------------------------------------------------------------------
 
 
 def records_of(prediction: Prediction) -> list[dict[str, Any]]:
-    """Return one record per expression of an image.
-
-    The swapped counts compare the ground truth of an expression with what the network says to a sentence of *another* object
-    of the image (a keyed draw): over rows that have one, mIoU minus swapped mIoU is the grounding gap, exactly 0 for a network
-    that ignores text. They are missing where the image has no second object.
-    """
-    image, rows = prediction.image, []
+    """Return one record per expression of an image."""
+    image, added, rows = prediction.image, added_columns(), []
     for number, (ref, sentence) in enumerate(zip(image.refs, image.sentences, strict=True)):
-        truth = image.masks[ref.ann_id]
-        others = [other for other, candidate in enumerate(image.refs) if candidate.ann_id != ref.ann_id]
-        swapped = (None, None)
-        if others:
-            other = others[generator("swap", image.image_id, sentence.sent_id).integers(len(others))]
-            swapped = overlap(prediction.masks[other], truth)
-        rows.append(
-            {
-                "image_id": image.image_id,
-                "ref_id": ref.ref_id,
-                "ann_id": ref.ann_id,
-                "sent_id": sentence.sent_id,
-                "sentence": sentence.sent,
-                **dict(zip((*COUNTS, *SWAPPED), (*overlap(prediction.masks[number], truth), *swapped), strict=True)),
-            }
-        )
+        predicted, truth = prediction.masks[number], prediction.truth(number).astype(bool)
+        intersection, union = overlap(predicted, truth)
+        swapped_intersection, swapped_union = _swap(prediction, number)
+        row = {
+            "image_id": image.image_id,
+            "ref_id": ref.ref_id,
+            "ann_id": ref.ann_id,
+            "sent_id": sentence.sent_id,
+            "sentence": sentence.sent,
+            "intersection": intersection,
+            "union": union,
+            "swapped_intersection": swapped_intersection,
+            "swapped_union": swapped_union,
+            TARGET: int(np.count_nonzero(truth)),
+        }
+        rows.append(row | {name: function(predicted, truth) for name, function in added.items()})
     return rows
 
 
+def _swap(prediction: Prediction, number: int) -> tuple[int, int] | tuple[None, None]:
+    """Return intersection and union of a truth and the prediction for *another* object's sentence.
+
+    The sentence is a keyed draw from those of the image. Over expressions that have one, mIoU minus
+    swapped mIoU is the grounding gap: exactly 0 for a network that ignores text. There is none
+    where the image has no second object.
+    """
+    image = prediction.image
+    own = image.refs[number].ann_ids
+    others = [other for other, ref in enumerate(image.refs) if ref.ann_ids != own]
+    if not others:
+        return None, None
+    draw = generator("swap", image.image_id, image.sentences[number].sent_id)
+    return overlap(prediction.masks[others[draw.integers(len(others))]], prediction.truth(number))
+
+
+def added_columns() -> dict[str, metrics.AddedColumn]:
+    """Return column -> function of two masks, for all columns that metrics add.
+
+    Raises:
+        UserError: a metric adds a column that records have already, or that another metric fills in
+            another way.
+    """
+    added: dict[str, metrics.AddedColumn] = {}
+    for name in metrics.names():
+        for column, function in metrics.get(name).adds.items():
+            # Metrics may share a column, such as one boundary at several thresholds.
+            if column in COLUMNS or added.setdefault(column, function) is not function:
+                raise UserError(
+                    f"the metric '{name}' adds the column '{column}', which records have already"
+                    " with another meaning: rename the column."
+                )
+    return added
+
+
 def frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    """Return records as a table in the order of their sentence ids."""
-    # Named columns: a process whose share of a small split is empty has a table, too.
-    records = pd.DataFrame(rows, columns=list(COLUMNS))
-    types = dict.fromkeys((*IDS, *COUNTS), "int64") | dict.fromkeys(SWAPPED, "Int64")
-    return records.astype(types).sort_values("sent_id", ignore_index=True)
+    """Return records as a table in the order of their sentence ids.
+
+    Raises:
+        UserError: a column that a metric adds holds something else than numbers.
+    """
+    added = [*added_columns()]
+    # Columns are named, because a process whose part of a small split is empty has a table, too.
+    records = pd.DataFrame(rows, columns=[*COLUMNS, *added])
+    types = dict.fromkeys((*IDS, *COUNTS, TARGET), "int64") | dict.fromkeys(SWAPPED, "Int64")
+    if records.empty:
+        types |= dict.fromkeys(added, "float64")
+    records = records.astype(types)
+    for name in added:
+        if not is_numeric_dtype(records[name]):
+            raise UserError(
+                f"the column '{name}', which a metric adds, holds {records[name].dtype} and not"
+                " numbers: let its function return an int or a float."
+            )
+    return records.sort_values("sent_id", ignore_index=True)
 
 
-def canonical(values: dict[str, float]) -> dict[str, float]:
+def canonical(values: dict[str, float]) -> dict[str, float | None]:
     """Return numbers as JSON will read them back (missing ones as None)."""
-    return json.loads(json.dumps({name: None if value != value else value for name, value in values.items()}))
+    return json.loads(
+        json.dumps({name: None if value != value else value for name, value in values.items()})
+    )
 
 
-IDS = ("image_id", "ref_id", "ann_id", "sent_id")
-COUNTS = ("intersection", "union")
-SWAPPED = ("swapped_intersection", "swapped_union")
-COLUMNS = (*IDS, "sentence", *COUNTS, *SWAPPED)
-
-
-# --- one table of records ---------------------------------------------------------------------------------------------
+# --- checking -------------------------------------------------------------------------------------
 
 
 def validate_records(records: pd.DataFrame, source: str = "the records table") -> None:
-    """Check that a table is what an evaluation writes.
+    """Check that a table is what an evaluation writes, or wrote before it stored `target_pixels`.
 
     Raises:
-        UserError: it is empty, a column is missing or of another type, or a row is impossible (a missing or negative
-            count, I > U, half a swap, a sent_id twice); the message names `source`, the column and the row.
+        UserError: it is empty, a column is missing or of another type, or a row is impossible (a
+            missing or negative count, I > U, half a swap, a sent_id twice). The message names
+            `source`, the column and the row.
     """
 
     def refuse(what: str) -> None:
@@ -101,22 +170,66 @@ def validate_records(records: pd.DataFrame, source: str = "the records table") -
             row = int(np.flatnonzero(bad)[0])
             refuse(f"{what} in row {row} (sent_id {records['sent_id'].iloc[row]})")
 
-    if missing := [name for name in COLUMNS if name not in records]:
+    if missing := [name for name in ALWAYS if name not in records]:
         refuse(f"it has no column {' and no column '.join(missing)}")
     if records.empty:
         refuse("it holds no expression")
-    for name in (*IDS, *COUNTS):
+    has_target = TARGET in records
+    for name in (*IDS, *COUNTS, *((TARGET,) if has_target else ())):
         if not is_integer_dtype(records[name]):
             refuse(f"column {name} holds {records[name].dtype} and not whole numbers")
         refuse_rows(records[name].isna(), f"column {name} is empty")
-    refuse_rows(~records["sentence"].map(lambda sentence: isinstance(sentence, str)), "column sentence holds no text")
+    refuse_rows(
+        ~records["sentence"].map(lambda sentence: isinstance(sentence, str)),
+        "column sentence holds no text",
+    )
     for name in SWAPPED:
         if not (is_integer_dtype(records[name]) or is_float_dtype(records[name])):
             refuse(f"column {name} holds {records[name].dtype} and not whole numbers")
-        refuse_rows(records[name].notna() & ((records[name] % 1) != 0), f"column {name} is not a whole number")
+        refuse_rows(
+            records[name].notna() & ((records[name] % 1) != 0),
+            f"column {name} is not a whole number",
+        )
     refuse_rows(records["sent_id"].duplicated(), "a sent_id stands there for the second time")
     halves = [records[name].isna() for name in SWAPPED]
     refuse_rows(halves[0] != halves[1], f"only one of {' and '.join(SWAPPED)} is there")
-    for intersection, union in (COUNTS, SWAPPED):
-        refuse_rows((records[intersection] < 0).fillna(False), f"column {intersection} is negative")
-        refuse_rows((records[intersection] > records[union]).fillna(False), f"{intersection} exceeds {union}")
+    # What is part of something has no more pixels than the whole.
+    ordered = [COUNTS, SWAPPED] + [("intersection", TARGET), (TARGET, "union")] * has_target
+    for part, whole in ordered:
+        refuse_rows((records[part] < 0).fillna(False), f"column {part} is negative")
+        refuse_rows((records[part] > records[whole]).fillna(False), f"{part} exceeds {whole}")
+
+
+def check_same_expressions(tables: Mapping[str, pd.DataFrame]) -> None:
+    """Check that tables are valid and about the same expressions.
+
+    Args:
+        tables: what messages call a table -> its records.
+
+    Raises:
+        UserError: a table is damaged, or an expression is missing in one, or of another image or
+            annotation there. The message names both tables.
+    """
+    for name, table in tables.items():
+        validate_records(table, f"the records table of {name}")
+    by_sentence = (
+        (name, table.set_index("sent_id").sort_index()) for name, table in tables.items()
+    )
+    (first, reference), *others = by_sentence
+    for name, table in others:
+        for one, other, has, lacks in (
+            (reference, table, first, name),
+            (table, reference, name, first),
+        ):
+            if len(lost := one.index.difference(other.index)):
+                some = ", ".join(map(str, lost[:5])) + (" ..." if len(lost) > 5 else "")
+                raise UserError(
+                    f"runs are compared on the same expressions, but {len(lost)} of {has} are"
+                    f" missing in {lacks} (sent_id {some}); evaluate both on the same data."
+                )
+        for column in ("image_id", "ann_id"):
+            if (differs := (reference[column] != table[column])).any():
+                raise UserError(
+                    f"runs are compared on the same expressions, but sent_id {differs.idxmax()} has"
+                    f" another {column} in {first} than in {name}; evaluate both on the same data."
+                )

@@ -1,22 +1,30 @@
-"""What can be had without reading the sentence: the numbers that a network must beat before it may be said to ground anything.
+"""The text-blind baseline: what can be had without reading the sentence.
 
-A weakly supervised network can look better than it is: on pictures whose objects crowd the middle, a blob in the middle overlaps
-with most of them. So its mIoU is set beside
+A network must beat these numbers before it may be said to ground anything. A weakly supervised
+network can look better than it is: on pictures whose objects crowd the middle, a blob in the middle
+overlaps with most of them. So its mIoU is set beside
 
-    constant     the best single mask for all images: the mean ground truth of the split itself, cut at its best level
-    mean, max    the network's own maps with the text taken out: the mean, or the maximum, over an image's sentences is decided
-                 once and stands for every one of them
+    constant     the best single mask for all images: the mean ground truth of the split itself, cut
+                 at its best level
+    mean, max    the network's own maps with the text taken out: the mean, or the maximum, over an
+                 image's sentences is decided once and stands for every one of them
 """
 
 import cv2
 import numpy as np
 import torch
 
-from benchmark.evaluation.records import Prediction, overlap
+from benchmark.evaluation.masks import overlap
+from benchmark.evaluation.records import Prediction
 from methods.contract import Method
 
 GRID = 96  # cells per side on which constant masks are compared; an image is stretched to it
 LEVELS = 100
+HEADINGS = {
+    "constant": "best constant mask",
+    "mean": "mean of an image's maps",
+    "max": "maximum of an image's maps",
+}
 
 
 def best_constant(truths: np.ndarray) -> float:
@@ -28,36 +36,37 @@ def best_constant(truths: np.ndarray) -> float:
     areas, best = truths.sum((1, 2)), 0.0
     for level in np.unique(np.quantile(mean, np.linspace(0, 1, LEVELS))):
         constant = mean >= level
-        both = truths[:, constant].sum(1)
-        best = max(best, float(np.mean(both / np.maximum(areas + constant.sum() - both, 1))))
+        intersections = truths[:, constant].sum(1)
+        unions = np.maximum(areas + constant.sum() - intersections, 1)
+        best = max(best, float(np.mean(intersections / unions)))
     return best
 
 
-class TextBlind:
-    """Collects the text-free numbers while a split is evaluated (its `on_image`)."""
+class TextBlindBaseline:
+    """Collects the text-blind numbers of a network while a split is evaluated.
+
+    Its `add` is an `on_image` of `predict.evaluate`.
+    """
 
     def __init__(self, method: Method) -> None:
         self.method = method
-        self.truths: list[np.ndarray] = []
+        self.truths: list[np.ndarray] = []  # bool (GRID, GRID), one per expression
         self.ious: dict[str, list[float]] = {"mean": [], "max": []}
 
     def add(self, prediction: Prediction) -> None:
         """Take one image's maps and ground truths."""
         image, maps = prediction.image, torch.stack(prediction.logits)
-        masks = {"mean": maps.mean(0), "max": maps.amax(0)}
-        decided = {name: self.method.mask(logits, image.geometry) for name, logits in masks.items()}
-        small = {
-            ann_id: cv2.resize(truth, (GRID, GRID), interpolation=cv2.INTER_NEAREST).astype(bool)
-            for ann_id, truth in image.masks.items()
-        }
-        for ref in image.refs:
-            self.truths.append(small[ref.ann_id])
+        blind = {"mean": maps.mean(0), "max": maps.amax(0)}
+        decided = {name: self.method.mask(logits, image.geometry) for name, logits in blind.items()}
+        for number in range(len(image.refs)):
+            truth = prediction.truth(number)
+            small = cv2.resize(truth, (GRID, GRID), interpolation=cv2.INTER_NEAREST)
+            self.truths.append(small.astype(bool))
             for name, mask in decided.items():
-                intersection, union = overlap(mask, image.masks[ref.ann_id])
+                intersection, union = overlap(mask, truth)
                 self.ious[name].append(intersection / union if union else 0.0)
 
     def numbers(self) -> dict[str, float]:
         """Return the mIoU of each, as fractions."""
-        return {"constant": best_constant(np.stack(self.truths))} | {
-            name: float(np.mean(values)) for name, values in self.ious.items()
-        }
+        means = {name: float(np.mean(values)) for name, values in self.ious.items()}
+        return {"constant": best_constant(np.stack(self.truths))} | means

@@ -1,9 +1,4 @@
-"""What evaluation costs: seconds of the network's text-free part and of the rest, and what grouping by image saves.
-
-At k expressions per image the network's saving over a loop that treats every expression alone is at most (E + D) / (E / k + D),
-with E the text-free part of one image and D the rest of one expression. Decoding and changing the image happen k times less
-often in any case.
-"""
+"""What evaluation costs: seconds of a network's text-free part, its rest, and its decision."""
 
 import contextlib
 import dataclasses
@@ -28,13 +23,13 @@ class Meter:
     counts: dict[str, int] = dataclasses.field(default_factory=lambda: defaultdict(int))
 
     def add(self, name: str, seconds: float, count: int = 1) -> None:
-        """Take what `count` things took together."""
+        """Add the seconds that `count` things took together."""
         self.seconds[name] += seconds
         self.counts[name] += count
 
     @contextlib.contextmanager
     def measure(self, name: str, count: int, device: torch.device) -> Iterator[None]:
-        """Measure a block; on a GPU up to the end of what it started there."""
+        """Measure a block, which is about `count` things."""
         _finish(device)
         start = time.perf_counter()
         yield
@@ -51,16 +46,23 @@ class Meter:
 
 
 def _finish(device: torch.device) -> None:
+    # A GPU works on after a call has returned.
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 class Timed:
-    """A method whose text-free part (`encode`, per image), the rest of whose network (`segment`, per expression) and whose
-    decision (`mask`, per expression) are timed."""
+    """A method whose parts are timed.
+
+    `encode` is the text-free part per image, `segment` the rest of the network per expression, and
+    `mask` the decision per expression.
+
+    Attributes:
+        encoded: time at which the last encoding ended, in seconds of `time.perf_counter`.
+    """
 
     def __init__(self, method: Method, meter: Meter) -> None:
-        self.method, self.meter, self.encoded = method, meter, 0.0  # when the last encoding ended
+        self.method, self.meter, self.encoded = method, meter, 0.0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.method, name)
@@ -81,8 +83,3 @@ class Timed:
         """Return what the method's own does."""
         with self.meter.measure("mask", 1, logits.device):
             return self.method.mask(logits, geometry)
-
-
-def bound(encode: float, segment: float, expressions: float) -> float:
-    """Return the largest saving of the network at so many expressions per image; `encode` and `segment` in seconds."""
-    return (encode + segment) / (encode / expressions + segment)

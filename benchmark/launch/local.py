@@ -1,165 +1,289 @@
-"""How runs are started: one process each, a few at a time, watched through their run directories."""
+"""The processes and GPUs of this machine.
 
+A job waits in this process until a slot and its GPUs are free, and `poll` starts it. Ids are made
+when jobs are submitted. `job.json` also keeps process id and start time, from which other
+processes of this machine see whether the job is alive: a process id alone may have been given to
+another program since.
+"""
+
+import contextlib
 import dataclasses
+import graphlib
 import os
 import signal
+import socket
 import subprocess
-import sys
 import time
-from pathlib import Path
+import uuid
+from collections.abc import Sequence
 
-from rich.console import Console
+import psutil
 
-from benchmark.launch.progress import progress_lines, show_progress
-from benchmark.runs.execution import Execution, Place
-from benchmark.runs.rundir import RunDir, fail
+from benchmark.base.errors import UserError
+from benchmark.launch.base import Job, JobRecord, JobStatus, Launcher, State, read_job
+from benchmark.launch.gpus import VISIBLE, Gpus, visible_gpus
 
-POLL_SECONDS = 0.5
-STOPPED = 130  # exit code of a process that was asked to stop and saved its state
-GRACE_SECONDS = 120  # for a run that was asked to stop to save its state
+GRACE_SECONDS = 120  # for a job that was asked to stop to save its state
 
 
 @dataclasses.dataclass
-class Outcome:
-    """What became of a run: `done`, `failed` with a reason, or `stopped`."""
-
-    key: str
-    state: str
-    reason: str = ""
-
-
-def run_command(run: RunDir, place: Place, execution: Execution, processes: int = 1) -> list[str]:
-    """Return the command line that works on one planned run; several processes are started by torchrun (DDP)."""
-    launcher = [sys.executable, "-m"]
-    if processes > 1:
-        launcher += ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m"]
-    options = [] if place.images is None else ["--images", str(place.images)]
-    for field in dataclasses.fields(Execution):
-        options += [f"--{field.name.replace('_', '-')}", str(getattr(execution, field.name))]
-    return [
-        *launcher,
-        "benchmark.cli",
-        "resume",
-        run.key,
-        "--runs",
-        str(run.path.parent),
-        "--data",
-        str(place.root),
-        *options,
-    ]
-
-
-def outcome_of(run: RunDir, code: int) -> Outcome:
-    """Return what became of a run whose process ended with exit code `code` (negative: killed by that signal)."""
-    status = run.read_json("status.json")
-    if status.get("state") == "done":
-        return Outcome(run.key, "done")
-    if code == STOPPED:
-        return Outcome(run.key, "stopped")
-    if status.get("state") != "failed":
-        how = f"was killed by signal {-code} (out of memory?)" if code < 0 else f"ended with exit code {code}"
-        fail(run, f"its process {how}; see {run.path / 'log.txt'}")
-    return Outcome(run.key, "failed", run.read_json("status.json").get("reason", ""))
-
-
-class Processes:
-    """Worker processes, one per slot. While it is entered, Ctrl-C or SIGTERM asks all of them once to save their state.
-
-    Args:
-        slots: how many may run at a time. execution: threads and device of each.
-        gpus: whether a slot has a GPU of its own, where there are several.
+class _Submitted:
+    """A job of this launcher.
 
     Attributes:
-        working: slot -> process. stopping: whether a stop was asked for.
+        id: of the job. needs: ids of the jobs that it comes after. record: what `job.json` keeps
+            of it, if anything.
+        status: as it was last seen. gpus: cards that it has while it runs.
+        asked: when it was asked to stop [monotonic seconds].
     """
 
-    def __init__(self, slots: int, execution: Execution, gpus: bool = True) -> None:
-        self.slots, self.threads = slots, execution.threads
-        self.gpus = visible_gpus() if gpus and execution.device != "cpu" else 0
-        self.working: dict[int, subprocess.Popen] = {}
-        self.asked: float | None = None
+    id: str
+    job: Job
+    needs: tuple[str, ...]
+    record: JobRecord | None = None
+    status: JobStatus = JobStatus(State.WAITING)
+    process: subprocess.Popen | None = None
+    gpus: tuple[str, ...] = ()
+    asked: float | None = None
 
-    def __enter__(self) -> "Processes":
-        self.previous = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
-        return self
+    def keep(self, **details: object) -> None:
+        """Add to what others can read."""
+        if self.record:  # a full disk does not end the job from here: it will say so itself
+            with contextlib.suppress(UserError):
+                self.record = self.record.write(**details)
 
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self.previous.items():
-            signal.signal(number, handler)
-        self._ask()  # whoever is left, where an error ended the block
+    def end(self, status: JobStatus) -> None:
+        """Take the status that will not change any more."""
+        self.status = dataclasses.replace(status, asked=status.asked or self.asked is not None)
+        self.keep(**dataclasses.asdict(self.status))
 
-    @property
-    def stopping(self) -> bool:
-        """Whether a stop was asked for."""
-        return self.asked is not None
 
-    def _stop(self, *_: object) -> None:
-        if self.asked is None:
-            self.asked = time.monotonic()
-            self._ask()
+class LocalLauncher(Launcher):
+    """Processes of this machine.
 
-    def _ask(self) -> None:
-        for process in self.working.values():
-            process.send_signal(signal.SIGINT)
+    Jobs start in the order in which they were submitted, except that those that need others wait
+    for them. None overtakes a job that waits for GPUs, so that one that needs many cards gets its
+    turn. What `Resources` says of memory and hours is not enforced.
 
-    def free(self) -> list[int]:
-        """Return the slots without a process; none once a stop was asked for."""
-        return [] if self.stopping else [slot for slot in range(self.slots) if slot not in self.working]
+    Args:
+        slots: how many may run at a time.
+        gpus: names of the GPUs to hand out [those that this process may use].
+    """
 
-    def begin(self, slot: int, command: list[str], log: Path) -> None:
-        """Start a process whose output is added to the file `log`."""
-        environment = {**os.environ, "OMP_NUM_THREADS": str(self.threads), "TOKENIZERS_PARALLELISM": "false"}
-        if self.gpus:
-            environment["CUDA_VISIBLE_DEVICES"] = str(slot % self.gpus)
-        with log.open("a") as file:
-            # Its own session: Ctrl-C reaches this process alone, which asks every worker once.
-            self.working[slot] = subprocess.Popen(
-                command, stdout=file, stderr=file, stdin=subprocess.DEVNULL, env=environment, start_new_session=True
+    name = "local"
+    outlives = False
+
+    def __init__(self, slots: int, gpus: Sequence[str] | None = None) -> None:
+        self.slots = slots
+        self.cards = Gpus(visible_gpus() if gpus is None else gpus)
+        self.gpus = len(self.cards)
+        self.jobs: dict[str, _Submitted] = {}
+        self.adopted: dict[str, JobRecord] = {}
+        self.told: set[str] = set()  # ids of adopted jobs that were asked to stop
+
+    def submit(self, jobs: Sequence[Job]) -> list[str]:
+        """See `Launcher`."""
+        ids = {job.name: uuid.uuid4().hex for job in jobs}
+        if len(ids) < len(jobs):
+            raise UserError(
+                "two of the jobs that are submitted together have one name: give each its own."
             )
-        if self.stopping:  # asked for while the process was being made
-            self.working[slot].send_signal(signal.SIGINT)
+        known = {submitted.job.name: id for id, submitted in self.jobs.items()} | ids
+        taken = {}
+        for job in jobs:
+            self._check_gpus(job)
+            needs = tuple(known.get(name, name) for name in job.after)
+            for name, id in zip(job.after, needs, strict=True):
+                if id not in self.jobs and id not in ids.values():
+                    raise UserError(
+                        f"job {job.name} needs {name}, which was not submitted: submit both."
+                    )
+            taken[ids[job.name]] = _Submitted(ids[job.name], job, needs)
+        try:
+            graphlib.TopologicalSorter(
+                {id: submitted.needs for id, submitted in taken.items()}
+            ).prepare()
+        except graphlib.CycleError as error:
+            circle = " -> ".join(taken[id].job.name for id in error.args[1])
+            raise UserError(
+                f"jobs need each other in a circle ({circle}): take one of the needs away."
+            ) from None
+        for submitted in taken.values():
+            submitted.record = self._record(submitted)
+        self.jobs |= taken
+        return list(taken)
 
-    def ended(self) -> dict[int, int]:
-        """Return slot -> exit code of the processes that ended since; kill those that were asked to stop long ago."""
-        if self.asked is not None and time.monotonic() - self.asked > GRACE_SECONDS:
-            for process in self.working.values():
-                process.kill()
-        codes = {slot: process.poll() for slot, process in self.working.items()}
-        return {slot: self.working.pop(slot).returncode for slot, code in codes.items() if code is not None}
+    def _check_gpus(self, job: Job) -> None:
+        """Raise a UserError where a job asks for GPUs that will never be free."""
+        if job.resources.gpus <= self.gpus:
+            return
+        listed = os.environ.get(VISIBLE)
+        seen = f"{VISIBLE} is not set" if listed is None else f"{VISIBLE} is '{listed}'"
+        raise UserError(
+            f"job {job.name} asks for {job.resources.gpus:.3g} GPUs and there are {self.gpus}"
+            f" ({seen}): ask for fewer, name more in {VISIBLE}, or compute on the processor with"
+            " --device cpu."
+        )
+
+    def _record(self, submitted: _Submitted) -> JobRecord | None:
+        """Begin `job.json`, unless it is that of another process's job that is still under way."""
+        folder = submitted.job.folder
+        if folder is None:
+            return None
+        before = read_job(folder)
+        if before and before.launcher == self.name and not _status(before).over:
+            return None
+        this = psutil.Process()
+        record = JobRecord(folder, self.name, submitted.id, submitted.job.name)
+        return record.write(host=socket.gethostname(), submitter=[this.pid, this.create_time()])
+
+    def poll(self, ids: Sequence[str]) -> dict[str, JobStatus]:
+        """See `Launcher`."""
+        for submitted in self.jobs.values():
+            if submitted.status.state == State.RUNNING:
+                self._look_at(submitted)
+        self._give_up()
+        self._start_ready()
+        return {
+            id: self.jobs[id].status if id in self.jobs else self._adopted_status(id) for id in ids
+        }
+
+    def stop(self, ids: Sequence[str]) -> None:
+        """See `Launcher`. Adopted jobs that wait are left to the process that submitted them."""
+        for id in ids:
+            submitted = self.jobs.get(id)
+            if submitted is None:
+                self._stop_adopted(id)
+            elif submitted.status.state == State.WAITING:
+                submitted.end(
+                    JobStatus(State.NOT_STARTED, reason="a stop was asked for", asked=True)
+                )
+            elif submitted.status.state == State.RUNNING and submitted.asked is None:
+                submitted.asked = time.monotonic()
+                submitted.process.send_signal(signal.SIGINT)
+
+    # --- jobs of this process ---------------------------------------------------------------------
+
+    def _look_at(self, submitted: _Submitted) -> None:
+        """Take note of a running job that has ended; kill one that was asked to stop long ago."""
+        code = submitted.process.poll()
+        if code is not None:
+            self.cards.give_back(submitted.gpus, submitted.job.resources.gpus)
+            submitted.end(JobStatus(State.ENDED, code))
+        elif submitted.asked is not None and time.monotonic() - submitted.asked > GRACE_SECONDS:
+            _kill(submitted.process.pid)
+
+    def _give_up(self) -> None:
+        """Mark waiting jobs that need one which did not succeed, and in turn those after them."""
+        changed = True
+        while changed:
+            changed = False
+            for submitted in self.jobs.values():
+                needed = [self.jobs[id] for id in submitted.needs]
+                failed = [
+                    other for other in needed if other.status.over and not other.status.succeeded
+                ]
+                if submitted.status.state == State.WAITING and failed:
+                    status = failed[0].status
+                    # All jobs of a chain name the one that failed, not the one before them.
+                    inherited = status.state == State.NOT_STARTED and failed[0].needs
+                    reason = status.reason if inherited else f"{failed[0].job.name} {status.words}"
+                    submitted.end(JobStatus(State.NOT_STARTED, reason=reason, asked=status.stopped))
+                    changed = True
+
+    def _start_ready(self) -> None:
+        """Start the jobs whose turn it is, until slots or GPUs run out."""
+        running = sum(submitted.status.state == State.RUNNING for submitted in self.jobs.values())
+        for submitted in self.jobs.values():
+            ready = all(self.jobs[id].status.succeeded for id in submitted.needs)
+            if submitted.status.state != State.WAITING or not ready:
+                continue
+            gpus = self.cards.take(submitted.job.resources.gpus) if running < self.slots else None
+            if gpus is None:
+                return
+            self._start(submitted, gpus)
+            running += submitted.status.state == State.RUNNING
+
+    def _start(self, submitted: _Submitted, gpus: tuple[str, ...]) -> None:
+        """Start a job's process on the cards that were taken for it."""
+        job = submitted.job
+        environment = {**os.environ, **job.environment}
+        if self.gpus:  # where no card is known, there is none to keep the job from
+            environment[VISIBLE] = ",".join(gpus)
+        try:
+            job.log.parent.mkdir(parents=True, exist_ok=True)
+            with job.log.open("a") as log:
+                # Ctrl-C in a terminal does not reach another session: `stop` alone asks the job.
+                submitted.process = subprocess.Popen(
+                    job.command,
+                    stdout=log,
+                    stderr=log,
+                    stdin=subprocess.DEVNULL,
+                    env=environment,
+                    start_new_session=True,
+                )
+        except OSError as error:
+            self.cards.give_back(gpus, job.resources.gpus)
+            reason = f"{error.filename or job.command[0]}: {error.strerror}"
+            submitted.end(JobStatus(State.NOT_STARTED, reason=reason))
+            return
+        pid = submitted.process.pid
+        submitted.gpus, submitted.status = gpus, JobStatus(State.RUNNING)
+        submitted.keep(pid=pid, started=psutil.Process(pid).create_time())
+
+    # --- jobs of other processes ------------------------------------------------------------------
+
+    def adopt(self, record: JobRecord) -> None:
+        """See `Launcher`."""
+        self.adopted[record.id] = record
+
+    def _adopted_status(self, id: str) -> JobStatus:
+        if id not in self.adopted:
+            return JobStatus(State.UNKNOWN, reason="it was not submitted here")
+        record = read_job(self.adopted[id].folder)
+        if record is None or record.id != id:
+            return JobStatus(State.UNKNOWN, reason="another job was submitted in its place")
+        self.adopted[id] = record
+        return _status(record)
+
+    def _stop_adopted(self, id: str) -> None:
+        if id not in self.told and self._adopted_status(id).state == State.RUNNING:
+            self.told.add(id)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.adopted[id].details["pid"], signal.SIGINT)
 
 
-def visible_gpus() -> int:
-    """Return how many GPUs this process may use, without starting CUDA in it."""
-    import torch
+def _status(record: JobRecord) -> JobStatus:
+    """Return how any process's job stands, as far as its record and the process table tell."""
+    its = record.details
+    if "state" in its:
+        return JobStatus(State(its["state"]), its["code"], its["reason"], its["asked"])
+    if its["host"] != socket.gethostname():
+        return JobStatus(State.UNKNOWN, reason=f"it was started on {its['host']}")
+    if "pid" in its:
+        return JobStatus(State.RUNNING if _alive(its["pid"], its["started"]) else State.ENDED)
+    if _alive(*its["submitter"]):
+        return JobStatus(State.WAITING)
+    return JobStatus(State.NOT_STARTED, reason="the process that submitted it is gone")
 
-    return torch.cuda.device_count()
+
+def _alive(pid: int, started: float) -> bool:
+    """Return whether the process of this id and start time [seconds since 1970] still runs."""
+    try:
+        process = psutil.Process(pid)
+        # Start times are counted from the boot, whose time moves a little when the clock is set.
+        return abs(process.create_time() - started) < 1 and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
-def run_all(
-    runs: list[RunDir], place: Place, execution: Execution, jobs: int, processes: int, console: Console
-) -> list[Outcome]:
-    """Work on all runs, `jobs` at a time, and return what became of each; one failure never stops the others.
+def _kill(pid: int) -> None:
+    """Kill a process and all that it has started, such as torchrun's processes."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        for one in [*process.children(recursive=True), process]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.kill()
 
-    Ctrl-C (or SIGTERM) asks the running ones to save their state and returns; the rest stay planned.
-    """
-    waiting, outcomes = list(runs), []
-    working: dict[int, RunDir] = {}
-    with Processes(jobs, execution, gpus=processes == 1) as workers, progress_lines(console) as progress:
-        bars = {run.key: progress.add_task(run.key, total=1, start=False, note="waiting") for run in runs}
-        while working or (waiting and not workers.stopping):
-            for slot in workers.free()[: len(waiting)]:
-                run = working[slot] = waiting.pop(0)
-                workers.begin(slot, run_command(run, place, execution, processes), run.path / "log.txt")
-                progress.start_task(bars[run.key])
-                progress.update(bars[run.key], note="starting")
-            time.sleep(POLL_SECONDS)
-            for run in working.values():
-                show_progress(progress, bars[run.key], run)
-            for slot, code in workers.ended().items():
-                outcome = outcome_of(working.pop(slot), code)
-                outcomes.append(outcome)
-                progress.update(bars[outcome.key], note=outcome.state)
-                progress.stop_task(bars[outcome.key])
-                if not console.is_terminal:
-                    console.print(f"{outcome.state:8} {outcome.key}")
-    return outcomes
+
+LAUNCHER = LocalLauncher

@@ -1,29 +1,107 @@
-"""TODO."""
+"""What is seen of jobs while they run: moving lines in a terminal, else a line now and then."""
+
+import dataclasses
+import time
+from collections.abc import Mapping
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from benchmark.runs.rundir import RunDir
 
+REPORT_SECONDS = 30  # between two lines where nobody looks at a terminal
 
-def show_progress(progress: Progress, bar: TaskID, run: RunDir) -> None:
-    """Update a run's line from its status file."""
-    status = run.read_json("status.json")
-    if status.get("steps"):
-        best = status.get("best")
-        note = f"  val oIoU {100 * best:.1f}" if best is not None and best >= 0 else ""
-        progress.update(
-            bar, completed=status["step"], total=status["steps"], note=status.get("message", status["state"]) + note
+
+@dataclasses.dataclass(frozen=True)
+class Share:
+    """How far a job is.
+
+    Attributes:
+        step, steps: done, and in all; 0 of 0 where it has not said so yet. note: what it does, or
+            how well it does.
+    """
+
+    step: int = 0
+    steps: int = 0
+    note: str = ""
+
+    @property
+    def words(self) -> str:
+        """The share in percent; what it does where that is not known."""
+        return f"{100 * self.step / self.steps:.0f} %" if self.steps else self.note or "starting"
+
+
+def share_of(folder: Path | None) -> Share:
+    """Return how far the job in `folder` is: as a run says it, other jobs say nothing."""
+    if folder is None or not (folder / "status.json").exists():
+        return Share(note="running")
+    status = RunDir(folder).recorded_status()
+    note = status.message or (status.state if status.steps else "")
+    # The selection metric is -1 before the first evaluation.
+    if status.best is not None and status.best >= 0:
+        note += f"  best {100 * status.best:.1f}"
+    return Share(status.step, status.steps, note)
+
+
+class Display:
+    """Shows how many jobs are done and how far the running ones are.
+
+    Args:
+        console: prints. what: what is counted, such as "runs". total: of them.
+    """
+
+    def __init__(self, console: Console, what: str, total: int) -> None:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.completed:>6.0f}/{task.total:.0f}"),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[note]}"),
         )
+        self.console, self.what, self.total = console, what, total
+        self.progress = Progress(
+            *columns, console=console, refresh_per_second=2, disable=not console.is_terminal
+        )
+        self.whole = self.progress.add_task(what, total=total, note="")
+        self.lines: dict[str, TaskID] = {}
 
+    def __enter__(self) -> "Display":
+        self.reported = time.monotonic()
+        self.progress.start()
+        return self
 
-def progress_lines(console: Console) -> Progress:
-    """Return a progress display of one line per run, with a `note` at its end."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        TextColumn("{task.completed:>6.0f}/{task.total:.0f}"),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[note]}"),
-    )
-    return Progress(*columns, console=console, refresh_per_second=2)
+    def __exit__(self, *_: object) -> None:
+        self.progress.stop()
+
+    def tell(self, line: str) -> None:
+        """Print a line that stays: what became of a job."""
+        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def show(self, done: int, running: Mapping[str, Share], note: str = "") -> None:
+        """Bring everything up to date.
+
+        Args:
+            done: how many have ended. running: name -> how far it is. note: what else there is to
+                say of all.
+        """
+        self.progress.update(self.whole, completed=done, note=note)
+        for name in self.lines.keys() - running.keys():
+            self.progress.remove_task(self.lines.pop(name))
+        for name, share in running.items():
+            if name not in self.lines:
+                self.lines[name] = self.progress.add_task(f"  {name}", total=1, note="")
+            self.progress.update(
+                self.lines[name],
+                completed=share.step,
+                total=share.steps or 1,
+                note=share.note or share.words,
+            )
+        if not self.console.is_terminal and time.monotonic() - self.reported >= REPORT_SECONDS:
+            self.reported = time.monotonic()
+            shares = ", ".join(f"{name} {share.words}" for name, share in running.items())
+            more = f" ({note})" if note else ""
+            self.tell(
+                f"{done} of {self.total} {self.what} done{more}, {len(running)} running:"
+                f" {shares or 'none'}"
+            )

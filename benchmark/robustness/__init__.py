@@ -1,0 +1,1 @@
+"""Finished runs under corruptions, occlusion and covered words."""

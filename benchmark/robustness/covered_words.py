@@ -1,15 +1,20 @@
-"""Words of referring expressions: covered one by one, and the subsets of expressions that use certain words."""
+"""Words of referring expressions, covered one by one: what a network makes of a sentence without each of its words."""
+
+from __future__ import annotations
 
 import dataclasses
 import re
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from benchmark.data.refer import Ref, ReferDataset, Sentence
-from benchmark.data.tokenizers import Tokenizer
-from methods.contract import Text
+
+if TYPE_CHECKING:
+    from benchmark.data.tokenizers import Tokenizer
+    from methods.contract import Text
 
 OPEN, CLOSE = "⟦", "⟧"  # around the covered word: characters that no data set's sentence holds
 MARKED = re.compile(rf"(.*){OPEN}(.*){CLOSE}(.*)", re.DOTALL)
@@ -22,7 +27,7 @@ MARKED = re.compile(rf"(.*){OPEN}(.*){CLOSE}(.*)", re.DOTALL)
 class CoveredWords:
     """Every expression as it is, and once for each of its words with that one covered; as text `words`.
 
-    The cleaned sentence is asked of every method, so that all see the same words.
+    Every method gets the cleaned sentence, so that all see the same words.
     """
 
     def __str__(self) -> str:
@@ -52,10 +57,10 @@ class CoveringTokenizer:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
 
-    def encode(self, sentences: Sequence[str], words: int, keep_end: bool = True) -> Text:
+    def encode(self, sentences: Sequence[str], max_length: int, keep_end: bool = True) -> Text:
         """Return what `Tokenizer.encode` does of the sentences without their marks, the marked words masked."""
         own = self.tokenizer
-        text = own.encode([sentence.replace(OPEN, "").replace(CLOSE, "") for sentence in sentences], words, keep_end)
+        text = own.encode([sentence.replace(OPEN, "").replace(CLOSE, "") for sentence in sentences], max_length, keep_end)
         for row, sentence in enumerate(sentences):
             if found := MARKED.fullmatch(sentence):
                 before, word, _ = found.groups()

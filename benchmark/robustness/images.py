@@ -148,18 +148,18 @@ class CorruptedImages(Dataset):
 
 
 def ahead(
-    images: CorruptedImages, groups: Sequence[list[tuple[int, int]]], jobs: int
+    images: CorruptedImages, groups: Sequence[list[tuple[int, int]]], workers: int
 ) -> Iterator[list[CorruptedImage]]:
-    """Yield the groups of images in order, made ahead by `jobs` processes (0: in this one).
+    """Yield the groups of images in order, made ahead by `workers` processes (0: in this one).
 
     Raises:
         UserError: an image is missing, damaged or too small, the cache's disk is full, or a process was killed.
     """
-    if jobs:
+    if workers:
         import imagecorruptions  # noqa: F401 - once here, and not in every process
 
     try:
-        for group in DataLoader(images, batch_sampler=groups, num_workers=jobs, collate_fn=list):
+        for group in DataLoader(images, batch_sampler=groups, num_workers=workers, collate_fn=list):
             for item in group:
                 if isinstance(item, UserError):
                     raise item
@@ -168,6 +168,6 @@ def ahead(
         if "DataLoader worker" not in str(error):
             raise
         raise UserError(
-            "a process that prepares images was killed, most likely for want of memory: give fewer --jobs; finished conditions"
+            "a process that prepares images was killed, most likely for want of memory: give fewer --workers; finished conditions"
             " are kept."
         ) from None

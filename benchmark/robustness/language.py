@@ -1,4 +1,4 @@
-"""TODO."""
+"""Subsets of referring expressions by the words they use and by their length."""
 
 import functools
 import re
@@ -7,8 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import yaml
-
-# --- subsets ----------------------------------------------------------------------------------------------------------
 
 
 @functools.cache

@@ -1,10 +1,8 @@
-"""Finished runs asked again under corruptions, occlusion and covered words: records per condition in their directories.
+"""Finished runs evaluated again under conditions: corruptions, occlusion and covered words.
 
-    runs/<key>/robustness/<split>/<condition>.parquet   one row per referring expression, as in records/
-                                  metrics.json          condition -> its metrics, made from those files
-
-A condition whose file is there is never computed again. An image is decoded and changed once per condition for all its
-expressions and all runs, ahead of the networks, and encoded once per run.
+What comes out lies in the run directories (see `results`), and a condition whose results are there is never computed again.
+An image is decoded and changed once per condition for all its expressions and all runs, ahead of the networks, and encoded
+once per run.
 """
 
 import contextlib
@@ -14,109 +12,39 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from benchmark.base.errors import Interrupted, UserError, choose
-from benchmark.base.files import atomic_write
-from benchmark.data.refer import ReferDataset
-from benchmark.evaluation import inference, metrics
+from benchmark.evaluation import inference
 from benchmark.evaluation.inference import Loaded
 from benchmark.evaluation.predict import predict
-from benchmark.evaluation.records import canonical, frame, records_of
+from benchmark.evaluation.records import frame, records_of
 from benchmark.evaluation.timing import Meter, Timed
 from benchmark.robustness.conditions import Condition
 from benchmark.robustness.corruptions import Condition as Corruption
-from benchmark.robustness.corruptions import made_with
-from benchmark.robustness.covered_words import CoveredWords, CoveringTokenizer, read_covered
+from benchmark.robustness.covered_words import CoveredWords, CoveringTokenizer
 from benchmark.robustness.images import Cache, CorruptedImage, CorruptedImages, ahead, preparation
-from benchmark.runs.execution import Place
-from benchmark.runs.resolve import open_dataset
+from benchmark.robustness.results import results_path, summarize, write_results
+from benchmark.runs.resolve import Opened
 from benchmark.runs.rundir import RunDir
 
 IMAGES_AT_ONCE = 8
+OpenedFor = Callable[[RunDir], Opened]
 
 
-# --- what is kept -----------------------------------------------------------------------------------------------------
-
-
-def results_path(run: RunDir, split: str, condition: Condition | str) -> Path:
-    """Return where the records of a run under a condition lie."""
-    return run.path / "robustness" / split / f"{condition}.parquet"
-
-
-def read_results(run: RunDir, split: str, condition: Condition | str) -> pd.DataFrame:
-    """Return the records of a run under a condition.
-
-    Raises:
-        UserError: there are none, or the file is damaged.
-    """
-    path = results_path(run, split, condition)
-    try:
-        return pd.read_parquet(path)
-    except FileNotFoundError:
-        raise UserError(
-            f"run {run.key} was not asked under {condition} on {split}; `risbench robustness` does it."
-        ) from None
-    except (OSError, ValueError):
-        raise UserError(f"{path} is damaged; delete it and start `risbench robustness` again.") from None
-
-
-def finished_conditions(run: RunDir, split: str) -> list[str]:
-    """Return the conditions of which a run has records, by name."""
-    return sorted(path.stem for path in results_path(run, split, "").parent.glob("[!.]*.parquet"))
-
-
-def write_results(run: RunDir, split: str, condition: Condition, records: pd.DataFrame) -> None:
-    """Write the records of a run under a condition, with the libraries that changed its images (`made_with`). Raises UserError
-    where the disk is full."""
-    records.attrs["made_with"] = made_with()
-    # zstd: there may be a hundred of these files, and it halves them.
-    atomic_write(
-        results_path(run, split, condition), lambda aside: records.to_parquet(aside, index=False, compression="zstd")
-    )
-
-
-def summarize(run: RunDir, split: str) -> None:
-    """Bring `metrics.json` up to date with the records that are there: what a tracking store shows."""
-    name = f"robustness/{split}/metrics.json"
-    known, path = run.read_json(name), run.path / name
-    written = path.stat().st_mtime_ns if known else 0
-
-    def numbers(condition: str) -> dict[str, float]:
-        if condition in known and results_path(run, split, condition).stat().st_mtime_ns <= written:
-            return known[condition]
-        records = read_results(run, split, condition)
-        if condition == str(CoveredWords()):  # beside every covered sentence lies the same one uncovered
-            records = read_covered(records).query("position >= 0")
-        return canonical(metrics.metrics(records)) if len(records) else {}
-
-    new = {condition: numbers(condition) for condition in finished_conditions(run, split)}
-    if new != known:
-        run.write_json(name, new)
-
-
-# --- asking -----------------------------------------------------------------------------------------------------------
-
-
-def load_all(runs: Sequence[RunDir], place: Callable[[RunDir], Place], device: str) -> dict[str, Loaded]:
-    """Return run key -> its network; runs of the same data share the data set.
+def load_all(runs: Sequence[RunDir], opened: OpenedFor, device: str) -> dict[str, Loaded]:
+    """Return run key -> its network. Runs whose data are opened in one place share the data set.
 
     Raises:
         UserError: a run is not finished, has no weights, or its data are not where they were.
     """
-    opened: dict[tuple[Any, ...], ReferDataset] = {}
     loaded = {}
     for run in runs:
-        if (state := run.status()["state"]) != "done":
+        if (state := run.status().state) != "done":
             raise UserError(f"run {run.key} is not finished ({state}): finish it with `risbench resume {run.key}`.")
-        spec, where = run.spec(), place(run)
-        data = (spec.dataset, spec.split_by, spec.data_sha256)
-        if data not in opened:
-            opened[data] = open_dataset(spec.dataset, spec.split_by, where)
-        loaded[run.key] = inference.load(run, lambda _, where=where: where, device, opened[data])
+        loaded[run.key] = inference.load(run, opened(run), device)
     return loaded
 
 
@@ -124,17 +52,21 @@ def evaluate_conditions(
     runs: Sequence[RunDir],
     splits: Sequence[str],
     conditions: Sequence[Condition],
-    place: Callable[[RunDir], Place],
+    opened: OpenedFor,
     console: Console,
     *,
-    jobs: int = 0,
+    workers: int = 0,
     device: str = "auto",
     cache: Path | None = None,
 ) -> dict[str, Meter]:
-    """Ask all runs under all conditions that they have no records of yet; return what it cost: run key -> times, and "images".
+    """Evaluate all runs under all conditions that they have no results of yet.
 
     Args:
-        jobs: processes that decode and change images ahead of the networks. cache: folder that keeps corrupted images.
+        opened: gives a run's data. workers: processes that decode and change images ahead of the networks.
+        cache: folder that keeps corrupted images.
+
+    Returns:
+        What it cost: run key -> times, and "images" -> those of the images.
 
     Raises:
         Interrupted: a stop was asked for; finished conditions are kept.
@@ -151,7 +83,7 @@ def evaluate_conditions(
         with contextlib.ExitStack() as held:
             for run in missing:
                 held.enter_context(run.claim())
-            loaded = load_all(missing, place, device)
+            loaded = load_all(missing, opened, device)
             meters |= {key: Meter() for key in loaded}
             by_data: dict[int, list[RunDir]] = {}
             for run in missing:
@@ -159,7 +91,7 @@ def evaluate_conditions(
             for split in splits:
                 for group in by_data.values():
                     _Split(group, [loaded[run.key] for run in group], split, conditions, meters).work(
-                        jobs, cache, console
+                        workers, cache, console
                     )
     except torch.cuda.OutOfMemoryError:
         raise UserError(
@@ -185,13 +117,13 @@ class _Split:
     conditions: Sequence[Condition]
     meters: dict[str, Meter]
 
-    def work(self, jobs: int, cache: Path | None, console: Console) -> None:
-        """Ask the runs under the conditions that they lack."""
-        todo = [
-            (condition, [n for n, run in enumerate(self.runs) if not results_path(run, self.split, condition).exists()])
+    def work(self, workers: int, cache: Path | None, console: Console) -> None:
+        """Evaluate the runs under the conditions that they lack."""
+        lacking = {
+            condition: [n for n, run in enumerate(self.runs) if not results_path(run, self.split, condition).exists()]
             for condition in self.conditions
-        ]
-        todo = [(condition, asked) for condition, asked in todo if asked]
+        }
+        todo = [(condition, numbers) for condition, numbers in lacking.items() if numbers]
         if not todo:
             return
         dataset = self.networks[0].dataset
@@ -206,24 +138,24 @@ class _Split:
             for number in range(len(todo))
             for start in range(0, count, IMAGES_AT_ONCE)
         ]
-        made = ahead(images, groups, jobs)
+        made = ahead(images, groups, workers)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
             bar = progress.add_task(self.split, total=count * len(todo))
-            for condition, asked in todo:
+            for condition, numbers in todo:
                 progress.update(bar, description=f"{self.split} {condition}")
-                start, rows = time.perf_counter(), {number: [] for number in asked}
+                start, rows = time.perf_counter(), {number: [] for number in numbers}
                 for _ in range(0, count, IMAGES_AT_ONCE):
                     group = next(made)
                     self._count(condition, group)
-                    for number in asked:
-                        rows[number] += self._ask(number, condition, group)
+                    for number in numbers:
+                        rows[number] += self._records(number, condition, group)
                     progress.advance(bar, len(group))
-                for number in asked:
+                for number in numbers:
                     write_results(self.runs[number], self.split, condition, frame(rows[number]))
                 if not console.is_terminal:
                     seconds = time.perf_counter() - start
-                    console.print(f"{self.split} {condition}: {count} images, {len(asked)} runs, {seconds:.1f} s")
+                    console.print(f"{self.split} {condition}: {count} images, {len(numbers)} runs, {seconds:.1f} s")
 
     def _count(self, condition: Condition, group: list[CorruptedImage]) -> None:
         meter = self.meters["images"]
@@ -233,7 +165,7 @@ class _Split:
                 meter.add("corrupt" if corrupted else name, seconds)
 
     @torch.no_grad()
-    def _ask(self, number: int, condition: Condition, group: list[CorruptedImage]) -> list[dict[str, Any]]:
+    def _records(self, number: int, condition: Condition, group: list[CorruptedImage]) -> list[dict[str, Any]]:
         """Return the records of one run on some images."""
         network, meter = self.networks[number], self.meters[self.runs[number].key]
         its = preparation(network.method.needs)

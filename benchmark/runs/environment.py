@@ -1,5 +1,6 @@
 """What a run was made with: code, packages, device, data. Written beside its numbers, no part of its key."""
 
+import dataclasses
 import importlib.metadata
 import os
 import platform
@@ -7,9 +8,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from benchmark.data.refer import ReferDataset
+from benchmark.runs.execution import Execution
 from benchmark.runs.spec import RunSpec
 
 PACKAGES = (
@@ -44,14 +44,26 @@ def git_state() -> dict[str, Any]:
     return {"commit": commit, "dirty": None if "unknown" in (commit, changes) else bool(changes)}
 
 
-def describe(spec: RunSpec, dataset: ReferDataset, execution: Any, device: torch.device, world: int) -> dict[str, Any]:
+def _gpu_name(device: Any) -> str:
+    import torch
+
+    return torch.cuda.get_device_name(device)
+
+
+def describe(spec: RunSpec, dataset: ReferDataset, execution: Execution, device: Any, world: int) -> dict[str, Any]:
     """Return the environment of a run."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    name = _gpu_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     return {
         "git": git_state(),
         "python": platform.python_version(),
         "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
-        "device": {"type": device.type, "name": name, "processes": world, "threads": execution.threads},
+        "device": {
+            "type": device.type,
+            "name": name,
+            "processes": world,
+            "threads": execution.numerics.threads,
+        },
+        "numerics": {**dataclasses.asdict(execution.numerics), "device": device.type, "processes": world},
         "cpu_count": os.cpu_count(),
         "host": platform.node(),
         "data": {

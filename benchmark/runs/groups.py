@@ -1,39 +1,173 @@
-"""Which runs belong to a preset or a study: `runs/groups/<name>.json`, written when they are planned."""
+"""Groups of runs are plans: `runs/groups/<name>.json` holds what a preset or study planned, one cell for each run.
+
+A cell says what is run (method, variant, strategy, data set, seed, and the row of a grid or the trial of a search) and holds
+exactly one current key. What reports, `status` and claims show is read from here and from the run directories, so none of
+them needs data or weights. A key is superseded when the cell gets another one, and a cell is gone when the preset no longer
+holds it. Runs of superseded keys are never counted; they are listed as unused.
+"""
 
 import dataclasses
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from benchmark.base.errors import UserError
+from benchmark.base.errors import UserError, choose
 from benchmark.base.files import atomic_write
+from benchmark.base.locks import locked
+from benchmark.runs.rundir import RunDir
+from benchmark.runs.spec import RunSpec
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+VERSION = 2
 Kind = Literal["preset", "study"]
+PRIMARY = {"full": "oiou", "weak": "miou"}
+
+
+@dataclasses.dataclass
+class Cell:
+    """One planned run.
+
+    Attributes:
+        method, variant, strategy, dataset, split_by, seed: what is run on what.
+        row: label of a grid's row. trial: number of a search's trial.
+        key: of the current run; "" until its data and weights have been seen. superseded: keys that it had before.
+    """
+
+    method: str
+    variant: str
+    strategy: str
+    dataset: str
+    split_by: str
+    seed: int
+    row: str = ""
+    trial: int | None = None
+    key: str = ""
+    superseded: list[str] = dataclasses.field(default_factory=list)
+
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        """What tells it from the other cells of its group. A trial is one whatever it varies."""
+        if self.trial is not None:
+            return (self.trial,)
+        return self.method, self.variant, self.strategy, self.dataset, self.split_by, self.seed, self.row
+
+    @classmethod
+    def of(cls, spec: RunSpec, row: str = "", trial: int | None = None) -> "Cell":
+        """Return the cell of a resolved run."""
+        return cls(
+            spec.method,
+            spec.variant,
+            spec.strategy.name,
+            spec.dataset,
+            spec.split_by,
+            spec.seed,
+            row,
+            trial,
+            spec.key,
+        )
 
 
 @dataclasses.dataclass
 class Group:
-    """Runs that belong together.
+    """The plan of a preset or study.
 
     Attributes:
-        name, kind: of the preset or study. keys: of its runs, sorted.
-        trials: run key -> numbers of the trials of a search that are this run.
+        name, kind, description: of the preset or study. text: its file, as it was when it was planned last.
+        axes: axis -> planned values. primary: supervision -> metric that is judged. margin: in points.
+        cells: what is planned. gone: cells that are no longer planned. needed: keys of runs that make targets for others.
+        changes: what was changed of primary metric or margin after a run was done, a sentence each. Every table says so.
     """
 
     name: str
     kind: Kind
-    keys: list[str] = dataclasses.field(default_factory=list)
-    trials: dict[str, list[int]] = dataclasses.field(default_factory=dict)
+    description: str = ""
+    text: str = ""
+    axes: dict[str, list[Any]] = dataclasses.field(default_factory=dict)
+    primary: dict[str, str] = dataclasses.field(default_factory=lambda: dict(PRIMARY))
+    margin: float = 0.5
+    cells: list[Cell] = dataclasses.field(default_factory=list)
+    gone: list[Cell] = dataclasses.field(default_factory=list)
+    needed: list[str] = dataclasses.field(default_factory=list)
+    changes: list[str] = dataclasses.field(default_factory=list)
+
+    @property
+    def keys(self) -> list[str]:
+        """The current keys, each once, in the order of the cells."""
+        return list(dict.fromkeys(cell.key for cell in self.cells if cell.key))
+
+    @property
+    def superseded(self) -> list[str]:
+        """Keys that were planned once and are not now."""
+        before = [key for cell in self.cells for key in cell.superseded]
+        before += [key for cell in self.gone for key in (*cell.superseded, cell.key) if key]
+        return [key for key in dict.fromkeys(before) if key not in set(self.keys)]
+
+    @property
+    def trials(self) -> dict[str, list[int]]:
+        """Run key -> numbers of the trials of a search that are this run."""
+        found: dict[str, list[int]] = {}
+        for cell in self.cells:
+            if cell.trial is not None and cell.key:
+                found.setdefault(cell.key, []).append(cell.trial)
+        return found
+
+
+# --- files ----------------------------------------------------------------------------------------
+
+
+def _path(runs: Path, name: str) -> Path:
+    return runs / "groups" / f"{name}.json"
 
 
 def _read(path: Path) -> Group:
     try:
-        return Group(**json.loads(path.read_text()))
-    except (ValueError, TypeError):
-        raise UserError(f"{path} is damaged; delete it and start the same matrix or study again.") from None
+        content = json.loads(path.read_text())
+        if "version" not in content:
+            return _from_keys(content, path.parents[1])
+        if content.pop("version") != VERSION:
+            raise ValueError
+        cells = {name: [Cell(**cell) for cell in content.pop(name)] for name in ("cells", "gone")}
+        return Group(**content, **cells)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise UserError(f"{path} is damaged: delete it and start the same matrix or study again.") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}): check its permissions.") from None
+
+
+def _from_keys(content: Mapping[str, Any], runs: Path) -> Group:
+    """Return a group that was written before groups were plans: a list of keys. The runs say what their cells are."""
+    trials = content.get("trials", {})
+    cells = []
+    for key in content["keys"]:
+        run = RunDir(runs / key)
+        if (run.path / "spec.yaml").exists():
+            cells += [Cell.of(run.spec(), trial=number) for number in trials.get(key) or [None]]
+    return Group(content["name"], content["kind"], cells=cells)
+
+
+def names(runs: Path) -> list[str]:
+    """Return the names of all groups in a folder of runs."""
+    return sorted(path.stem for path in (runs / "groups").glob("[!.]*.json"))
+
+
+def read_group(runs: Path, name: str) -> Group:
+    """Return the group called `name`.
+
+    Raises:
+        UserError: nothing was planned under this name (the nearest are listed), or the file is damaged.
+    """
+    if not names(runs):
+        raise UserError(f"nothing was planned in {runs}: start with `risbench matrix --preset quick`.")
+    return _read(_path(runs, choose(name, names(runs), "planned preset or study")))
+
+
+def read_groups(runs: Path) -> list[Group]:
+    """Return all groups, presets before studies, each kind by name; a damaged file raises a UserError."""
+    found = [_read(_path(runs, name)) for name in names(runs)]
+    # MLflow shows a run under its first group: one that a study shares with a preset stays where it was.
+    return sorted(found, key=lambda group: (group.kind, group.name))
 
 
 def check_name(runs: Path, name: str, kind: Kind) -> None:
@@ -44,35 +178,65 @@ def check_name(runs: Path, name: str, kind: Kind) -> None:
     """
     if not NAME.fullmatch(name):
         raise UserError(f"'{name}' cannot name a preset or study: use letters, digits and . _ + - alone.")
-    path = runs / "groups" / f"{name}.json"
-    if path.exists() and (other := _read(path).kind) != kind:
+    if _path(runs, name).exists() and (other := _read(_path(runs, name)).kind) != kind:
         raise UserError(f"'{name}' is the name of a {other} in {runs}: give this {kind} another name.")
 
 
-def write_group(
-    runs: Path, name: str, kind: Kind, keys: Iterable[str], trials: Mapping[str, Sequence[int]] | None = None
-) -> None:
-    """Add runs to a group; those that are in it stay, so a narrowed preset takes none out.
+def write_plan(runs: Path, plan: Group) -> Group:
+    """Bring the group of this name up to date with a plan, and return it as it is then.
 
     Args:
-        runs: folder of the run directories. name, kind: of the preset or study. keys: of its runs.
-        trials: run key -> numbers of the trials of a search that are this run.
+        runs: folder of the run directories. plan: all planned cells. Those without a key keep the one that they had.
 
     Raises:
         UserError: as `check_name`, the file that is there is damaged, or it cannot be written.
     """
-    check_name(runs, name, kind)
-    path = runs / "groups" / f"{name}.json"
-    before = _read(path) if path.exists() else None
-    known = before or Group(name, kind)
-    added = {key: list(numbers) for key, numbers in (trials or {}).items()}
-    group = Group(name, kind, sorted({*known.keys, *keys}), {**known.trials, **added})
-    if group != before:
-        atomic_write(path, lambda aside: aside.write_text(json.dumps(dataclasses.asdict(group), indent=1) + "\n"))
+    check_name(runs, plan.name, plan.kind)
+    path = _path(runs, plan.name)
+    with locked(path.with_name(f".{plan.name}.lock")):
+        before = _read(path) if path.exists() else None
+        group = _merged(before, plan, runs) if before else plan
+        if group != before:
+            content = {"version": VERSION, **dataclasses.asdict(group)}
+            atomic_write(path, lambda aside: aside.write_text(json.dumps(content, indent=1) + "\n"))
+    return group
 
 
-def read_groups(runs: Path) -> list[Group]:
-    """Return all groups, presets before studies, each kind by name; a damaged file raises a UserError."""
-    found = [_read(path) for path in (runs / "groups").glob("*.json")]
-    # MLflow shows a run under its first group: one that a study shares with a preset stays where it was.
-    return sorted(found, key=lambda group: (group.kind, group.name))
+def _merged(before: Group, plan: Group, runs: Path) -> Group:
+    """Return the plan with what the group knows already: keys, superseded ones, cells that are gone, changes."""
+    known = {cell.identity: cell for cell in (*before.gone, *before.cells)}
+    cells = [_carried(known.pop(cell.identity, None), cell) for cell in plan.cells]
+    changes = list(before.changes)
+    if any(RunDir(runs / key).status().state == "done" for key in before.keys):
+        for field in ("primary", "margin"):
+            was, now = getattr(before, field), getattr(plan, field)
+            if was != now:
+                changes.append(f"{field} was {_words(was)} when runs were done already, and is now {_words(now)}")
+    needed = list(dict.fromkeys((*before.needed, *plan.needed)))
+    return dataclasses.replace(plan, cells=cells, gone=list(known.values()), needed=needed, changes=changes)
+
+
+def _carried(old: Cell | None, new: Cell) -> Cell:
+    """Return a planned cell with what its group knew of it."""
+    if old is None:
+        return new
+    if not new.key or new.key == old.key:
+        return dataclasses.replace(new, key=old.key, superseded=old.superseded)
+    before = [old.key] if old.key else []
+    superseded = [key for key in dict.fromkeys((*old.superseded, *before)) if key != new.key]
+    return dataclasses.replace(new, superseded=superseded)
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{metric} ({supervision})" for supervision, metric in value.items())
+    return str(value)
+
+
+def members(groups: Iterable[Group]) -> dict[str, list[Group]]:
+    """Return run key -> the groups that hold it."""
+    found: dict[str, list[Group]] = {}
+    for group in groups:
+        for key in group.keys:
+            found.setdefault(key, []).append(group)
+    return found

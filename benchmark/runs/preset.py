@@ -1,16 +1,18 @@
-"""TODO."""
+"""Presets: a YAML file that names a set of runs, as the product of its axes."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from benchmark.base.errors import choose
+from benchmark.base.errors import UserError, choose
 from benchmark.base.files import read_model, read_yaml
 from benchmark.runs.spec import Selection
 
 PRESETS = Path(__file__).parent / "presets"
+AXES = ("methods", "strategies", "datasets", "variants", "seeds")
+Supervision = Literal["full", "weak"]
 
 
 class RefShapes(BaseModel):
@@ -24,39 +26,51 @@ class RefShapes(BaseModel):
     testB: int = Field(ge=1)
     seed: int = 0
 
+    def sizes(self) -> dict[str, int]:
+        """Return split -> number of images."""
+        return self.model_dump(exclude={"seed"})
+
 
 class Preset(BaseModel):
-    """A named matrix.
+    """A named set of runs.
 
     Attributes:
-        description: one line; the file's head says what its numbers mean and what they do not.
-        methods, strategies, datasets, variants, seeds: the matrix is their product.
-            A data set may say how it is split: `refcocog:google`. data: default folder of the data sets.
-        refshapes: how large the embedded sets are written, where `datasets` names one.
-        recipes: method -> changes to its variant's recipe. strategy: changes to every strategy.
-        selection: how the epoch is chosen; reported are all splits of a data set but train.
-        execution, jobs: where it runs, and how many runs at a time; no part of any key.
+        description: one line. The file's head says what its numbers mean and what they do not.
+        methods, strategies, datasets, variants, seeds: the axes. A data set may say how it is split: `refcocog:google`.
+        data: default folder of the data sets. refshapes: how large the embedded sets are written.
+        report: splits of other data sets on which runs are reported, too, such as `refcoco:testA`.
+        recipes: method -> changes to its variant's recipe. strategy: changes to the settings of every strategy.
+        selection: rule that picks the epoch to report. The run is then evaluated on every split except train.
+        primary: supervision -> the one metric that is judged. margin: differences below it are not relevant, in points.
+        execution, jobs: how runs are executed, and how many at a time. No part of any key.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     description: str
-    methods: tuple[str, ...]
-    strategies: tuple[str, ...]
-    datasets: tuple[str, ...]
-    variants: tuple[str, ...]
-    seeds: tuple[int, ...]
+    methods: tuple[str, ...] = Field(min_length=1)
+    strategies: tuple[str, ...] = Field(min_length=1)
+    datasets: tuple[str, ...] = Field(min_length=1)
+    variants: tuple[str, ...] = Field(min_length=1)
+    seeds: tuple[int, ...] = Field(min_length=1)
     data: Path
     refshapes: RefShapes | None = None
+    report: tuple[str, ...] = ()
     recipes: dict[str, dict[str, Any]] = {}
     strategy: dict[str, Any] = {}
     selection: Selection = Selection()
+    primary: dict[Supervision, str] = {"full": "oiou", "weak": "miou"}
+    margin: float = Field(default=0.5, gt=0)
     execution: dict[str, Any] = {}
     jobs: int = Field(default=1, ge=1)
 
+    def axes(self) -> dict[str, list[Any]]:
+        """Return the axes by name."""
+        return {name: list(getattr(self, name)) for name in AXES}
+
 
 def preset_names() -> list[str]:
-    """Return the shipped presets."""
+    """Return the names of the shipped presets."""
     return sorted(path.stem for path in PRESETS.glob("*.yaml"))
 
 
@@ -66,12 +80,38 @@ def read_preset(name: str) -> Preset:
     Raises:
         UserError: there is none, or a field of it is wrong.
     """
-    path = (
-        Path(name) if name.endswith((".yaml", ".yml")) else PRESETS / f"{choose(name, preset_names(), 'preset')}.yaml"
-    )
+    is_file = name.endswith((".yaml", ".yml"))
+    path = Path(name) if is_file else PRESETS / f"{choose(name, preset_names(), 'preset')}.yaml"
     return read_model(Preset, read_yaml(path, "preset", preset_names()), f"preset {path.name}")
 
 
 def narrow(preset: Preset, **choices: Sequence[Any] | None) -> Preset:
-    """Return the preset with the axes that were given replaced; names are validated by `resolve`."""
+    """Return the preset with fewer values on the axes that are given.
+
+    Raises:
+        UserError: a value is not on its axis, so the preset does not plan it.
+    """
+    update = {}
+    for axis, values in choices.items():
+        if values:
+            planned = getattr(preset, axis)
+            for value in values:
+                if value not in planned:
+                    listed = ", ".join(map(str, planned))
+                    raise UserError(
+                        f"the preset plans {axis} {listed} and no {value}: give the runs a plan of their own with --name NAME,"
+                        " or add it to a preset file of your own."
+                    )
+            update[axis] = tuple(values)
+    return preset.model_copy(update=update)
+
+
+def replaced(preset: Preset, **choices: Sequence[Any] | None) -> Preset:
+    """Return the preset with other values on the axes that are given: another plan."""
     return preset.model_copy(update={axis: tuple(values) for axis, values in choices.items() if values})
+
+
+def preset_text(name: str) -> str:
+    """Return the text of a preset's file, as it was planned from."""
+    path = Path(name) if name.endswith((".yaml", ".yml")) else PRESETS / f"{name}.yaml"
+    return path.read_text()

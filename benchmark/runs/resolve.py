@@ -1,173 +1,297 @@
-"""What to run and what is left: a preset, narrowed by options, becomes the specs of a set of runs."""
+"""A preset's plan -> the specs of its runs: what is read of data and weights, each once a command."""
 
 import dataclasses
 import itertools
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import methods
+from benchmark import strategies
 from benchmark.base import pretrained
 from benchmark.base.errors import UserError, choose
 from benchmark.base.files import read_model
-from benchmark.data import refer
-from benchmark.data.combined import read_combined
+from benchmark.data import datasets
 from benchmark.data.refer import ReferDataset
-from benchmark.data.refshapes.writer import RefShapesSize, write_refshapes
 from benchmark.data.tokenizers import Tokenizer, published_tokenizer, trained_tokenizer
-from benchmark.runs.execution import Execution, Place, execution_of
+from benchmark.runs import splits
+from benchmark.runs.execution import Execution, Places, read_execution
+from benchmark.runs.groups import Cell, Group
 from benchmark.runs.preset import Preset
 from benchmark.runs.rundir import RunDir
 from benchmark.runs.spec import RunSpec
-from benchmark.strategies.masking import check_image_mask, check_text_mask
-from benchmark.strategies.strategy import SETTINGS, Strategy, get_strategy
-from methods.config import Config, Recipe
-from methods.contract import Method
+from benchmark.strategies.strategy import Strategy
+from methods.config import Config, Definition, Recipe
+
+# --- what is read -----------------------------------------------------------------------------------
 
 
-def open_dataset(name: str, split_by: str, place: Place) -> ReferDataset:
-    """Return a data set; `combined` is put together from the three RefCOCO sets."""
-    if name == "combined":
-        return read_combined(place.root, place.images)
-    return refer.read_refer(place.root, name, split_by, place.images)
+class Opened:
+    """Data sets, word pieces and digests of weights that a command has needed so far: each is read once."""
+
+    def __init__(self, places: Places) -> None:
+        self.places = places
+        self._datasets: dict[tuple[str, str], ReferDataset] = {}
+        self._tokenizers: dict[tuple[str, ...], Tokenizer] = {}
+        self._weights: dict[tuple[str, str], str] = {}
+
+    def dataset(self, name: str, split_by: str) -> ReferDataset:
+        """Return a data set. Raises as `datasets.read`."""
+        if (name, split_by) not in self._datasets:
+            self._datasets[name, split_by] = datasets.read(name, split_by, self.places.data, self.places.images)
+        return self._datasets[name, split_by]
+
+    def tokenizer(self, definition: Definition, config: Config, dataset: ReferDataset) -> Tokenizer:
+        """Return the published word pieces for pretrained encoders, else pieces trained on the training sentences."""
+        family, field = definition.text
+        published = config.pretrained != "scratch"
+        key = (family,) if published else (family, field, dataset.name, dataset.split_by)
+        if key not in self._tokenizers:
+            self._tokenizers[key] = (
+                published_tokenizer(family, self.places.weights)
+                if published
+                else trained_tokenizer(
+                    family,
+                    [getattr(sentence, field) for ref in dataset.refs_of("train") for sentence in ref.sentences],
+                )
+            )
+        return self._tokenizers[key]
+
+    def weights_digest(self, definition: Definition, config: Config) -> str:
+        """Return the digest of the published weights that a network starts from, or `scratch`."""
+        if config.pretrained == "scratch":
+            return "scratch"
+        key = (definition.name, config.pretrained)
+        if key not in self._weights:
+            weights = methods.get(definition.name).weights.starting_weights(config, self.places.weights)
+            self._weights[key] = pretrained.digest(weights)
+        return self._weights[key]
+
+    def run(self, spec: RunSpec) -> tuple[ReferDataset, Tokenizer]:
+        """Return data set and tokenizer of a run.
+
+        Raises:
+            UserError: the data at `places` are not the ones that the run's key names.
+        """
+        dataset = self.dataset(spec.dataset, spec.split_by)
+        self._check(dataset, spec.data_sha256)
+        tokenizer = self.tokenizer(methods.definition(spec.method), spec.network, dataset)
+        if tokenizer.identity() != spec.tokenizer:
+            raise UserError("the vocabulary made from these data is not the run's: install the pinned `tokenizers`.")
+        return dataset, tokenizer
+
+    def split(self, spec: RunSpec, name: str) -> tuple[ReferDataset, str]:
+        """Return the data set of a reported split and the split's name in it."""
+        if not (owner := splits.owner(name)):
+            return self.dataset(spec.dataset, spec.split_by), name
+        dataset = self.dataset(*owner[:2])
+        self._check(dataset, spec.report_sha256[":".join(owner[:2])])
+        return dataset, owner[2]
+
+    def _check(self, dataset: ReferDataset, sha256: str) -> None:
+        if dataset.digest() != sha256:
+            raise UserError(
+                f"the data in {self.places.data} are not those of the run (sha256 {sha256[:12]}): restore them, or plan"
+                " the matrix again for the new data."
+            )
 
 
-def tokenizer_of(method: type[Method], config: Config, dataset: ReferDataset) -> Tokenizer:
-    """Return the published word pieces for pretrained encoders, else pieces trained on the training sentences."""
-    family, field = method.text
-    if config.pretrained != "scratch":
-        return published_tokenizer(family, pretrained.local("bert-base-uncased") if family == "bert" else None)
-    return trained_tokenizer(family, [getattr(s, field) for ref in dataset.refs_of("train") for s in ref.sentences])
+# --- one run ----------------------------------------------------------------------------------------
 
 
-def starting_digest(method: type[Method], config: Config) -> str:
-    """Return the digest of the published weights that a network starts from, or `scratch`."""
-    return "scratch" if config.pretrained == "scratch" else pretrained.digest(method.weights.starting_weights(config))
-
-
-def changed_recipe(method: type[Method], recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
+def changed_recipe(definition: Definition, recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
     """Return a recipe with `changes`; an unknown field or a wrong value raises a UserError."""
-    values = {**recipe.model_dump(), **changes}
-    recipe = read_model(method.recipe_type, values, f"recipe of {method.name}")
+    aliases = {name: field.alias or name for name, field in type(recipe).model_fields.items()}
+    values = recipe.model_dump() | {aliases.get(name, name): value for name, value in changes.items()}
+    recipe = read_model(definition.recipe_type, values, f"recipe of {definition.name}")
     if recipe.batch_size % recipe.micro_batch:
         raise UserError(
-            f"recipe of {method.name}: micro_batch {recipe.micro_batch} must divide batch_size {recipe.batch_size}."
+            f"recipe of {definition.name}: micro_batch {recipe.micro_batch} must divide batch_size {recipe.batch_size}."
         )
     return recipe
 
 
-def resolve_strategy(name: str, changes: dict[str, Any], size: int) -> Strategy:
-    """Return the strategy with `changes` to the settings that it uses, checked against the network input.
+def resolve_strategy(name: str, changes: Mapping[str, Any], definition: Definition, config: Config) -> Strategy:
+    """Return the strategy with `changes` to the settings that it uses, checked against the method and its size.
 
     The baseline uses none of them, so it keeps one key whatever is changed for the others.
+
+    Raises:
+        UserError: a setting is not known to any strategy, or its value does not fit.
     """
-    strategy = get_strategy(name)
-    used = set()
-    if strategy.image_mask:
-        used |= {"image_mask_ratio", "patch_size", "image_mask_sampling"}
-    if strategy.text_mask:
-        used |= {"text_mask_ratio", "text_mask_shares"}
-    if strategy.distillation:
-        used |= {"distill_weight", "batchnorm_in_masked_pass"}
-    elif used:
-        used |= {"augment_probability"}
+    strategy = strategies.get(name)
     for field in changes:
-        choose(field, SETTINGS, "strategy setting")
-    values = {**strategy.model_dump(), **{field: value for field, value in changes.items() if field in used}}
-    strategy = read_model(Strategy, values, f"strategy {name}")
-    if strategy.image_mask:
-        check_image_mask(size, strategy.patch_size, strategy.image_mask_ratio, strategy.image_mask_sampling)
-    if strategy.text_mask:
-        check_text_mask(strategy.text_mask_ratio, strategy.text_mask_shares)
+        choose(field, strategies.settings(), "strategy setting")
+    used = {field: value for field, value in changes.items() if field in strategy.tunable()}
+    if used:
+        own = {field: getattr(strategy, field) for field in type(strategy).model_fields}
+        strategy = read_model(type(strategy), own | used, f"strategy {name}")
+    strategy.check(definition, config)
     return strategy
+
+
+def derive(
+    base: RunSpec,
+    strategy: str,
+    settings: Mapping[str, Any],
+    recipe: Mapping[str, Any],
+    epochs: float = 1,
+) -> RunSpec:
+    """Return `base` with another strategy and changes to its settings and recipe: a row of a grid, a trial of a search.
+
+    Raises:
+        UserError: a name is not known, or a ratio, patch size or number of epochs does not fit.
+    """
+    definition = methods.definition(base.method)
+    changed = changed_recipe(definition, base.recipe, recipe)
+    if epochs != 1:
+        changed = changed_recipe(definition, changed, changed.stretched(epochs))
+    update = {
+        "strategy": resolve_strategy(strategy, settings, definition, base.network),
+        "recipe": changed,
+        "method_revision": definition.revision(base.variant, changed.precision),
+    }
+    return base.model_copy(update=update)
+
+
+# --- a whole preset ---------------------------------------------------------------------------------
 
 
 @dataclasses.dataclass(frozen=True)
 class Matrix:
-    """Resolved runs of a preset.
+    """Runs of a preset.
 
     Attributes:
-        name: of the preset. preset: narrowed by the options. specs: what is to be run. place: where the data lie.
+        name: of the plan. preset: the whole of it. cells: those that are to be run now, each with the key of its spec.
+        specs: of the cells, in their order. needed: specs of runs that make targets for them, in the order of work.
+        opened: what was read for them.
     """
 
     name: str
     preset: Preset
+    cells: tuple[Cell, ...]
     specs: tuple[RunSpec, ...]
-    place: Place
+    needed: tuple[RunSpec, ...]
+    opened: Opened
+
+    @property
+    def places(self) -> Places:
+        """Where things lie."""
+        return self.opened.places
 
     @property
     def execution(self) -> Execution:
-        """Return how runs are executed."""
-        return execution_of(self.preset.execution)
+        """How runs are executed."""
+        return read_execution(self.preset.execution)
 
-    def directories(self, runs: Path) -> list[RunDir]:
+    def directories(self) -> list[RunDir]:
         """Return the run directories of all specs, whether they exist or not."""
-        return [RunDir(runs / spec.key) for spec in self.specs]
+        return [RunDir(self.places.runs / spec.key) for spec in self.specs]
+
+    def group(self, whole: Preset, text: str = "") -> Group:
+        """Return the plan: all cells of the whole preset, with the keys of those that were resolved."""
+        resolved = {cell.identity: cell for cell in self.cells}
+        return Group(
+            name=self.name,
+            kind="preset",
+            description=whole.description,
+            text=text,
+            axes=whole.axes(),
+            primary=dict(whole.primary),
+            margin=whole.margin,
+            cells=[resolved.get(cell.identity, cell) for cell in planned_cells(whole)],
+            needed=[spec.key for spec in self.needed],
+        )
 
 
-def resolve_preset(name: str, preset: Preset, data: Path | None = None, images: Path | None = None) -> Matrix:
-    """Return the runs of a preset; writes RefShapes where a run needs it and it is not there.
+def planned_cells(preset: Preset) -> list[Cell]:
+    """Return the cells of a preset, without keys: neither data nor weights are read for it.
+
+    Raises:
+        UserError: a name is not known; the nearest are listed.
+    """
+    cells = []
+    for entry in preset.datasets:
+        name, split_by = datasets.parse(entry)
+        for method, variant in itertools.product(preset.methods, preset.variants):
+            definition = methods.definition(method)
+            choose(variant, definition.variants, f"variant of {method}")
+            for strategy, seed in itertools.product(preset.strategies, preset.seeds):
+                strategies.get(strategy)
+                cells.append(Cell(method, variant, strategy, name, split_by, seed))
+    return cells
+
+
+def resolve_preset(name: str, preset: Preset, places: Places, write_embedded: bool = False) -> Matrix:
+    """Return the runs of a preset.
+
+    Args:
+        name: of the plan. preset: narrowed to what is to be run. places: where things lie.
+        write_embedded: write the embedded data sets that the preset describes, where they are not there yet.
 
     Raises:
         UserError: a name is not known (the nearest are listed), a setting does not fit, or data are missing.
     """
-    place = Place(data or preset.data, images)
-    for method in preset.methods:
-        methods.get(method)
-    for strategy in preset.strategies:
-        get_strategy(strategy)
-    specs = []
-    for entry in preset.datasets:
-        dataset_name, _, chosen = entry.partition(":")
-        split_by = chosen or refer.default_split_by(dataset_name)
-        if dataset_name.startswith("refshapes") and preset.refshapes and data is None:
-            size = preset.refshapes.model_dump()
-            seed = size.pop("seed")
-            write_refshapes(place.root, dataset_name, RefShapesSize(**size), seed)
-        dataset = open_dataset(dataset_name, split_by, place)
-        digest = dataset.digest()
-        report = tuple(split for split in dataset.splits if split != "train")
-        for method_name, variant in itertools.product(preset.methods, preset.variants):
-            method = methods.get(method_name)
-            choose(variant, method.variants, f"variant of {method_name}")
-            config = method.config_for(variant, dataset_name)
-            tokenizer = tokenizer_of(method, config, dataset)
-            recipe = changed_recipe(method, method.recipes[variant], preset.recipes.get(method_name, {}))
-            weights = starting_digest(method, config)
-            for strategy_name, seed in itertools.product(preset.strategies, preset.seeds):
-                specs.append(
-                    RunSpec(
-                        method=method_name,
-                        variant=variant,
-                        dataset=dataset_name,
-                        split_by=split_by,
-                        seed=seed,
-                        strategy=resolve_strategy(strategy_name, preset.strategy, config.size),
-                        recipe=recipe,
-                        network=config,
-                        selection=preset.selection.model_copy(update={"report": report}),
-                        data_sha256=digest,
-                        tokenizer=tokenizer.identity(),
-                        weights=weights,
-                        method_revision=method.revision,
-                    )
-                )
-    return Matrix(name, preset, tuple(specs), place)
+    cells, opened = planned_cells(preset), Opened(places)
+    reported = [splits.parse(entry) for entry in preset.report]
+    for name_of_set in dict.fromkeys(cell.dataset for cell in cells):
+        write = datasets.get(name_of_set).write if name_of_set in datasets.DATASETS else None
+        if write and preset.refshapes and write_embedded:
+            write(places.data, preset.refshapes.sizes(), preset.refshapes.seed)
+    resolver = _Resolver(preset, opened, reported)
+    specs = [resolver.spec(cell) for cell in cells]
+    resolved = [dataclasses.replace(cell, key=spec.key) for cell, spec in zip(cells, specs, strict=True)]
+    keys = {spec.key for spec in specs}
+    needed = tuple(spec for key, spec in resolver.needed.items() if key not in keys)
+    return Matrix(name, preset, tuple(resolved), tuple(specs), needed, opened)
 
 
-def open_run(spec: RunSpec, place: Place, dataset: ReferDataset | None = None) -> tuple[ReferDataset, Tokenizer]:
-    """Return what a run needs of the data; `dataset` is taken where another run has opened it already.
+class _Resolver:
+    """Makes specs of cells; `needed` holds those that make targets for others."""
 
-    Raises:
-        UserError: the data at `place` are not the ones that the run's key names.
-    """
-    dataset = dataset or open_dataset(spec.dataset, spec.split_by, place)
-    if dataset.digest() != spec.data_sha256:
-        raise UserError(
-            f"the data in {place.root} are not those of the run (sha256 {spec.data_sha256[:12]}): restore them, or plan"
-            " the matrix again for the new data."
+    def __init__(self, preset: Preset, opened: Opened, reported: Sequence[str]) -> None:
+        self.preset, self.opened, self.reported = preset, opened, reported
+        self.needed: dict[str, RunSpec] = {}
+
+    def spec(self, cell: Cell) -> RunSpec:
+        """Return the spec of a cell."""
+        definition = methods.definition(cell.method)
+        dataset = self.opened.dataset(cell.dataset, cell.split_by)
+        config = definition.config_for(cell.variant, cell.dataset)
+        changes = self.preset.recipes.get(cell.method, {})
+        recipe = changed_recipe(definition, definition.recipes[cell.variant], changes)
+        if definition.targets_from and not recipe.pseudo_masks:
+            recipe = changed_recipe(definition, recipe, {"pseudo_masks": self._targets(definition, cell)})
+        return RunSpec(
+            method=cell.method,
+            variant=cell.variant,
+            dataset=cell.dataset,
+            split_by=cell.split_by,
+            seed=cell.seed,
+            strategy=resolve_strategy(cell.strategy, self.preset.strategy, definition, config),
+            recipe=recipe,
+            network=config,
+            selection=self._selection(dataset),
+            data_sha256=dataset.digest(),
+            tokenizer=self.opened.tokenizer(definition, config, dataset).identity(),
+            weights=self.opened.weights_digest(definition, config),
+            method_revision=definition.revision(cell.variant, recipe.precision),
+            report_sha256=self._report_digests(),
         )
-    tokenizer = tokenizer_of(methods.get(spec.method), spec.network, dataset)
-    if tokenizer.identity() != spec.tokenizer:
-        raise UserError("the vocabulary made from these data is not the run's: install the pinned `tokenizers`.")
-    return dataset, tokenizer
+
+    def _targets(self, definition: Definition, cell: Cell) -> str:
+        """Return the key of the run whose pseudo masks this one is trained on: the reference strategy's of its seed.
+
+        It is the same for every strategy, so that two of them differ in nothing but the strategy.
+        """
+        reference = strategies.reference().name
+        spec = self.spec(dataclasses.replace(cell, method=definition.targets_from, strategy=reference))
+        self.needed[spec.key] = spec
+        return spec.key
+
+    def _selection(self, dataset: ReferDataset) -> Any:
+        own = tuple(split for split in dataset.splits if split != datasets.TRAIN)
+        return self.preset.selection.model_copy(update={"report": (*own, *self.reported)})
+
+    def _report_digests(self) -> dict[str, str]:
+        owners = dict.fromkeys(splits.owner(split)[:2] for split in self.reported)
+        return {":".join(owner): self.opened.dataset(*owner).digest() for owner in owners}

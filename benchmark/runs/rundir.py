@@ -1,41 +1,78 @@
-"""The run directory: the truth about one run, from which tables and MLflow are made.
+"""The run directory: the truth about one run, from which tables and tracking stores are made.
 
     runs/<key>/spec.yaml            the scientific configuration
-               environment.json     git commit, package versions, device, data digest
+               environment.json     git commit, package versions, device, numerics, data digest
                status.json          planned, running (with a heartbeat), done, failed (with a reason), pruned (by a search)
+               job.json             the launcher's job that works on it
                metrics.jsonl        one line per logged step; timings stay out of it
-               state/latest.pt      resume point
+               state/latest.pt      resume point (see `training.resume_point`)
                best.safetensors     weights of the chosen epoch
                records/<split>.parquet   one row per referring expression
                images/              a few validation overlays
                result.json          final numbers of every reported split
+               timing.json          how long it took
 
-Whatever is rewritten is written aside and renamed, so a reader never sees half a file.
+Whatever is rewritten goes to a neighbouring file that is then renamed, so a reader never sees half a file. Reading needs no
+torch.
 """
 
+from __future__ import annotations
+
 import contextlib
-import fcntl
 import json
-import pickle
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
-import pandas as pd
-import torch
 import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from benchmark.base.errors import Busy, UserError, choose
+from benchmark.base.errors import UserError, choose
 from benchmark.base.files import atomic_write, read_model
+from benchmark.base.locks import is_locked, locked
 from benchmark.runs.spec import RunSpec
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 HEARTBEAT_SECONDS = 10
 STALE_SECONDS = 120  # a running run that was silent for longer is taken for dead
 
+State = Literal["planned", "running", "done", "failed", "pruned"]
+Kind = Literal["trained", "predictions"]
+
+
+class RunStatus(BaseModel):
+    """How far a run is.
+
+    Attributes:
+        state: `planned` also where a run was interrupted: it goes on from its resume point.
+        heartbeat: when this was written, in seconds since 1970.
+        step, steps: optimizer steps done and all of them; 0 where they are not known yet. epoch: begun last.
+        best: the selection metric at the best epoch so far, as a fraction; None before the first evaluation.
+        message: what it is doing. reason: why it failed.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    state: State = "planned"
+    heartbeat: float = 0.0
+    step: int = 0
+    steps: int = 0
+    epoch: int = 0
+    best: float | None = None
+    message: str = ""
+    reason: str = ""
+
+    @property
+    def progress(self) -> dict[str, Any]:
+        """What of it outlives a change of state: steps and the best value."""
+        return {name: value for name in ("step", "steps", "best") if (value := getattr(self, name))}
+
 
 class RunDir:
-    """One run directory."""
+    """One run directory. What it reads is validated where it is read."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -44,6 +81,8 @@ class RunDir:
     def key(self) -> str:
         """The run key, which is the folder's name."""
         return self.path.name
+
+    # --- what it is -----------------------------------------------------------------------------
 
     def create(self, spec: RunSpec) -> None:
         """Write the spec and a `planned` status unless they are there."""
@@ -61,14 +100,31 @@ class RunDir:
         """
         path = self.path / "spec.yaml"
         try:
-            return read_model(RunSpec, yaml.safe_load(path.read_text()), str(path))
-        except FileNotFoundError:
-            raise UserError(f"{self.path} is no run directory: it has no spec.yaml.") from None
-        except (yaml.YAMLError, KeyError, TypeError, UnicodeDecodeError):
+            return read_model(RunSpec, self._spec_values(), str(path))
+        except (KeyError, TypeError, ValueError):
             raise UserError(f"{path} is damaged; delete the folder and run it again.") from None
 
+    @property
+    def kind(self) -> Kind:
+        """`trained`, or `predictions` where others made the masks: their spec says so, and a trained run's says nothing."""
+        return choose(self._spec_values().get("kind", "trained"), ("trained", "predictions"), "kind of run")
+
+    def _spec_values(self) -> dict[str, Any]:
+        path = self.path / "spec.yaml"
+        try:
+            values = yaml.safe_load(path.read_text())
+        except FileNotFoundError:
+            raise UserError(f"{self.path} is no run directory: it has no spec.yaml.") from None
+        except (yaml.YAMLError, UnicodeDecodeError):
+            values = None
+        if not isinstance(values, dict):
+            raise UserError(f"{path} is damaged; delete the folder and run it again.")
+        return values
+
+    # --- JSON files -----------------------------------------------------------------------------
+
     def write_json(self, name: str, content: dict[str, Any]) -> None:
-        """Write one JSON file, aside and renamed."""
+        """Write one JSON file, whole or not at all."""
         atomic_write(self.path / name, lambda aside: aside.write_text(json.dumps(content, indent=1) + "\n"))
 
     def read_json(self, name: str) -> dict[str, Any]:
@@ -80,17 +136,33 @@ class RunDir:
         except (json.JSONDecodeError, UnicodeDecodeError):
             raise UserError(f"{self.path / name} is damaged; delete it and run the same command again.") from None
 
-    def write_status(self, state: str, **more: Any) -> None:
-        """Write the state and what belongs to it (reason, step, steps ...)."""
-        choose(state, ("planned", "running", "done", "failed", "pruned"), "run state")
+    # --- state ----------------------------------------------------------------------------------
+
+    def write_status(self, state: State, **more: Any) -> None:
+        """Write the state and what belongs to it: fields of `RunStatus`."""
         self.write_json("status.json", {"state": state, "heartbeat": time.time(), **more})
 
-    def status(self) -> dict[str, Any]:
+    def recorded_status(self) -> RunStatus:
+        """Return the status as it was written last; a damaged one raises a UserError."""
+        try:
+            return RunStatus.model_validate(self.read_json("status.json"))
+        except ValidationError:
+            raise UserError(
+                f"{self.path / 'status.json'} is damaged; delete it and run the same command again."
+            ) from None
+
+    def status(self) -> RunStatus:
         """Return the status; a `running` run without a living heartbeat reads as `planned` (to be resumed)."""
-        status = self.read_json("status.json") or {"state": "planned"}
-        if status["state"] == "running" and time.time() - status["heartbeat"] > STALE_SECONDS and not self.claimed():
-            return {**status, "state": "planned"}
+        status = self.recorded_status()
+        silent = time.time() - status.heartbeat > STALE_SECONDS
+        if status.state == "running" and silent and not self.claimed():
+            return status.model_copy(update={"state": "planned"})
         return status
+
+    def fail(self, reason: str) -> None:
+        """Mark the run as failed. It is tried again the next time it is asked for."""
+        status = self.recorded_status()
+        self.write_status("failed", reason=reason, step=status.step, steps=status.steps)
 
     @contextlib.contextmanager
     def claim(self) -> Iterator[None]:
@@ -99,24 +171,14 @@ class RunDir:
         Raises:
             Busy: another process holds it.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / ".lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise Busy(f"run {self.key} is being worked on by another process; wait for it.") from None
+        with locked(self.path / ".lock", f"run {self.key} is being worked on by another process; wait for it."):
             yield
 
     def claimed(self) -> bool:
         """Return whether a living process on this machine holds the run."""
-        try:
-            with (self.path / ".lock").open("r") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except FileNotFoundError:
-            return False
-        except BlockingIOError:
-            return True
-        return False
+        return is_locked(self.path / ".lock")
+
+    # --- metrics --------------------------------------------------------------------------------
 
     def log(self, step: int, epoch: int, values: dict[str, float]) -> None:
         """Append one line of metrics; step counts optimizer steps done, epoch epochs begun or, for val, completed."""
@@ -134,32 +196,22 @@ class RunDir:
             return []
         return [json.loads(line) for line in lines[:-1]]
 
-    def epoch_oious(self, split: str) -> dict[int, float]:
-        """Return evaluated epoch -> oIoU of `split`, as logged."""
-        return {line["epoch"]: line[f"{split}/oiou"] for line in self.metrics() if f"{split}/oiou" in line}
+    def epoch_values(self, split: str, metric: str) -> dict[int, float]:
+        """Return evaluated epoch -> a metric of `split`, as logged."""
+        name = f"{split}/{metric}"
+        return {line["epoch"]: line[name] for line in self.metrics() if name in line}
 
     def keep_metrics(self, lines: int) -> None:
         """Keep the first `lines` lines: what the resume point knows. The rest is about to be made again."""
         text = "".join(json.dumps(line) + "\n" for line in self.metrics()[:lines])
         atomic_write(self.path / "metrics.jsonl", lambda aside: aside.write_text(text))
 
-    def save_state(self, state: dict[str, Any]) -> None:
-        """Write the resume point."""
-        atomic_write(self.path / "state" / "latest.pt", lambda aside: torch.save(state, aside))
-
-    def load_state(self) -> dict[str, Any] | None:
-        """Return the resume point, or None where there is none yet."""
-        path = self.path / "state" / "latest.pt"
-        if not path.exists():
-            return None
-        try:
-            return torch.load(path, map_location="cpu", weights_only=True)
-        except (RuntimeError, EOFError, OSError, pickle.UnpicklingError):
-            raise UserError(f"{path} is damaged; delete it and the run starts from its beginning.") from None
+    # --- records --------------------------------------------------------------------------------
 
     def write_records(self, split: str, records: pd.DataFrame) -> None:
         """Write one split's records."""
-        atomic_write(self.path / "records" / f"{split}.parquet", lambda aside: records.to_parquet(aside, index=False))
+        path = self.path / "records" / f"{split}.parquet"
+        atomic_write(path, lambda aside: records.to_parquet(aside, index=False))
 
     def records(self, split: str) -> pd.DataFrame:
         """Return one split's records.
@@ -167,6 +219,8 @@ class RunDir:
         Raises:
             UserError: there are none, or the file is damaged.
         """
+        import pandas as pd  # a second that `status` need not wait
+
         path = self.path / "records" / f"{split}.parquet"
         try:
             return pd.read_parquet(path)
@@ -196,9 +250,3 @@ def find_run(runs: Path, name: str) -> RunDir:
     if len(fitting) > 1 and name not in fitting:
         raise UserError(f"'{name}' fits {len(fitting)} runs ({', '.join(fitting[:4])} ...); give more of the key.")
     return RunDir(runs / (fitting[0] if len(fitting) == 1 else choose(name, keys, "run")))
-
-
-def fail(run: RunDir, reason: str) -> None:
-    """Mark a run as failed; it is tried again the next time it is asked for."""
-    status = run.read_json("status.json")
-    run.write_status("failed", reason=reason, step=status.get("step", 0), steps=status.get("steps", 0))

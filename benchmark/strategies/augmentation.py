@@ -1,73 +1,44 @@
-"""Conventional augmentations (the paper's Fig. 2): random crop, horizontal flip, colour jitter, on image and mask alike.
+"""Conventional augmentations: random crop, horizontal flip, color jitter, on image and mask alike (the paper's Fig. 2).
 
-The paper names them and gives no settings. The sentence stays as it is, so that a flip makes "left" wrong: that is the point. The
-settings here are torchvision's usual ones. All act on the network's square input, so a crop also blurs a little.
+The paper names them and gives no settings, so these are torchvision's usual ones. All act on the network's square input, so a
+crop also blurs a little. The sentence stays as it is, also where a flip makes "left" wrong.
 """
+
+from __future__ import annotations
 
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
-
-import numpy as np
-import torch
-import torchvision.transforms.v2.functional as TF
-from torch import Tensor
-from torchvision.transforms.v2 import InterpolationMode
+from typing import TYPE_CHECKING
 
 from benchmark.base.rng import generator
-from benchmark.data.samples import RawBatch
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+    from benchmark.data.samples import RawBatch
 
 CROP_AREA = (0.5, 1.0)
 """Share of the input that a crop keeps; it is resized to the whole input."""
 CROP_ASPECT = (3 / 4, 4 / 3)
 FLIP_PROBABILITY = 0.5
 BRIGHTNESS = CONTRAST = SATURATION = 0.4
-"""Factors are drawn from 1 - x to 1 + x."""
+"""Factors lie between 1 - x and 1 + x."""
 HUE = 0.1
 """Shift of the hue, as a share of the circle, to either side."""
 
-
-def _crop(draw: np.random.Generator, image: Tensor, target: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    side = image.shape[-1]
-    area = side**2 * draw.uniform(*CROP_AREA)
-    aspect = math.exp(draw.uniform(*map(math.log, CROP_ASPECT)))
-    height, width = (min(side, round(math.sqrt(area * ratio))) for ratio in (1 / aspect, aspect))
-    top, left = (int(draw.integers(side - extent + 1)) for extent in (height, width))
-    box, size = (top, left, height, width), [side, side]
-    image = TF.resized_crop(image, *box, size, InterpolationMode.BILINEAR, antialias=True)
-    # Nearest: a binary mask stays binary.
-    return image, None if target is None else TF.resized_crop(target, *box, size, InterpolationMode.NEAREST)
-
-
-def _flip(draw: np.random.Generator, image: Tensor, target: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    if draw.random() >= FLIP_PROBABILITY:
-        return image, target
-    return TF.horizontal_flip(image), None if target is None else TF.horizontal_flip(target)
-
-
-def _jitter(draw: np.random.Generator, image: Tensor, target: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    changes: list[Callable[[Tensor], Tensor]] = [
-        lambda image: TF.adjust_brightness(image, draw.uniform(1 - BRIGHTNESS, 1 + BRIGHTNESS)),
-        lambda image: TF.adjust_contrast(image, draw.uniform(1 - CONTRAST, 1 + CONTRAST)),
-        lambda image: TF.adjust_saturation(image, draw.uniform(1 - SATURATION, 1 + SATURATION)),
-        lambda image: TF.adjust_hue(image, draw.uniform(-HUE, HUE)),
-    ]
-    for number in draw.permutation(len(changes)):  # in random order, as torchvision's ColorJitter
-        image = changes[number](image)
-    return image, target
-
-
-_AUGMENTATIONS = {"crop": _crop, "flip": _flip, "jitter": _jitter}
+Pair = "tuple[Tensor, Tensor | None]"
 
 
 def augment(raw: RawBatch, names: Sequence[str], seed: int, epoch: int) -> RawBatch:
-    """Return `raw` with the named augmentations, in their order; draws are keyed by (seed, name, epoch, sample).
+    """Return `raw` with the named augmentations, in their order, keyed by (seed, name, epoch, sample).
 
     A mask moves with its image, so a crop can cut off some of a referent. A name that is not known raises a KeyError: specs are
     checked when they are read.
     """
-    if not names:
-        return raw
+    import torch
+
     images, targets = [], []
     for number, sample in enumerate(raw.samples):
         image = raw.images[number].permute(2, 0, 1)
@@ -78,3 +49,45 @@ def augment(raw: RawBatch, names: Sequence[str], seed: int, epoch: int) -> RawBa
         targets.append(target)
     stacked = None if raw.targets is None else torch.cat(targets)
     return dataclasses.replace(raw, images=torch.stack(images).contiguous(), targets=stacked)
+
+
+def _crop(rng: np.random.Generator, image: Tensor, target: Tensor | None) -> Pair:
+    import torchvision.transforms.v2.functional as TF
+    from torchvision.transforms.v2 import InterpolationMode
+
+    side = image.shape[-1]
+    area = side**2 * rng.uniform(*CROP_AREA)
+    aspect = math.exp(rng.uniform(*map(math.log, CROP_ASPECT)))
+    height, width = (min(side, round(math.sqrt(area * ratio))) for ratio in (1 / aspect, aspect))
+    top, left = (int(rng.integers(side - extent + 1)) for extent in (height, width))
+    box, size = (top, left, height, width), [side, side]
+    image = TF.resized_crop(image, *box, size, InterpolationMode.BILINEAR, antialias=True)
+    if target is not None:
+        # Nearest: a binary mask stays binary.
+        target = TF.resized_crop(target, *box, size, InterpolationMode.NEAREST)
+    return image, target
+
+
+def _flip(rng: np.random.Generator, image: Tensor, target: Tensor | None) -> Pair:
+    import torchvision.transforms.v2.functional as TF
+
+    if rng.random() >= FLIP_PROBABILITY:
+        return image, target
+    return TF.horizontal_flip(image), None if target is None else TF.horizontal_flip(target)
+
+
+def _jitter(rng: np.random.Generator, image: Tensor, target: Tensor | None) -> Pair:
+    import torchvision.transforms.v2.functional as TF
+
+    changes: list[Callable[[Tensor], Tensor]] = [
+        lambda image: TF.adjust_brightness(image, rng.uniform(1 - BRIGHTNESS, 1 + BRIGHTNESS)),
+        lambda image: TF.adjust_contrast(image, rng.uniform(1 - CONTRAST, 1 + CONTRAST)),
+        lambda image: TF.adjust_saturation(image, rng.uniform(1 - SATURATION, 1 + SATURATION)),
+        lambda image: TF.adjust_hue(image, rng.uniform(-HUE, HUE)),
+    ]
+    for number in rng.permutation(len(changes)):  # in random order, as torchvision's ColorJitter
+        image = changes[number](image)
+    return image, target
+
+
+_AUGMENTATIONS = {"crop": _crop, "flip": _flip, "jitter": _jitter}

@@ -1,12 +1,18 @@
-"""MaskRIS' masks: the image patches and word pieces that the second pass of a step does not see (arXiv 2411.19067)."""
+"""MaskRIS' masks: the image patches and word pieces that the masked pass of a step does not see (arXiv 2411.19067)."""
+
+from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import Tensor
 
 from benchmark.base.errors import UserError, choose
-from benchmark.data.tokenizers import Tokenizer
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from benchmark.data.tokenizers import Tokenizer
 
 SAMPLINGS = ("patch", "grid", "block", "cutout")
 

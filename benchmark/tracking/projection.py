@@ -115,8 +115,8 @@ class Entry:
         self.trials = ", ".join(
             f"{group.name} {number}" for group in groups for number in group.trials.get(run.key, ())
         )
-        self.state: str = self.status["state"]
-        look = [self.state, self.status.get("reason"), [group.name for group in groups], self.trials]
+        self.state: str = self.status.state
+        look = [self.state, self.status.reason or None, [group.name for group in groups], self.trials]
         for name in ("metrics.jsonl", "timing.json", *ARTIFACTS):
             for path in sorted(run.path.glob(name)):
                 stat = path.stat()
@@ -135,7 +135,7 @@ class Entry:
     @property
     def end(self) -> int | None:
         """Return when the run ended, in milliseconds; None while it goes on."""
-        return milliseconds(self.status["heartbeat"]) if self.state in ("done", "failed", "pruned") else None
+        return milliseconds(self.status.heartbeat) if self.state in ("done", "failed", "pruned") else None
 
     def identity(self) -> dict[str, str]:
         """Return the tags that a parent shares with its children."""
@@ -156,7 +156,7 @@ class Entry:
             **self.identity(),
             "ris.seed": str(self.spec.seed),
             "ris.status": self.state,
-            "ris.reason": self.status.get("reason", "")[:TEXT_CHARACTERS],
+            "ris.reason": self.status.reason[:TEXT_CHARACTERS],
             "ris.groups": ",".join(group.name for group in self.groups),
             "ris.trials": self.trials[:TEXT_CHARACTERS],
             **{f"git.{name}": str(value) for name, value in git.items()},

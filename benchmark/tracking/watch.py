@@ -1,4 +1,4 @@
-"""TODO."""
+"""Projecting runs while they go on: a child process that syncs every few seconds, and the loop that it runs."""
 
 import os
 import signal
@@ -9,11 +9,16 @@ import time
 from pathlib import Path
 
 from benchmark.base.errors import UserError
-from benchmark.tracking.mlflow_store import sync
+from benchmark.tracking import DEFAULT
+from benchmark.tracking.tracker import Tracker
 
 
-def start_sync(runs: Path, uri: str | None) -> subprocess.Popen:
-    """Start the child that projects the run directories into MLflow while they grow.
+def start(runs: Path, address: str | None, tracker: str = DEFAULT) -> subprocess.Popen:
+    """Start the child that projects the run directories into a store while they grow.
+
+    Args:
+        runs: folder of the run directories. address: of the store, which may hold a password and so is handed down in the
+            environment. tracker: name of the store's kind.
 
     Raises:
         UserError: the folder of the runs, which need not be there yet, cannot be written.
@@ -23,19 +28,33 @@ def start_sync(runs: Path, uri: str | None) -> subprocess.Popen:
         log = (runs / "sync.log").open("a")
     except OSError as error:
         raise UserError(f"cannot write {runs} ({error.strerror}); make room or choose another --runs folder.") from None
-    command = [sys.executable, "-m", "benchmark.cli", "sync", "--watch", "--runs", str(runs)]
-    command += ["--uri", uri] if uri else []
+    # -P: a folder of the user that holds `methods/` or `reports/` must not take the place of the suite's.
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "benchmark.cli",
+        "sync",
+        "--watch",
+        "--runs",
+        str(runs),
+        "--tracker",
+        tracker,
+    ]
+    environment = {**os.environ, **({"MLFLOW_TRACKING_URI": address} if address else {})}
     # The child unblocks SIGTERM once it can answer it: asked to stop while it still imports MLflow, it makes its last pass
     # all the same.
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     try:
         with log:
-            return subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)
+            return subprocess.Popen(
+                command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment, start_new_session=True
+            )
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
 
 
-def stop_sync(child: subprocess.Popen, seconds: float = 90) -> bool:
+def stop(child: subprocess.Popen, seconds: float = 90) -> bool:
     """Ask the sync child for its last pass; return whether it got through in time."""
     child.terminate()
     try:
@@ -45,12 +64,19 @@ def stop_sync(child: subprocess.Popen, seconds: float = 90) -> bool:
         return False
 
 
-def watch(runs: Path, uri: str | None = None, stop: threading.Event | int | None = None, interval: float = 5.0) -> None:
+def watch(
+    tracker: Tracker,
+    runs: Path,
+    address: str | None = None,
+    stop: threading.Event | int | None = None,
+    interval: float = 5.0,
+) -> None:
     """Sync every `interval` seconds until it is asked to stop, and once more before it returns.
 
     A store that is down, or a damaged run, is reported once on stderr and tried again; the runs never wait for it.
 
     Args:
+        tracker: of the store. runs: folder of the run directories. address: of the store.
         stop: an event that ends it, or the id of the parent process [the present one]. The end of the parent, SIGTERM and
             Ctrl-C end it in any case.
 
@@ -77,8 +103,8 @@ def watch(runs: Path, uri: str | None = None, stop: threading.Event | int | None
     try:
         while not over():
             try:
-                failed = sync(runs, uri).failed
-                trouble = "\n".join(f"not shown: {key}: {reason}" for key, reason in failed.items())
+                failed = tracker.sync(runs, address).failures
+                trouble = "\n".join(failed)
             except UserError as error:
                 trouble = str(error)
             if trouble != told:
@@ -87,7 +113,7 @@ def watch(runs: Path, uri: str | None = None, stop: threading.Event | int | None
             next_pass = time.monotonic() + interval
             while not over() and time.monotonic() < next_pass:
                 time.sleep(min(0.2, interval))
-        print(sync(runs, uri), file=sys.stderr, flush=True)
+        print(tracker.sync(runs, address), file=sys.stderr, flush=True)
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)

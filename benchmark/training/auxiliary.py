@@ -5,7 +5,6 @@ would share a published one; what it cost stands in every run's timing.
 """
 
 import dataclasses
-import fcntl
 import hashlib
 import json
 import time
@@ -19,6 +18,8 @@ from torch import Tensor
 
 from benchmark.base.errors import UserError
 from benchmark.base.files import atomic_write
+from benchmark.base.locks import locked
+from benchmark.base.pretrained import Source
 from benchmark.data.refer import ReferDataset
 from benchmark.data.samples import TrainingSamples
 from benchmark.data.tokenizers import Tokenizer
@@ -39,13 +40,7 @@ def _obtain(method: AuxiliaryMethod, path: Path, train: Callable[[], dict[str, T
 
     Runs that need the same one at the same time wait for the first.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock_file = path.with_suffix(".lock").open("a")
-    except OSError as error:
-        raise UserError(f"cannot write {path.parent} ({error.strerror}); make room or choose another --runs.") from None
-    with lock_file as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(path.with_suffix(".lock")):
         if not path.exists():
             started = time.monotonic()
             state = train()
@@ -65,12 +60,15 @@ def restore(
     dataset: ReferDataset,
     tokenizer: Tokenizer,
     runs: Path,
+    source: Source,
     device: torch.device,
     on_progress: Progress = quiet,
 ) -> float:
     """Give `method` the auxiliary of a run's spec, if it has one, published or trained; return the seconds of its training.
 
-    `on_progress` is told steps done and all steps while it is trained.
+    Args:
+        runs: folder of the run directories, which shares it. source: of published weights.
+        on_progress: told steps done and all steps while it is trained.
 
     Raises:
         UserError: the folder cannot be written, or what lies there is damaged.
@@ -81,7 +79,7 @@ def restore(
         path = runs / FOLDER / f"{spec.method}-{_digest(spec)}.safetensors"
         return _obtain(method, path, lambda: _train(method, dataset, tokenizer, device, on_progress))
     if spec.weights != "scratch":
-        published = method.weights.starting_weights(spec.network).items()
+        published = method.weights.starting_weights(spec.network, source).items()
         if found := {name.removeprefix(PREFIX): value for name, value in published if name.startswith(PREFIX)}:
             method.load_auxiliary(found)
     return 0.0

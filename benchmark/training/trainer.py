@@ -1,12 +1,12 @@
-"""The training loop of one run, its checkpoints and its resume.
+"""The training loop of one run, its selection of an epoch, and its report.
 
-A run can be killed at any moment and started again: everything random is keyed (see `draws`), the resume point holds the rest,
-and metrics beyond it are dropped, so on a CPU the finished run is bit-identical to an uninterrupted one.
+A run can be killed at any moment and started again: every random number is a function of what it is for (see `base.rng`), the
+resume point holds the rest, and metrics beyond it are dropped. So on a CPU the finished run is bit-identical to one that was
+never interrupted.
 """
 
 import math
 import shutil
-import signal
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -20,147 +20,115 @@ from accelerate.utils import DistributedDataParallelKwargs, gather_object
 from safetensors.torch import save_file
 from torch import nn
 
-from benchmark.base import pretrained
 from benchmark.base.errors import Interrupted, UserError
 from benchmark.base.files import atomic_write
-from benchmark.data.refer import ReferDataset
-from benchmark.data.samples import TrainingSamples, training_batches
-from benchmark.data.tokenizers import Tokenizer
+from benchmark.data.samples import RawBatch, TrainingSamples, training_batches
 from benchmark.evaluation import metrics, overlays
 from benchmark.evaluation.inference import build_method, load_best
 from benchmark.evaluation.predict import evaluate
 from benchmark.evaluation.records import canonical, frame
 from benchmark.runs.environment import describe
 from benchmark.runs.execution import Execution
+from benchmark.runs.resolve import Opened
 from benchmark.runs.rundir import HEARTBEAT_SECONDS, RunDir
 from benchmark.runs.spec import RunSpec
-from benchmark.strategies.strategy import Masker, micro_step, probe, probe_strategy
-from benchmark.training import auxiliary, pseudo_masks
-from methods.contract import Method
+from benchmark.strategies.probe import probe, probe_masks
+from benchmark.strategies.strategy import MicroBatch
+from benchmark.training import auxiliary, pseudo_masks, resume_point
+from benchmark.training.start import Stop, build_optimizer, start_from_published
 
 OVERLAY_IMAGES = 6
 PROBE_STEPS = 25  # between two looks at the loss on original and masked inputs, which cost two forward passes
-
-
-class Stop:
-    """Remembers a request to stop until the loop can save its state."""
-
-    def __init__(self) -> None:
-        self.asked = False
-
-    def __enter__(self) -> "Stop":
-        self.previous = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self.previous.items():
-            signal.signal(number, handler)
-
-    def _ask(self, *_: object) -> None:
-        self.asked = True
-
-
-def build_optimizer(method: Method, spec: RunSpec) -> torch.optim.Optimizer:
-    """Return Adam or AdamW over the method's published groups."""
-    groups = [{"weight_decay": spec.recipe.weight_decay, **group} for group in method.parameter_groups(spec.recipe)]
-    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[spec.recipe.optimizer]
-    return kind(groups, lr=spec.recipe.learning_rate, fused=True)
-
-
-def start(method: Method, spec: RunSpec) -> None:
-    """Start the encoders from the published weights that the spec names.
-
-    Raises:
-        UserError: they cannot be had, or are not those of the run's key.
-    """
-    weights = method.weights.starting_weights(spec.network)
-    if pretrained.digest(weights) != spec.weights:
-        raise UserError(
-            f"the weights '{spec.network.pretrained}' on this machine are not those of the run (digest {spec.weights}):"
-            " restore them, or plan the matrix again for these."
-        )
-    network = {name: value for name, value in weights.items() if not name.startswith(auxiliary.PREFIX)}
-    pretrained.start(method.network, network, spec.network.pretrained)
+OnProgress = Callable[[int, int, str], None]
+OnSelected = Callable[[int, float], None]
 
 
 class Trainer:
     """One run in progress. `train` is the whole of it; the other methods are its parts.
 
-    `published_start` False leaves the starting weights random: for timing a step, never for a run.
+    Args:
+        spec, run: what is trained, and its directory. opened: its data. execution: how.
+        published_start: False leaves the starting weights random: for timing a step, never for a run.
+
+    Raises:
+        UserError: the data or weights are not those of the run, or its batches cannot be dealt to several processes.
     """
 
     def __init__(
         self,
         spec: RunSpec,
         run: RunDir,
-        dataset: ReferDataset,
-        tokenizer: Tokenizer,
+        opened: Opened,
         execution: Execution,
         published_start: bool = True,
     ) -> None:
-        self.spec, self.run, self.dataset, self.tokenizer, self.execution = spec, run, dataset, tokenizer, execution
-        torch.set_num_threads(execution.threads)
+        self.spec, self.run, self.opened, self.execution = spec, run, opened, execution
+        self.dataset, self.tokenizer = opened.run(spec)
+        torch.set_num_threads(execution.numerics.threads)
         recipe = spec.recipe
         # accelerate keeps one precision per process, and a plan times networks of several.
         AcceleratorState._reset_state()
         self.accelerator = Accelerator(
             mixed_precision={"fp32": "no"}.get(recipe.precision, recipe.precision),
-            cpu=execution.device == "cpu",
+            cpu=execution.numerics.device == "cpu",
             kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
         )
         self.device, self.world = self.accelerator.device, self.accelerator.num_processes
         self.main = self.accelerator.is_main_process
-        self.method = build_method(spec, tokenizer)
-        if self.world > 1 and self.method.couples_batch:
+
+        self.method = build_method(spec, self.tokenizer)
+        if self.world > 1 and self.method.definition.couples_batch:
             raise UserError(
                 f"the loss of {spec.method} compares the samples of a batch with each other, so it is not dealt to several"
                 " processes: start it with --processes 1."
             )
-        self.spent = {"training": 0.0, "evaluation": 0.0, "auxiliary": 0.0}
         if published_start and spec.weights != "scratch":
-            start(self.method, spec)
+            start_from_published(self.method, spec, opened.places.weights)
         if self.world > 1 and self.device.type == "cuda":
             self.method = nn.SyncBatchNorm.convert_sync_batchnorm(self.method)
         optimizer = build_optimizer(self.method, spec)
         self.network, self.optimizer = self.accelerator.prepare(self.method, optimizer)
-        masks = (
-            pseudo_masks.reader(run.path.parent, recipe.pseudo_masks) if self.method.needs.masks == "pseudo" else None
-        )
-        self.samples = TrainingSamples(dataset, "train", self.method.needs, tokenizer, spec.seed, masks)
-        self.masker = Masker(spec.strategy, tokenizer, spec.network.size, spec.seed)
-        self.prober = Masker(probe_strategy(spec.network.size), tokenizer, spec.network.size, spec.seed)
+
+        needs = self.method.needs
+        targets = pseudo_masks.reader(run.path.parent, recipe.pseudo_masks) if needs.masks == "pseudo" else None
+        self.samples = TrainingSamples(self.dataset, "train", needs, self.tokenizer, spec.seed, targets)
+        self.probe_masks = probe_masks(spec.network.size)
         self.steps_per_epoch = len(self.samples.order(0, recipe.batch_size, recipe.drop_last))
         self.steps = self.steps_per_epoch * recipe.epochs
-        self.step, self.best = 0, {"oiou": -1.0, "epoch": -1}
+
+        # What the resume point restores.
+        self.metric = spec.selection.metric
+        self.step, self.lines = 0, 0
+        self.best: dict[str, float] = {self.metric: -1.0, "epoch": -1}
         self.logged: dict[str, float] = defaultdict(float)
-        self.lines = 0
+        self.seconds = {"training": 0.0, "evaluation": 0.0, "auxiliary": 0.0}
         self.beat = self.saved = time.monotonic()
 
-    # --- the resume point -------------------------------------------------------------------------------------------
+    # --- the resume point -------------------------------------------------------------------------
 
     def save(self) -> None:
         """Write the resume point (main process)."""
         if self.main:
             scaler = self.accelerator.scaler
-            self.run.save_state(
-                {
-                    "step": self.step,
-                    "best": self.best,
-                    "logged": dict(self.logged),
-                    "lines": self.lines,
-                    "spent": self.spent,
-                    "method": self.method.state_dict(),
-                    "optimiser": self.optimizer.state_dict(),
-                    "scaler": scaler.state_dict() if scaler else {},
-                }
-            )
+            state = {
+                "step": self.step,
+                "best": self.best,
+                "logged": dict(self.logged),
+                "lines": self.lines,
+                "spent": self.seconds,
+                "method": self.method.state_dict(),
+                "optimiser": self.optimizer.state_dict(),
+                "scaler": scaler.state_dict() if scaler else {},
+            }
+            resume_point.save(self.run, state)
         self.saved = time.monotonic()
 
     def resume(self) -> None:
         """Go back to the resume point, if there is one, and drop the metrics beyond it."""
-        state = self.run.load_state()
+        state = resume_point.load(self.run)
         if state:
-            self.step, self.best, self.lines, self.spent = (state[n] for n in ("step", "best", "lines", "spent"))
+            self.step, self.best, self.lines = state["step"], state["best"], state["lines"]
+            self.seconds = state["spent"]
             self.logged = defaultdict(float, state["logged"])
             self.method.load_state_dict(state["method"])
             self.optimizer.load_state_dict(state["optimiser"])
@@ -169,28 +137,50 @@ class Trainer:
         if self.main:
             self.run.keep_metrics(self.lines)
 
-    # --- one step ---------------------------------------------------------------------------------------------------
+    # --- training ---------------------------------------------------------------------------------
 
-    def optimise(self, raws: list[Any], epoch: int) -> dict[str, float]:
-        """Take one optimizer step over the step's micro-batches and return its losses."""
-        spec, rates = self.spec, self.method.schedule(self.spec.recipe, self.step, self.steps_per_epoch)
+    def micro_batch(self, samples: RawBatch, epoch: int, key: tuple[object, ...], share: float = 1.0) -> MicroBatch:
+        """Return what a strategy works with."""
+        return MicroBatch(
+            network=self.network,
+            method=self.method,
+            samples=samples,
+            tokenizer=self.tokenizer,
+            seed=self.spec.seed,
+            epoch=epoch,
+            key=key,
+            share=share,
+            add_gradient=self.accelerator.backward,
+            device=self.device,
+        )
+
+    def optimize(self, batches: list[RawBatch], epoch: int) -> dict[str, float]:
+        """Take one optimizer step over its micro-batches and return the losses, averaged over them.
+
+        Raises:
+            UserError: the loss is not finite.
+        """
+        spec = self.spec
+        rates = self.method.schedule(spec.recipe, self.step, self.steps_per_epoch)
         for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
             group["lr"] = rate
-        sizes, losses = [len(raw.samples) for raw in raws], defaultdict(float)
-        for number, raw in enumerate(raws):
+
+        sizes = [len(batch.samples) for batch in batches]
+        scale = self.method.loss_scale(spec.recipe, self.step)
+        losses: dict[str, float] = defaultdict(float)
+        for number, batch in enumerate(batches):
             share = sizes[number] / sum(sizes)
-            scaled = share * self.method.loss_scale(spec.recipe, self.step)
             key = (spec.seed, "step", self.step, number, self.accelerator.process_index)
-            found = micro_step(
-                self.network, self.method, raw, self.masker, epoch, key, scaled, self.accelerator.backward, self.device
-            )
-            for name, value in found.items():
-                losses[name] += share * value
+            micro = self.micro_batch(batch, epoch, key, share * scale)
+            for name, value in spec.strategy.step(micro).items():
+                losses[name] += share * value.item()
         if not math.isfinite(losses["train/loss"]):
             raise UserError(
                 f"the loss of run {self.run.key} became {losses['train/loss']} at step {self.step} (epoch {epoch}); lower"
                 f" recipe.learning_rate (now {spec.recipe.learning_rate}) or use precision fp32, and start it again."
             )
+
+        # One clipping and one step for the sum of all passes' gradients.
         if spec.recipe.clip_norm is not None:
             self.accelerator.clip_grad_norm_(self.network.parameters(), spec.recipe.clip_norm)
         self.optimizer.step()
@@ -198,12 +188,19 @@ class Trainer:
         self.step += 1
         return {**losses, "lr": rates[-1]}
 
+    def probe(self, samples: RawBatch, epoch: int) -> None:
+        """Log the loss on original and masked inputs (Fig. B)."""
+        micro = self.micro_batch(samples, epoch, (self.spec.seed, "probe", self.step))
+        micro.network = self.method  # no gradient is taken, so nothing is to be synchronized
+        losses = probe(micro, self.probe_masks)
+        self.line(epoch, {name: value.item() for name, value in losses.items()})
+
     def log(self, losses: dict[str, float], epoch: int) -> None:
         """Average the losses over `log_every` steps and write a line."""
         for name, value in losses.items():
             self.logged[name] += value
         self.logged["steps"] += 1
-        if self.step % self.execution.log_every == 0 or self.step == self.steps:
+        if self.step % self.execution.how.log_every == 0 or self.step == self.steps:
             count = self.logged.pop("steps")
             self.line(epoch, {name: value / count for name, value in self.logged.items()})
             self.logged.clear()
@@ -214,171 +211,190 @@ class Trainer:
             self.run.log(self.step, epoch, canonical(values))
         self.lines += 1
 
-    # --- evaluation -------------------------------------------------------------------------------------------------
+    # --- evaluation -------------------------------------------------------------------------------
 
     def evaluate(self, split: str) -> pd.DataFrame:
         """Return the records of a split, made by all processes together."""
         started = time.monotonic()
+        dataset, own_name = self.opened.split(self.spec, split)
         records = evaluate(
             self.method,
-            self.dataset,
-            split,
+            dataset,
+            own_name,
             self.tokenizer,
             self.device,
-            workers=self.execution.workers,
+            workers=self.execution.how.workers,
             share=(self.accelerator.process_index, self.world),
             on_image=lambda _: self.alive(self.step // self.steps_per_epoch, f"evaluating {split}"),
         )
         if self.world > 1:
             records = frame(gather_object(records.to_dict("records")))
-        self.spent["evaluation"] += time.monotonic() - started
+        self.seconds["evaluation"] += time.monotonic() - started
         return records
 
     def select(self, epoch: int) -> float:
-        """Evaluate the selection split, keep the weights if they are the best so far, and return its oIoU."""
+        """Evaluate the selection split, keep the weights if they are the best so far, and return its metric."""
         split = self.spec.selection.split
         records = self.evaluate(split)
-        numbers = metrics.metrics(records)
+        numbers = metrics.compute(records)
         self.line(epoch, {f"{split}/{name}": value for name, value in numbers.items()})
-        if numbers["oiou"] > self.best["oiou"]:
-            self.best = {"oiou": numbers["oiou"], "epoch": epoch}
+        if numbers[self.metric] > self.best[self.metric]:
+            self.best = {self.metric: numbers[self.metric], "epoch": epoch}
             if self.main:
-                # A run that is trained again, its status deleted: what was asked of other weights is no result of these.
+                # A run that is trained again, its status deleted: results under conditions are those of other weights.
                 shutil.rmtree(self.run.path / "robustness", ignore_errors=True)
                 weights = {name: value.contiguous().cpu() for name, value in self.method.state_dict().items()}
                 atomic_write(self.run.path / "best.safetensors", lambda aside: save_file(weights, aside))
                 self.run.write_records(split, records)
-        return numbers["oiou"]
+        return numbers[self.metric]
 
-    def report(self, progress: Callable[[str], None]) -> None:
+    def report(self, tell: Callable[[str], None]) -> None:
         """Evaluate the reported splits with the chosen weights; write records, numbers and overlays."""
         self.accelerator.wait_for_everyone()  # the main process may still be writing the best weights
         load_best(self.run, self.method)
         selection = self.spec.selection
-        result: dict[str, Any] = {"selected": {**self.best, "split": selection.split, "metric": "oiou"}}
+        result: dict[str, Any] = {"selected": {**self.best, "split": selection.split, "metric": self.metric}}
         for split in selection.report:
-            progress(f"evaluating {split}")
+            tell(f"evaluating {split}")
             if split != selection.split:
                 records = self.evaluate(split)
                 if self.main:
                     self.run.write_records(split, records)
             if self.main:
-                result[split] = canonical(metrics.metrics(self.run.records(split)))
+                result[split] = canonical(metrics.compute(self.run.records(split)))
         if self.main:
             overlays.write(
-                self.run, self.method, self.dataset, selection.split, self.tokenizer, self.device, OVERLAY_IMAGES
+                self.run,
+                self.method,
+                self.dataset,
+                selection.split,
+                self.tokenizer,
+                self.device,
+                OVERLAY_IMAGES,
             )
             self.run.write_json("result.json", result)
 
-    # --- the whole --------------------------------------------------------------------------------------------------
+    # --- the whole --------------------------------------------------------------------------------
 
     def alive(self, epoch: int, message: str, force: bool = False) -> None:
         """Write the heartbeat now and then."""
         now = time.monotonic()
         if self.main and (force or now - self.beat > HEARTBEAT_SECONDS / 5):
             self.run.write_status(
-                "running", step=self.step, steps=self.steps, epoch=epoch, message=message, best=self.best["oiou"]
+                "running",
+                step=self.step,
+                steps=self.steps,
+                epoch=epoch,
+                message=message,
+                best=self.best[self.metric],
             )
             self.beat = now
 
     def train(
         self,
-        on_progress: Callable[[int, int, str], None] = lambda step, steps, message: None,
-        on_selected: Callable[[int, float], None] = lambda epoch, oiou: None,
+        on_progress: OnProgress = lambda step, steps, message: None,
+        on_selected: OnSelected = lambda epoch, value: None,
     ) -> None:
         """Run from the resume point to `done`.
 
         Args:
-            on_progress: told steps done, all steps and a message. on_selected: told every evaluated epoch and its oIoU, those
-                before the resume point too, once the state is saved; what it raises ends the training.
+            on_progress: told steps done, all steps and a message. on_selected: told every evaluated epoch and the value of the
+                selection metric, those before the resume point too, once the state is saved. What it raises ends the
+                training.
 
         Raises:
             Interrupted: a stop was asked for; the state is saved and the next start goes on from it.
             UserError: NaN loss, full disk, damaged data.
         """
-        spec, recipe, execution = self.spec, self.spec.recipe, self.execution
+        spec, recipe = self.spec, self.spec.recipe
 
         def tell(message: str, force: bool = True) -> None:
             self.alive(self.step // self.steps_per_epoch, message, force)
             on_progress(self.step, self.steps, message)
 
-        tell("preparing")
-        self.resume()
-        self.spent["auxiliary"] = auxiliary.restore(
-            self.method,
-            spec,
-            self.dataset,
-            self.tokenizer,
-            self.run.path.parent,
-            self.device,
-            lambda done, steps: tell(f"training the auxiliary {done}/{steps}", force=False),
-        )
-        if self.main:
-            self.run.write_json(
-                "environment.json", describe(self.spec, self.dataset, execution, self.device, self.world)
-            )
-        if execution.workers:
-            self.samples.preload()
+        self._prepare(tell)
         split = spec.selection.split
-        for done, oiou in self.run.epoch_oious(split).items():
-            on_selected(done, oiou)
+        for epoch, value in self.run.epoch_values(split, self.metric).items():
+            on_selected(epoch, value)
         self.network.train()
         with Stop() as stop:
             while self.step < self.steps:
                 epoch = self.step // self.steps_per_epoch
-                order = self.samples.order(epoch, recipe.batch_size, recipe.drop_last)
-                remaining = order[self.step % self.steps_per_epoch :]
-                started = time.monotonic()
-                for raws in training_batches(
-                    self.samples,
-                    epoch,
-                    remaining,
-                    recipe.micro_batch,
-                    self.accelerator.process_index,
-                    self.world,
-                    execution.workers,
-                ):
-                    if self.step % PROBE_STEPS == 0:
-                        before, key = time.monotonic(), (spec.seed, "probe", self.step)
-                        self.line(epoch, probe(self.method, raws[0], self.prober, epoch, key, self.device))
-                        started += time.monotonic() - before  # no part of what training costs
-                    losses = self.optimise(raws, epoch)
-                    self.log(losses, epoch)
-                    now = time.monotonic()
-                    self.spent["training"], started = self.spent["training"] + now - started, now
-                    tell(f"epoch {epoch + 1}/{recipe.epochs}  loss {losses['train/loss']:.3f}", force=False)
-                    inside = self.step % self.steps_per_epoch > 0
-                    if stop.asked or (inside and now - self.saved > execution.checkpoint_seconds):
-                        # At an epoch's end the selection comes first: a state saved here would skip it.
-                        if inside:
-                            self.save()
-                        if stop.asked:
-                            self.alive(epoch, "interrupted", force=True)
-                            raise Interrupted
+                self._epoch(epoch, stop, tell)
                 evaluated = (epoch + 1) % spec.selection.every == 0 or self.step == self.steps
                 if evaluated:
                     tell(f"epoch {epoch + 1}/{recipe.epochs}  evaluating {split}")
-                    oiou = self.select(epoch)
+                    value = self.select(epoch)
                 self.save()
                 if stop.asked:
                     raise Interrupted
                 if evaluated:
-                    on_selected(epoch, oiou)
+                    on_selected(epoch, value)
         self.report(tell)
         if self.main:
             self.run.write_json("timing.json", self.timing())
-            self.run.write_status("done", step=self.step, steps=self.steps, best=self.best["oiou"])
+            self.run.write_status("done", step=self.step, steps=self.steps, best=self.best[self.metric])
         on_progress(self.steps, self.steps, "done")
+
+    def _prepare(self, tell: Callable[..., None]) -> None:
+        """Go back to the resume point, restore the auxiliary, and fill the cache of samples."""
+        tell("preparing")
+        self.resume()
+        self.seconds["auxiliary"] = auxiliary.restore(
+            self.method,
+            self.spec,
+            self.dataset,
+            self.tokenizer,
+            self.run.path.parent,
+            self.opened.places.weights,
+            self.device,
+            lambda done, steps: tell(f"training the auxiliary {done}/{steps}", force=False),
+        )
+        if self.main:
+            environment = describe(self.spec, self.dataset, self.execution, self.device, self.world)
+            self.run.write_json("environment.json", environment)
+        if self.execution.how.workers:
+            self.samples.preload()
+
+    def _epoch(self, epoch: int, stop: Stop, tell: Callable[..., None]) -> None:
+        """Take the steps of an epoch that are left, saving now and then.
+
+        Raises:
+            Interrupted: a stop was asked for inside the epoch; the state is saved.
+        """
+        recipe, how = self.spec.recipe, self.execution.how
+        order = self.samples.order(epoch, recipe.batch_size, recipe.drop_last)
+        remaining = order[self.step % self.steps_per_epoch :]
+        process = (self.accelerator.process_index, self.world)
+        started = time.monotonic()
+        for batches in training_batches(self.samples, epoch, remaining, recipe.micro_batch, *process, how.workers):
+            if self.step % PROBE_STEPS == 0:
+                before = time.monotonic()
+                self.probe(batches[0], epoch)
+                started += time.monotonic() - before  # no part of what training costs
+            losses = self.optimize(batches, epoch)
+            self.log(losses, epoch)
+            now = time.monotonic()
+            self.seconds["training"] += now - started
+            started = now
+            tell(f"epoch {epoch + 1}/{recipe.epochs}  loss {losses['train/loss']:.3f}", force=False)
+            # At an epoch's end the selection comes first: a state that is saved here would skip it.
+            inside = self.step % self.steps_per_epoch > 0
+            if inside and (stop.asked or now - self.saved > how.checkpoint_seconds):
+                self.save()
+            if stop.asked:
+                self.alive(epoch, "interrupted", force=True)
+                raise Interrupted
 
     def timing(self) -> dict[str, Any]:
         """Return how long the run took: kept apart from its numbers."""
         samples = self.steps * self.spec.recipe.batch_size
         memory = torch.cuda.max_memory_allocated() if self.device.type == "cuda" else None
         return {
-            "training_seconds": round(self.spent["training"], 2),
-            "evaluation_seconds": round(self.spent["evaluation"], 2),
-            "auxiliary_seconds": self.spent["auxiliary"],  # shared by the runs of a method on this data set
-            "seconds_per_step": self.spent["training"] / self.steps,
-            "images_per_second": samples / max(self.spent["training"], 1e-9),
+            "training_seconds": round(self.seconds["training"], 2),
+            "evaluation_seconds": round(self.seconds["evaluation"], 2),
+            "auxiliary_seconds": self.seconds["auxiliary"],  # shared by the runs of a method on this data set
+            "seconds_per_step": self.seconds["training"] / self.steps,
+            "images_per_second": samples / max(self.seconds["training"], 1e-9),
             "peak_gpu_bytes": memory,
         }

@@ -1,16 +1,16 @@
 """Swin Transformer as the LAVT family runs it, assembled from timm's parts.
 
-timm's own network merges patches at the start of a stage and rolls before it pads; the published one merges at the end
-and pads before it rolls, never shrinks a window to its map, and hands out every stage's tokens before merging. The
-difference is not small wherever a map is not a multiple of the window. Names and shapes are those of the published
-checkpoints.
+timm's own network merges patches at the start of a stage and rolls before it pads. The
+published one merges at the end and pads before it rolls, never shrinks a window to its
+map, and hands out every stage's tokens before merging. The difference is not small
+wherever a map is not a multiple of the window. Names and shapes are those of the
+published checkpoints.
 """
 
 from collections.abc import Mapping
 
 import timm
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict
 from timm.layers import PatchEmbed
 from timm.models.swin_transformer import (
     PatchMerging,
@@ -21,44 +21,11 @@ from timm.models.swin_transformer import (
 )
 from torch import Tensor, nn
 
-from benchmark.base.pretrained import local, obtaining
+from benchmark.base.pretrained import Source
+from methods.backbones.sizes import SwinSize
 
 UNNEEDED = {r"relative_position_index$": "follows from the window"}
-"""What a published checkpoint holds of a Swin and `Swin` does without: pattern -> reason."""
-
-# Channels of stage 0, blocks of stage 2, heads of stage 0.
-_PUBLISHED = {"tiny": (96, 6, 3), "small": (96, 18, 3), "base": (128, 18, 4), "large": (192, 18, 6)}
-
-
-class SwinSize(BaseModel):
-    """The size of a Swin Transformer (Liu et al., ICCV 2021, section 3.3).
-
-    Attributes:
-        embed_dim: channels of stage 0; stage i has embed_dim * 2^i.
-        depths, heads: blocks and attention heads of the four stages.
-        window: side of an attention window in tokens.
-        drop_path: stochastic depth of the last block; it grows linearly from 0 at the first.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    embed_dim: int
-    depths: tuple[int, int, int, int]
-    heads: tuple[int, int, int, int]
-    window: int
-    drop_path: float = 0.3
-
-    @property
-    def channels(self) -> tuple[int, ...]:
-        """Channels of the four stages."""
-        return tuple(self.embed_dim * 2**stage for stage in range(4))
-
-    @classmethod
-    def published(cls, name: str, window: int) -> "SwinSize":
-        """Return the published size called `name`: tiny, small, base or large."""
-        embed_dim, depth, first = _PUBLISHED[name]
-        heads = (first, 2 * first, 4 * first, 8 * first)
-        return cls(embed_dim=embed_dim, depths=(2, 2, depth, 2), heads=heads, window=window)
+"""What a published checkpoint holds of a Swin and `Swin` does not: pattern -> reason."""
 
 
 class Block(SwinTransformerBlock):
@@ -66,15 +33,19 @@ class Block(SwinTransformerBlock):
 
     def _attn(self, x: Tensor) -> Tensor:
         height, width = x.shape[1:3]
+        # The published order. timm rolls first, so other tokens would meet in a window.
         x = F.pad(x, (0, 0, 0, -width % self.window_size[1], 0, -height % self.window_size[0]))
         padded = tuple(x.shape[1:3])
         shift = self.shift_size
         if any(shift):
             x = x.roll((-shift[0], -shift[1]), (1, 2))
-        same = padded == tuple(
-            -(-side // window) * window for side, window in zip(self.input_resolution, self.window_size, strict=True)
+        # The block prepared its mask for the resolution it was built with, padded to
+        # whole windows.
+        prepared = tuple(
+            -(-side // window) * window
+            for side, window in zip(self.input_resolution, self.window_size, strict=True)
         )
-        mask = self.attn_mask if same else self.get_attn_mask(x)
+        mask = self.attn_mask if padded == prepared else self.get_attn_mask(x)
         windows = window_partition(x, self.window_size).flatten(1, 2)
         windows = self.attn(windows, mask=mask).unflatten(1, self.window_size)
         x = window_reverse(windows, self.window_size, *padded)
@@ -109,12 +80,14 @@ class Stage(nn.Module):
 class Swin(nn.Module):
     """A four-stage Swin Transformer for dense prediction.
 
-    `forward` runs `patch_embed`, then for every stage `blocks` and `downsample`; LAVT does so by itself and fuses words
-    between the two. Tokens are (B, h, w, C) throughout. Whoever builds one, or adds to it in a subclass, calls `reset`.
+    `forward` runs `patch_embed`, then for every stage `blocks` and `downsample`. LAVT
+    does so by itself and fuses words between the two. Tokens are (B, h, w, C)
+    throughout. Whoever builds one, or adds to it in a subclass, calls `reset`.
 
     Args:
         size: the network's size.
-        image_size: side of the square input that attention masks are prepared for; other sizes prepare them anew.
+        image_size: side of the square input that attention masks are prepared for, in
+            pixels. Another size prepares them anew in every forward pass.
     """
 
     def __init__(self, size: SwinSize, image_size: int) -> None:
@@ -129,6 +102,7 @@ class Swin(nn.Module):
             strict_img_size=False,
             dynamic_img_pad=True,
         )
+        # The rate of stochastic depth grows over the blocks of all stages.
         blocks = sum(size.depths)
         rates = [size.drop_path * number / max(blocks - 1, 1) for number in range(blocks)]
         resolution = -(-image_size // 4)
@@ -141,7 +115,7 @@ class Swin(nn.Module):
             self.add_module(f"norm{index}", nn.LayerNorm(channels))
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Return the four normalised maps (B, C_i, h_i, w_i), strides 4 to 32, for images (B, 3, H, W)."""
+        """Return four normalised maps (B, C_i, h_i, w_i) at strides 4 to 32."""
         x, maps = self.patch_embed(images), []
         for index, stage in enumerate(self.layers):
             x = stage.blocks(x)
@@ -150,7 +124,7 @@ class Swin(nn.Module):
         return maps
 
     def reset(self) -> None:
-        """Initialise every linear layer as published: truncated normal of deviation 0.02, zero bias."""
+        """Initialise every linear layer as published: truncated normal, zero bias."""
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=0.02)
@@ -161,11 +135,15 @@ class Swin(nn.Module):
 def from_timm(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return the state dict of a timm Swin under the names of `Swin`.
 
-    Merging moves to the end of the previous stage; timm's final norm and its classifier have no counterpart.
+    Merging moves to the end of the previous stage. timm's final norm and its classifier
+    have no counterpart.
     """
     renamed = {}
     for name, value in state.items():
-        if name.startswith(("norm.", "head.")) or name.endswith(("relative_position_index", "attn_mask")):
+        if name.startswith(("norm.", "head.")):
+            continue
+        # Buffers that timm's own layers rebuild.
+        if name.endswith(("relative_position_index", "attn_mask")):
             continue
         parts = name.split(".")
         if parts[0] == "layers" and parts[2] == "downsample":
@@ -175,8 +153,11 @@ def from_timm(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def relative_position_indices(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the buffers `relative_position_index` that published checkpoints hold: one beside every relative position table
-    of `state`. They follow from the window, so ours do without."""
+    """Return the buffers `relative_position_index` that published checkpoints hold.
+
+    There is one beside every relative position table of `state`. They follow from the
+    window, so ours do without.
+    """
     indices = {}
     for name, table in state.items():
         if name.endswith("relative_position_bias_table"):
@@ -186,16 +167,21 @@ def relative_position_indices(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return indices
 
 
-def starting_weights(name: str) -> dict[str, Tensor]:
-    """Return timm's weights called `name` under the names of `Swin`, from a local file (timm's or the one that Swin's authors
-    published), timm's cache or the hub. The norms of the stage outputs are not among them.
+def starting_weights(name: str, source: Source) -> dict[str, Tensor]:
+    """Return timm's weights called `name` under the names of `Swin`.
+
+    They come from a local file (timm's, or the one that Swin's authors published),
+    timm's cache or the hub. The norms of the stage outputs are not among them.
 
     Raises:
         UserError: they cannot be had or have another layout.
     """
-    source = timm.get_pretrained_cfg(name)
-    path = local(f"{name}.safetensors", f"{name}/model.safetensors", source.url.rsplit("/", 1)[-1])
-    address = f"https://huggingface.co/{source.hf_hub_id} (model.safetensors) or {source.url}"
-    with obtaining(f"the weights '{name}'", address, f"{name}.safetensors or under its own name"):
+    published = timm.get_pretrained_cfg(name)
+    own_name = published.url.rsplit("/", 1)[-1]
+    path = source.local(f"{name}.safetensors", f"{name}/model.safetensors", own_name)
+    address = f"https://huggingface.co/{published.hf_hub_id} (model.safetensors) or {published.url}"
+    put_as = f"{name}.safetensors or under its own name"
+    with source.obtaining(f"the weights '{name}'", address, put_as):
         overlay = {"file": str(path)} if path else None
-        return from_timm(timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay).state_dict())
+        model = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay)
+        return from_timm(model.state_dict())

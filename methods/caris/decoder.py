@@ -1,4 +1,8 @@
-"""CARIS' pixel decoder: image tokens of three levels and words attend to each other, layer by layer; then a mask per query."""
+"""CARIS' pixel decoder: image tokens of three levels and words attend to each other.
+
+After the layers, two queries made of the words each give a map: the background's and
+the referent's.
+"""
 
 import math
 from collections.abc import Callable, Sequence
@@ -17,8 +21,14 @@ _SCORE_LIMIT = 50_000  # published; half precision ends at 65,504
 
 
 def cell_centres(height: int, width: int, like: Tensor) -> Tensor:
-    """Return where the cells of a map stand, (h * w, 2), row-major: x then y in (0, 1); dtype and device of `like`."""
-    y, x = (torch.arange(side, device=like.device, dtype=like.dtype).add(0.5) / side for side in (height, width))
+    """Return where the cells of a map stand, (h * w, 2), row-major: x, then y, in (0, 1).
+
+    Dtype and device are those of `like`.
+    """
+    y, x = (
+        torch.arange(side, device=like.device, dtype=like.dtype).add(0.5) / side
+        for side in (height, width)
+    )
     return torch.stack(torch.meshgrid(x, y, indexing="xy"), -1).flatten(0, 1)
 
 
@@ -43,7 +53,8 @@ class Attention(nn.Module):
 
     Args:
         width: channels in and out.
-        inner: channels of all heads together. heads: how many.
+        inner: channels of all heads together.
+        heads: how many there are.
     """
 
     def __init__(self, width: int, inner: int, heads: int) -> None:
@@ -52,8 +63,16 @@ class Attention(nn.Module):
         self.q_proj, self.k_proj, self.v_proj = (nn.Linear(width, inner) for _ in range(3))
         self.out_proj = nn.Linear(inner, width)
 
-    def forward(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Return (B, Q, C) for query (B, Q, C), key and value (B, K, C) and `mask` bool (B, K), True where a key is read."""
+    def forward(
+        self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
+    ) -> Tensor:
+        """Return (B, Q, C).
+
+        Args:
+            query: (B, Q, C).
+            key, value: (B, K, C).
+            mask: bool (B, K), True where a key is read. None where all are.
+        """
         query, key, value = (
             layer(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for layer, x in ((self.q_proj, query), (self.k_proj, key), (self.v_proj, value))
@@ -66,12 +85,15 @@ class Attention(nn.Module):
 
 
 class DecoderLayer(nn.Module):
-    """Words read the image and each other; the image reads the words, then itself by deformable attention.
+    """Words read the image and each other. The image reads the words, then itself.
 
-    Post-norm. Positions enter queries and keys, never values, and words have none.
+    The last is deformable attention. Norms come after each part. Positions enter
+    queries and keys, never values, and words have none.
     """
 
-    def __init__(self, width: int, inner: int, heads: int, mlp: int, points: int, deviation: float) -> None:
+    def __init__(
+        self, width: int, inner: int, heads: int, mlp: int, points: int, deviation: float
+    ) -> None:
         super().__init__()
         self.gamma_v2l, self.gamma_l2v = (nn.Parameter(torch.ones(1, 1, width)) for _ in range(2))
         self.v2l_cross_attn, self.lang_self_attn, self.l2v_cross_attn = (
@@ -84,24 +106,37 @@ class DecoderLayer(nn.Module):
             if isinstance(module, nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=deviation)
                 nn.init.zeros_(module.bias)
+        # Made after the loop, since it has starting weights of its own.
         self.vis_self_attn = DeformableAttention(width, heads, LEVELS, points)
 
     def forward(
-        self, pixels: Tensor, words: Tensor, mask: Tensor, position: Tensor, reference: Tensor, shapes: Shapes
+        self,
+        pixels: Tensor,
+        words: Tensor,
+        mask: Tensor,
+        position: Tensor,
+        reference: Tensor,
+        shapes: Shapes,
     ) -> tuple[Tensor, Tensor]:
         """Return `pixels` and `words` after the layer.
 
         Args:
             pixels: (B, N, C), the cells of all levels.
-            words: (B, L, C), prompts included. mask: bool (B, L), False at padding.
-            position: (N, C). reference: (N, 2), the cells' centres. shapes: (h, w) of the levels.
+            words: (B, L, C), prompts included.
+            mask: bool (B, L), False at padding.
+            position: (N, C), position codes of the cells.
+            reference: (N, 2), the cells' centres.
+            shapes: (h, w) of the levels.
         """
-        words = self.l_norm1(words + self.gamma_v2l * self.v2l_cross_attn(words, pixels + position, pixels))
+        gathered = self.v2l_cross_attn(words, pixels + position, pixels)
+        words = self.l_norm1(words + self.gamma_v2l * gathered)
         words = self.l_norm2(words + self.lang_self_attn(words, words, words, mask))
         words = self.l_norm3(words + self.lang_mlp(words))
-        # The published names: norm 2 comes before norm 1.
-        pixels = self.v_norm2(pixels + self.gamma_l2v * self.l2v_cross_attn(pixels + position, words, words, mask))
-        pixels = self.v_norm1(pixels + self.vis_self_attn(pixels + position, pixels, reference, shapes))
+        # Under the published names norm 2 comes before norm 1.
+        gathered = self.l2v_cross_attn(pixels + position, words, words, mask)
+        pixels = self.v_norm2(pixels + self.gamma_l2v * gathered)
+        gathered = self.vis_self_attn(pixels + position, pixels, reference, shapes)
+        pixels = self.v_norm1(pixels + gathered)
         return self.v_norm3(pixels + self.vis_mlp(pixels)), words
 
 
@@ -109,9 +144,15 @@ class PixelDecoder(nn.Module):
     """From Swin's maps and words to two-class logits.
 
     Args:
-        channels: of Swin's four maps. text_channels: of a word.
-        prompts: learned queries that stand for what the sentence does not name: the background.
-        width, layers, heads, inner, mlp, points: of the layers; `inner` is the width inside attention, `mlp` inside the MLPs.
+        channels: of Swin's four maps.
+        text_channels: of a word.
+        prompts: learned queries that stand for what the sentence does not name: the
+            background.
+        width: channels of every token in the decoder.
+        layers, heads: how many there are.
+        inner: channels inside attention.
+        mlp: channels inside the MLPs.
+        points: that deformable attention reads per head and level.
         deviation: of the starting weights of the layers' linear maps.
     """
 
@@ -130,35 +171,51 @@ class PixelDecoder(nn.Module):
         deviation: float,
     ) -> None:
         super().__init__()
-        self.input_convs = nn.ModuleList(ConvNorm(inputs, width, 1, bias=True) for inputs in channels[:0:-1])
+        self.input_convs = nn.ModuleList(
+            ConvNorm(inputs, width, 1, bias=True) for inputs in channels[:0:-1]
+        )
         self.lateral_convs = nn.ModuleList([ConvNorm(channels[0], width, 1, bias=False)])
         self.output_convs = nn.ModuleList([ConvNorm(width, width, 3, bias=False)])
-        self.level_encoding, self.vis_prompts = nn.Embedding(LEVELS, width), nn.Embedding(prompts, width)
-        self.lang_in_linear, self.lang_in_norm = nn.Linear(text_channels, width), nn.LayerNorm(width)
-        self.encoder = nn.ModuleList(DecoderLayer(width, inner, heads, mlp, points, deviation) for _ in range(layers))
-        # The published code never calls its own initialisation of these and of lang_in_linear: they keep torch's.
+        self.level_encoding = nn.Embedding(LEVELS, width)
+        self.vis_prompts = nn.Embedding(prompts, width)
+        self.lang_in_linear = nn.Linear(text_channels, width)
+        self.lang_in_norm = nn.LayerNorm(width)
+        self.encoder = nn.ModuleList(
+            DecoderLayer(width, inner, heads, mlp, points, deviation) for _ in range(layers)
+        )
+        # The published code never calls its own initialisation of these and of
+        # lang_in_linear: they keep torch's.
         self.mask_feature = _three(lambda: nn.Conv2d(width, width, 1))
         self.lang_embed = _three(lambda: nn.Linear(width, width))
 
     def project(self, maps: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """Return the text-free part of Swin's maps (B, C_i, h_i, w_i): stride 4, then the levels from coarse to fine, all
-        (B, C, h, w)."""
+        """Return the text-free part of Swin's four maps, which come from fine to coarse.
+
+        That is the map of stride 4, then the levels from coarse to fine, all
+        (B, C, h, w).
+        """
         fine, *coarser = maps
-        levels = [convolve(level) for convolve, level in zip(self.input_convs, reversed(coarser), strict=True)]
+        pairs = zip(self.input_convs, reversed(coarser), strict=True)
+        levels = [convolve(level) for convolve, level in pairs]
         return self.lateral_convs[0](fine), levels
 
-    def forward(self, lateral: Tensor, levels: Sequence[Tensor], words: Tensor, attention: Tensor) -> Tensor:
-        """Return two-class logits (B, 2, h, w), background and referent, at the stride of `lateral`.
+    def forward(
+        self, lateral: Tensor, levels: Sequence[Tensor], words: Tensor, attention: Tensor
+    ) -> Tensor:
+        """Return two-class logits (B, 2, h, w): background, referent.
 
         Args:
-            lateral, levels: what `project` returned.
-            words: (B, L, T), text states, [CLS] first. attention: (B, L), 0 at padding.
+            lateral, levels: what `project` returned. The logits have the stride of
+                `lateral`.
+            words: (B, L, T), text states, [CLS] first.
+            attention: (B, L), 0 at padding.
         """
         shapes = [tuple(level.shape[-2:]) for level in levels]
+        encodings = zip(shapes, levels, self.level_encoding.weight, strict=True)
         position = torch.cat(
             [
                 sine_position(*shape, level.shape[1], level.device) + encoding
-                for shape, level, encoding in zip(shapes, levels, self.level_encoding.weight, strict=True)
+                for shape, level, encoding in encodings
             ]
         )
         reference = torch.cat([cell_centres(*shape, position) for shape in shapes])
@@ -169,9 +226,11 @@ class PixelDecoder(nn.Module):
         mask = F.pad(attention, (0, prompts.shape[1]), value=1).bool()
         for layer in self.encoder:
             pixels, words = layer(pixels, words, mask, position, reference, shapes)
+        # Of the levels only the finest goes on. It has attended to the coarser ones.
         finest = pixels[:, -math.prod(shapes[-1]) :].transpose(1, 2).unflatten(-1, shapes[-1])
         finest = F.interpolate(finest, lateral.shape[-2:], mode="bilinear", align_corners=False)
         features = self.mask_feature(self.output_convs[0](lateral + finest).relu())
+        # The background is asked for by the mean prompt, the referent by [CLS].
         queries = self.lang_embed(torch.stack([words[:, length:].mean(1), words[:, 0]], 1))
         return torch.einsum("bqc,bchw->bqhw", queries, features)
 

@@ -1,4 +1,7 @@
-"""Multi-scale deformable attention in plain torch (Zhu et al., Deformable DETR, ICLR 2021, section 4.1)."""
+"""Multi-scale deformable attention in plain torch.
+
+Zhu et al., Deformable DETR, ICLR 2021, section 4.1.
+"""
 
 import math
 
@@ -13,9 +16,11 @@ def sample_levels(value: Tensor, shapes: Shapes, locations: Tensor, weights: Ten
     """Return the weighted sum (B, Q, H, D) of bilinear samples of every level.
 
     Args:
-        value: (B, N, H, D), the levels' cells one after the other, each level row-major; N = sum of h * w.
+        value: (B, N, H, D), the levels' cells one after the other, each level
+            row-major. N is the sum of h * w.
         shapes: (h, w) of the levels.
-        locations: (B, Q, H, levels, points, 2), x then y; 0 and 1 are a level's outer edges. Beyond them lie zeros.
+        locations: (B, Q, H, levels, points, 2), x, then y. 0 and 1 are a level's outer
+            edges. Beyond them lie zeros.
         weights: (B, Q, H, levels, points).
     """
     batch, _, heads, _ = value.shape
@@ -24,15 +29,18 @@ def sample_levels(value: Tensor, shapes: Shapes, locations: Tensor, weights: Ten
     grids = (2 * locations - 1).transpose(1, 2).flatten(0, 1)
     weights = weights.transpose(1, 2).flatten(0, 1)[:, None]
     total = images.new_zeros(())
-    for level, image in enumerate(images.split([height * width for height, width in shapes], -1)):
-        grid = grids[:, :, level]
-        samples = F.grid_sample(image.unflatten(-1, shapes[level]), grid, mode="bilinear", align_corners=False)
+    cells = [height * width for height, width in shapes]
+    for level, image in enumerate(images.split(cells, -1)):
+        image, grid = image.unflatten(-1, shapes[level]), grids[:, :, level]
+        samples = F.grid_sample(image, grid, mode="bilinear", align_corners=False)
         total = total + (samples * weights[..., level, :]).sum(-1)
     return total.unflatten(0, (batch, heads)).permute(0, 3, 1, 2)
 
 
 class DeformableAttention(nn.Module):
-    """Every query reads a few points of every level, at offsets and with weights that it predicts itself.
+    """Every query reads a few points of every level.
+
+    It predicts their offsets and weights itself.
 
     Args:
         width: channels of queries and values.
@@ -49,7 +57,11 @@ class DeformableAttention(nn.Module):
         self.reset()
 
     def reset(self) -> None:
-        """Initialise as published: head k looks at angle 2 pi k / heads, its point p at p + 1 cells (max-norm), all alike."""
+        """Initialise as published.
+
+        Head k looks at angle 2 pi k / heads, its point p at p + 1 cells in the maximum
+        norm, and all points weigh the same.
+        """
         for layer in (self.sampling_offsets, self.attention_weights):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
@@ -61,22 +73,28 @@ class DeformableAttention(nn.Module):
         ring = (ring / ring.abs().amax(-1, keepdim=True))[:, None, None]
         steps = torch.arange(1, self.points + 1)[:, None]
         with torch.no_grad():
-            self.sampling_offsets.bias.copy_((ring * steps).expand(-1, self.levels, -1, -1).flatten())
+            self.sampling_offsets.bias.copy_(
+                (ring * steps).expand(-1, self.levels, -1, -1).flatten()
+            )
 
     def forward(self, query: Tensor, value: Tensor, reference: Tensor, shapes: Shapes) -> Tensor:
-        """Return (B, Q, C), in float32 or better also under autocast (as published: positions need it).
+        """Return (B, Q, C), in float32 or better.
 
         Args:
             query: (B, Q, C).
             value: (B, N, C), the cells of all levels.
-            reference: (Q, 2), where a query stands: x then y in [0, 1].
+            reference: (Q, 2), where a query stands: x, then y, in [0, 1].
             shapes: (h, w) of the levels.
         """
         dtype = torch.promote_types(query.dtype, torch.float32)
+        # As published: under autocast positions would lose what tells neighbours apart.
         with torch.autocast(query.device.type, enabled=False):
             query, value, reference = query.to(dtype), value.to(dtype), reference.to(dtype)
-            offsets = self.sampling_offsets(query).unflatten(-1, (self.heads, self.levels, self.points, 2))
+            offsets = self.sampling_offsets(query)
+            offsets = offsets.unflatten(-1, (self.heads, self.levels, self.points, 2))
+            # The softmax runs over the points of all levels together.
             weights = self.attention_weights(query).unflatten(-1, (self.heads, -1)).softmax(-1)
+            # Offsets count cells, locations are shares of a level's sides.
             sides = reference.new_tensor([(width, height) for height, width in shapes])[:, None]
             locations = reference[:, None, None, None] + offsets / sides
             values = self.value_proj(value).unflatten(-1, (self.heads, -1))

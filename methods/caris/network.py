@@ -1,7 +1,7 @@
 """CARIS' network: Swin, BERT with prompts made from the image, and a pixel decoder.
 
-Liu et al., CARIS: Context-Aware Referring Image Segmentation, ACM MM 2023. Module names are those of the published
-checkpoints.
+Liu et al., CARIS: Context-Aware Referring Image Segmentation, ACM MM 2023. Module names
+are those of the published checkpoints.
 """
 
 from typing import NamedTuple
@@ -11,48 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from methods.backbones import bert
-from methods.backbones.bert import BertSize
-from methods.backbones.swin import Swin, SwinSize
+from methods.backbones.swin import Swin
+from methods.caris.config import CarisConfig
 from methods.caris.decoder import PixelDecoder
-from methods.config import Config
-
-
-class CarisConfig(Config):
-    """Size of a CARIS network; the defaults are the published ones.
-
-    Attributes:
-        swin, bert: sizes of the two encoders. BERT's dropout is on in training.
-        prompts: sides of the grids that the coarsest map is pooled to; every cell becomes a prompt.
-        width, layers, heads: of the pixel decoder.
-        attention_width: channels of all heads of its attentions together (its deformable ones stay at `width`).
-        mlp_width: channels inside its MLPs.
-        points: that its deformable attention reads per head and level.
-        deviation: of the starting weights of its layers' linear maps. 0.02 is published; in a narrow decoder it lets next to
-            nothing through.
-        class_weights: of background and referent in the loss.
-    """
-
-    swin: SwinSize
-    bert: BertSize = BertSize()
-    prompts: tuple[int, ...] = (1, 2)
-    width: int = 256
-    layers: int = 6
-    heads: int = 8
-    attention_width: int = 1024
-    mlp_width: int = 1024
-    points: int = 4
-    deviation: float = 0.02
-    class_weights: tuple[float, float] = (0.9, 1.1)
-
-    @classmethod
-    def published(cls, swin: str, window: int = 7, size: int = 448, max_length: int = 20) -> "CarisConfig":
-        """Return the published configuration with the Swin called `swin`: tiny, small, base or large."""
-        return cls(
-            size=size,
-            max_length=max_length,
-            swin=SwinSize.published(swin, window),
-            pretrained=f"swin_{swin}_patch4_window7_224.ms_in22k+bert-base-uncased",
-        )
 
 
 class Features(NamedTuple):
@@ -73,7 +34,8 @@ class ConditionalPrompts(nn.Module):
     """Prompts that tell the text encoder what the image shows.
 
     Args:
-        channels: of the coarsest map. text_channels: of a prompt.
+        channels: of the coarsest map.
+        text_channels: of a prompt.
         grids: sides of the grids that the map is pooled to.
     """
 
@@ -90,10 +52,14 @@ class ConditionalPrompts(nn.Module):
 
     def forward(self, coarse: Tensor) -> Tensor:
         """Return (B, P, T) for the coarsest map (B, C, h, w)."""
-        pooled = (F.adaptive_avg_pool2d(coarse, side).flatten(2).transpose(1, 2) for side in self.grids)
+        pooled = (
+            F.adaptive_avg_pool2d(coarse, side).flatten(2).transpose(1, 2) for side in self.grids
+        )
         seen = [
             outward(inward(cells).relu())
-            for cells, inward, outward in zip(pooled, self.in_linears, self.out_linears, strict=True)
+            for cells, inward, outward in zip(
+                pooled, self.in_linears, self.out_linears, strict=True
+            )
         ]
         return self.lang_prompts_norm(torch.cat(seen, 1) + self.lang_prompts.weight)
 
@@ -106,14 +72,20 @@ class Backbone(nn.Module):
         self.vis_encoder = Swin(config.swin, config.size)
         self.vis_encoder.reset()
         self.lang_encoder = bert.build(config.bert, vocabulary_size)
-        self.conditional_prompts = ConditionalPrompts(config.swin.channels[-1], config.bert.hidden, config.prompts)
+        self.conditional_prompts = ConditionalPrompts(
+            config.swin.channels[-1], config.bert.hidden, config.prompts
+        )
 
     def encode_words(self, ids: Tensor, attention: Tensor, prompts: Tensor) -> Tensor:
         """Return the words' states (B, L, T).
 
         Args:
-            ids, attention: int64 (B, L). prompts: (B, P, T), appended without position, type or BERT's norm and dropout.
+            ids: int64 (B, L), word pieces.
+            attention: int64 (B, L), 0 at padding.
+            prompts: (B, P, T).
         """
+        # Prompts follow behind BERT's embeddings, so they get no position, no type, and
+        # neither its norm nor its dropout (published).
         states = torch.cat([self.lang_encoder.embeddings(ids), prompts], 1)
         attention = F.pad(attention, (0, prompts.shape[1]), value=1)
         return bert.encode(self.lang_encoder, states, attention)[:, : ids.shape[1]]
@@ -146,14 +118,17 @@ class CarisNetwork(nn.Module):
     def encode_image(self, images: Tensor) -> Features:
         """Return what needs no text, for normalised images (B, 3, H, W)."""
         maps = self.backbone.vis_encoder(images)
-        return Features(self.backbone.conditional_prompts(maps[-1]), *self.pixel_decoder.project(maps))
+        return Features(
+            self.backbone.conditional_prompts(maps[-1]), *self.pixel_decoder.project(maps)
+        )
 
     def segment(self, features: Features, ids: Tensor, attention: Tensor) -> Tensor:
         """Return two-class logits (B, 2, H/4, W/4), background and referent.
 
         Args:
             features: of `encode_image`.
-            ids, attention: int64 (B, L), the sentence's word pieces and 1 where they are not padding.
+            ids: int64 (B, L), the sentences' word pieces.
+            attention: int64 (B, L), 0 at padding.
         """
         words = self.backbone.encode_words(ids, attention, features.prompts)
         return self.decode(features, words, attention)

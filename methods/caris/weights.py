@@ -1,6 +1,7 @@
 """CARIS checkpoints <-> `CarisNetwork`. Names are the published ones.
 
-A published checkpoint holds one state dict, `model`, encoders included. MaskRIS' published code trains the same network.
+A published checkpoint holds one state dict, `model`, encoders included. MaskRIS'
+published code trains the same network.
 """
 
 import re
@@ -8,10 +9,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from benchmark.base.pretrained import Source
 from methods.backbones import bert, swin
-from methods.caris.network import CarisConfig, CarisNetwork
+from methods.caris.config import CarisConfig
 
 UNNEEDED = {
     **swin.UNNEEDED,
@@ -21,35 +23,47 @@ UNNEEDED = {
 }
 
 
-def starting_weights(config: CarisConfig) -> dict[str, Tensor]:
-    """Return Swin's and BERT's published weights; raises a UserError where they cannot be had.
+def starting_weights(config: CarisConfig, source: Source) -> dict[str, Tensor]:
+    """Return Swin's and BERT's published weights.
 
     `config.pretrained` is `<timm model>+<BERT model>`.
+
+    Raises:
+        UserError: they cannot be had or have another layout.
     """
     vis_encoder, lang_encoder = config.pretrained.split("+")
     parts = {
-        "backbone.vis_encoder": swin.starting_weights(vis_encoder),
-        "backbone.lang_encoder": bert.starting_weights(lang_encoder),
+        "backbone.vis_encoder": swin.starting_weights(vis_encoder, source),
+        "backbone.lang_encoder": bert.starting_weights(lang_encoder, source),
     }
-    return {f"{part}.{name}": value for part, state in parts.items() for name, value in state.items()}
+    return {
+        f"{part}.{name}": value for part, state in parts.items() for name, value in state.items()
+    }
 
 
 def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the entries of a flat published state dict, of CARIS or MaskRIS, that `CarisNetwork` has."""
-    return {name: value for name, value in state.items() if not any(re.search(item, name) for item in UNNEEDED)}
+    """Return what `CarisNetwork` has of a flat published state dict, CARIS' or MaskRIS'."""
+    return {
+        name: value
+        for name, value in state.items()
+        if not any(re.search(pattern, name) for pattern in UNNEEDED)
+    }
 
 
 def to_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the entries of `CarisNetwork.state_dict()` with the buffers that CARIS' published code stores beside them."""
-    class_weights = torch.tensor([0.9, 1.1])
-    return {**state, **swin.relative_position_indices(state), "criterion.seg_criterion.weight": class_weights}
+    """Return `CarisNetwork.state_dict()` with the buffers of CARIS' published code."""
+    return {
+        **state,
+        **swin.relative_position_indices(state),
+        "criterion.seg_criterion.weight": torch.tensor([0.9, 1.1]),
+    }
 
 
 def checkpoint(state: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Return the entries of `CarisNetwork.state_dict()` as a checkpoint of CARIS' published code."""
+    """Return `CarisNetwork.state_dict()` as a checkpoint of CARIS' published code."""
     return {"model": to_published(state)}
 
 
-def to_published_names(network: CarisNetwork) -> dict[str, str]:
+def to_published_names(network: nn.Module) -> dict[str, str]:
     """Return own parameter name -> published name."""
     return {name: name for name, _ in network.named_parameters()}

@@ -1,53 +1,28 @@
-"""CRIS' network: CLIP with a kept grid, a text-modulated neck, a cross-modal decoder and a text-conditioned convolution."""
+"""CRIS' network: CLIP with a kept grid, a neck, a cross-modal decoder and a projector.
+
+The sentence gates the neck, is read by the decoder word by word, and becomes the kernel
+of the projector's convolution. Wang et al., CRIS: CLIP-Driven Referring Image
+Segmentation, CVPR 2022.
+"""
+
+from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from methods.backbones.clip import RN50, RN101, ClipConfig, build_clip, encode_words, resnet_stages
-from methods.config import Config
+from methods.backbones.clip import build_clip, encode_words, resnet_stages
+from methods.cris.config import CrisConfig
 
-Maps = tuple[Tensor, Tensor, Tensor]
-
-
-class CrisConfig(Config):
-    """Size of a CRIS network.
-
-    Attributes:
-        clip: dimensions of both towers.
-        neck: output widths of the three neck levels, from stride 8 to stride 32; the middle one is the decoder's width.
-        decoder_layers, decoder_heads, decoder_ffn: the cross-modal decoder.
-        dropout: of the decoder; CLIP has none.
-        branch_gain: starting weight of the norms behind the decoder's attentions. 1 is published; from scratch, attention to
-            what means nothing yet is noise as large as the signal, and 0 lets it grow in.
-        kernel_gain: factor on the starting weights that turn a sentence into its convolution kernel. 1 is published and
-            saturates the first logits.
-    """
-
-    clip: ClipConfig
-    neck: tuple[int, int, int] = (256, 512, 1024)
-    decoder_layers: int = 3
-    decoder_heads: int = 8
-    decoder_ffn: int = 2048
-    dropout: float = 0.1
-    branch_gain: float = 1.0
-    kernel_gain: float = 1.0
-
-    @classmethod
-    def published(cls, network: str, size: int = 416, max_length: int = 17) -> "CrisConfig":
-        """Return the published configuration of `RN50` or `RN101`."""
-        return cls(
-            size=size,
-            max_length=max_length,
-            clip={"RN50": RN50, "RN101": RN101}[network],
-            pretrained=f"openai-{network}",
-        )
+Maps: TypeAlias = tuple[Tensor, Tensor, Tensor]
 
 
 def cbr(inputs: int, outputs: int, kernel: int, padding: int) -> nn.Sequential:
     """Return convolution without bias, BatchNorm, ReLU."""
     return nn.Sequential(
-        nn.Conv2d(inputs, outputs, kernel, padding=padding, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()
+        nn.Conv2d(inputs, outputs, kernel, padding=padding, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(),
     )
 
 
@@ -57,11 +32,13 @@ def up2(x: Tensor) -> Tensor:
 
 
 def coordinates(x: Tensor) -> Tensor:
-    """Return x (B, C, h, w) with two channels appended: x then y, each from -1 to 1."""
+    """Return x (B, C, h, w) with two channels appended: column, then row, each from -1 to 1."""
     height, width = x.shape[-2:]
-    # In float32 whatever the network's dtype, as published: a float64 grid moves gradient norms by 1e-4.
-    across = torch.linspace(-1, 1, width, device=x.device).expand(len(x), 1, height, width)
-    down = torch.linspace(-1, 1, height, device=x.device)[:, None].expand(len(x), 1, height, width)
+    shape = (len(x), 1, height, width)
+    # In float32 whatever the network's dtype, as published: a float64 grid moves
+    # gradient norms by 1e-4.
+    across = torch.linspace(-1, 1, width, device=x.device).expand(shape)
+    down = torch.linspace(-1, 1, height, device=x.device)[:, None].expand(shape)
     return torch.cat([x, across.to(x.dtype), down.to(x.dtype)], 1)
 
 
@@ -78,12 +55,16 @@ class CoordConv(nn.Module):
 
 
 class Neck(nn.Module):
-    """Multi-scale fusion, the coarsest level gated by the sentence state. CRIS section 4."""
+    """Fusion of three scales, the coarsest gated by the sentence state (CRIS, section 4)."""
 
-    def __init__(self, inputs: tuple[int, int, int], widths: tuple[int, int, int], state: int) -> None:
+    def __init__(
+        self, inputs: tuple[int, int, int], widths: tuple[int, int, int], state: int
+    ) -> None:
         super().__init__()
         fine, middle, coarse = widths
-        self.txt_proj = nn.Sequential(nn.Linear(state, coarse, bias=False), nn.BatchNorm1d(coarse), nn.ReLU())
+        self.txt_proj = nn.Sequential(
+            nn.Linear(state, coarse, bias=False), nn.BatchNorm1d(coarse), nn.ReLU()
+        )
         self.f1_v_proj = cbr(inputs[2], coarse, 1, 0)
         self.norm_layer = nn.Sequential(nn.BatchNorm2d(coarse), nn.ReLU())
         self.f2_v_proj = cbr(inputs[1], middle, 3, 1)
@@ -97,7 +78,7 @@ class Neck(nn.Module):
         self.coordconv = nn.Sequential(CoordConv(middle, middle), cbr(middle, middle, 3, 1))
 
     def project(self, maps: Maps) -> Maps:
-        """Return the text-free projections of the three maps: the part that an image's sentences share."""
+        """Return the text-free projections of the three maps, which an image's sentences share."""
         v3, v4, v5 = maps
         return F.avg_pool2d(self.f3_v_proj(v3), 2, 2), self.f2_v_proj(v4), self.f1_v_proj(v5)
 
@@ -112,37 +93,59 @@ class Neck(nn.Module):
 
 
 def sinusoid(positions: Tensor, width: int) -> Tensor:
-    """Return position codes (N, width) of integer positions (N,): sin and cos interleaved, 10000^(-2k/width)."""
-    rate = 10000 ** (-torch.arange(0, width, 2, device=positions.device, dtype=torch.float32) / width)
+    """Return position codes (N, width) of integer positions (N,).
+
+    Sine and cosine alternate, at frequencies 10000^(-2k/width).
+    """
+    even = torch.arange(0, width, 2, device=positions.device, dtype=torch.float32)
+    rate = 10000 ** (-even / width)
     angle = positions.float()[:, None] * rate
     return torch.stack([angle.sin(), angle.cos()], -1).flatten(1)
 
 
 def image_codes(height: int, width: int, channels: int, device: torch.device) -> Tensor:
-    """Return (h * w, channels): the first half codes the column x, the second the row y."""
-    across = sinusoid(torch.arange(width, device=device), channels // 2).expand(height, width, -1)
-    down = sinusoid(torch.arange(height, device=device), channels // 2)[:, None].expand(height, width, -1)
+    """Return codes (h * w, channels): the first half codes the column x, the second the row y."""
+    half = channels // 2
+    across = sinusoid(torch.arange(width, device=device), half).expand(height, width, -1)
+    down = sinusoid(torch.arange(height, device=device), half)[:, None].expand(height, width, -1)
     return torch.cat([across, down], -1).flatten(0, 1)
 
 
 class DecoderLayer(nn.Module):
-    """Self-attention, cross-attention to the words and a feed-forward net, with a norm before and after each attention."""
+    """Self-attention, attention to the words and a feed-forward net.
+
+    Each attention has a norm before and one after it.
+    """
 
     def __init__(self, width: int, heads: int, ffn: int, dropout: float) -> None:
         super().__init__()
-        self.self_attn_norm, self.cross_attn_norm = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.self_attn_norm = nn.LayerNorm(width)
+        self.cross_attn_norm = nn.LayerNorm(width)
         self.self_attn = nn.MultiheadAttention(width, heads, dropout=dropout, batch_first=True)
         self.multihead_attn = nn.MultiheadAttention(width, heads, dropout=dropout, batch_first=True)
         self.ffn = nn.Sequential(
-            nn.Linear(width, ffn), nn.ReLU(), nn.Dropout(dropout), nn.LayerNorm(ffn), nn.Linear(ffn, width)
+            nn.Linear(width, ffn),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.LayerNorm(ffn),
+            nn.Linear(ffn, width),
         )
-        self.norm1, self.norm2, self.norm3 = nn.LayerNorm(width), nn.LayerNorm(width), nn.LayerNorm(width)
-        self.dropout1, self.dropout2, self.dropout3 = nn.Dropout(dropout), nn.Dropout(dropout), nn.Dropout(dropout)
+        self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(width) for _ in range(3))
+        self.dropout1, self.dropout2, self.dropout3 = (nn.Dropout(dropout) for _ in range(3))
 
-    def forward(self, v: Tensor, words: Tensor, image_code: Tensor, text_code: Tensor, padding: Tensor) -> Tensor:
-        """Return v (B, h*w, D) after attending to words (B, L, D); `padding` bool (B, L), True where a word is none.
+    def forward(
+        self, v: Tensor, words: Tensor, image_code: Tensor, text_code: Tensor, padding: Tensor
+    ) -> Tensor:
+        """Return v (B, h * w, D) after the layer.
 
         Position codes enter queries and keys, never values.
+
+        Args:
+            v: (B, h * w, D), the image's cells.
+            words: (B, L, D).
+            image_code: (h * w, D), position codes of the cells.
+            text_code: (L, D), position codes of the words.
+            padding: bool (B, L), True where there is no word.
         """
         y = self.norm1(v)
         attended = self.self_attn(y + image_code, y + image_code, y, need_weights=False)[0]
@@ -156,7 +159,7 @@ class DecoderLayer(nn.Module):
 
 
 class Decoder(nn.Module):
-    """The cross-modal decoder. CRIS section 4."""
+    """The cross-modal decoder (CRIS, section 4)."""
 
     def __init__(self, layers: int, width: int, heads: int, ffn: int, dropout: float) -> None:
         super().__init__()
@@ -167,7 +170,8 @@ class Decoder(nn.Module):
         """Return (B, D, h, w) for x (B, D, h, w) and words (B, L, D)."""
         height, width = x.shape[-2:]
         image_code = image_codes(height, width, x.shape[1], x.device).to(x.dtype)
-        text_code = sinusoid(torch.arange(words.shape[1], device=x.device), words.shape[2]).to(x.dtype)
+        order = torch.arange(words.shape[1], device=x.device)
+        text_code = sinusoid(order, words.shape[2]).to(x.dtype)
         v = x.flatten(2).transpose(1, 2)
         for layer in self.layers:
             v = layer(v, words, image_code, text_code, padding)
@@ -175,7 +179,7 @@ class Decoder(nn.Module):
 
 
 class Projector(nn.Module):
-    """A 3x3 convolution per sample whose kernel and bias come from its sentence. CRIS section 4."""
+    """A 3x3 convolution per sample whose kernel and bias come from its sentence (section 4)."""
 
     def __init__(self, state: int, width: int) -> None:
         super().__init__()
@@ -193,16 +197,18 @@ class Projector(nn.Module):
         x = self.vis(x)
         batch, channels, height, width = x.shape
         dynamic = self.txt(state)
-        kernel = dynamic[:, :-1].reshape(batch, channels, 3, 3)
-        logits = F.conv2d(
-            x.reshape(1, batch * channels, height, width), kernel, dynamic[:, -1], padding=1, groups=batch
-        )
-        return logits.transpose(0, 1)
+        kernel, bias = dynamic[:, :-1].reshape(batch, channels, 3, 3), dynamic[:, -1]
+        # One convolution with a group per sample does what a loop over samples would do.
+        x = x.reshape(1, batch * channels, height, width)
+        return F.conv2d(x, kernel, bias, padding=1, groups=batch).transpose(0, 1)
 
 
 @torch.no_grad()
 def scale_start(decoder: Decoder, proj: Projector, branch_gain: float, kernel_gain: float) -> None:
-    """Scale the starting weights of the decoder's attention branches and of the sentence's kernel (1 is published)."""
+    """Scale the starting weights of the decoder's attentions and of the sentence's kernel.
+
+    A gain of 1 is published.
+    """
     proj.txt.weight.mul_(kernel_gain)
     for layer in decoder.layers:
         layer.self_attn_norm.weight.mul_(branch_gain)
@@ -210,16 +216,20 @@ def scale_start(decoder: Decoder, proj: Projector, branch_gain: float, kernel_ga
 
 
 class CrisNetwork(nn.Module):
-    """CRIS (CVPR 2022), figure 2; parameter names are the published ones."""
+    """CRIS (CVPR 2022), figure 2. Parameter names are the published ones."""
 
     def __init__(self, config: CrisConfig, vocabulary_size: int) -> None:
         super().__init__()
         clip, middle = config.clip, config.neck[1]
         if clip.text_width != middle:
-            raise ValueError("the decoder attends to unprojected words: text_width must equal neck[1]")
+            raise ValueError(
+                "the decoder attends to unprojected words: text_width must equal neck[1]"
+            )
         self.backbone = build_clip(clip, vocabulary_size)
         self.neck = Neck((clip.width * 8, clip.width * 16, clip.embed), config.neck, clip.embed)
-        self.decoder = Decoder(config.decoder_layers, middle, config.decoder_heads, config.decoder_ffn, config.dropout)
+        self.decoder = Decoder(
+            config.decoder_layers, middle, config.decoder_heads, config.decoder_ffn, config.dropout
+        )
         self.proj = Projector(clip.embed, middle)
         scale_start(self.decoder, self.proj, config.branch_gain, config.kernel_gain)
 
@@ -228,11 +238,19 @@ class CrisNetwork(nn.Module):
         return self.neck.project(resnet_stages(self.backbone.visual, images))
 
     def segment(self, maps: Maps, ids: Tensor, attention: Tensor) -> Tensor:
-        """Return logits (B, 1, S/4, S/4) for maps of `encode_image`, ids (B, L) and attention (B, L)."""
+        """Return logits (B, 1, S/4, S/4).
+
+        Args:
+            maps: of `encode_image`.
+            ids: int64 (B, L).
+            attention: int64 (B, L), 0 at padding.
+        """
+        # The decoder reads words before CLIP's projection, the neck and the kernel the
+        # projected sentence state (published).
         words, state = encode_words(self.backbone, ids)
         fused = self.neck(maps, state)
         return self.proj(self.decoder(fused, words, attention == 0), state)
 
     def forward(self, images: Tensor, ids: Tensor, attention: Tensor) -> Tensor:
-        """Return logits (B, 1, S/4, S/4) for images (B, 3, S, S), ids (B, L) and attention (B, L), 0 where padding."""
+        """Return logits (B, 1, S/4, S/4) for images (B, 3, S, S) and sentences (B, L)."""
         return self.segment(self.encode_image(images), ids, attention)

@@ -1,7 +1,8 @@
 """CRIS checkpoints: published names and ours are the same.
 
-A published run saves `{epoch, cur_iou, best_iou, prec, state_dict, optimizer, scheduler}` with `module.`-prefixed names. No
-official checkpoint was ever published; these are the names that the published code would write.
+A published run saves `{epoch, cur_iou, best_iou, prec, state_dict, optimizer,
+scheduler}` with `module.`-prefixed names. No official checkpoint was ever published.
+These are the names that the published code would write.
 """
 
 from collections.abc import Mapping
@@ -9,29 +10,35 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from benchmark.base.pretrained import Source
 from methods.backbones import clip
-from methods.cris.network import CrisConfig
+from methods.cris.config import CrisConfig
 
 UNNEEDED: dict[str, str] = {}
 
 
-def starting_weights(config: CrisConfig) -> dict[str, Tensor]:
-    """Return OpenAI's CLIP for both towers; raises a UserError where it cannot be had."""
-    return {f"backbone.{name}": value for name, value in clip.starting_weights(config.pretrained).items()}
+def starting_weights(config: CrisConfig, source: Source) -> dict[str, Tensor]:
+    """Return OpenAI's CLIP for both towers.
+
+    Raises:
+        UserError: it cannot be had or has another layout.
+    """
+    towers = clip.starting_weights(config.pretrained, source)
+    return {f"backbone.{name}": value for name, value in towers.items()}
 
 
 def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the entries of a flat published state dict under the names of `CrisNetwork`."""
+    """Return a flat published state dict under the names of `CrisNetwork`."""
     return dict(state)
 
 
 def to_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the entries of `CrisNetwork.state_dict()` under published names, without `module.`."""
+    """Return `CrisNetwork.state_dict()` under published names, without `module.`."""
     return dict(state)
 
 
 def checkpoint(state: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Return the entries of `CrisNetwork.state_dict()` as a checkpoint of the published code."""
+    """Return `CrisNetwork.state_dict()` as a checkpoint of the published code."""
     return {"state_dict": {f"module.{name}": value for name, value in to_published(state).items()}}
 
 

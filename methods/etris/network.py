@@ -1,14 +1,14 @@
-"""ETRIS' network: a small Bridger between CLIP's two towers, a sentence-gated neck, and CRIS' decoder and projector."""
+"""ETRIS' network: a Bridger between CLIP's towers, a neck, CRIS' decoder and projector.
+
+Xu et al., Bridging Vision and Language Encoders: Parameter-Efficient Tuning for
+Referring Image Segmentation, ICCV 2023.
+"""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from methods.backbones.clip import (
-    RN50,
-    RN101,
-    VIT_B16,
-    ClipConfig,
     ResNetStages,
     VitStages,
     build_clip,
@@ -17,55 +17,8 @@ from methods.backbones.clip import (
     run_words,
     thirds,
 )
-from methods.config import Config
 from methods.cris.network import CoordConv, Decoder, Maps, Projector, cbr, scale_start
-
-_PUBLISHED = {"RN50": RN50, "RN101": RN101, "ViT-B/16": VIT_B16}
-Triple = tuple[int, int, int]
-
-
-class EtrisConfig(Config):
-    """Size of an ETRIS network. Neck and decoder have the text tower's width, since the decoder attends to unprojected words.
-
-    Attributes:
-        clip: dimensions of both towers; each is divided into three stages, so a transformer's depth is a multiple of 3.
-        bridger_width, bridger_heads: the Bridger's tokens (64 published) and attentions (4 for a ResNet, 8 for a ViT).
-        decoder_layers, decoder_heads, decoder_ffn: CRIS' decoder.
-        dropout: of the decoder and of a ResNet's Bridger; CLIP has none.
-        branch_gain, kernel_gain: starting weights of the decoder and the projector as in CRIS; 1 is published. branch_gain also
-            scales what the Bridger adds to the towers.
-    """
-
-    clip: ClipConfig
-    bridger_width: int = 64
-    bridger_heads: int = 4
-    decoder_layers: int = 3
-    decoder_heads: int = 8
-    decoder_ffn: int = 512
-    dropout: float = 0.1
-    branch_gain: float = 1.0
-    kernel_gain: float = 1.0
-
-    @classmethod
-    def published(cls, network: str, size: int = 416, max_length: int = 17) -> "EtrisConfig":
-        """Return the published configuration of `RN50`, `RN101` or `ViT-B/16` (whose position table is made for `size`)."""
-        clip, pretrained = _PUBLISHED[network], f"openai-{network.replace('/', '-')}"
-        if clip.vit:
-            clip = clip.model_copy(update={"image_size": size})
-        return cls(
-            size=size, max_length=max_length, clip=clip, bridger_heads=8 if clip.vit else 4, pretrained=pretrained
-        )
-
-    @property
-    def channels(self) -> Triple:
-        """Channels of the image tower's three stages."""
-        width = self.clip.width
-        return (width,) * 3 if self.clip.vit else (8 * width, 16 * width, 32 * width)
-
-    @property
-    def scales(self) -> Triple:
-        """What brings the three stages' maps to stride 16: down, as it is, up; a ViT's are there."""
-        return (1, 1, 1) if self.clip.vit else (2, 1, 2)
+from methods.etris.config import EtrisConfig, Triple
 
 
 def tokens(x: Tensor) -> Tensor:
@@ -74,7 +27,10 @@ def tokens(x: Tensor) -> Tensor:
 
 
 def rescale(inputs: int, outputs: int, scale: int, up: bool) -> nn.Conv2d | nn.ConvTranspose2d:
-    """Return a convolution without bias whose kernel and stride are `scale`: transposed where it goes up."""
+    """Return a convolution without bias whose kernel and stride are `scale`.
+
+    It is transposed where it goes up.
+    """
     convolution = nn.ConvTranspose2d if up else nn.Conv2d
     return convolution(inputs, outputs, scale, scale, bias=False)
 
@@ -85,9 +41,11 @@ def normed(convolution: nn.Conv2d | nn.ConvTranspose2d) -> nn.Sequential:
 
 
 class Interactor(nn.Module):
-    """A transformer decoder layer, norms last: self-attention, attention to the other modality, feed-forward (ResNet towers).
+    """A transformer decoder layer with norms last, for ResNet towers.
 
-    No position codes and no padding mask: every word sees every word, padding included.
+    It attends to itself, then to the other modality, and ends in a feed-forward
+    network. There are no position codes and no padding mask: every word sees every
+    word, padding included (published).
     """
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
@@ -95,18 +53,24 @@ class Interactor(nn.Module):
         self.self_attn = nn.MultiheadAttention(width, heads, dropout=dropout, batch_first=True)
         self.multihead_attn = nn.MultiheadAttention(width, heads, dropout=dropout, batch_first=True)
         self.linear1, self.linear2 = nn.Linear(width, 2 * width), nn.Linear(2 * width, width)
-        self.norm1, self.norm2, self.norm3 = nn.LayerNorm(width), nn.LayerNorm(width), nn.LayerNorm(width)
+        self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(width) for _ in range(3))
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, other: Tensor) -> Tensor:
         """Return x (B, N, d) after attending to `other` (B, M, d)."""
-        x = self.norm1(x + self.dropout(self.self_attn(x, x, x, need_weights=False)[0]))
-        x = self.norm2(x + self.dropout(self.multihead_attn(x, other, other, need_weights=False)[0]))
-        return self.norm3(x + self.dropout(self.linear2(self.dropout(F.relu(self.linear1(x))))))
+        attended = self.self_attn(x, x, x, need_weights=False)[0]
+        x = self.norm1(x + self.dropout(attended))
+        attended = self.multihead_attn(x, other, other, need_weights=False)[0]
+        x = self.norm2(x + self.dropout(attended))
+        hidden = self.dropout(F.relu(self.linear1(x)))
+        return self.norm3(x + self.dropout(self.linear2(hidden)))
 
 
 class InteractorT(nn.Module):
-    """Attention to the other modality as a gate, without residual, norm or feed-forward (ViT towers)."""
+    """Attention to the other modality as a gate, for ViT towers.
+
+    It has no residual, no norm and no feed-forward network.
+    """
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -118,15 +82,18 @@ class InteractorT(nn.Module):
 
 
 class Bridger(nn.Module):
-    """Exchange between the towers after each of three stages, at stride 16 and in few channels. ETRIS section 3."""
+    """Exchange between the towers after each of three stages (ETRIS, section 3).
+
+    It works at stride 16 and in few channels.
+    """
 
     def __init__(self, config: EtrisConfig) -> None:
         super().__init__()
         width, text, vit = config.bridger_width, config.clip.text_width, config.clip.vit
-        sizes = list(zip(config.channels, config.scales, strict=True))
+        sizes = list(zip(range(3), config.channels, config.scales, strict=True))
         # Only the last stage is finer at stride 16 than in its tower.
-        zoom_in = [rescale(channels, width, scale, up=stage == 2) for stage, (channels, scale) in enumerate(sizes)]
-        zoom_out = [rescale(width, channels, scale, up=stage < 2) for stage, (channels, scale) in enumerate(sizes)]
+        zoom_in = [rescale(inner, width, scale, up=stage == 2) for stage, inner, scale in sizes]
+        zoom_out = [rescale(width, inner, scale, up=stage < 2) for stage, inner, scale in sizes]
         self.zoom_in = nn.ModuleList(map(normed, zoom_in) if vit else zoom_in)
         self.zoom_out = nn.ModuleList(map(normed, zoom_out) if vit else zoom_out)
         self.linear1 = nn.ModuleList(nn.Linear(text, width) for _ in range(3))
@@ -152,28 +119,31 @@ class Bridger(nn.Module):
     def fuse(
         self, stage: int, zoomed: Tensor, t: Tensor, last: tuple[Tensor, Tensor] | None
     ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
-        """Return what a stage adds to the image and to the words, and what it carries to the next stage.
+        """Return what a stage adds to image and words, and what it carries to the next.
 
         Args:
             stage: 0, 1 or 2.
-            zoomed: the image tower's map, zoomed in (B, d, h, w).
-            t: states of the text tower (B, L, D).
-            last: what the stage before carried (image and word tokens); None at stage 0.
+            zoomed: (B, d, h, w), the image tower's map, zoomed in.
+            t: (B, L, D), states of the text tower.
+            last: image and word tokens that the stage before carried. None at stage 0.
         """
         z, u = tokens(zoomed), self.linear1[stage](t)
         if last is not None:
             z, u = self.ln_v[stage - 1](z + last[0]), self.ln_t[stage - 1](u + last[1])
-        # Both sides see the other as it was before this fusion, and that is also what is carried on.
+        # Both sides see the other as it was before this fusion, and that is also what
+        # is carried on.
         fused_z, fused_u = self.fusion_v[stage](z, u), self.fusion_t[stage](u, z)
-        change = self.zoom_out[stage](fused_z.transpose(1, 2).unflatten(-1, zoomed.shape[-2:]))
+        fused_map = fused_z.transpose(1, 2).unflatten(-1, zoomed.shape[-2:])
+        change = self.zoom_out[stage](fused_map)
         return change, self.linear2[stage](fused_u), (z, u)
 
 
 class Gate(nn.Module):
-    """The neck's attention of a map to the sentence state. ETRIS section 4.
+    """The neck's attention of a map to the sentence state (ETRIS, section 4).
 
-    With a single key every attention weight is 1, whatever the query and the number of heads: what remains is a gate per
-    channel. Query and key weights are kept and get a zero gradient, as published.
+    With a single key every attention weight is 1, whatever the query and the number of
+    heads. What remains is a gate per channel. Query and key weights are kept and get a
+    zero gradient, as published.
     """
 
     def __init__(self, width: int) -> None:
@@ -183,12 +153,13 @@ class Gate(nn.Module):
     def forward(self, x: Tensor, state: Tensor) -> Tensor:
         """Return x (B, D, h, w) times the gate of the states (B, D)."""
         attention = self.multihead_attn
-        value = F.linear(state, attention.in_proj_weight.chunk(3)[2], attention.in_proj_bias.chunk(3)[2])
+        weight, bias = attention.in_proj_weight.chunk(3)[2], attention.in_proj_bias.chunk(3)[2]
+        value = F.linear(state, weight, bias)
         return x * attention.out_proj(value)[:, :, None, None]
 
 
 class Neck(nn.Module):
-    """Three maps at stride 16, gated by the sentence and merged. ETRIS section 4."""
+    """Three maps at stride 16, gated by the sentence and merged (ETRIS, section 4)."""
 
     def __init__(self, inputs: Triple, scales: Triple, width: int, state: int) -> None:
         super().__init__()
@@ -211,42 +182,60 @@ class Neck(nn.Module):
 
 
 class EtrisNetwork(nn.Module):
-    """ETRIS (ICCV 2023), figure 2; parameter names are the published ones."""
+    """ETRIS (ICCV 2023), figure 2. Parameter names are the published ones."""
 
     def __init__(self, config: EtrisConfig, vocabulary_size: int) -> None:
         super().__init__()
         clip, width = config.clip, config.clip.text_width
         if clip.text_layers % 3 or (clip.vit and clip.layers % 3):
-            raise ValueError("the Bridger has three stages: a transformer's depth must be a multiple of 3")
+            raise ValueError(
+                "the Bridger has three stages: a transformer's depth must be a multiple of 3"
+            )
         self.backbone = build_clip(clip, vocabulary_size)
         self.bridger = Bridger(config)
         self.neck = Neck((*config.channels[:2], clip.embed), config.scales, width, clip.embed)
-        self.decoder = Decoder(config.decoder_layers, width, config.decoder_heads, config.decoder_ffn, config.dropout)
+        self.decoder = Decoder(
+            config.decoder_layers, width, config.decoder_heads, config.decoder_ffn, config.dropout
+        )
         self.proj = Projector(clip.embed, width)
         self.stages = VitStages if clip.vit else ResNetStages
         scale_start(self.decoder, self.proj, config.branch_gain, config.kernel_gain)
         with torch.no_grad():
-            # A ViT's zoom_out ends in BatchNorm and ReLU, which would undo a small start or never leave zero.
+            # A ViT's zoom_out ends in BatchNorm and ReLU, which would undo a small
+            # start or never leave zero.
             for layer in (*self.bridger.linear2, *(() if clip.vit else self.bridger.zoom_out)):
                 layer.weight.mul_(config.branch_gain)
 
     def encode_image(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what precedes the first exchange: the image tower's state after its first stage, and its map zoomed in
-        (B, d, S/16, S/16), for images (B, 3, S, S)."""
+        """Return what precedes the first exchange, for images (B, 3, S, S).
+
+        That is the image tower's state after its first stage, and its map zoomed in,
+        (B, d, S/16, S/16).
+        """
         tower = self.stages(self.backbone.visual)
         x = tower.run(0, tower.start(images))
         return x, self.bridger.zoom_in[0](tower.grid(x))
 
     def segment(self, features: tuple[Tensor, Tensor], ids: Tensor, attention: Tensor) -> Tensor:
-        """Return logits (B, 1, S/4, S/4) for features of `encode_image`, ids (B, L) and attention (B, L).
+        """Return logits (B, 1, S/4, S/4).
 
-        Padding is masked in the decoder alone; the Bridger lets it in, so a prediction depends on L.
+        Padding is masked in the decoder alone. The Bridger lets it in, so a prediction
+        depends on L (published).
+
+        Args:
+            features: of `encode_image`.
+            ids: int64 (B, L).
+            attention: int64 (B, L), 0 at padding.
         """
         maps, words, state = self.encode(features, ids)
         return self.proj(self.decoder(self.neck(maps, state), words, attention == 0), state)
 
     def encode(self, features: tuple[Tensor, Tensor], ids: Tensor) -> tuple[Maps, Tensor, Tensor]:
-        """Return the three stages' maps, word features (B, L, D) and sentence states (B, E): both towers, bridged."""
+        """Run both towers, bridged.
+
+        Returns:
+            the three stages' maps, word features (B, L, D) and sentence states (B, E).
+        """
         clip = self.backbone
         tower, text = self.stages(clip.visual), thirds(clip.transformer.resblocks)
         (x, zoomed), t = features, embed_words(clip, ids)
@@ -262,5 +251,5 @@ class EtrisNetwork(nn.Module):
         return (maps[0], maps[1], tower.finish(x)), *read_words(clip, t, ids)
 
     def forward(self, images: Tensor, ids: Tensor, attention: Tensor) -> Tensor:
-        """Return logits (B, 1, S/4, S/4) for images (B, 3, S, S), ids (B, L) and attention (B, L), 0 where padding."""
+        """Return logits (B, 1, S/4, S/4) for images (B, 3, S, S) and sentences (B, L)."""
         return self.segment(self.encode_image(images), ids, attention)

@@ -1,7 +1,7 @@
-"""LAVT's network: a Swin Transformer that attends to words at the end of every stage, and a light decoder.
+"""LAVT's network: a Swin Transformer with words in every stage, and a light decoder.
 
-Yang et al., LAVT: Language-Aware Vision Transformer for Referring Image Segmentation, CVPR 2022. Module names are those
-of the published checkpoints.
+Yang et al., LAVT: Language-Aware Vision Transformer for Referring Image Segmentation,
+CVPR 2022. Module names are those of the published checkpoints.
 """
 
 import torch
@@ -9,61 +9,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from methods.backbones import bert
-from methods.backbones.bert import BertSize
-from methods.backbones.swin import Swin, SwinSize
-from methods.config import Config
-
-_PRETRAINED = {
-    "tiny": "swin_tiny_patch4_window7_224.ms_in22k",
-    "small": "swin_small_patch4_window7_224.ms_in22k",
-    "base": "swin_base_patch4_window12_384.ms_in22k",
-    "large": "swin_large_patch4_window12_384.ms_in22k",
-}
-
-
-class LavtConfig(Config):
-    """Size of a LAVT network.
-
-    Attributes:
-        swin, bert: sizes of the two encoders.
-        pwam_heads: heads of the pixel-word attention of the four stages.
-        decoder_width: channels inside the decoder (published: 4 * embed_dim).
-        fusion_dropout: inside the pixel-word attention.
-        bert_dropout: whether BERT's dropout is on in training. Published: off, since nothing puts BERT in train mode.
-        class_weights: of background and referent in the loss.
-    """
-
-    swin: SwinSize
-    bert: BertSize = BertSize()
-    pwam_heads: tuple[int, int, int, int] = (1, 1, 1, 1)
-    decoder_width: int
-    fusion_dropout: float = 0.0
-    bert_dropout: bool = False
-    class_weights: tuple[float, float] = (0.9, 1.1)
-
-    @classmethod
-    def published(
-        cls,
-        swin: str,
-        window: int = 12,
-        size: int = 480,
-        max_length: int = 20,
-        pwam_heads: tuple[int, int, int, int] = (1, 1, 1, 1),
-    ) -> "LavtConfig":
-        """Return the published configuration with the Swin called `swin`: tiny, small, base or large."""
-        backbone = SwinSize.published(swin, window)
-        return cls(
-            size=size,
-            max_length=max_length,
-            swin=backbone,
-            pwam_heads=pwam_heads,
-            decoder_width=4 * backbone.embed_dim,
-            pretrained=f"{_PRETRAINED[swin]}+bert-base-uncased",
-        )
+from methods.backbones.swin import Swin
+from methods.lavt.config import LavtConfig
 
 
 class WordAttention(nn.Module):
-    """Every pixel gathers what the words say about it. LAVT section 3.2."""
+    """Every pixel gathers what the words say about it (LAVT, section 3.2)."""
 
     def __init__(self, channels: int, text_channels: int, heads: int) -> None:
         super().__init__()
@@ -74,37 +25,64 @@ class WordAttention(nn.Module):
         self.W = nn.Sequential(nn.Conv1d(channels, channels, 1), nn.InstanceNorm1d(channels))
 
     def forward(self, pixels: Tensor, words: Tensor, attention: Tensor) -> Tensor:
-        """Return (B, C, N) for pixels (B, C, N), words (B, T, L) and their mask (B, 1, L), 1 at words."""
+        """Return (B, C, N), what every pixel gathered.
+
+        Args:
+            pixels: (B, C, N).
+            words: (B, T, L).
+            attention: (B, 1, L), 1 at words.
+        """
         query = self.f_query(pixels)
         key, value = self.f_key(words) * attention, self.f_value(words) * attention
-        query, key, value = (x.unflatten(1, (self.heads, -1)).transpose(2, 3) for x in (query, key, value))
+        query, key, value = (
+            x.unflatten(1, (self.heads, -1)).transpose(2, 3) for x in (query, key, value)
+        )
+        # Published: padding is pushed down by a finite 10,000, not by minus infinity.
         bias = (1e4 * attention - 1e4)[:, None]
         # The published scale is that of all channels, also with several heads.
-        gathered = F.scaled_dot_product_attention(query, key, value, bias, scale=pixels.shape[1] ** -0.5)
+        scale = pixels.shape[1] ** -0.5
+        gathered = F.scaled_dot_product_attention(query, key, value, bias, scale=scale)
         return self.W(gathered.transpose(2, 3).flatten(1, 2))
 
 
 class PixelWordFusion(nn.Module):
-    """Pixel-word attention module (PWAM): what the words say, gated by what the pixels are. LAVT section 3.2."""
+    """Pixel-word attention module: what the words say, gated by what the pixels are.
+
+    LAVT, section 3.2, where it is called PWAM.
+    """
 
     def __init__(self, channels: int, text_channels: int, heads: int, dropout: float) -> None:
         super().__init__()
-        self.vis_project = nn.Sequential(nn.Conv1d(channels, channels, 1), nn.GELU(), nn.Dropout(dropout))
+        self.vis_project = nn.Sequential(
+            nn.Conv1d(channels, channels, 1), nn.GELU(), nn.Dropout(dropout)
+        )
         self.image_lang_att = WordAttention(channels, text_channels, heads)
-        self.project_mm = nn.Sequential(nn.Conv1d(channels, channels, 1), nn.GELU(), nn.Dropout(dropout))
+        self.project_mm = nn.Sequential(
+            nn.Conv1d(channels, channels, 1), nn.GELU(), nn.Dropout(dropout)
+        )
 
     def forward(self, pixels: Tensor, words: Tensor, attention: Tensor) -> Tensor:
-        """Return the fused residual (B, C, N) for pixels (B, C, N), words (B, T, L) and their mask (B, 1, L)."""
-        return self.project_mm(self.vis_project(pixels) * self.image_lang_att(pixels, words, attention))
+        """Return the fused residual (B, C, N).
+
+        Args:
+            pixels: (B, C, N).
+            words: (B, T, L).
+            attention: (B, 1, L), 1 at words.
+        """
+        gathered = self.image_lang_att(pixels, words, attention)
+        return self.project_mm(self.vis_project(pixels) * gathered)
 
 
 class LanguageAwareSwin(Swin):
-    """Swin whose stages pass on x + gate(r) * r, r being the fused residual. LAVT section 3.3."""
+    """Swin whose stages pass on x + gate(r) * r, where r is the fused residual (section 3.3)."""
 
     def __init__(self, config: LavtConfig) -> None:
         super().__init__(config.swin, config.size)
-        for stage, channels, heads in zip(self.layers, config.swin.channels, config.pwam_heads, strict=True):
-            stage.fusion = PixelWordFusion(channels, config.bert.hidden, heads, config.fusion_dropout)
+        sizes = zip(self.layers, config.swin.channels, config.pwam_heads, strict=True)
+        for stage, channels, heads in sizes:
+            stage.fusion = PixelWordFusion(
+                channels, config.bert.hidden, heads, config.fusion_dropout
+            )
             stage.res_gate = nn.Sequential(
                 nn.Linear(channels, channels, bias=False),
                 nn.ReLU(),
@@ -127,15 +105,18 @@ class LanguageAwareSwin(Swin):
             x = stage.blocks(x)
             residual = stage.fusion(x.flatten(1, 2).transpose(1, 2), words, attention)
             residual = residual.transpose(1, 2).unflatten(1, x.shape[1:3])
-            # The decoder sees the residual alone, neither the pixels nor the gate (published).
+            # The decoder sees the residual alone, neither the pixels nor the gate
+            # (published).
             maps.append(getattr(self, f"norm{index}")(residual).permute(0, 3, 1, 2))
-            if index < 3:  # the last stage's gate exists and is in the optimizer, but nothing reads it (published)
+            # The last stage's gate exists and is in the optimizer, but nothing reads it
+            # (published).
+            if index < 3:
                 x = stage.downsample(x + stage.res_gate(residual) * residual)
         return maps
 
 
 class Decoder(nn.Module):
-    """From coarse to fine: upsample, concatenate the finer map, two convolutions. LAVT section 3.4."""
+    """From coarse to fine: upsample, concatenate the finer map, convolve twice (section 3.4)."""
 
     def __init__(self, channels: tuple[int, ...], width: int) -> None:
         super().__init__()
@@ -157,7 +138,9 @@ class Decoder(nn.Module):
             y = F.interpolate(y, skip.shape[-2:], mode="bilinear", align_corners=True)
             y = torch.cat([y, skip], 1)
             for half in (1, 2):
-                y = getattr(self, f"bn{half}_{level}")(getattr(self, f"conv{half}_{level}")(y)).relu()
+                convolution = getattr(self, f"conv{half}_{level}")
+                norm = getattr(self, f"bn{half}_{level}")
+                y = norm(convolution(y)).relu()
         return self.conv1_1(y)
 
 
@@ -180,7 +163,8 @@ class LavtNetwork(nn.Module):
 
         Args:
             images: (B, 3, H, W), normalised.
-            ids, attention: int64 (B, L), the sentence's word pieces and 1 where they are not padding.
+            ids: int64 (B, L), the sentences' word pieces.
+            attention: int64 (B, L), 0 at padding.
         """
         words = bert.encode(self.text_encoder, self.text_encoder.embeddings(ids), attention)
         return self.segment(images, words, attention)

@@ -1,1 +1,1 @@
-"""SaG (ICCV 2023): referring image segmentation from text alone, by shattering an image and gathering what a sentence means."""
+"""SaG (ICCV 2023): shatter an image, gather what a sentence means, from text alone."""

@@ -1,7 +1,8 @@
-"""SaG's network: a ViT whose tokens are shattered into slots, sentences that gather slots, a decoder that paints tokens of slots.
+"""SaG's network: a ViT's tokens are shattered into slots, which sentences gather.
 
-Kim et al., Shatter and Gather: Learning Referring Image Segmentation with Text Supervision, ICCV 2023. Module names are those of
-the published checkpoints.
+A decoder paints the tokens from the slots again. Kim et al., Shatter and Gather:
+Learning Referring Image Segmentation with Text Supervision, ICCV 2023. Module names are
+those of the published checkpoints.
 """
 
 from typing import NamedTuple
@@ -11,52 +12,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from methods.backbones import bert
-from methods.backbones.bert import BertSize
 from methods.backbones.positions import sine_position
-from methods.backbones.vit import Vit, VitSize
-from methods.config import Config
+from methods.backbones.sizes import BertSize
+from methods.backbones.vit import Vit
+from methods.sag.config import SagConfig
 from methods.sag.slots import Attention, FeedForward, Shatter
 
-_LONGEST_SIDE = 50
-"""Rows, and columns, that the decoder has positions for."""
-
-
-class SagConfig(Config):
-    """Size of a SaG network; the defaults are the published ones.
-
-    Attributes:
-        vit, bert: sizes of the two encoders. BERT's dropout is on in training.
-        width: channels of slots and sentences.
-        groups, group_size: Gaussians that slots are drawn from, and slots of each.
-        iterations: of the slots over the image.
-        heads: of every attention. head_width: channels of a head; group_head_width: of one among the slots of a group.
-        feed_forward: channels inside the feed-forward networks.
-        dropout: after attention, and in the slots' feed-forward networks.
-    """
-
-    vit: VitSize = VitSize()
-    bert: BertSize = BertSize()
-    width: int = 512
-    groups: int = 12
-    group_size: int = 3
-    iterations: int = 6
-    heads: int = 4
-    head_width: int = 256
-    group_head_width: int = 128
-    feed_forward: int = 2048
-    dropout: float = 0.1
-
-    @property
-    def slots(self) -> int:
-        """Slots of an image."""
-        return self.groups * self.group_size
-
-    @classmethod
-    def published(cls, size: int = 384, max_length: int = 64) -> "SagConfig":
-        """Return the published configuration; its loader cuts no sentence, so `words` is only what none exceeds."""
-        return cls(
-            size=size, max_length=max_length, pretrained="vit_small_patch16_384.augreg_in21k_ft_in1k+bert-base-uncased"
-        )
+_LONGEST_SIDE = 50  # rows, and columns, that the decoder has positions for
 
 
 class Features(NamedTuple):
@@ -64,7 +26,7 @@ class Features(NamedTuple):
 
     Attributes:
         slots: (n, S, C).
-        maps: (n, S, h, w), which slot owns a place: they sum to 1 over slots.
+        maps: (n, S, h, w), how much of a place each slot owns. They sum to 1 over slots.
     """
 
     slots: Tensor
@@ -72,7 +34,7 @@ class Features(NamedTuple):
 
 
 class ImageEncoder(nn.Module):
-    """ViT, positions, slots."""
+    """A ViT, its tokens with positions, and the slots that they are shattered into."""
 
     def __init__(self, config: SagConfig) -> None:
         super().__init__()
@@ -91,12 +53,19 @@ class ImageEncoder(nn.Module):
         )
 
     def forward(self, images: Tensor, noise: Tensor) -> tuple[Features, Tensor]:
-        """Return slots and maps, and the tokens (B, h * w, T) they are made of, for images (B, 3, H, W) and noise (B, S, C)."""
-        height, width = (side // self.img_backbone.patch_embed.patch_size[0] for side in images.shape[-2:])
+        """Return slots and maps, and the tokens (B, h * w, T) that they are made of.
+
+        Args:
+            images: (B, 3, H, W), normalised.
+            noise: (B, S, C), standard normal.
+        """
+        patch = self.img_backbone.patch_embed.patch_size[0]
+        height, width = (side // patch for side in images.shape[-2:])
         tokens = self.img_backbone.forward_features(images)[:, 1:]
         projected = self.spm_1x1(tokens)
         # Positions are in keys and in values (published).
-        projected = projected + sine_position(height, width, projected.shape[-1], images.device)
+        position = sine_position(height, width, projected.shape[-1], images.device)
+        projected = projected + position
         slots, maps = self.set_pred_module(projected, noise)
         return Features(slots, maps.unflatten(-1, (height, width))), tokens
 
@@ -115,7 +84,10 @@ class TextEncoder(nn.Module):
 
 
 class Gather(nn.Module):
-    """A sentence gathers the slots that it speaks of: the modality fusion module. Sentences do not see each other."""
+    """A sentence gathers the slots that it speaks of: the modality fusion module.
+
+    Sentences do not see each other.
+    """
 
     def __init__(self, config: SagConfig) -> None:
         super().__init__()
@@ -123,17 +95,21 @@ class Gather(nn.Module):
         self.ff = FeedForward(config.width, config.feed_forward, 0.0)  # no dropout here (published)
 
     def forward(self, sentences: Tensor, slots: Tensor) -> tuple[Tensor, Tensor]:
-        """Return unit vectors (n, q, C) and the weights of the slots (n, q, S), which sum to 1.
+        """Return unit vectors (n, q, C) and the slots' weights (n, q, S), which sum to 1.
 
         Args:
-            sentences: (n, q, C), of one image each row. slots: (n, S, C).
+            sentences: (n, q, C), q sentences for each of n images.
+            slots: (n, S, C).
         """
         gathered, weights = self.attn(sentences, slots)
         return F.normalize(self.ff(gathered), dim=-1), weights
 
 
 class SlotDecoder(nn.Module):
-    """Slots paint the image's tokens: every slot proposes a token and its opacity at every place. Training alone."""
+    """Slots paint the image's tokens: each proposes a token and its opacity at every place.
+
+    Only training needs it.
+    """
 
     def __init__(self, width: int, tokens: int) -> None:
         super().__init__()
@@ -147,7 +123,8 @@ class SlotDecoder(nn.Module):
 
     def forward(self, slots: Tensor, height: int, width: int) -> Tensor:
         """Return tokens (B, h * w, T) for slots (B, S, C)."""
-        rows, columns = self.pos_emb["row_embed"].weight[:height], self.pos_emb["col_embed"].weight[:width]
+        rows = self.pos_emb["row_embed"].weight[:height]
+        columns = self.pos_emb["col_embed"].weight[:width]
         across, down = columns.expand(height, -1, -1), rows[:, None].expand(-1, width, -1)
         position = torch.cat([across, down], -1).flatten(0, 1)
         painted = self.mlp(slots[:, :, None] + position)
@@ -175,7 +152,7 @@ class SagNetwork(nn.Module):
         self.decoder = SlotDecoder(config.width, config.vit.width)
 
     def encode_image(self, images: Tensor, noise: Tensor) -> tuple[Features, Tensor]:
-        """Return what `ImageEncoder` does: features, and the tokens (B, h * w, T) for the reconstruction."""
+        """Return features, and the tokens (B, h * w, T) for the reconstruction."""
         return self.encoders["img_enc"](images, noise)
 
     def encode_text(self, ids: Tensor, attention: Tensor) -> Tensor:
@@ -184,9 +161,10 @@ class SagNetwork(nn.Module):
 
     @staticmethod
     def score(maps: Tensor, weights: Tensor) -> Tensor:
-        """Return the probability (m, 1, h, w) that a slot which the sentence wants owns a place.
+        """Return how likely a slot that the sentence wants owns a place, (m, 1, h, w).
 
         Args:
-            maps: (m, S, h, w). weights: (m, S). Both sum to 1 over slots, so the score lies between 0 and 1.
+            maps: (m, S, h, w).
+            weights: (m, S). Both sum to 1 over slots, so the score lies between 0 and 1.
         """
         return (weights[..., None, None] * maps).sum(1, keepdim=True)

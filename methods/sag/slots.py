@@ -1,7 +1,8 @@
-"""SaG's attention, and the slots into which it shatters an image: the entity discovery module.
+"""SaG's attention, and the slots into which it shatters an image.
 
-Names and their numbers are those of the published checkpoints: `fn` is what a norm precedes, and a block's missing numbers are
-published modules that do nothing.
+The paper calls them the entity discovery module. Names and their numbers are those of
+the published checkpoints. `fn` is what a norm precedes, and a block's missing numbers
+are published modules that do nothing.
 """
 
 import math
@@ -20,18 +21,27 @@ class Attention(nn.Module):
         context: whether keys and values are made of something else than the queries.
     """
 
-    def __init__(self, width: int, heads: int, head_width: int, dropout: float, context: bool = True) -> None:
+    def __init__(
+        self, width: int, heads: int, head_width: int, dropout: float, context: bool = True
+    ) -> None:
         super().__init__()
         self.heads = heads
         self.norm = nn.LayerNorm(width)
         if context:
             self.norm_context = nn.LayerNorm(width)
         inner = heads * head_width
-        self.fn = nn.ModuleDict({name: nn.Linear(width, inner, bias=False) for name in ("to_q", "to_k", "to_v")})
+        self.fn = nn.ModuleDict(
+            {name: nn.Linear(width, inner, bias=False) for name in ("to_q", "to_k", "to_v")}
+        )
         self.fn["to_out"] = nn.Sequential(nn.Linear(inner, width), nn.Dropout(dropout))
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return x (B, Q, C) after attending to `context` (B, K, C), or to itself, and the shares (B, Q, K), mean over heads."""
+        """Return x after attending, and the keys' shares (B, Q, K), averaged over heads.
+
+        Args:
+            x: (B, Q, C).
+            context: (B, K, C). None where x attends to itself.
+        """
         x_normal = self.norm(x)
         context = x_normal if context is None else self.norm_context(context)
         query, key, value = (
@@ -39,25 +49,29 @@ class Attention(nn.Module):
             for name, source in (("to_q", x_normal), ("to_k", context), ("to_v", context))
         )
         shares, weights = self.weigh(query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5)
-        return x + self.fn["to_out"]((weights @ value).transpose(1, 2).flatten(2)), shares.mean(1)
+        gathered = (weights @ value).transpose(1, 2).flatten(2)
+        return x + self.fn["to_out"](gathered), shares.mean(1)
 
     def weigh(self, scores: Tensor) -> tuple[Tensor, Tensor]:
-        """Return shares and the weights of the values, both (B, H, Q, K), for scores of that shape."""
+        """Return shares and the weights of the values, both of the scores' shape (B, H, Q, K)."""
         shares = scores.softmax(-1)
         return shares, shares
 
 
 class SlotAttention(Attention):
-    """Attention in which the queries compete: the shares of a key sum to 1 over them (Locatello et al., NeurIPS 2020)."""
+    """Attention in which the queries compete: the shares of a key sum to 1 over them.
+
+    Locatello et al., NeurIPS 2020.
+    """
 
     def weigh(self, scores: Tensor) -> tuple[Tensor, Tensor]:
-        """Return shares, which sum to 1 over queries, and weights, the same divided by their sum over keys."""
+        """Return shares, which sum to 1 over queries, and weights, which do over keys."""
         shares = scores.softmax(-2)
         return shares, shares / (shares.sum(-1, keepdim=True) + 1e-7)
 
 
 class FeedForward(nn.Module):
-    """Pre-norm feed-forward network with its residual; `dropout` follows the GELU."""
+    """Pre-norm feed-forward network with its residual. `dropout` follows the GELU."""
 
     def __init__(self, width: int, inner: int, dropout: float) -> None:
         super().__init__()
@@ -74,7 +88,13 @@ class SlotBlock(nn.ModuleDict):
     """One iteration: slots read the image, then every slot the others of its group."""
 
     def __init__(
-        self, width: int, heads: int, head_width: int, group_head_width: int, inner: int, dropout: float
+        self,
+        width: int,
+        heads: int,
+        head_width: int,
+        group_head_width: int,
+        inner: int,
+        dropout: float,
     ) -> None:
         group = {
             "0": Attention(width, heads, group_head_width, dropout, context=False),
@@ -92,8 +112,9 @@ class SlotBlock(nn.ModuleDict):
         """Return the slots and their maps (B, S, N), which sum to 1 over slots.
 
         Args:
-            slots: (B, S, C), those of a group side by side. groups: how many.
+            slots: (B, S, C), those of a group side by side.
             tokens: (B, N, C), of the image.
+            groups: how many groups there are.
         """
         slots, maps = self["0"](slots, tokens)
         slots = self["2"](slots)
@@ -103,7 +124,7 @@ class SlotBlock(nn.ModuleDict):
 
 
 class Shatter(nn.Module):
-    """Slots drawn from a few learned Gaussians, and one block that refines them again and again.
+    """Slots from a few learned Gaussians, and one block that refines them repeatedly.
 
     Args:
         width: channels of slots and tokens.
@@ -127,29 +148,39 @@ class Shatter(nn.Module):
     ) -> None:
         super().__init__()
         self.groups, self.group_size, self.iterations = groups, group_size, iterations
-        mean, log_variance = (nn.init.xavier_uniform_(torch.empty(1, groups, width)) for _ in range(2))
+        mean, log_variance = (
+            nn.init.xavier_uniform_(torch.empty(1, groups, width)) for _ in range(2)
+        )
         # Noise starts with a norm near 1, a mean with one near 0.4.
         queries = {"slots_mu": mean, "slots_log_sigma": log_variance - math.log(width)}
+        block = SlotBlock(width, heads, head_width, group_head_width, inner, dropout)
         self.agg = nn.ModuleDict(
             {
-                "queries": nn.ParameterDict({name: nn.Parameter(value) for name, value in queries.items()}),
-                # Published checkpoints store this block once per iteration: the same tensors under every number.
-                "agg_blocks": nn.ModuleList([SlotBlock(width, heads, head_width, group_head_width, inner, dropout)]),
+                "queries": nn.ParameterDict(
+                    {name: nn.Parameter(value) for name, value in queries.items()}
+                ),
+                # Published checkpoints store this block once per iteration: the same
+                # tensors under every number.
+                "agg_blocks": nn.ModuleList([block]),
                 "last_layer": nn.Sequential(nn.Identity(), nn.Linear(width, width)),
             }
         )
         self.residual_norm = nn.LayerNorm(width)
 
     def forward(self, tokens: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Return slots (B, S, C) and their maps of the last iteration (B, S, N), which sum to 1 over slots.
+        """Return slots (B, S, C) and their maps of the last iteration (B, S, N).
+
+        The maps sum to 1 over slots.
 
         Args:
             tokens: (B, N, C), of the image, positions included.
-            noise: (B, S, C), standard normal. Without it the slots of a group could not tell themselves apart.
+            noise: (B, S, C), standard normal. Without it the slots of a group could not
+                tell themselves apart.
         """
         queries, (block,) = self.agg["queries"], self.agg["agg_blocks"]
         mean, log_variance = (
-            queries[name].repeat_interleave(self.group_size, 1) for name in ("slots_mu", "slots_log_sigma")
+            queries[name].repeat_interleave(self.group_size, 1)
+            for name in ("slots_mu", "slots_log_sigma")
         )
         slots = mean + (0.5 * log_variance).exp() * noise
         for _ in range(self.iterations):

@@ -1,17 +1,19 @@
 """SaG checkpoints <-> `SagNetwork`. Names are the published ones.
 
-The published state dict stores the block that all iterations share once per iteration, and layers that nothing reads. Ours
-holds the block once and no such layer: on the way out, the block is repeated and those layers are zero.
+The published state dict stores the block that all iterations share once per iteration,
+and layers that nothing reads. Ours holds the block once and no such layer. On the way
+out, the block is repeated and those layers are zero.
 """
 
 import re
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
+from benchmark.base.pretrained import Source
 from methods.backbones import bert, vit
-from methods.sag.network import SagConfig, SagNetwork
+from methods.sag.config import SagConfig
 
 _IMAGE, _TEXT = "encoders.img_enc", "encoders.txt_enc"
 _BLOCKS = f"{_IMAGE}.set_pred_module.agg.agg_blocks."
@@ -26,28 +28,40 @@ UNNEEDED = {
 }
 
 
-def starting_weights(config: SagConfig) -> dict[str, Tensor]:
-    """Return the ViT's and BERT's published weights; raises a UserError where they cannot be had.
+def starting_weights(config: SagConfig, source: Source) -> dict[str, Tensor]:
+    """Return the ViT's and BERT's published weights.
 
     `config.pretrained` is `<timm model>+<BERT model>`.
+
+    Raises:
+        UserError: they cannot be had or have another layout.
     """
     backbone, text_encoder = config.pretrained.split("+")
     parts = {
-        f"{_IMAGE}.img_backbone": vit.starting_weights(backbone, config.vit.positions),
-        f"{_TEXT}.bert": bert.starting_weights(text_encoder),
+        f"{_IMAGE}.img_backbone": vit.starting_weights(backbone, source, config.vit.positions),
+        f"{_TEXT}.bert": bert.starting_weights(text_encoder, source),
     }
-    return {f"{part}.{name}": value for part, state in parts.items() for name, value in state.items()}
+    return {
+        f"{part}.{name}": value for part, state in parts.items() for name, value in state.items()
+    }
 
 
 def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the entries of a flat published state dict that `SagNetwork` has."""
-    return {name: value for name, value in state.items() if not any(re.search(item, name) for item in UNNEEDED)}
+    return {
+        name: value
+        for name, value in state.items()
+        if not any(re.search(pattern, name) for pattern in UNNEEDED)
+    }
 
 
 def to_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the entries of `SagNetwork.state_dict()` with all that the published code stores beside them: copies of the block,
-    and zeros for the layers that it never uses."""
+    """Return `SagNetwork.state_dict()` with all that the published code stores beside it.
+
+    That is copies of the block, and zeros for the layers that it never uses.
+    """
     copies = {
+        # Clones, since safetensors refuses shared memory.
         name.replace(f"{_BLOCKS}0.", f"{_BLOCKS}{number}."): value.clone()
         for number in range(1, _ITERATIONS)
         for name, value in state.items()
@@ -58,25 +72,28 @@ def to_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _unused(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     projection = state[f"{_IMAGE}.spm_1x1.weight"]
-    (width, tokens), hidden = projection.shape, state[f"{_TEXT}.linear.weight"].shape[1]
+    width, tokens = projection.shape
+    hidden = state[f"{_TEXT}.linear.weight"].shape[1]
     layers = {
         f"{_IMAGE}.img_backbone.head": (1000, tokens),
         f"{_IMAGE}.residual_fc": (width, tokens),
         f"{_IMAGE}.set_pred_module.fc": (2 * width, width),
         f"{_TEXT}.bert.pooler.dense": (hidden, hidden),
     }
-    weights = {f"{name}.weight": projection.new_zeros(shape) for name, shape in layers.items()}
-    return weights | {f"{name}.bias": projection.new_zeros(shape[0]) for name, shape in layers.items()}
+    zeros = {f"{name}.weight": projection.new_zeros(shape) for name, shape in layers.items()}
+    for name, shape in layers.items():
+        zeros[f"{name}.bias"] = projection.new_zeros(shape[0])
+    return zeros
 
 
 def checkpoint(state: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Return the entries of `SagNetwork.state_dict()` as a checkpoint for SaG's published code.
+    """Return `SagNetwork.state_dict()` as a checkpoint for SaG's published code.
 
-    How that code wraps them is not known here; `state_dict` is the usual name.
+    How that code wraps it is not known here. `state_dict` is the usual name.
     """
     return {"state_dict": to_published(state)}
 
 
-def to_published_names(network: SagNetwork) -> dict[str, str]:
+def to_published_names(network: nn.Module) -> dict[str, str]:
     """Return own parameter name -> published name."""
     return {name: name for name, _ in network.named_parameters()}

@@ -1,1 +1,1 @@
-"""TRIS (ICCV 2023): referring image segmentation using text supervision; its first step, the weakly supervised network."""
+"""TRIS (ICCV 2023), first step: a network that is trained on text alone."""

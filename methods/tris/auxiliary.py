@@ -1,7 +1,7 @@
-"""The frozen CLIP that TRIS' loss asks whether what a score map leaves visible is what the sentence says.
+"""The frozen CLIP of TRIS' loss: does a map leave visible what the sentence says?
 
-Published: OpenAI's ViT-B/32. Without published weights a small one is trained first, on whole images and their sentences: it
-sees no box and no mask.
+The published one is OpenAI's ViT-B/32. Without published weights a small one is trained
+first, on whole images and their sentences. It sees no box and no mask.
 """
 
 from collections.abc import Iterable
@@ -9,46 +9,13 @@ from collections.abc import Iterable
 import torch
 import torch.nn.functional as F
 from open_clip.model import CLIP
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from benchmark.base.rng import reseed_dropout
-from methods.backbones.clip import ClipConfig, build_clip, encode_words
+from methods.backbones.clip import build_clip, encode_words
+from methods.tris.config import AuxiliaryConfig
 
 LARGEST_SCALE = 100.0  # of the contrastive logits, as CLIP's
-
-
-class AuxiliaryTraining(BaseModel):
-    """How an auxiliary without published weights is trained.
-
-    Attributes:
-        epochs: passes over the training samples.
-        batch_size: pairs that are told from each other.
-        learning_rate: at the start; it falls to 0 linearly. weight_decay: of AdamW.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    weight_decay: float = 0.1
-
-
-class AuxiliaryConfig(ClipConfig):
-    """Dimensions of the auxiliary, a CLIP with a ViT; the defaults are ViT-B/32's.
-
-    Attributes:
-        image_size: side that images and maps are resized to.
-        patch: side of the ViT's patches in pixels.
-        training: how it is trained; None where it has published weights.
-    """
-
-    embed: int = 512
-    layers: int = 12
-    width: int = 768
-    patch: int = 32
-    training: AuxiliaryTraining | None = None
 
 
 def at_least_float32(x: Tensor) -> Tensor:
@@ -67,10 +34,16 @@ def embed_words(auxiliary: CLIP, ids: Tensor) -> Tensor:
 
 
 def embed_visible(auxiliary: CLIP, images: Tensor, maps: Tensor | None = None) -> Tensor:
-    """Return unit vectors (B, E) of normalised images (B, 3, S, S), each times its map (B, 1, s, s) if maps are given.
+    """Return unit vectors (B, E) of images, each times its map if maps are given.
 
-    Where a map is 0, the image's mean colour is seen: it is multiplied after normalisation. Image and map are resized
-    separately, bilinearly with align_corners True (published).
+    Where a map is 0, the image's mean colour is seen, since it is multiplied after
+    normalisation. Image and map are resized separately, bilinearly with align_corners
+    True (published).
+
+    Args:
+        auxiliary: the frozen CLIP.
+        images: (B, 3, S, S), normalised.
+        maps: (B, 1, s, s), or None.
     """
     size = auxiliary.visual.image_size
     seen = F.interpolate(images, size, mode="bilinear", align_corners=True)
@@ -86,18 +59,25 @@ def train(
     steps: int,
     device: torch.device,
 ) -> dict[str, Tensor]:
-    """Return the weights (on the CPU) of an auxiliary trained by CLIP's contrastive loss; on a CPU a function of the arguments.
+    """Return the weights, on the CPU, of an auxiliary trained by CLIP's contrastive loss.
+
+    On a CPU they are a function of the arguments.
 
     Args:
-        config: its dimensions and `training`. vocabulary_size: word pieces that it knows.
-        pairs: `steps` batches, over all epochs, of whole normalised images, float32 (B, 3, S, S), and ids (B, L) of a sentence
-            of each.
+        config: its dimensions and `training`.
+        vocabulary_size: word pieces that it knows.
+        pairs: batches, over all epochs, of whole normalised images, float32
+            (B, 3, S, S), and ids (B, L) of a sentence of each.
+        steps: how many batches there are.
         device: where it is trained.
     """
+    # Starting weights come from the global generator, which may be in any state.
     reseed_dropout("auxiliary")
     auxiliary = build(config, vocabulary_size).requires_grad_(True).train().to(device)
     rate = config.training.learning_rate
-    optimizer = torch.optim.AdamW(auxiliary.parameters(), lr=rate, weight_decay=config.training.weight_decay)
+    optimizer = torch.optim.AdamW(
+        auxiliary.parameters(), lr=rate, weight_decay=config.training.weight_decay
+    )
     for step, (images, ids) in enumerate(pairs):
         for group in optimizer.param_groups:
             group["lr"] = rate * (1 - step / steps)

@@ -1,4 +1,7 @@
-"""From score maps to pseudo labels: positive response map selection (PRMS), on the training split alone."""
+"""From score maps to pseudo labels: positive response map selection (PRMS).
+
+It is done on the training split alone.
+"""
 
 from open_clip.model import CLIP
 from torch import Tensor
@@ -7,12 +10,13 @@ from methods.tris.auxiliary import embed_visible, embed_words
 
 
 def response_similarities(auxiliary: CLIP, image: Tensor, responses: Tensor, ids: Tensor) -> Tensor:
-    """Return the cosine (J, K) of what each response map leaves visible with each sentence of a ref.
+    """Return how what a map leaves visible agrees with a sentence: cosines (J, K).
 
     Args:
         auxiliary: TRIS' frozen CLIP.
         image: (1, 3, S, S), normalised.
-        responses: (J, 1, S, S), clipped scores at input size, one per sentence: neither a sigmoid nor normalised (published).
+        responses: (J, 1, S, S), clipped scores at input size, one map per sentence.
+            They are neither a sigmoid nor normalised (published).
         ids: (K, L), all sentences of the ref, normally J = K.
     """
     visible = embed_visible(auxiliary, image.expand(len(responses), -1, -1, -1), responses)
@@ -20,10 +24,11 @@ def response_similarities(auxiliary: CLIP, image: Tensor, responses: Tensor, ids
 
 
 def select_response(responses: Tensor, similarities: Tensor) -> Tensor:
-    """Return the response map (h, w), in 0..1, that agrees best with all sentences of its ref together.
+    """Return the response map (h, w), in 0..1, that agrees best with its ref's sentences.
 
     Args:
-        responses: (J, h, w), not negative. similarities: (J, K) of `response_similarities`.
+        responses: (J, h, w), not negative.
+        similarities: (J, K) of `response_similarities`.
     """
     kept = responses[similarities.sum(1).argmax()]
     return kept / (kept.max() + 1e-5)

@@ -1,7 +1,7 @@
 """TRIS checkpoints: published names and ours are the same.
 
-The auxiliary CLIP is no part of a checkpoint. Which entry of a file the published code saves weights under is not known; any of
-the usual ones is read, and `model` is written.
+The auxiliary CLIP is no part of a checkpoint. Which entry of a file the published code
+saves weights under is not known. Any of the usual ones is read, and `model` is written.
 """
 
 from collections.abc import Mapping
@@ -9,37 +9,45 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from benchmark.base.pretrained import Source
 from methods.backbones import clip
-from methods.tris.network import TrisConfig
+from methods.tris.config import TrisConfig
 
 UNNEEDED: dict[str, str] = {}
 
 
-def starting_weights(config: TrisConfig) -> dict[str, Tensor]:
-    """Return OpenAI's CLIPs: both towers under `backbone.`, and the frozen one under `auxiliary.`, which is no part of the
-    network; raises a UserError where they cannot be had.
+def starting_weights(config: TrisConfig, source: Source) -> dict[str, Tensor]:
+    """Return two of OpenAI's CLIPs.
 
-    `config.pretrained` is `<CLIP of the towers>+<auxiliary CLIP>`.
+    The one of both towers is under `backbone.`, the frozen one under `auxiliary.`,
+    which is no part of the network. `config.pretrained` is
+    `<CLIP of the towers>+<auxiliary CLIP>`.
+
+    Raises:
+        UserError: they cannot be had or have another layout.
     """
+    towers, frozen = config.pretrained.split("+")
+    parts = {
+        "backbone": clip.starting_weights(towers, source),
+        "auxiliary": clip.starting_weights(frozen, source),
+    }
     return {
-        f"{prefix}.{name}": value
-        for prefix, source in zip(("backbone", "auxiliary"), config.pretrained.split("+"), strict=True)
-        for name, value in clip.starting_weights(source).items()
+        f"{part}.{name}": value for part, state in parts.items() for name, value in state.items()
     }
 
 
 def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the entries of a flat published state dict under the names of `TrisNetwork`."""
+    """Return a flat published state dict under the names of `TrisNetwork`."""
     return dict(state)
 
 
 def to_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the entries of `TrisNetwork.state_dict()` under published names."""
+    """Return `TrisNetwork.state_dict()` under published names."""
     return dict(state)
 
 
 def checkpoint(state: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Return the entries of `TrisNetwork.state_dict()` as a checkpoint."""
+    """Return `TrisNetwork.state_dict()` as a checkpoint."""
     return {"model": to_published(state)}
 
 

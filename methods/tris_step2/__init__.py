@@ -1,1 +1,1 @@
-"""TRIS (ICCV 2023): its second step, a segmentation network that is trained on the first step's pseudo masks."""
+"""TRIS (ICCV 2023), second step: a network that is trained on the first one's masks."""

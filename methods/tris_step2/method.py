@@ -1,36 +1,22 @@
-"""The second step of TRIS as a method: four losses on pseudo masks, published decision, parameter groups and schedule."""
+"""TRIS' second step as a method: four losses on pseudo masks.
 
-from typing import Any, ClassVar
+Decision, parameter groups and schedule are the published ones, too.
+"""
+
+from typing import Any
 
 import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
 from benchmark.base.geometry import Geometry, resize
-from methods.backbones.clip import SMALL, TINY
 from methods.config import IMAGENET_MEAN, IMAGENET_STD, DataNeeds, Purpose
 from methods.contract import Batch, Method, Output, Text
 from methods.tris.auxiliary import at_least_float32
-from methods.tris.method import TrisRecipe, decide, polynomial_decay
+from methods.tris.method import decide, polynomial_decay
 from methods.tris_step2 import weights
-from methods.tris_step2.network import Maps, TrisStep2Config, TrisStep2Network
-
-_SCRATCH = (
-    "trained from scratch: CLIP's towers start from random weights, not from the published ones",
-    "backbone_multiplier 1: towers that start from random weights need the full learning rate",
-    "word pieces trained on the training sentences in place of CLIP's 49,408",
-    "a higher learning rate than the published one, which fine-tunes",
-)
-
-
-class TrisStep2Recipe(TrisRecipe):
-    """The second step's training schedule.
-
-    Attributes:
-        pseudo_masks: key of the finished run of step 1 whose pseudo masks are the targets.
-    """
-
-    pseudo_masks: str = ""
+from methods.tris_step2.config import DEFINITION, TrisStep2Recipe
+from methods.tris_step2.network import Maps, TrisStep2Network
 
 
 class TrisStep2(Method):
@@ -39,58 +25,16 @@ class TrisStep2(Method):
     Its training masks are pseudo masks, made of the first step's maps.
     """
 
-    name = "tris_step2"
+    definition = DEFINITION
     network_type = TrisStep2Network
-    stage = "step 2"
-    weakly_supervised = True
-    recipe_type = TrisStep2Recipe
-    text = ("clip", "sent")
     weights = weights
-    variants: ClassVar[dict[str, TrisStep2Config]] = {
-        "paper": TrisStep2Config(size=320, max_length=20, pretrained="openai-RN50"),
-        "small": TrisStep2Config(
-            size=224,
-            max_length=20,
-            clip=SMALL,
-            width=48,
-            departures=_SCRATCH,
-        ),
-        "tiny": TrisStep2Config(
-            size=96,
-            max_length=20,
-            clip=TINY,
-            width=16,
-            departures=_SCRATCH,
-        ),
-    }
-    recipes: ClassVar[dict[str, TrisStep2Recipe]] = {
-        "paper": TrisStep2Recipe(
-            epochs=15, batch_size=48, micro_batch=48, learning_rate=5e-5, weight_decay=1e-2, optimizer="adamw"
-        ),
-        "small": TrisStep2Recipe(
-            epochs=20,
-            batch_size=64,
-            micro_batch=64,
-            learning_rate=3e-4,
-            weight_decay=1e-2,
-            optimizer="adamw",
-            precision="bf16",
-            backbone_multiplier=1.0,
-        ),
-        "tiny": TrisStep2Recipe(
-            epochs=3,
-            batch_size=16,
-            micro_batch=16,
-            learning_rate=1e-3,
-            weight_decay=1e-2,
-            optimizer="adamw",
-            backbone_multiplier=1.0,
-        ),
-    }
 
     @property
     def needs(self) -> DataNeeds:
-        """A square whatever the aspect ratio, CLIP's word pieces, but ImageNet's normalisation (published)."""
+        """A square whatever the aspect ratio, and pseudo masks.
+
+        The towers are CLIP's, but the normalisation is ImageNet's (published).
+        """
         return self.fed(
             geometry="square",
             mean=IMAGENET_MEAN,
@@ -108,12 +52,15 @@ class TrisStep2(Method):
         return self.network.encode_image(images)
 
     def segment(self, features: Maps, text: Text) -> Output:
-        """Return head 1's logits (m, 1, S/4, S/4), and as `head2` to `head4` the logits of the others, at strides 4, 8, 16."""
+        """Return head 1's logits (m, 1, S/4, S/4), and the others' as `head2` to `head4`.
+
+        Their strides are 4, 8 and 16.
+        """
         first, *others = map(at_least_float32, self.network.segment(features, text.ids))
         return Output(first, {f"head{number}": logits for number, logits in enumerate(others, 2)})
 
     def loss(self, output: Output, batch: Batch) -> dict[str, Tensor]:
-        """Return binary cross-entropy of every head at input size; `batch.targets` are pseudo masks."""
+        """Return binary cross-entropy of every head at input size, on pseudo masks."""
         size = batch.targets.shape[-2:]
         return {
             name: F.binary_cross_entropy_with_logits(
@@ -123,27 +70,31 @@ class TrisStep2(Method):
         }
 
     def distillation(self, student: Output, teacher: Output) -> Tensor:
-        """Return the same sum against the teacher's probabilities, head by head at its own stride."""
+        """Return the same sum against the teacher's probabilities, at each head's own stride."""
         pairs = zip(_heads(student).values(), _heads(teacher).values(), strict=True)
-        return sum(F.binary_cross_entropy_with_logits(logits, target.sigmoid()) for logits, target in pairs)
+        return sum(
+            F.binary_cross_entropy_with_logits(logits, target.sigmoid()) for logits, target in pairs
+        )
 
     def mask(self, logits: Tensor, geometry: Geometry) -> np.ndarray:
-        """Return where head 1's logit is positive, decided as in step 1: if it is negative throughout, everywhere (published)."""
+        """Return where head 1's logit is positive, decided as in step 1.
+
+        If it is negative throughout, that is everywhere (published).
+        """
         return decide(resize(logits, (geometry.size,) * 2, align_corners=False), geometry)
 
     def parameter_groups(self, recipe: TrisStep2Recipe) -> list[dict[str, Any]]:
-        """Return `backbone` (both towers without their position tables) and `rest`, as published."""
+        """Return `backbone` (both towers) and `rest`, as published."""
         groups: dict[str, list] = {"backbone": [], "rest": []}
         for name, parameter in self.network.named_parameters():
+            # The position tables train with the rest (published).
             tower = name.startswith("backbone.") and "positional_embedding" not in name
             groups["backbone" if tower else "rest"].append(parameter)
         return [{"name": name, "params": parameters} for name, parameters in groups.items()]
 
     def schedule(self, recipe: TrisStep2Recipe, step: int, steps_per_epoch: int) -> list[float]:
-        """Return the rates of `backbone` and `rest`.
-
-        The published decay counts iterations but is stepped once per epoch: in effect the rate is constant.
-        """
+        """Return the rates of `backbone` and `rest`, which are in effect constant."""
+        # The published decay counts iterations but is stepped once per epoch.
         rate = polynomial_decay(recipe, step // steps_per_epoch, steps_per_epoch)
         return [recipe.backbone_multiplier * rate, rate]
 

@@ -1,31 +1,25 @@
-"""The network of TRIS' second step: CLIP's two towers, pixel-word attention on three maps, a decoder with four heads."""
+"""The network of TRIS' second step.
+
+CLIP's towers, pixel-word attention on three maps, and a decoder with four heads.
+"""
 
 from typing import TypeAlias
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from methods.backbones.clip import RN50, ClipConfig, build_clip, encode_words, resnet_maps
-from methods.config import Config
+from methods.backbones.clip import build_clip, encode_words, resnet_maps
+from methods.tris_step2.config import TrisStep2Config
 
 Maps: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
-class TrisStep2Config(Config):
-    """Size of the network; the defaults are the published ones.
-
-    Attributes:
-        clip: dimensions of both towers.
-        width: channels w of the decoder at its finest level: the levels have w, 2w, 4w and 8w.
-    """
-
-    clip: ClipConfig = RN50
-    width: int = 64
-
-
 class PixelWordAttention(nn.Module):
-    """Every pixel gathers what the words say about it, and passes on what it is times that: LAVT's module (CVPR 2022, section
-    3.2) with ReLU and learnt norms, as a residual. Padding is not masked (published)."""
+    """Every pixel gathers what the words say about it, and passes on what it is times that.
+
+    It is LAVT's module (CVPR 2022, section 3.2) with ReLU and learnt norms, as a
+    residual. Padding is not masked (published).
+    """
 
     def __init__(self, channels: int, text_channels: int) -> None:
         super().__init__()
@@ -37,7 +31,8 @@ class PixelWordAttention(nn.Module):
         """Return x (B, C, h, w) after attending to words (B, T, L)."""
         query = self.ins_q(self.Wq(x)).flatten(2).transpose(1, 2)
         key, value = (project(words).transpose(1, 2) for project in (self.Wk, self.Wv))
-        gathered = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).unflatten(-1, x.shape[-2:])
+        gathered = F.scaled_dot_product_attention(query, key, value)
+        gathered = gathered.transpose(1, 2).unflatten(-1, x.shape[-2:])
         return x + F.relu(self.Wo(F.relu(self.Wm(x)) * self.ins_w(self.Ww(gathered))))
 
 
@@ -60,9 +55,10 @@ def _up(x: Tensor, like: Tensor) -> Tensor:
 
 
 class TrisStep2Network(nn.Module):
-    """TRIS' second step; parameter names are the published ones.
+    """TRIS' second step. Parameter names are the published ones.
 
-    Nothing reads the attention pool, the text projection and the logit scale of `backbone`, which published checkpoints hold.
+    Nothing reads the attention pool, the text projection and the logit scale of
+    `backbone`, which published checkpoints hold.
     """
 
     def __init__(self, config: TrisStep2Config, vocabulary_size: int) -> None:
@@ -70,25 +66,34 @@ class TrisStep2Network(nn.Module):
         clip, w = config.clip, config.width
         self.backbone = build_clip(clip, vocabulary_size, grid_pool=False)
         for level in (2, 3, 4):
-            self.add_module(f"attention{level}", PixelWordAttention(clip.width * 2 ** (level + 1), clip.text_width))
+            inputs = clip.width * 2 ** (level + 1)
+            self.add_module(f"attention{level}", PixelWordAttention(inputs, clip.text_width))
         for level in (1, 2, 3, 4):
-            channels = w * 2 ** (level - 1)
-            self.add_module(f"reduced_c{level}", ConvBlock(clip.width * 2 ** (level + 1), channels))
+            inputs, channels = clip.width * 2 ** (level + 1), w * 2 ** (level - 1)
+            self.add_module(f"reduced_c{level}", ConvBlock(inputs, channels))
             self.add_module(f"output{level}", ConvBlock(channels, channels // 2))
             head = w // 2 if level < 3 else w
             final = nn.Sequential(ConvBlock(channels // 2, head), nn.Conv2d(head, 1, 1, bias=False))
             self.add_module(f"final_seg{level}", final)
 
     def encode_image(self, images: Tensor) -> Maps:
-        """Return CLIP's maps at strides 4 to 32 for images (B, 3, S, S): no later stage sees a word."""
+        """Return CLIP's maps at strides 4 to 32. No stage of the tower sees a word."""
         return resnet_maps(self.backbone.visual, images)
 
     def segment(self, maps: Maps, ids: Tensor) -> Maps:
-        """Return the logits of heads 1 to 4, (B, 1, S/4, S/4) twice, (B, 1, S/8, S/8) and (B, 1, S/16, S/16), for maps of
-        `encode_image` and ids (B, L)."""
+        """Return the logits of heads 1 to 4, for maps of `encode_image` and ids (B, L).
+
+        They are (B, 1, S/4, S/4) twice, (B, 1, S/8, S/8) and (B, 1, S/16, S/16).
+        """
         words = encode_words(self.backbone, ids)[0].transpose(1, 2)
-        fused = [maps[0], *(self.get_submodule(f"attention{i}")(maps[i - 1], words) for i in (2, 3, 4))]
-        d1, d2, d3, d4 = (self.get_submodule(f"reduced_c{i + 1}")(x) for i, x in enumerate(fused))
+        # The finest map meets no word.
+        fused = [maps[0]]
+        for level in (2, 3, 4):
+            attention = self.get_submodule(f"attention{level}")
+            fused.append(attention(maps[level - 1], words))
+        d1, d2, d3, d4 = (
+            self.get_submodule(f"reduced_c{level}")(x) for level, x in enumerate(fused, 1)
+        )
         s4 = _up(self.output4(d4), d3)
         s3 = _up(self.output3(s4 + d3), d2)
         s2 = _up(self.output2(s3 + d2), d1)

@@ -1,0 +1,1 @@
+"""The report of runs under corruptions, occlusion and covered words."""

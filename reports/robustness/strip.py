@@ -1,108 +1,128 @@
-"""A strip: one image at five severities of a corruption, with what every strategy says of one expression."""
+"""The figure of one image at every severity of a corruption, with what every strategy makes of it.
 
-import dataclasses
+The networks that it shows are run by `benchmark.robustness.strips`. What is to be shown is chosen
+here, and drawn when they have run.
+"""
+
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib.style
 import numpy as np
 import pandas as pd
-import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from benchmark.data.images import evaluation_image
 from benchmark.evaluation import metrics
-from benchmark.evaluation.inference import Loaded
-from benchmark.evaluation.overlays import PREDICTION, TRUTH, tinted
-from benchmark.evaluation.predict import predict
-from benchmark.evaluation.records import overlap
-from benchmark.robustness import corruptions
-from benchmark.robustness.run import load_all
-from benchmark.runs.execution import Place
-from benchmark.runs.rundir import RunDir
-from reports.figures import PAGE, STYLE
-from reports.figures import files as figure_files
-from reports.robustness import figures
-from reports.robustness.summary import Asked
+from benchmark.robustness.strips import LEVELS, Strip, Wanted
+from reports import labels
+from reports.figures import PAGE, STYLE, files
+from reports.robustness import panels
+from reports.robustness.parts import primary_rows
+from reports.robustness.results import CLEAN, Results
+
+QUANTILE = 0.75  # of the clean IoUs, where the shown expression lies: it is seen, and not the best
 
 
-def expression_to_show(clean: Mapping[str, pd.DataFrame]) -> int:
-    """Return the sent_id whose clean IoU, the mean over strategies, is nearest the upper quartile: seen, and not the best."""
-    tables = [records.sort_values("sent_id") for records in clean.values()]
+def wanted(every: Sequence[Results], table: pd.DataFrame, runs: Path) -> list[Wanted]:
+    """Return a strip per method whose weights are here, of the first seed of each strategy.
+
+    Its corruption is the one under which the reference (or the only strategy) loses most.
+
+    Args:
+        table: what `table.table` returns of `every`. runs: folder of the run directories.
+    """
+    means = labels.with_method_labels(primary_rows(every, table))
+    means = means[means["kind"] == "corruption mean"]
+    found = []
+    for results in every:
+        columns, first = results.setting.columns, next(iter(results.records))
+        label = labels.method_label(columns)
+        own = means[
+            (means["label"] == label)
+            & (means["dataset"] == columns["dataset"])
+            & (means["split"] == results.split)
+            & (means["strategy"] == first)
+        ]
+        keys = {
+            strategy: results.setting.strategies[strategy][next(iter(by_seed))].spec.key
+            for strategy, by_seed in results.records.items()
+        }
+        have_weights = all((runs / key / "best.safetensors").exists() for key in keys.values())
+        if own.empty or not have_weights:
+            continue
+        clean = [next(iter(by_seed.values()))[CLEAN] for by_seed in results.records.values()]
+        found.append(
+            Wanted(
+                name=f"strip-{columns['dataset']}-{results.split}-{label.replace(' ', '-')}",
+                title=f"{label}, {columns['dataset']} {results.split}",
+                keys=keys,
+                split=results.split,
+                corruption=str(own.loc[own["mean"].idxmin(), "name"]),
+                sent_id=expression_to_show(clean),
+            )
+        )
+    return found
+
+
+def expression_to_show(clean: Sequence[pd.DataFrame]) -> int:
+    """Return the sent_id whose clean IoU, the mean over strategies, is nearest to a quantile."""
+    tables = [records.sort_values("sent_id") for records in clean]
     ious = np.mean([metrics.iou(records) for records in tables], axis=0)
-    return int(tables[0]["sent_id"].to_numpy()[np.argmin(np.abs(ious - np.quantile(ious, 0.75)))])
+    nearest = np.argmin(np.abs(ious - np.quantile(ious, QUANTILE)))
+    return int(tables[0]["sent_id"].to_numpy()[nearest])
 
 
-@torch.no_grad()
-def strip(networks: Mapping[str, Loaded], split: str, corruption: str, sent_id: int, title: str) -> Figure:
-    """Return a figure with a column per severity (0: clean) and a row for the image and for the mask of every strategy."""
-    dataset = next(iter(networks.values())).dataset
-    ref, sentence = next(
-        (ref, sentence) for ref in dataset.refs_of(split) for sentence in ref.sentences if sentence.sent_id == sent_id
-    )
-    ref, original = dataclasses.replace(ref, sentences=(sentence,)), dataset.image(ref.image_id)
-    levels = (0, *corruptions.SEVERITIES)
-    height = PAGE / len(levels) * original.shape[0] / original.shape[1] + 0.2
-    figure = Figure(figsize=(PAGE, (1 + len(networks)) * height + 0.5), layout="constrained")
-    panels = figure.subplots(1 + len(networks), len(levels), squeeze=False)
-    truth = dataset.mask(ref.ann_id)
-    for column, severity in enumerate(levels):
-        pixels = corruptions.corrupt(original, corruption, severity, ref.image_id) if severity else original
-        panels[0, column].imshow(pixels)
-        panels[0, column].set_title("clean" if not severity else f"severity {severity}", fontsize=7)
-        for line, network in zip(panels[1:], networks.values(), strict=True):
-            item = evaluation_image(dataset, [ref], pixels, network.method.needs)
-            (prediction,) = predict(network.method, [item], network.tokenizer, network.device)
-            both, union = overlap(prediction.masks[0], truth)
-            line[column].imshow(tinted(pixels, prediction.masks[0], PREDICTION))
-            line[column].contour(truth, [0.5], colors=[TRUTH], linewidths=0.9)
-            line[column].set_title(f"IoU {both / union if union else 0:.2f}", fontsize=7)
-    for line, label in zip(panels, ("image", *networks), strict=True):
+def draw(strips: Sequence[Strip]) -> dict[str, bytes]:
+    """Return file name -> content of the strips, as PNG and PDF."""
+    contents: dict[str, bytes] = {}
+    with matplotlib.style.context(STYLE):
+        for strip in strips:
+            contents |= files(strip.wanted.name, figure(strip))
+    return contents
+
+
+def figure(strip: Strip) -> Figure:
+    """Return a column per severity, and a row for the image and for the mask of every strategy."""
+    # Overlays come with the networks, which a table of numbers does without.
+    from benchmark.evaluation.overlays import PREDICTION, TRUTH
+
+    rows, first = 1 + len(strip.masks), strip.images[0]
+    height = PAGE / len(LEVELS) * first.shape[0] / first.shape[1] + 0.2
+    drawn = Figure(figsize=(PAGE, rows * height + 0.5), layout="constrained")
+    every = drawn.subplots(rows, len(LEVELS), squeeze=False)
+    for axes, level in zip(every[0], LEVELS, strict=True):
+        axes.imshow(strip.images[level])
+        axes.set_title(f"severity {level}" if level else CLEAN, fontsize=7)
+    for line, (label, masks) in zip(every[1:], strip.masks.items(), strict=True):
+        _draw_masks(line, strip, masks, strip.ious[label])
+    for line, label in zip(every, ("image", *strip.masks), strict=True):
         line[0].set_ylabel(label, fontsize=7.5)
         for axes in line:
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set_visible(False)
-    text = f"{title}, {corruption.replace('_', ' ')}: “{sentence.sent}”"
-    figure.suptitle("\n".join(textwrap.wrap(text, 80)), x=0.01, ha="left", fontsize=8, fontweight="bold")
+    corruption = panels.spoken(strip.wanted.corruption)
+    title = f"{strip.wanted.title}, {corruption}: “{strip.sentence}”"
+    panels.title(drawn, "\n".join(textwrap.wrap(title, 80)))
     marks = [
         Line2D([], [], color=TRUTH, label="ground truth"),
         Line2D([], [], color=PREDICTION, linewidth=4, label="prediction"),
     ]
-    figure.legend(handles=marks, loc="outside lower right", ncols=2)
-    return figure
+    drawn.legend(handles=marks, loc="outside lower right", ncols=2)
+    return drawn
 
 
-def all_strips(
-    every: Sequence[Asked], table: pd.DataFrame, runs: Path, place: Callable[[RunDir], Place], device: str
-) -> dict[str, bytes]:
-    """Return file name -> content of a strip per method whose weights are here: of the corruption under which the baseline (or
-    the only strategy) loses most, of its first seed."""
-    found: dict[str, bytes] = {}
-    means = table[(table["kind"] == "corruption mean") & (table["metric"] == "oiou")]
-    if means.empty:
-        return found
-    means = means.assign(label=figures.labels(means))
-    for asked in every:
-        columns = asked.setting.columns
-        label = " ".join(filter(None, (columns[name] for name in ("method", "stage", "variant", "settings"))))
-        own = means[
-            (means["label"] == label) & (means["dataset"] == columns["dataset"]) & (means["split"] == asked.split)
-        ]
-        first = next(iter(asked.records))
-        own = own[own["strategy"] == first]
-        strategies = asked.setting.strategies
-        keys = {its: strategies[its][next(iter(by_seed))].spec.key for its, by_seed in asked.records.items()}
-        if own.empty or not all((runs / key / "best.safetensors").exists() for key in keys.values()):
-            continue
-        corruption = str(own.loc[own["mean"].idxmin(), "name"])
-        loaded = load_all([RunDir(runs / key) for key in keys.values()], place, device)
-        networks = {its: loaded[key] for its, key in keys.items()}
-        clean = {its: next(iter(by_seed.values()))["clean"] for its, by_seed in asked.records.items()}
-        place_name = f"{columns['dataset']}-{asked.split}"
-        with matplotlib.style.context(STYLE):
-            title = f"{label}, {columns['dataset']} {asked.split}"
-            figure = strip(networks, asked.split, corruption, expression_to_show(clean), title)
-            found |= figure_files(f"strip-{place_name}-{label.replace(' ', '-')}", figure)
-    return found
+def _draw_masks(
+    line: Sequence[Axes],
+    strip: Strip,
+    masks: Mapping[int, np.ndarray],
+    ious: Mapping[int, float],
+) -> None:
+    from benchmark.evaluation.overlays import PREDICTION, TRUTH, tinted
+
+    for axes, level in zip(line, LEVELS, strict=True):
+        axes.imshow(tinted(strip.images[level], masks[level], PREDICTION))
+        axes.contour(strip.truth, [0.5], colors=[TRUTH], linewidths=0.9)
+        axes.set_title(f"IoU {ious[level]:.2f}", fontsize=7)

@@ -1,0 +1,1 @@
+"""The reports of studies: grids of rows, and searches."""

@@ -10,15 +10,17 @@ from transformers import BertConfig, BertForMaskedLM
 
 from benchmark.base import pretrained
 from benchmark.base.errors import UserError
+from benchmark.base.pretrained import from_environment
 from benchmark.data.tokenizers import published_tokenizer
-from benchmark.runs.resolve import starting_digest
-from benchmark.training.trainer import start
+from benchmark.runs.execution import Places
+from benchmark.runs.resolve import Opened
+from benchmark.training.start import start_from_published
 from methods.backbones import bert, swin
 from methods.backbones.bert import BertSize
 from methods.cris.method import CRIS
 from methods.etris.method import ETRIS
+from methods.lavt.config import LavtConfig
 from methods.lavt.method import LAVT
-from methods.lavt.network import LavtConfig
 from methods.tris.method import TRIS
 
 SWIN = "swin_tiny_patch4_window7_224.ms_in22k"
@@ -27,7 +29,7 @@ SMALL_BERT = BertSize(hidden=32, layers=2, heads=2, intermediate=64, positions=2
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    monkeypatch.setenv(pretrained.FOLDER, str(tmp_path))
+    monkeypatch.setenv("RISBENCH_PRETRAINED", str(tmp_path))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     return tmp_path
@@ -75,14 +77,14 @@ def save_bert(folder, name="small-bert", old_names=False):
 
 def test_swin_from_timms_file_and_from_its_authors(folder, swin_state):
     save_file(swin_state, folder / f"{SWIN}.safetensors")
-    own = swin.starting_weights(SWIN)
+    own = swin.starting_weights(SWIN, from_environment())
     assert torch.equal(own["layers.0.downsample.reduction.weight"], swin_state["layers.1.downsample.reduction.weight"])
     (folder / f"{SWIN}.safetensors").unlink()
     torch.save(as_swins_authors(swin_state), folder / "swin_tiny_patch4_window7_224_22k.pth")
-    again = swin.starting_weights(SWIN)
+    again = swin.starting_weights(SWIN, from_environment())
     assert pretrained.digest(again) == pretrained.digest(own), "the same weights, whatever file they came from"
     with torch.device("meta"):
-        network = LAVT(LAVT.variants["paper-t"], 30522).network.backbone
+        network = LAVT(LAVT.definition.variants["paper-t"], 30522).network.backbone
     given = {name: value.shape for name, value in network.state_dict().items() if name in own}
     assert given == {name: value.shape for name, value in own.items()}
     assert all(
@@ -93,13 +95,13 @@ def test_swin_from_timms_file_and_from_its_authors(folder, swin_state):
 def test_a_swin_file_that_lacks_a_part_is_refused(folder, swin_state):
     save_file({k: v for k, v in swin_state.items() if "layers.2.blocks.3" not in k}, folder / f"{SWIN}.safetensors")
     with pytest.raises(UserError, match=r"could not be loaded.*huggingface\.co/timm/swin_tiny.*--pretrained"):
-        swin.starting_weights(SWIN)
+        swin.starting_weights(SWIN, from_environment())
 
 
 @pytest.mark.parametrize("old_names", [False, True])
 def test_bert_from_a_folder(folder, old_names):
     expected = save_bert(folder, old_names=old_names)
-    own = bert.starting_weights("small-bert")
+    own = bert.starting_weights("small-bert", from_environment())
     assert own.keys() == bert.build(SMALL_BERT, 90).state_dict().keys()
     assert all(torch.equal(own[name], expected[name]) for name in own)
 
@@ -112,7 +114,7 @@ def test_a_bert_that_lacks_a_part_is_refused(folder):
     with pytest.raises(
         UserError, match=r"encoder\.layer\.1\.output\.dense\.weight' is missing.*small-bert/ into a folder"
     ):
-        bert.starting_weights("small-bert")
+        bert.starting_weights("small-bert", from_environment())
 
 
 def save_clip(folder, model):
@@ -126,8 +128,8 @@ def save_clip(folder, model):
 
 @pytest.mark.parametrize("kind, variant, model", [(CRIS, "paper-rn50", "RN50"), (ETRIS, "paper-vitb16", "ViT-B-16")])
 def test_clip_from_the_hubs_file(folder, kind, variant, model):
-    half, config = save_clip(folder, model), kind.variants[variant]
-    own = kind.weights.starting_weights(config)
+    half, config = save_clip(folder, model), kind.definition.variants[variant]
+    own = kind.weights.starting_weights(config, from_environment())
     for name in ("backbone.visual.conv1.weight", "backbone.transformer.resblocks.0.mlp.c_fc.weight"):
         assert torch.equal(own[name], half[name.removeprefix("backbone.")].float())
     with torch.device("meta"):
@@ -140,8 +142,8 @@ def test_clip_from_the_hubs_file(folder, kind, variant, model):
 def test_tris_takes_two_clips(folder):
     """The towers' and the frozen one's, each complete under the names of its network."""
     save_clip(folder, "RN50"), save_clip(folder, "ViT-B-32")
-    config = TRIS.variants["paper"]
-    own = TRIS.weights.starting_weights(config)
+    config = TRIS.definition.variants["paper"]
+    own = TRIS.weights.starting_weights(config, from_environment())
     with torch.device("meta"):
         method = TRIS(config, 49408)
     towers, helper = ({n: v.shape for n, v in part.state_dict().items()} for part in (method.network, method.auxiliary))
@@ -155,19 +157,24 @@ def test_openais_torchscript_is_refused(folder):
     with pytest.raises(
         UserError, match=r"'openai-RN50' could not be loaded.*fetch https://huggingface\.co/timm/resnet50_clip"
     ):
-        CRIS.weights.starting_weights(CRIS.variants["paper-rn50"])
+        CRIS.weights.starting_weights(CRIS.definition.variants["paper-rn50"], from_environment())
 
 
-@pytest.mark.parametrize("read", [lambda: swin.starting_weights(SWIN), lambda: bert.starting_weights("small-bert")])
+@pytest.mark.parametrize("read", [lambda: swin.starting_weights(SWIN, from_environment()), lambda: bert.starting_weights("small-bert", from_environment())])
 def test_without_file_and_network_the_message_says_what_to_fetch(folder, read):
     with pytest.raises(UserError, match=r"fetch https://huggingface\.co/\S+ .* into a folder and name that folder"):
         read()
 
 
 def test_a_named_folder_must_exist(monkeypatch, tmp_path):
-    monkeypatch.setenv(pretrained.FOLDER, str(tmp_path / "absent"))
+    monkeypatch.setenv("RISBENCH_PRETRAINED", str(tmp_path / "absent"))
     with pytest.raises(UserError, match="is not a folder"):
-        published_tokenizer("bert", pretrained.local("bert-base-uncased"))
+        published_tokenizer("bert", from_environment())
+
+
+def digest_of(config):
+    places = Places(None, weights=from_environment())
+    return Opened(places).weights_digest(LAVT.definition, config)
 
 
 def test_the_digest_is_of_the_weights_and_a_run_refuses_others(folder, swin_state):
@@ -177,19 +184,19 @@ def test_the_digest_is_of_the_weights_and_a_run_refuses_others(folder, swin_stat
         update={"pretrained": f"{SWIN}+small-bert", "bert": SMALL_BERT}
     )
     method = LAVT(config, 90)
-    spec = type("Spec", (), {"network": config, "weights": starting_digest(LAVT, config)})
-    start(method, spec)
+    spec = type("Spec", (), {"network": config, "weights": digest_of(config)})
+    start_from_published(method, spec, from_environment())
     merged = method.network.state_dict()
     assert torch.equal(merged["backbone.patch_embed.proj.weight"], swin_state["patch_embed.proj.weight"])
     assert torch.equal(
         merged["text_encoder.embeddings.word_embeddings.weight"],
-        bert.starting_weights("small-bert")["embeddings.word_embeddings.weight"],
+        bert.starting_weights("small-bert", from_environment())["embeddings.word_embeddings.weight"],
     )
     changed = {**swin_state, "patch_embed.proj.bias": swin_state["patch_embed.proj.bias"] + 1e-6}
     save_file(changed, folder / f"{SWIN}.safetensors")
-    assert starting_digest(LAVT, config) != spec.weights
+    assert digest_of(config) != spec.weights
     with pytest.raises(UserError, match="are not those of the run"):
-        start(method, spec)
+        start_from_published(method, spec, from_environment())
 
 
 def test_weights_of_another_size_are_refused(folder):

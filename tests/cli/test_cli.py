@@ -238,12 +238,12 @@ def test_a_failed_run_says_why_and_is_tried_again(world, tmp_path, capsys, monke
         raise UserError("the disk is full; make room.")
 
     with monkeypatch.context() as patch:
-        patch.setattr(trainer.Trainer, "optimise", broken)
+        patch.setattr(trainer.Trainer, "optimize", broken)
         assert run(*command) == 1
     assert "the disk is full" in capsys.readouterr().err
     key = next((tmp_path / "runs").glob("*/spec.yaml")).parent
-    assert RunDir(key).status()["state"] == "failed" and "disk is full" in RunDir(key).status()["reason"]
-    assert run(*command) == 0 and RunDir(key).status()["state"] == "done"
+    assert RunDir(key).status().state == "failed" and "disk is full" in RunDir(key).status().reason
+    assert run(*command) == 0 and RunDir(key).status().state == "done"
 
 
 def test_data_check_and_refshapes(tmp_path, capsys):

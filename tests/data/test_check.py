@@ -1,9 +1,8 @@
 """`risbench data check`: counts beside the known ones, and every kind of damage named."""
 
-import csv
+import dataclasses
 import io
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ from rich.console import Console
 
 from benchmark.base.errors import UserError
 from benchmark.data import check as check_module
+from benchmark.data import datasets
 from benchmark.data.check import Count, check, render
 from tests.data.test_refer import HEIGHT, MINI, WIDTH, box, needs_mini, ref, write
 
@@ -27,16 +27,18 @@ def damage(root, **options):
 
 
 def test_known_counts_are_those_of_the_published_files():
-    path = Path(check_module.__file__).with_name("known_counts.csv")
-    rows = list(csv.DictReader(path.open()))
-    totals = {(row["dataset"], row["split_by"]): row for row in rows if row["split"] == "all"}
+    known = {
+        (name, split_by): counts
+        for name, dataset in datasets.DATASETS.items()
+        for split_by, counts in dataset.counts.items()
+        if "all" in counts
+    }
     # REFER's notebook and TensorFlow Datasets' catalogue print these totals.
-    assert [totals[key]["expressions"] for key in totals] == ["142210", "141564", "95010"]
-    for key, total in totals.items():
-        parts = [row for row in rows if (row["dataset"], row["split_by"]) == key and row["split"] != "all"]
-        assert all(
-            sum(int(row[field]) for row in parts) == int(total[field]) for field in ("images", "refs", "expressions")
-        )
+    totals = {("refcoco", "unc"): 142210, ("refcoco+", "unc"): 141564, ("refcocog", "umd"): 95010}
+    assert {key: counts["all"].expressions for key, counts in known.items()} == totals
+    for counts in known.values():
+        parts = [dataclasses.astuple(count) for split, count in counts.items() if split != "all"]
+        assert tuple(map(sum, zip(*parts, strict=True))) == dataclasses.astuple(counts["all"])
 
 
 @needs_mini
@@ -66,7 +68,8 @@ def test_all_data_sets_present_are_checked_with_embedded_ones(tmp_path):
 
 
 def test_equal_counts_are_as_known(tmp_path, monkeypatch):
-    monkeypatch.setattr(check_module, "_known_counts", lambda: {("refcoco", "unc"): {"train": Count(1, 1, 1)}})
+    known = dataclasses.replace(datasets.get("refcoco"), counts={"unc": {"train": Count(1, 1, 1)}})
+    monkeypatch.setattr(check_module, "get", lambda name: known)
     rows = check(write(tmp_path))
     assert not any(row.differs for row in rows)
     ok, text = report(rows)

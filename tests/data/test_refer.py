@@ -14,8 +14,9 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from benchmark.base.errors import UserError
+from benchmark.data import datasets
 from benchmark.data.pickles import read_pickle
-from benchmark.data.refer import default_split_by, find_datasets, read_refer
+from benchmark.data.refer import find_datasets, read_refer
 from tests.helpers import SHARED
 
 MINI = SHARED / "data" / "coco_mini"
@@ -131,9 +132,9 @@ def test_refcocog_is_read_by_umd_and_by_google(tmp_path):
 
 def test_the_default_split_is_the_literatures():
     names = ("refcoco", "refcoco+", "refcocog", "refshapes", "refshapesg")
-    assert [default_split_by(name) for name in names] == ["unc", "unc", "umd", "unc", "unc"]
+    assert [datasets.get(name).split_by for name in names] == ["unc", "unc", "umd", "unc", "unc"]
     with pytest.raises(UserError, match="refcocog"):
-        default_split_by("refcocgo")
+        datasets.parse("refcocgo")
 
 
 @pytest.mark.parametrize("placed", ["COCO_train2014_000000000001.jpg", "000000000001.jpg", "train/odd.jpg", "odd.jpg"])

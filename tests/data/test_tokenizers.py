@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from benchmark.base.errors import UserError
+from benchmark.base.pretrained import Source
 from benchmark.data.tokenizers import TRAINED_SIZE, published_tokenizer, trained_tokenizer
 from tests.helpers import PROJECT
 
@@ -32,7 +33,7 @@ TEXTS = [
 
 @pytest.fixture(scope="module")
 def clip():
-    return published_tokenizer("clip")
+    return published_tokenizer("clip", Source())
 
 
 @pytest.fixture(scope="module")
@@ -41,14 +42,15 @@ def bert_folder(tmp_path_factory):
     words = "a in red man shirt cafe go left x 2 ##er ##nd un ##aff ##able zebra ##s - ! , 日 [ ] mask".split()
     pieces = ["[PAD]", *(f"[unused{i}]" for i in range(99)), "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words]
     pieces += [f"[unused{i}]" for i in range(99, 99 + 30522 - len(pieces))]
-    folder = tmp_path_factory.mktemp("bert")
+    folder = tmp_path_factory.mktemp("pretrained") / "bert-base-uncased"
+    folder.mkdir()
     (folder / "vocab.txt").write_text("\n".join(pieces) + "\n", encoding="utf-8")
     return folder
 
 
 @pytest.fixture(scope="module")
 def bert(bert_folder):
-    return published_tokenizer("bert", bert_folder)
+    return published_tokenizer("bert", Source(bert_folder.parent))
 
 
 @pytest.mark.parametrize("words", [17, 22])
@@ -102,16 +104,18 @@ def test_a_cut_clip_sentence_keeps_its_end_unless_asked_otherwise(clip):
 
 
 def test_a_published_vocabulary_that_is_missing_or_another_is_refused(tmp_path, bert_folder):
+    source, folder = Source(tmp_path), tmp_path / "bert-base-uncased"
+    folder.mkdir()
     with pytest.raises(UserError, match=r"vocab\.txt cannot be read .*https://"):
-        published_tokenizer("bert", tmp_path)
+        published_tokenizer("bert", source)
     lines = (bert_folder / "vocab.txt").read_text(encoding="utf-8").splitlines()
     for damaged in (lines[:-1], lines[:-1] + lines[:1], ["[MASK]", *lines[1:103], "[PAD]", *lines[104:]]):
-        (tmp_path / "vocab.txt").write_text("\n".join(damaged), encoding="utf-8")
+        (folder / "vocab.txt").write_text("\n".join(damaged), encoding="utf-8")
         with pytest.raises(UserError, match="is not bert-base-uncased's vocabulary"):
-            published_tokenizer("bert", tmp_path)
-    (tmp_path / "vocab.txt").write_bytes(b"[PAD]\n\xff\xfe\n")
+            published_tokenizer("bert", source)
+    (folder / "vocab.txt").write_bytes(b"[PAD]\n\xff\xfe\n")
     with pytest.raises(UserError, match="damaged"):
-        published_tokenizer("bert", tmp_path)
+        published_tokenizer("bert", source)
 
 
 def test_without_a_connection_the_message_says_what_to_fetch(bert_folder, monkeypatch):
@@ -123,13 +127,13 @@ def test_without_a_connection_the_message_says_what_to_fetch(bert_folder, monkey
     monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_: None)
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", refuse)
     with pytest.raises(UserError, match=r"fetch https://huggingface\.co/\S+/vocab\.txt, .* name that folder"):
-        published_tokenizer("bert")
+        published_tokenizer("bert", Source(offline=True))
     cached = str(bert_folder / "vocab.txt")
     monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_: cached)
-    assert published_tokenizer("bert").size == 30522
+    assert published_tokenizer("bert", Source(offline=True)).size == 30522
 
 
-@pytest.mark.parametrize("make", [published_tokenizer, lambda family: trained_tokenizer(family, SENTENCES)])
+@pytest.mark.parametrize("make", [lambda family: published_tokenizer(family, Source()), lambda family: trained_tokenizer(family, SENTENCES)])
 def test_a_misspelt_family_is_refused(make):
     with pytest.raises(UserError, match="did you mean bert"):
         make("bart")

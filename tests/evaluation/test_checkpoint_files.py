@@ -1,4 +1,4 @@
-"""Checkpoint files: read without running anything, named, refused where they do not fit, and written back the same."""
+"""Checkpoint files: read without running anything, refused where they do not fit, written."""
 
 import argparse
 import json
@@ -18,13 +18,13 @@ from tests.helpers import PROJECT
 FIXTURES = PROJECT / "tests" / "parity" / "fixtures"
 FULL_LISTS = sorted(path for path in FIXTURES.glob("*.npz") if "keys" in np.load(path).files)
 WORDS = 60
-PUBLISHING = [name for name in methods.names() if methods.get(name).weights]
+PUBLISHING = [name for name in methods.names() if methods.definition(name).has_published_weights]
 
 
 def build(name, variant="tiny", words=WORDS):
     torch.manual_seed(0)
     kind = methods.get(name)
-    return kind(kind.variants[variant], words)
+    return kind(kind.definition.variants[variant], words)
 
 
 def published(name):
@@ -34,9 +34,9 @@ def published(name):
 
 def load(method, path):
     state = checkpoint_files.read(path)
-    found = checkpoint_files.fit(method, state)
-    checkpoint_files.load(method, state, found, str(path), WORDS)
-    return found
+    fitted = checkpoint_files.fit(method, state)
+    checkpoint_files.load(method, state, fitted, str(path), WORDS)
+    return fitted
 
 
 class Hostile:
@@ -58,8 +58,8 @@ def test_what_goes_out_comes_in_again(name, form, tmp_path):
     other = build(name)
     for parameter in other.parameters():
         torch.nn.init.constant_(parameter, 0.5)
-    found = load(other, path)
-    assert not found.unknown and not found.missing
+    fitted = load(other, path)
+    assert not fitted.unknown and not fitted.missing
     for key, value in method.state_dict().items():
         torch.testing.assert_close(other.state_dict()[key], value, rtol=0, atol=0)
     if form == "safetensors":
@@ -79,7 +79,7 @@ def test_published_to_ours_to_published_is_the_identity(name):
 
 @pytest.mark.parametrize("name, fixture", [(path.stem.split("_")[0], path) for path in FULL_LISTS])
 def test_every_entry_of_a_published_checkpoint_comes_back(name, fixture):
-    """The full key lists of the published networks: names, shapes, types, and the very same tensors."""
+    """The full key lists of the published networks: names, shapes, types and the same tensors."""
     weights = methods.get({"maskris": "caris"}.get(name, name)).weights
     keys = json.loads(str(np.load(fixture)["keys"]))
     state = {key: torch.empty(shape, dtype=getattr(torch, kind), device="meta") for key, (shape, kind) in keys.items()}
@@ -109,25 +109,28 @@ def test_files_as_people_have_them(name, tmp_path):
         path = tmp_path / f"{number}.pth"
         torch.save(content, path, _use_new_zipfile_serialization=number != 2)
         method = build(name)
-        found = load(method, path)
-        assert not found.unknown and not found.missing
+        fitted = load(method, path)
+        assert not fitted.unknown and not fitted.missing
 
 
 def test_lavt_as_two_dictionaries_and_lavt_one_as_a_joint_one(tmp_path):
     method = build("lavt")
     two = methods.get("lavt").weights.checkpoint(method.network.state_dict())
     assert set(two) == {"model", "bert_model"} and not any(key.startswith("text_encoder") for key in two["bert_model"])
-    joint = {**two["model"], **{f"text_encoder.{key}": value for key, value in two["bert_model"].items()}}
+    joint = {
+        **two["model"],
+        **{f"text_encoder.{key}": value for key, value in two["bert_model"].items()},
+    }
     joint["text_encoder.embeddings.position_ids"] = torch.arange(32)[None]
     joint["text_encoder.pooler.dense.weight"] = torch.zeros(4, 4)
     for content in (two, {"model": joint}):
         torch.save(content, tmp_path / "lavt.pth")
         other = build("lavt")
-        found = load(other, tmp_path / "lavt.pth")
-        assert not found.unknown and not found.missing
+        fitted = load(other, tmp_path / "lavt.pth")
+        assert not fitted.unknown and not fitted.missing
         for key, value in method.state_dict().items():
             assert torch.equal(other.state_dict()[key], value)
-    assert found.unneeded["text_encoder.embeddings.position_ids"].startswith("0, 1, 2")
+    assert fitted.unneeded["text_encoder.embeddings.position_ids"].startswith("0, 1, 2")
 
 
 @pytest.mark.parametrize("inside", [lambda evil: evil, lambda evil: argparse.Namespace(hook=evil)])
@@ -148,10 +151,16 @@ def test_code_in_a_file_is_not_run(inside, new_format, tmp_path):
     [
         (lambda path: None, "there is no weights file"),
         (lambda path: path.write_text("no weights"), "damaged or no checkpoint"),
-        (lambda path: path.write_bytes(pickle.dumps({"a": 1})), "damaged or no checkpoint|holds no weights"),
+        (
+            lambda path: path.write_bytes(pickle.dumps({"a": 1})),
+            "damaged or no checkpoint|holds no weights",
+        ),
         (lambda path: torch.save({"epoch": 3}, path), "holds no weights"),
         (lambda path: torch.save([torch.zeros(1)], path), "holds no weights"),
-        (lambda path: (torch.save({"a": torch.zeros(99)}, path), os.truncate(path, 300)), "damaged or no checkpoint"),
+        (
+            lambda path: (torch.save({"a": torch.zeros(99)}, path), os.truncate(path, 300)),
+            "damaged or no checkpoint",
+        ),
     ],
 )
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
@@ -184,7 +193,7 @@ def test_missing_and_unknown_entries_are_reported_and_missing_ones_refused(tmp_p
     del state[lost]
     state["decoder.extra.weight"] = torch.zeros(1)
     method = build("cris")
-    found = checkpoint_files.fit(method, state)
-    assert found.missing == [lost] and found.unknown == ["decoder.extra.weight"]
+    fitted = checkpoint_files.fit(method, state)
+    assert fitted.missing == [lost] and fitted.unknown == ["decoder.extra.weight"]
     with pytest.raises(UserError, match=f"lacks 1 entries .*'{lost}'.*no variant of cris fits it"):
-        checkpoint_files.load(method, state, found, "model.pth", WORDS)
+        checkpoint_files.load(method, state, fitted, "model.pth", WORDS)

@@ -1,26 +1,27 @@
-"""Records against pycocotools, the grounding gap of a network that ignores text, and encoding once per image."""
+"""Records against pycocotools, the gap of a network that ignores text, one encoding per image."""
 
 import numpy as np
 import pytest
 import torch
 from pycocotools import mask as coco_mask
 
+from benchmark.data import datasets
 from benchmark.data.images import EvaluationImages
 from benchmark.evaluation import metrics
 from benchmark.evaluation.inference import build_method
 from benchmark.evaluation.predict import evaluate
 from benchmark.evaluation.records import frame
-from benchmark.runs.resolve import open_run
+from benchmark.runs.resolve import Opened
 from methods.contract import Output
-from tests.helpers import tiny_spec
+from tests.helpers import tiny_spec, write_boxes
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module", params=["cris", "lavt"])
 def loaded(request, boxes):
-    spec, place = tiny_spec(boxes, request.param)
-    dataset, tokenizer = open_run(spec, place)
+    spec, places = tiny_spec(boxes, request.param)
+    dataset, tokenizer = Opened(places).run(spec)
     return build_method(spec, tokenizer).eval(), dataset, tokenizer
 
 
@@ -55,7 +56,7 @@ def test_records_agree_with_pycocotools(loaded, monkeypatch):
             assert row.union == coco_mask.area(coco_mask.merge([truth, predicted]))
             touched += row.intersection > 0
     assert touched > 0
-    assert metrics.metrics(records)["miou"] == pytest.approx((records.intersection / records.union).mean())
+    assert metrics.compute(records)["miou"] == pytest.approx((records.intersection / records.union).mean())
 
 
 def test_a_network_that_ignores_text_has_no_grounding_gap(loaded, monkeypatch):
@@ -74,14 +75,14 @@ def test_a_network_that_ignores_text_has_no_grounding_gap(loaded, monkeypatch):
     monkeypatch.setattr(method, "segment", blind)
     records = evaluate(method, dataset, "val", tokenizer, CPU)
     assert records.swapped_union.notna().all(), "every picture has several objects"
-    assert metrics.metrics(records)["grounding_gap"] == 0
+    assert metrics.compute(records)["grounding_gap"] == 0
 
 
 def test_grouping_by_image_gives_the_numbers_of_one_expression_at_a_time(loaded, monkeypatch):
     method, dataset, tokenizer = loaded
-    noisy_free = evaluate(method, dataset, "val", tokenizer, CPU, images_at_once=4)
+    together = evaluate(method, dataset, "val", tokenizer, CPU, images_at_once=4)
     single = evaluate(method, dataset, "val", tokenizer, CPU, images_at_once=1)
-    pixels = noisy_free[["intersection", "union"]].to_numpy() - single[["intersection", "union"]].to_numpy()
+    pixels = together[["intersection", "union"]].to_numpy() - single[["intersection", "union"]].to_numpy()
     assert np.abs(pixels).max() <= 2, "float32 sums in another order may move a pixel on the threshold"
 
 
@@ -89,7 +90,9 @@ def test_images_are_encoded_once(loaded, monkeypatch):
     method, dataset, tokenizer = loaded
     encode, counted = method.encode_image, []
     monkeypatch.setattr(
-        method, "encode_image", lambda images, draws: counted.append(len(images)) or encode(images, draws)
+        method,
+        "encode_image",
+        lambda images, draws: counted.append(len(images)) or encode(images, draws),
     )
     evaluate(method, dataset, "val", tokenizer, CPU, images_at_once=1)
     assert sum(counted) == len(EvaluationImages(dataset, "val", method.needs))
@@ -101,3 +104,12 @@ def test_shares_of_several_processes_are_the_whole(loaded):
     parts = [evaluate(method, dataset, "val", tokenizer, CPU, images_at_once=1, share=(rank, 2)) for rank in (0, 1)]
     together = frame([row for part in parts for row in part.to_dict("records")])
     assert together.equals(whole)
+
+
+def test_a_split_of_another_data_set_is_evaluated(loaded, tmp_path):
+    method, _, tokenizer = loaded
+    write_boxes(tmp_path, images=20, name="refcoco+")
+    other = datasets.read("refcoco+", "unc", tmp_path)
+    records = evaluate(method, other, "testA", tokenizer, CPU)
+    expressions = {sentence.sent_id for ref in other.refs_of("testA") for sentence in ref.sentences}
+    assert set(records["sent_id"]) == expressions and len(records) == len(expressions)

@@ -1,4 +1,4 @@
-"""The published evaluation protocols: CRIS' against its fixture, all against the definitions written out plainly."""
+"""Published protocols: CRIS' against its fixture, all against their definitions."""
 
 import json
 from types import SimpleNamespace
@@ -24,12 +24,12 @@ SENTENCES = (0, 1, 1, 2, 2, 2)  # the picture that each published sentence is ab
 
 
 class Masks:
-    """A data set of which only ground truth is asked: annotation -> parts."""
+    """A data set that has nothing but the parts of one annotation."""
 
     def __init__(self, *parts: np.ndarray) -> None:
         self._parts = [np.asfortranarray(part.astype(np.uint8)) for part in parts]
 
-    def mask(self, ann_id):
+    def target(self, ref):
         return np.any(self._parts, axis=0).astype(np.uint8)
 
     def parts(self, ann_id):
@@ -37,7 +37,7 @@ class Masks:
 
 
 def prediction(geometry, *logits):
-    refs = [SimpleNamespace(ann_id=1)] * len(logits)
+    refs = [SimpleNamespace(ann_ids=(1,))] * len(logits)
     return Prediction(SimpleNamespace(geometry=geometry, refs=refs), [], list(logits))
 
 
@@ -49,14 +49,15 @@ def test_cris_probabilities_are_the_published_ones(sentence):
 
 
 def test_cris_numbers_are_the_published_ones():
-    """The published script's IoU of every sentence, its mean and its precisions, from the same logits and masks."""
+    """The script's IoU of every sentence, its mean and its precisions, from the same logits."""
     counts, ious = [], []
     for sentence, picture in enumerate(SENTENCES):
         height, width = NOTES["sizes"][picture]
         measured = Measurement(published.get("cris", "letterbox"), Masks(fill.mask(1, height, width)[0]))
         measured.add(
             prediction(
-                Geometry(height, width, 64, "letterbox"), torch.from_numpy(ARCHIVE["eval_in_logits"][sentence, 0])
+                Geometry(height, width, 64, "letterbox"),
+                torch.from_numpy(ARCHIVE["eval_in_logits"][sentence, 0]),
             )
         )
         counts += measured.counts
@@ -73,7 +74,13 @@ def test_an_iou_at_the_threshold_counts_for_lavt_and_not_for_cris():
     intersection, union = np.array([5, 6]), np.array([10, 10])
     assert published.PROTOCOLS["lavt"].score(intersection, union)["p_50"] == 1
     assert published.PROTOCOLS["cris"].score(intersection, union)["p_50"] == 0.5
-    assert set(published.PROTOCOLS["caris"].score(intersection, union)) == {"oiou", "miou", "p_50", "p_70", "p_90"}
+    assert set(published.PROTOCOLS["caris"].score(intersection, union)) == {
+        "oiou",
+        "miou",
+        "p_50",
+        "p_70",
+        "p_90",
+    }
 
 
 def test_an_empty_union_is_zero_for_lavt_and_no_number_for_caris():
@@ -84,7 +91,7 @@ def test_an_empty_union_is_zero_for_lavt_and_no_number_for_caris():
 
 @pytest.mark.parametrize("name", ["lavt", "caris"])
 def test_square_protocols_compare_at_the_input_size(name):
-    """argmax at input size and the nearest-resized mask, with overlapping parts as each code takes them."""
+    """The argmax at input size and the nearest-resized mask, with parts as each code takes them."""
     geometry = Geometry(90, 60, 32, "square")
     left, right = np.zeros((2, 90, 60), bool)
     left[10:70, 5:40], right[30:80, 30:55] = True, True

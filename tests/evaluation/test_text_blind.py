@@ -8,7 +8,7 @@ import torch
 
 from benchmark.base.geometry import Geometry
 from benchmark.evaluation.records import Prediction
-from benchmark.evaluation.text_blind import GRID, TextBlind, best_constant
+from benchmark.evaluation.text_blind import GRID, TextBlindBaseline, best_constant
 
 
 def box(top, left, side, size=GRID):
@@ -22,7 +22,7 @@ def test_the_best_constant_for_one_truth_is_that_truth():
 
 
 def test_the_best_constant_weighs_the_truths():
-    # Three times one box, once a box far away: the common one alone gives 3/4; both together 1/2 each.
+    # Three times one box, once a box far away: the common one gives 3/4, both together 1/2 each.
     truths = np.stack([box(0, 0, 20)] * 3 + [box(60, 60, 20)])
     assert best_constant(truths) == pytest.approx(0.75)
     nested = np.stack([box(0, 0, 40), box(0, 0, 20)])
@@ -32,15 +32,17 @@ def test_the_best_constant_weighs_the_truths():
 def test_text_blind_maps_are_decided_once_for_an_image():
     left, right = box(0, 0, 8, 16), box(0, 8, 8, 16)
     maps = [torch.where(torch.from_numpy(mask), 4.0, -1.0) for mask in (left, right)]
-    refs = [SimpleNamespace(ann_id=1), SimpleNamespace(ann_id=2)]
+    refs = [SimpleNamespace(ann_ids=(1,)), SimpleNamespace(ann_ids=(2,))]
     image = SimpleNamespace(
-        geometry=Geometry(16, 16, 16, "square"), refs=refs, masks={1: left.astype(np.uint8), 2: right.astype(np.uint8)}
+        geometry=Geometry(16, 16, 16, "square"),
+        refs=refs,
+        masks={(1,): left.astype(np.uint8), (2,): right.astype(np.uint8)},
     )
-    floors = TextBlind(SimpleNamespace(mask=lambda logits, geometry: (logits > 0).numpy()))
-    floors.add(Prediction(image, [], maps))
-    numbers = floors.numbers()
+    baseline = TextBlindBaseline(SimpleNamespace(mask=lambda logits, geometry: (logits > 0).numpy()))
+    baseline.add(Prediction(image, [], maps))
+    numbers = baseline.numbers()
     assert numbers["mean"] == numbers["max"] == pytest.approx(0.5), "both halves for either sentence"
     assert numbers["constant"] == pytest.approx(0.5)
-    quiet = TextBlind(SimpleNamespace(mask=lambda logits, geometry: (logits > 2).numpy()))
+    quiet = TextBlindBaseline(SimpleNamespace(mask=lambda logits, geometry: (logits > 2).numpy()))
     quiet.add(Prediction(image, [], maps))
     assert quiet.numbers()["mean"] == 0 and quiet.numbers()["max"] == pytest.approx(0.5)

@@ -1,4 +1,6 @@
-"""CARIS: sizes, groups, schedule, deformable attention, positions, initial weights, names; its numbers are proven by parity."""
+"""CARIS: sizes, groups, schedule, deformable attention, positions, initial weights,
+names; its numbers are proven by parity.
+"""
 
 import json
 import math
@@ -34,11 +36,15 @@ def keys_of(fixture: str) -> dict[str, list]:
 def meta(variant: str) -> CARIS:
     """Return a variant without memory for its weights."""
     with torch.device("meta"):
-        return CARIS(CARIS.variants[variant], 30522 if variant.startswith("paper") else 200)
+        return CARIS(
+            CARIS.definition.variants[variant], 30522 if variant.startswith("paper") else 200
+        )
 
 
 def random(*shape: int) -> torch.Tensor:
-    return torch.from_numpy(generator("caris test", *shape).standard_normal(shape, dtype=np.float32))
+    return torch.from_numpy(
+        generator("caris test", *shape).standard_normal(shape, dtype=np.float32)
+    )
 
 
 def size(module: nn.Module) -> int:
@@ -48,7 +54,7 @@ def size(module: nn.Module) -> int:
 @pytest.fixture(scope="module")
 def tiny() -> CARIS:
     torch.manual_seed(0)
-    return CARIS(CARIS.variants["tiny"], 200)
+    return CARIS(CARIS.definition.variants["tiny"], 200)
 
 
 @pytest.fixture(scope="module")
@@ -80,14 +86,16 @@ def test_variants_have_the_same_module_types(variant):
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_nothing_is_frozen(variant):
     method = meta(variant)
-    groups = method.parameter_groups(CARIS.recipes[variant])
-    assert {id(p) for p in method.parameters()} == {id(p) for group in groups for p in group["params"]}
+    groups = method.parameter_groups(CARIS.definition.recipes[variant])
+    assert {id(p) for p in method.parameters()} == {
+        id(p) for group in groups for p in group["params"]
+    }
     assert all(parameter.requires_grad for parameter in method.parameters())
 
 
 def test_published_parameter_groups(shared):
     oracle = json.loads((shared / "facts" / "caris_base_param_groups.json").read_text())
-    method, recipe = meta("paper"), CARIS.recipes["paper"]
+    method, recipe = meta("paper"), CARIS.definition.recipes["paper"]
     groups, rates = method.parameter_groups(recipe), method.schedule(recipe, 1500, 2650)
     own = {
         id(parameter): [pytest.approx(rate / recipe.learning_rate), group["weight_decay"]]
@@ -95,25 +103,33 @@ def test_published_parameter_groups(shared):
         for parameter in group["params"]
     }
     names = weights.to_published_names(method.network)
-    assert oracle == {names[name]: own[id(parameter)] for name, parameter in method.network.named_parameters()}
+    assert oracle == {
+        names[name]: own[id(parameter)] for name, parameter in method.network.named_parameters()
+    }
 
 
-@pytest.mark.parametrize("step, rate", [(0, 1e-4), (1, 1.66600e-7), (1500, 1e-4), (1501, 9.89794e-5), (132_500, 0.0)])
+@pytest.mark.parametrize(
+    "step, rate", [(0, 1e-4), (1, 1.66600e-7), (1500, 1e-4), (1501, 9.89794e-5), (132_500, 0.0)]
+)
 def test_schedule_with_its_first_step(step, rate):
     method = meta("tiny")
-    found = method.schedule(CARIS.recipes["paper"], step, 2650)
+    found = method.schedule(CARIS.definition.recipes["paper"], step, 2650)
     assert found == pytest.approx([0.1 * rate] * 4 + [rate] * 2, rel=1e-5)
 
 
 def naive_samples(value, shapes, locations, shares) -> np.ndarray:
-    """Deformable attention point by point, as its paper's equation 3 has it: bilinear between cell centres, zeros outside."""
+    """Deformable attention point by point, as its paper's equation 3 has it: bilinear
+    between cell centres, zeros outside.
+    """
     count, queries, heads, levels, points, _ = locations.shape
     total = np.zeros((count, queries, heads, value.shape[-1]))
     starts = np.cumsum([0] + [height * width for height, width in shapes])
     for b, q, h, level, point in np.ndindex(count, queries, heads, levels, points):
         height, width = shapes[level]
         x, y = locations[b, q, h, level, point] * (width, height) - 0.5
-        for row, column in ((math.floor(y) + down, math.floor(x) + right) for down in (0, 1) for right in (0, 1)):
+        for row, column in (
+            (math.floor(y) + down, math.floor(x) + right) for down in (0, 1) for right in (0, 1)
+        ):
             if 0 <= row < height and 0 <= column < width:
                 near = (1 - abs(y - row)) * (1 - abs(x - column))
                 cell = value[b, starts[level] + row * width + column, h]
@@ -150,7 +166,9 @@ def test_deformable_attention_is_that_of_transformers():
         )
         torch.testing.assert_close(found, expected)
         with torch.autocast("cpu", torch.bfloat16):
-            assert torch.equal(own(value + position, value, cells, SHAPES), found), "float32 under autocast, too"
+            assert torch.equal(own(value + position, value, cells, SHAPES), found), (
+                "float32 under autocast, too"
+            )
 
 
 def test_sine_position_in_closed_form():
@@ -165,18 +183,27 @@ def test_sine_position_in_closed_form():
 
 def test_initial_weights_are_the_published_ones():
     torch.manual_seed(0)
-    config = CARIS.variants["tiny"].model_copy(update={"heads": 8, "points": 4, "deviation": 0.02})
+    config = CARIS.definition.variants["tiny"].model_copy(
+        update={"heads": 8, "points": 4, "deviation": 0.02}
+    )
     decoder = CARIS(config, 200).network.pixel_decoder.requires_grad_(False)
     for layer in decoder.encoder:
         assert (layer.gamma_v2l == 1).all() and (layer.gamma_l2v == 1).all()
         assert layer.v2l_cross_attn.q_proj.weight.std() == pytest.approx(0.02, rel=0.05)
         assert layer.vis_mlp.fc1.weight.abs().max() < 0.15 and (layer.vis_mlp.fc1.bias == 0).all()
         deformable = layer.vis_self_attn
-        assert not deformable.sampling_offsets.weight.any() and not deformable.attention_weights.weight.any()
+        assert (
+            not deformable.sampling_offsets.weight.any()
+            and not deformable.attention_weights.weight.any()
+        )
         assert not deformable.attention_weights.bias.any() and not deformable.value_proj.bias.any()
-        assert deformable.value_proj.weight.abs().max() == pytest.approx(math.sqrt(6 / 128), rel=0.01)  # Xavier's bound
+        assert deformable.value_proj.weight.abs().max() == pytest.approx(
+            math.sqrt(6 / 128), rel=0.01
+        )  # Xavier's bound
         ring = deformable.sampling_offsets.bias.detach().reshape(8, 3, 4, 2)
-        for head, (x, y) in enumerate([(1, 0), (1, 1), (0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -1)]):
+        for head, (x, y) in enumerate(
+            [(1, 0), (1, 1), (0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -1)]
+        ):
             for point in range(4):
                 expected = torch.tensor([x, y]).float().expand(3, 2) * (point + 1)
                 torch.testing.assert_close(ring[head, :, point], expected, atol=1e-5, rtol=0)
@@ -195,9 +222,14 @@ def test_loss_is_divided_by_weights_and_distillation_by_pixels(tiny, batch):
     target = batch.targets[:, 0].bool()
     two_class = random(2, 2, 64, 64)  # at input size already: no resizing
     logarithms = two_class.log_softmax(1)
-    foreground, background = logarithms[:, 1][target].sum() * 1.1, logarithms[:, 0][~target].sum() * 0.9
+    foreground, background = (
+        logarithms[:, 1][target].sum() * 1.1,
+        logarithms[:, 0][~target].sum() * 0.9,
+    )
     (loss,) = tiny.loss(output_of(two_class), batch).values()
-    torch.testing.assert_close(loss, -(foreground + background) / (1.1 * target.sum() + 0.9 * (~target).sum()))
+    torch.testing.assert_close(
+        loss, -(foreground + background) / (1.1 * target.sum() + 0.9 * (~target).sum())
+    )
     teacher = random(2, 2, 64, 64).flip(1)
     terms = torch.tensor([0.9, 1.1])[:, None, None] * teacher.softmax(1) * logarithms
     torch.testing.assert_close(
@@ -210,7 +242,9 @@ def test_words_see_the_image_and_not_the_padding(tiny, batch):
     other = Text(torch.where(text.attention == 1, text.ids, 77), text.attention)
     with torch.no_grad():
         features = method.encode_image(batch.images, {})
-        torch.testing.assert_close(method.segment(features, text).logits, method.segment(features, other).logits)
+        torch.testing.assert_close(
+            method.segment(features, text).logits, method.segment(features, other).logits
+        )
         encode = method.network.backbone.encode_words
         seen = encode(text.ids, text.attention, features.prompts)
         blind = encode(text.ids, text.attention, features.prompts.flip(0))
@@ -228,14 +262,18 @@ def test_bert_drops_out_in_training_alone(tiny, batch):
             return [backbone.encode_words(text.ids, text.attention, prompts) for _ in range(2)]
 
     assert torch.equal(*twice(False)) and not torch.equal(*twice(True))
-    rates = {module.p for module in backbone.lang_encoder.modules() if isinstance(module, nn.Dropout)}
-    assert rates == {0.1} and CARIS.variants["paper"].bert.dropout == 0.1
+    rates = {
+        module.p for module in backbone.lang_encoder.modules() if isinstance(module, nn.Dropout)
+    }
+    assert rates == {0.1} and CARIS.definition.variants["paper"].bert.dropout == 0.1
 
 
 def test_loss_falls_on_one_batch(batch):
     torch.manual_seed(0)
-    method = CARIS(CARIS.variants["tiny"], 200).train()
-    optimizer = torch.optim.AdamW(method.parameter_groups(CARIS.recipes["tiny"]), lr=1e-3)
+    method = CARIS(CARIS.definition.variants["tiny"], 200).train()
+    optimizer = torch.optim.AdamW(
+        method.parameter_groups(CARIS.definition.recipes["tiny"]), lr=1e-3
+    )
     losses = []
     for _ in range(15):
         (loss,) = method.loss(method(batch, {}, "loss"), batch).values()
@@ -257,7 +295,9 @@ def position_index(window: int) -> torch.Tensor:
 def test_published_names_come_in_and_go_out():
     keys = keys_of("caris")
     state = {
-        name: torch.zeros(()).expand(shape) if dtype == "float32" else position_index(7)  # no memory
+        name: torch.zeros(()).expand(shape)
+        if dtype == "float32"
+        else position_index(7)  # no memory
         for name, (shape, dtype) in keys.items()
     }
     state["criterion.seg_criterion.weight"] = torch.tensor([0.9, 1.1])
@@ -270,7 +310,9 @@ def test_published_names_come_in_and_go_out():
     assert {name: [list(value.shape), str(value.dtype)[6:]] for name, value in back.items()} == keys
     for name, value in back.items():
         assert value is state[name] or torch.equal(value, state[name])
-    assert weights.to_published_names(network).keys() == {name for name, _ in network.named_parameters()}
+    assert weights.to_published_names(network).keys() == {
+        name for name, _ in network.named_parameters()
+    }
 
 
 def test_maskris_has_one_more_parameter_which_is_dropped():
@@ -282,7 +324,9 @@ def test_maskris_has_one_more_parameter_which_is_dropped():
 
 
 def test_official_masks_are_what_the_suite_would_draw():
-    """The fixture's masks have the suite's number of patches, and its masked words spare special pieces."""
+    """The fixture's masks have the suite's number of patches, and its masked words
+    spare special pieces.
+    """
     with np.load(FIXTURES / "maskris_tiny_w7.npz") as archive:
         patches, ids, masked = (archive[name] for name in ("image_mask", "ids", "masked_ids"))
     own = draw_image_mask(generator("any"), 448, 32, 0.75)

@@ -20,38 +20,52 @@ CLIP_WORDS = 49408
 @pytest.fixture(scope="module")
 def published():
     with torch.device("meta"):
-        return CRIS(CRIS.variants["paper-rn50"], CLIP_WORDS)
+        return CRIS(CRIS.definition.variants["paper-rn50"], CLIP_WORDS)
 
 
 def test_parameters_are_counted_as_published(published):
     count = sum(parameter.numel() for parameter in published.parameters())
     assert count == 146_849_122
     with torch.device("meta"):
-        large = CRIS(CRIS.variants["paper"], CLIP_WORDS)
+        large = CRIS(CRIS.definition.variants["paper"], CLIP_WORDS)
     assert sum(parameter.numel() for parameter in large.parameters()) == 161_251_682
 
 
 def test_groups_are_the_published_ones(published):
-    backbone, rest = published.parameter_groups(CRIS.recipes["paper-rn50"])
-    assert len(backbone["params"]) == 325 and sum(p.numel() for p in backbone["params"]) == 103_964_513
+    backbone, rest = published.parameter_groups(CRIS.definition.recipes["paper-rn50"])
+    assert (
+        len(backbone["params"]) == 325 and sum(p.numel() for p in backbone["params"]) == 103_964_513
+    )
     assert len(rest["params"]) == 124
 
 
 @pytest.mark.parametrize(
     "epoch, rates",
-    [(0, [1e-4, 1e-4]), (1, [1e-5, 1e-4]), (34, [1e-5, 1e-4]), (35, [1e-6, 1e-5]), (49, [1e-6, 1e-5])],
+    [
+        (0, [1e-4, 1e-4]),
+        (1, [1e-5, 1e-4]),
+        (34, [1e-5, 1e-4]),
+        (35, [1e-6, 1e-5]),
+        (49, [1e-6, 1e-5]),
+    ],
 )
 def test_schedule_with_its_first_epoch(published, epoch, rates):
     steps = 662
     for step in (epoch * steps, (epoch + 1) * steps - 1):
-        assert published.schedule(CRIS.recipes["paper-rn50"], step, steps) == pytest.approx(rates)
+        assert published.schedule(
+            CRIS.definition.recipes["paper-rn50"], step, steps
+        ) == pytest.approx(rates)
 
 
 def test_refcocog_takes_22_words_as_published():
     assert (
-        CRIS.config_for("paper", "refcocog").max_length == 22 and CRIS.config_for("paper", "refcoco+").max_length == 17
+        CRIS.definition.config_for("paper", "refcocog").max_length == 22
+        and CRIS.definition.config_for("paper", "refcoco+").max_length == 17
     )
-    assert CRIS.config_for("tiny", "refcocog").max_length == CRIS.variants["tiny"].max_length
+    assert (
+        CRIS.definition.config_for("tiny", "refcocog").max_length
+        == CRIS.definition.variants["tiny"].max_length
+    )
 
 
 def test_published_names_come_in_and_go_out(published):
@@ -65,11 +79,15 @@ def test_published_names_come_in_and_go_out(published):
 
 
 def test_loss_is_bce_on_the_nearest_soft_target():
-    method = CRIS(CRIS.variants["tiny"], 50)
+    method = CRIS(CRIS.definition.variants["tiny"], 50)
     logits, target = torch.randn(2, 1, 24, 24), torch.rand(2, 1, 96, 96)
-    batch = Batch(torch.zeros(2, 3, 96, 96), Text(torch.zeros(2, 20), torch.zeros(2, 20)), target, [0, 1])
+    batch = Batch(
+        torch.zeros(2, 3, 96, 96), Text(torch.zeros(2, 20), torch.zeros(2, 20)), target, [0, 1]
+    )
     (value,) = method.loss(Output(logits), batch).values()
-    torch.testing.assert_close(value, F.binary_cross_entropy_with_logits(logits, target[:, :, ::4, ::4]))
+    torch.testing.assert_close(
+        value, F.binary_cross_entropy_with_logits(logits, target[:, :, ::4, ::4])
+    )
     teacher = torch.randn(2, 1, 24, 24)
     torch.testing.assert_close(
         method.distillation(Output(logits), Output(teacher)),
@@ -78,7 +96,7 @@ def test_loss_is_bce_on_the_nearest_soft_target():
 
 
 def test_mask_is_where_the_probability_exceeds_035():
-    method = CRIS(CRIS.variants["tiny"], 50)
+    method = CRIS(CRIS.definition.variants["tiny"], 50)
     geometry = Geometry(96, 96, 96, "letterbox")
     for probability in (0.34, 0.36):
         logits = torch.full((24, 24), probability).logit()

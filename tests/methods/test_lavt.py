@@ -1,4 +1,6 @@
-"""LAVT: loss, distillation, decision, groups, schedule, backbone and names; its numbers are proven in test_parity."""
+"""LAVT: loss, distillation, decision, groups, schedule, backbone and names; its numbers
+are proven in test_parity.
+"""
 
 import json
 
@@ -10,7 +12,8 @@ import torch.nn.functional as F
 
 from benchmark.base.geometry import Geometry
 from benchmark.base.rng import generator
-from methods.backbones.swin import Swin, SwinSize, from_timm
+from methods.backbones.sizes import SwinSize
+from methods.backbones.swin import Swin, from_timm
 from methods.contract import Batch, Output, Text
 from methods.lavt import weights
 from methods.lavt.method import LAVT
@@ -22,7 +25,9 @@ WEIGHTS = torch.tensor([0.9, 1.1])
 def meta(variant: str) -> LAVT:
     """Return a variant without memory for its weights."""
     with torch.device("meta"):
-        return LAVT(LAVT.variants[variant], 30522 if variant.startswith("paper") else 200)
+        return LAVT(
+            LAVT.definition.variants[variant], 30522 if variant.startswith("paper") else 200
+        )
 
 
 def random(*shape: int) -> torch.Tensor:
@@ -32,7 +37,7 @@ def random(*shape: int) -> torch.Tensor:
 @pytest.fixture(scope="module")
 def tiny() -> LAVT:
     torch.manual_seed(0)
-    return LAVT(LAVT.variants["tiny"], 200)
+    return LAVT(LAVT.definition.variants["tiny"], 200)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +67,9 @@ def test_output_is_the_logit_difference_at_stride_four(tiny, batch):
 def test_padding_is_not_read(tiny, batch):
     changed = Text(torch.where(batch.text.attention == 1, batch.text.ids, 77), batch.text.attention)
     with torch.no_grad():
-        one, two = (tiny.eval().segment(batch.images, text).logits for text in (batch.text, changed))
+        one, two = (
+            tiny.eval().segment(batch.images, text).logits for text in (batch.text, changed)
+        )
     torch.testing.assert_close(one, two)
 
 
@@ -98,9 +105,11 @@ def test_bert_keeps_eval_mode_in_training(tiny):
 
 def test_published_parameter_groups(shared):
     oracle = json.loads((shared / "facts" / "lavt_base_param_groups.json").read_text())
-    method, recipe = meta("paper"), LAVT.recipes["paper"]
+    method, recipe = meta("paper"), LAVT.definition.recipes["paper"]
     groups = method.parameter_groups(recipe)
-    decay = {id(parameter): group["weight_decay"] for group in groups for parameter in group["params"]}
+    decay = {
+        id(parameter): group["weight_decay"] for group in groups for parameter in group["params"]
+    }
     names = weights.to_published_names(method.network)
     own = {names[name]: decay.get(id(p)) for name, p in method.network.named_parameters()}
     assert own == {name: None if entry is None else entry[1] for name, entry in oracle.items()}
@@ -112,9 +121,11 @@ def test_published_parameter_groups(shared):
 @pytest.mark.parametrize("variant", ["tiny", "small"])
 def test_variants_from_scratch_train_everything(variant):
     method = meta(variant)
-    groups = method.parameter_groups(LAVT.recipes[variant])
-    assert {id(p) for p in method.parameters()} == {id(p) for group in groups for p in group["params"]}
-    assert method.config.departures and not LAVT.variants["paper"].departures
+    groups = method.parameter_groups(LAVT.definition.recipes[variant])
+    assert {id(p) for p in method.parameters()} == {
+        id(p) for group in groups for p in group["params"]
+    }
+    assert method.config.departures and not LAVT.definition.variants["paper"].departures
 
 
 @pytest.mark.parametrize("variant", ["tiny", "small", "paper-t", "paper-s"])
@@ -123,16 +134,20 @@ def test_variants_have_the_same_module_types(variant):
 
 
 def test_schedule_is_polynomial_per_iteration():
-    method, recipe = meta("tiny"), LAVT.recipes["paper"]
+    method, recipe = meta("tiny"), LAVT.definition.recipes["paper"]
     total = 40 * 10
     for step in (0, 1, 200, 399):
-        assert method.schedule(recipe, step, 10) == pytest.approx([5e-5 * (1 - step / total) ** 0.9] * 4)
+        assert method.schedule(recipe, step, 10) == pytest.approx(
+            [5e-5 * (1 - step / total) ** 0.9] * 4
+        )
     assert len(method.parameter_groups(recipe)) == 4
 
 
 def test_published_sizes():
     network = meta("paper").network
-    count = {name: sum(p.numel() for p in part.parameters()) for name, part in network.named_children()}
+    count = {
+        name: sum(p.numel() for p in part.parameters()) for name, part in network.named_children()
+    }
     assert count["backbone"] + count["classifier"] == 118_847_866
     assert count["text_encoder"] == 108_891_648
 
@@ -140,10 +155,18 @@ def test_published_sizes():
 def test_weights_round_trip(tiny):
     own = tiny.network.state_dict()
     published = weights.to_published(own)
-    assert {name.split(".")[0] for name in published} == {"backbone", "classifier", "embeddings", "encoder"}
+    assert {name.split(".")[0] for name in published} == {
+        "backbone",
+        "classifier",
+        "embeddings",
+        "encoder",
+    }
     two = weights.checkpoint(own)
     assert {name.split(".")[0] for name in two["model"]} == {"backbone", "classifier"}
-    joint = {**two["model"], **{f"text_encoder.{name}": value for name, value in two["bert_model"].items()}}
+    joint = {
+        **two["model"],
+        **{f"text_encoder.{name}": value for name, value in two["bert_model"].items()},
+    }
     for flat in (published, joint):
         back = weights.from_published(flat)
         assert back.keys() == own.keys() and all(back[name] is own[name] for name in own)
@@ -164,7 +187,12 @@ def test_swin_equals_timm_where_no_window_is_padded():
     swin = Swin(size, 224).eval()
     state = from_timm(reference.state_dict())
     missing, unexpected = swin.load_state_dict(state, strict=False)
-    assert not unexpected and {name.split(".")[0] for name in missing} == {"norm0", "norm1", "norm2", "norm3"}
+    assert not unexpected and {name.split(".")[0] for name in missing} == {
+        "norm0",
+        "norm1",
+        "norm2",
+        "norm3",
+    }
     images = random(1, 3, 224, 224)
     with torch.no_grad():
         x = swin.patch_embed(images)
@@ -179,6 +207,6 @@ def test_swin_equals_timm_where_no_window_is_padded():
 
 def test_network_names_are_unique_per_parameter():
     with torch.device("meta"):
-        network = LavtNetwork(LAVT.variants["tiny"], 200)
+        network = LavtNetwork(LAVT.definition.variants["tiny"], 200)
     names = weights.to_published_names(network)
     assert len(set(names.values())) == len(names) == len(list(network.parameters()))

@@ -1,4 +1,6 @@
-"""SaG: sizes, groups, schedule, slots, noise, losses, decision, positions, names; its numbers are proven by parity."""
+"""SaG: sizes, groups, schedule, slots, noise, losses, decision, positions, names; its
+numbers are proven by parity.
+"""
 
 import dataclasses
 import json
@@ -20,11 +22,12 @@ from benchmark.data.images import EvaluationImages
 from benchmark.data.samples import TrainingSamples
 from benchmark.evaluation.inference import build_method
 from benchmark.evaluation.predict import evaluate, predict
-from benchmark.runs.resolve import open_run, starting_digest
-from benchmark.strategies.strategy import Masker, micro_step
-from benchmark.training.trainer import start
+from benchmark.runs.resolve import Opened
+from benchmark.strategies.strategy import MicroBatch
+from benchmark.training.start import start_from_published
 from methods.backbones import vit
-from methods.backbones.vit import Vit, VitSize, resize_positions
+from methods.backbones.sizes import VitSize
+from methods.backbones.vit import Vit, resize_positions
 from methods.contract import Batch, Output, Text
 from methods.sag import weights
 from methods.sag.method import SaG
@@ -40,7 +43,7 @@ CPU = torch.device("cpu")
 def meta(variant: str) -> SaG:
     """Return a variant without memory for its weights."""
     with torch.device("meta"):
-        return SaG(SaG.variants[variant], 30522 if variant == "paper" else 200)
+        return SaG(SaG.definition.variants[variant], 30522 if variant == "paper" else 200)
 
 
 def random(*shape: int) -> torch.Tensor:
@@ -58,7 +61,7 @@ def draws_of(method: SaG, *names: object) -> dict[str, torch.Tensor]:
 @pytest.fixture(scope="module")
 def tiny() -> SaG:
     torch.manual_seed(0)
-    return SaG(SaG.variants["tiny"], 200).eval()
+    return SaG(SaG.definition.variants["tiny"], 200).eval()
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +92,7 @@ def unread() -> set[str]:
         return set(json.loads(str(archive["no_grad_keys"])))
 
 
-# --- sizes, groups, schedule ----------------------------------------------------------------------------------------
+# --- sizes, groups, schedule ----------------------------------------------------------------------
 
 
 def test_published_sizes(aliases):
@@ -99,16 +102,22 @@ def test_published_sizes(aliases):
     assert size(image.img_backbone) == 21_936_000
     assert size(text.bert) == 108_891_648 and size(text.linear) == 393_728
     assert size(image.spm_1x1) == 197_120 and size(network.decoder) == 1_011_073
-    assert (round(size(image.set_pred_module) / 1e6, 2), round(size(network.cma) / 1e6, 2)) == (7.63, 4.20)
+    assert (round(size(image.set_pred_module) / 1e6, 2), round(size(network.cma) / 1e6, 2)) == (
+        7.63,
+        4.20,
+    )
     published = weights.to_published(network.state_dict())
     assert len(published) == 558
-    assert sum(value.numel() for name, value in published.items() if name not in aliases) == 145_955_305
-    assert method.config.slots == 36 and method.weakly_supervised
+    assert (
+        sum(value.numel() for name, value in published.items() if name not in aliases)
+        == 145_955_305
+    )
+    assert method.config.slots == 36 and method.definition.weakly_supervised
 
 
-@pytest.mark.parametrize("variant", SaG.variants)
+@pytest.mark.parametrize("variant", SaG.definition.variants)
 def test_the_vit_learns_slowly_and_everything_decays(variant):
-    method, recipe = meta(variant), SaG.recipes[variant]
+    method, recipe = meta(variant), SaG.definition.recipes[variant]
     groups = {group["name"]: group for group in method.parameter_groups(recipe)}
     vit_names = {name for name, _ in method.network.named_parameters() if "img_backbone" in name}
     backbone = {id(parameter) for parameter in groups["backbone"]["params"]}
@@ -120,16 +129,26 @@ def test_the_vit_learns_slowly_and_everything_decays(variant):
 
 
 def test_published_recipe():
-    recipe = SaG.recipes["paper"]
-    assert (recipe.epochs, recipe.batch_size, recipe.micro_batch, recipe.precision) == (50, 32, 32, "fp16")
+    recipe = SaG.definition.recipes["paper"]
+    assert (recipe.epochs, recipe.batch_size, recipe.micro_batch, recipe.precision) == (
+        50,
+        32,
+        32,
+        "fp16",
+    )
     assert (recipe.clip_norm, recipe.weight_decay, recipe.drop_last) == (0.1, 1e-4, False)
     assert meta("paper").schedule(recipe, 0, 3770) == pytest.approx([1e-6, 1e-5])
     needs = meta("paper").needs
-    assert (needs.unit, needs.masks, needs.size, needs.mean) == ("expression", "none", 384, (0.5, 0.5, 0.5))
+    assert (needs.unit, needs.masks, needs.size, needs.mean) == (
+        "expression",
+        "none",
+        384,
+        (0.5, 0.5, 0.5),
+    )
 
 
 def test_the_cosine_starts_after_the_warm_up_and_ends_above_zero():
-    method, recipe = meta("tiny"), SaG.recipes["paper"]
+    method, recipe = meta("tiny"), SaG.definition.recipes["paper"]
     steps = 50 * 200
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1e-5)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps)
@@ -142,20 +161,31 @@ def test_the_cosine_starts_after_the_warm_up_and_ends_above_zero():
     found = [method.schedule(recipe, step, 200)[1] for step in range(steps)]
     assert found == pytest.approx(expected, rel=1e-6)
     assert set(found[:5001]) == {1e-5} and found[5001] < 1e-5
-    assert found[-1] == pytest.approx(1e-5 * (1 + math.cos(math.pi * 4999 / steps)) / 2) and found[-1] > 5e-6
+    assert (
+        found[-1] == pytest.approx(1e-5 * (1 + math.cos(math.pi * 4999 / steps)) / 2)
+        and found[-1] > 5e-6
+    )
 
 
 def test_the_warm_up_is_one_of_the_loss():
-    method, recipe = meta("tiny"), SaG.recipes["paper"]
-    assert [method.loss_scale(recipe, step) for step in (0, 2499, 4999, 5000, 10**6)] == [1 / 5000, 0.5, 1, 1, 1]
+    method, recipe = meta("tiny"), SaG.definition.recipes["paper"]
+    assert [method.loss_scale(recipe, step) for step in (0, 2499, 4999, 5000, 10**6)] == [
+        1 / 5000,
+        0.5,
+        1,
+        1,
+        1,
+    ]
 
 
-# --- slots and noise ------------------------------------------------------------------------------------------------
+# --- slots and noise ------------------------------------------------------------------------------
 
 
 def test_slots_start_as_published():
     torch.manual_seed(0)
-    queries = SaG(SaG.variants["tiny"].model_copy(update={"width": 512, "groups": 12}), 200).network
+    queries = SaG(
+        SaG.definition.variants["tiny"].model_copy(update={"width": 512, "groups": 12}), 200
+    ).network
     queries = queries.encoders["img_enc"].set_pred_module.agg["queries"]
     mean, log_variance = queries["slots_mu"].detach(), queries["slots_log_sigma"].detach()
     assert mean.shape == log_variance.shape == (1, 12, 512)
@@ -183,7 +213,9 @@ def test_slots_of_a_group_are_interchangeable_and_those_of_two_groups_are_not(ti
     torch.testing.assert_close(*scores)
     assert (other.slots - here.slots[:, across]).abs().max() > 1e-2
     groups = still.slots.unflatten(1, (-1, 3))
-    torch.testing.assert_close(groups, groups[:, :, :1].expand_as(groups))  # without noise a group is one slot
+    torch.testing.assert_close(
+        groups, groups[:, :, :1].expand_as(groups)
+    )  # without noise a group is one slot
 
 
 def test_slots_share_every_place_and_the_score_is_a_probability(tiny, batch):
@@ -195,7 +227,9 @@ def test_slots_share_every_place_and_the_score_is_a_probability(tiny, batch):
     assert features.maps.shape == (4, 12, 8, 8) and output.logits.shape == (4, 1, 8, 8)
     torch.testing.assert_close(features.maps.sum(1), torch.ones(4, 8, 8))
     assert 0 < output.logits.min() and output.logits.max() < 1
-    assert rough.logits.dtype == torch.float32 and all(value.dtype == torch.float32 for value in rough.extras.values())
+    assert rough.logits.dtype == torch.float32 and all(
+        value.dtype == torch.float32 for value in rough.extras.values()
+    )
     torch.testing.assert_close(rough.logits, output.logits, rtol=0.1, atol=0)
 
 
@@ -239,8 +273,8 @@ def test_an_image_has_the_same_noise_in_any_company(tiny):
 
 @pytest.fixture(scope="module")
 def loaded(boxes):
-    spec, place = tiny_spec(boxes, "sag", strategy={"patch_size": 8})
-    dataset, tokenizer = open_run(spec, place)
+    spec, places = tiny_spec(boxes, "sag", strategy={"patch_size": 8})
+    dataset, tokenizer = Opened(places).run(spec)
     return spec, build_method(spec, tokenizer).eval(), dataset, tokenizer
 
 
@@ -262,7 +296,6 @@ def test_both_passes_of_a_step_share_the_noise_of_each_sample(loaded):
     spec, method, dataset, tokenizer = loaded
     samples = TrainingSamples(dataset, "train", method.needs, tokenizer, spec.seed)
     assert len(samples) == sum(len(ref.sentences) for ref in dataset.refs_of("train"))
-    masker = Masker(spec.strategy, tokenizer, spec.network.size, spec.seed)
     seen = []
 
     def network(batch, draws, purpose):
@@ -270,14 +303,27 @@ def test_both_passes_of_a_step_share_the_noise_of_each_sample(loaded):
         return method(batch, draws, purpose)
 
     raw = samples.batch([5, 0, 3], 0)
-    micro_step(network, method, raw, masker, 0, (0, "step", 7), 1.0, torch.Tensor.backward, CPU)
+    spec.strategy.step(
+        MicroBatch(
+            network=network,
+            method=method,
+            samples=raw,
+            tokenizer=tokenizer,
+            seed=spec.seed,
+            epoch=0,
+            key=(0, "step", 7),
+            share=1.0,
+            add_gradient=torch.Tensor.backward,
+            device=CPU,
+        )
+    )
     (first, clean), (second, masked) = seen
     assert (clean, masked) == ("loss", "prediction") and torch.equal(first, second)
     for row, sample in zip(first, (5, 0, 3), strict=True):
         assert torch.equal(row, method.draws([generator(0, "draws", 0, sample)])["slots"][0])
 
 
-# --- losses and decision --------------------------------------------------------------------------------------------
+# --- losses and decision --------------------------------------------------------------------------
 
 
 def test_losses_in_closed_form(tiny, batch):
@@ -285,14 +331,21 @@ def test_losses_in_closed_form(tiny, batch):
     sentences = random(4, 6).requires_grad_()
     gathered = F.normalize(random(4, 4, 6), dim=-1).requires_grad_()
     tokens, painted = random(4, 5, 7).requires_grad_(), random(4, 5, 7).flip(0).requires_grad_()
-    extras = {"sentences": sentences, "gathered": gathered, "tokens": tokens, "reconstruction": painted}
+    extras = {
+        "sentences": sentences,
+        "gathered": gathered,
+        "tokens": tokens,
+        "reconstruction": painted,
+    }
     terms = tiny.loss(Output(torch.zeros(4, 1, 2, 2), extras), batch)
     contrastive = 0.0
     for sentence in range(4):
         against = [(sentences[sentence] @ gathered[image, sentence]).item() for image in range(4)]
         contrastive += math.log(sum(map(math.exp, against))) - against[sentence]
     assert terms["contrastive"].item() == pytest.approx(contrastive / 4, rel=1e-5)
-    assert terms["reconstruction"].item() == pytest.approx((painted - tokens).square().mean().item(), rel=1e-5)
+    assert terms["reconstruction"].item() == pytest.approx(
+        (painted - tokens).square().mean().item(), rel=1e-5
+    )
     sum(terms.values()).backward()
     assert sentences.grad is None and tokens.grad is None, "both are constants here"
     assert gathered.grad.abs().sum() > 0 and painted.grad.abs().sum() > 0
@@ -303,7 +356,9 @@ def test_the_text_encoder_learns_by_what_the_sentence_gathers(tiny, batch):
     output = tiny(batch, draws_of(tiny, 0, 1, 2, 3), "loss")
     tiny.loss(output, batch)["contrastive"].backward()
     assert tiny.network.encoders["txt_enc"].linear.weight.grad.abs().sum() > 0
-    silent = {name for name, p in tiny.network.named_parameters() if p.grad is None or not p.grad.any()}
+    silent = {
+        name for name, p in tiny.network.named_parameters() if p.grad is None or not p.grad.any()
+    }
     assert silent and all(name.startswith("decoder.") for name in silent)
     tiny.zero_grad()
 
@@ -313,7 +368,10 @@ def test_own_pairs_are_the_diagonal_of_all_pairs(tiny, batch):
     with torch.no_grad():
         every, own = tiny(batch, draws, "loss"), tiny(batch, draws, "prediction")
     torch.testing.assert_close(every.logits, own.logits)
-    assert set(every.extras) == {"sentences", "gathered", "tokens", "reconstruction"} and not own.extras
+    assert (
+        set(every.extras) == {"sentences", "gathered", "tokens", "reconstruction"}
+        and not own.extras
+    )
     torch.testing.assert_close(every.extras["gathered"].norm(dim=-1), torch.ones(4, 4))
     assert every.extras["reconstruction"].shape == every.extras["tokens"].shape == (4, 64, 64)
 
@@ -332,17 +390,23 @@ def test_distillation_in_closed_form_and_safe_at_its_ends(tiny):
 def test_mask_stretches_the_score_at_the_original_size(tiny):
     score = 0.0276 + 0.0006 * torch.rand(8, 8)
     mask = tiny.mask(score, Geometry(50, 70, 64, "square"))
-    large = F.interpolate(score[None, None], (50, 70), mode="bilinear", align_corners=False)[0, 0].numpy()
+    large = F.interpolate(score[None, None], (50, 70), mode="bilinear", align_corners=False)[
+        0, 0
+    ].numpy()
     half = (large.min() + large.max()) / 2
     clear = np.abs(large - half) > 1e-6
-    assert mask.shape == (50, 70) and np.array_equal(mask[clear], (large >= half)[clear]) and clear.mean() > 0.99
+    assert (
+        mask.shape == (50, 70)
+        and np.array_equal(mask[clear], (large >= half)[clear])
+        and clear.mean() > 0.99
+    )
     assert not tiny.mask(torch.zeros(8, 8), Geometry(50, 70, 64, "square")).any()
 
 
 def test_loss_falls_on_one_batch(batch):
     torch.manual_seed(0)
-    method = SaG(SaG.variants["tiny"], 200).train()
-    optimizer = torch.optim.AdamW(method.parameter_groups(SaG.recipes["tiny"]), lr=1e-3)
+    method = SaG(SaG.definition.variants["tiny"], 200).train()
+    optimizer = torch.optim.AdamW(method.parameter_groups(SaG.definition.recipes["tiny"]), lr=1e-3)
     losses = []
     for _ in range(80):
         loss = sum(method.loss(method(batch, draws_of(method, 0, 1, 2, 3), "loss"), batch).values())
@@ -354,11 +418,13 @@ def test_loss_falls_on_one_batch(batch):
     assert np.mean(losses[-5:]) < 0.85 * np.mean(losses[:5])
 
 
-# --- positions ------------------------------------------------------------------------------------------------------
+# --- positions ------------------------------------------------------------------------------------
 
 
 def kernel(mode: str, distance: float) -> float:
-    """Return the weight of a sample at `distance`: a triangle, or Keys' cubic with torch's a = -0.75."""
+    """Return the weight of a sample at `distance`: a triangle, or Keys' cubic with
+    torch's a = -0.75.
+    """
     x = abs(distance)
     if mode == "bilinear":
         return max(0.0, 1 - x)
@@ -379,23 +445,37 @@ def axis(mode: str, before: int, after: int) -> np.ndarray:
     return matrix
 
 
-@pytest.mark.parametrize("mode, before, after", [("bicubic", 24, 30), ("bilinear", 30, 24), ("bilinear", 8, 8)])
+@pytest.mark.parametrize(
+    "mode, before, after", [("bicubic", 24, 30), ("bilinear", 30, 24), ("bilinear", 8, 8)]
+)
 def test_position_tables_are_resized_as_torch_defines_it(mode, before, after):
     table = random(1, 1 + before**2, 3)
     found = resize_positions(table, (after, after), mode)
     assert torch.equal(found[:, 0], table[:, 0])
-    grid, matrix = table[0, 1:].double().numpy().reshape(before, before, 3), axis(mode, before, after)
+    grid, matrix = (
+        table[0, 1:].double().numpy().reshape(before, before, 3),
+        axis(mode, before, after),
+    )
     expected = np.einsum("yh,xw,hwc->yxc", matrix, matrix, grid)
     np.testing.assert_allclose(found[0, 1:].numpy().reshape(after, after, 3), expected, atol=1e-5)
 
 
 def test_every_forward_reduces_the_table_and_trains_the_whole_of_it():
     torch.manual_seed(0)
-    network = Vit(VitSize(width=16, layers=1, heads=2, mlp=32, patch=4, positions=10, drop_path=0.0))
+    network = Vit(
+        VitSize(width=16, layers=1, heads=2, mlp=32, patch=4, positions=10, drop_path=0.0)
+    )
     images = random(2, 3, 32, 32)
     tokens = network.forward_features(images)
     plain = timm.models.VisionTransformer(
-        img_size=32, patch_size=4, embed_dim=16, depth=1, num_heads=2, mlp_ratio=2, num_classes=0, global_pool=""
+        img_size=32,
+        patch_size=4,
+        embed_dim=16,
+        depth=1,
+        num_heads=2,
+        mlp_ratio=2,
+        num_classes=0,
+        global_pool="",
     )
     reduced = resize_positions(network.pos_embed.detach(), (8, 8), "bilinear")
     plain.load_state_dict({**network.state_dict(), "pos_embed": reduced})
@@ -407,7 +487,7 @@ def test_every_forward_reduces_the_table_and_trains_the_whole_of_it():
     assert (network.pos_embed.grad != 0).any(-1).all()
 
 
-# --- names and starting weights -------------------------------------------------------------------------------------
+# --- names and starting weights -------------------------------------------------------------------
 
 
 def test_published_names_come_in_and_go_out(keys, aliases, unread):
@@ -425,53 +505,77 @@ def test_published_names_come_in_and_go_out(keys, aliases, unread):
     back = weights.to_published(own)
     assert {name: [list(value.shape), str(value.dtype)[6:]] for name, value in back.items()} == keys
     lost = {name for name, value in back.items() if not torch.equal(value, state[name])}
-    assert lost == unread and all(not back[name].any() for name in lost), "layers that nothing reads go out as zeros"
-    assert weights.to_published_names(network).keys() == {name for name, _ in network.named_parameters()}
-    storages = {value.untyped_storage().data_ptr() for name, value in back.items() if name in aliases}
+    assert lost == unread and all(not back[name].any() for name in lost), (
+        "layers that nothing reads go out as zeros"
+    )
+    assert weights.to_published_names(network).keys() == {
+        name for name, _ in network.named_parameters()
+    }
+    storages = {
+        value.untyped_storage().data_ptr() for name, value in back.items() if name in aliases
+    }
     assert len(storages) == len(aliases), "safetensors refuses shared memory"
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """Return a folder of local files with a ViT as timm has it, with its classifier, and a small BERT."""
-    monkeypatch.setenv(pretrained.FOLDER, str(tmp_path))
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+def source(tmp_path):
+    """Return a folder of local files with a ViT as timm has it, with its classifier,
+    and a small BERT.
+    """
     torch.manual_seed(1)
-    save_file(timm.create_model(VIT, pretrained=False).state_dict(), tmp_path / f"{VIT}.safetensors")
+    state = timm.create_model(VIT, pretrained=False).state_dict()
+    save_file(state, tmp_path / f"{VIT}.safetensors")
     save_bert(tmp_path)
-    return tmp_path
+    return pretrained.Source(tmp_path, offline=True)
 
 
-def test_starting_weights_from_local_files(folder):
-    config = SaG.variants["paper"].model_copy(update={"pretrained": f"{VIT}+small-bert", "bert": SMALL_BERT})
+def test_starting_weights_from_local_files(source):
+    config = SaG.definition.variants["paper"].model_copy(
+        update={"pretrained": f"{VIT}+small-bert", "bert": SMALL_BERT}
+    )
     method = SaG(config, 90)
-    spec = type("Spec", (), {"network": config, "weights": starting_digest(SaG, config)})
-    start(method, spec)
-    state, stored = method.network.state_dict(), load_file(folder / f"{VIT}.safetensors")
+    digest = pretrained.digest(weights.starting_weights(config, source))
+    spec = type("Spec", (), {"network": config, "weights": digest})
+    start_from_published(method, spec, source)
+    state, stored = method.network.state_dict(), load_file(source.folder / f"{VIT}.safetensors")
     prefix = "encoders.img_enc.img_backbone."
-    own = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
-    assert stored.keys() - own.keys() == {"head.weight", "head.bias"} and own.keys() <= stored.keys()
+    own = {
+        name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)
+    }
+    assert (
+        stored.keys() - own.keys() == {"head.weight", "head.bias"} and own.keys() <= stored.keys()
+    )
     assert all(torch.equal(own[name], stored[name]) for name in own if name != "pos_embed")
     assert stored["pos_embed"].shape == (1, 577, 384)
     grid = stored["pos_embed"][:, 1:].reshape(1, 24, 24, 384).permute(0, 3, 1, 2)
-    enlarged = F.interpolate(grid, (30, 30), mode="bicubic", align_corners=False).permute(0, 2, 3, 1)
+    enlarged = F.interpolate(grid, (30, 30), mode="bicubic", align_corners=False).permute(
+        0, 2, 3, 1
+    )
     torch.testing.assert_close(own["pos_embed"][:, 1:].reshape(1, 30, 30, 384), enlarged)
     assert torch.equal(own["pos_embed"][:, :1], stored["pos_embed"][:, :1])
-    starting = set(weights.starting_weights(config))
+    starting = set(weights.starting_weights(config, source))
     assert all(".bert." in name or "img_backbone" in name for name in starting)
 
 
-def test_a_vit_that_lacks_a_part_is_refused(folder):
-    path = folder / f"{VIT}.safetensors"
-    save_file({name: value for name, value in load_file(path).items() if "blocks.5" not in name}, path)
-    with pytest.raises(UserError, match=r"could not be loaded.*huggingface\.co/timm/vit_small.*--pretrained"):
-        vit.starting_weights(VIT, 30)
+def test_a_vit_that_lacks_a_part_is_refused(source):
+    path = source.folder / f"{VIT}.safetensors"
+    state = {name: value for name, value in load_file(path).items() if "blocks.5" not in name}
+    save_file(state, path)
+    with pytest.raises(
+        UserError, match=r"could not be loaded.*huggingface\.co/timm/vit_small.*--pretrained"
+    ):
+        vit.starting_weights(VIT, source, 30)
 
 
 def test_padding_and_neighbours_are_invisible(tiny, batch):
-    """The published loader cuts no sentence; ours pads to a fixed length, which must not matter."""
+    """The published loader cuts no sentence; ours pads to a fixed length, which must
+    not matter.
+    """
     draws = draws_of(tiny, 0, 1, 2, 3)
-    short = dataclasses.replace(batch, text=Text(batch.text.ids[:, :8], batch.text.attention[:, :8]))
+    short = dataclasses.replace(
+        batch, text=Text(batch.text.ids[:, :8], batch.text.attention[:, :8])
+    )
     with torch.no_grad():
-        torch.testing.assert_close(tiny(short, draws, "prediction").logits, tiny(batch, draws, "prediction").logits)
+        torch.testing.assert_close(
+            tiny(short, draws, "prediction").logits, tiny(batch, draws, "prediction").logits
+        )

@@ -9,10 +9,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from benchmark import strategies
 from benchmark.base.geometry import Geometry
+from benchmark.base.pretrained import Source
 from benchmark.base.rng import generator
 from benchmark.data.samples import RawBatch
-from benchmark.strategies.strategy import Masker, get_strategy, micro_step
+from benchmark.strategies.strategy import MicroBatch
 from methods.contract import Batch, Output, Text
 from methods.tris import auxiliary, weights
 from methods.tris.method import TRIS, classification_logits, coverage, decide
@@ -38,13 +40,17 @@ def sentences(count, key="sentences"):
 
 def batch_of(count=3):
     return Batch(
-        random(count, 3, 96, 96), sentences(count), None, list(range(count)), sentences(count * NEGATIVES, "negatives")
+        random(count, 3, 96, 96),
+        sentences(count),
+        None,
+        list(range(count)),
+        sentences(count * NEGATIVES, "negatives"),
     )
 
 
 def build(variant="tiny"):
     torch.manual_seed(0)
-    method = TRIS(TRIS.variants[variant], WORDS)
+    method = TRIS(TRIS.definition.variants[variant], WORDS)
     for module in method.modules():  # away from CLIP's start, at which a block adds nothing
         if hasattr(module, "bn3"):
             torch.nn.init.normal_(module.bn3.weight)
@@ -59,7 +65,7 @@ def tiny():
 @pytest.fixture(scope="module")
 def published():
     with torch.device("meta"):
-        return TRIS(TRIS.variants["paper"], 49408)
+        return TRIS(TRIS.definition.variants["paper"], 49408)
 
 
 @pytest.fixture(scope="module")
@@ -87,17 +93,27 @@ def test_published_names_come_in_and_go_out(published, keys):
     assert shapes(own) == shapes(published.network.state_dict())
     assert list(weights.to_published(own)) == list(flat)
     assert weights.checkpoint(own)["model"].keys() == flat.keys()
-    assert shapes(published.auxiliary.state_dict()) == {name: shape for name, (shape, _) in keys["aux_keys"].items()}
+    assert shapes(published.auxiliary.state_dict()) == {
+        name: shape for name, (shape, _) in keys["aux_keys"].items()
+    }
 
 
 def test_both_clips_are_started_from_published_weights(published, keys, monkeypatch):
-    towers = {name.removeprefix("backbone."): entry for name, entry in keys["keys"].items() if "backbone." in name}
-    sources = {"openai-RN50": towers, "openai-ViT-B-32": keys["aux_keys"]}
-    asked = lambda name: {key: torch.empty(shape, device="meta") for key, (shape, _) in sources[name].items()}  # noqa: E731
-    monkeypatch.setattr("methods.backbones.clip.starting_weights", asked)
-    state = weights.starting_weights(published.config)
+    towers = {
+        name.removeprefix("backbone."): entry
+        for name, entry in keys["keys"].items()
+        if "backbone." in name
+    }
+    clips = {"openai-RN50": towers, "openai-ViT-B-32": keys["aux_keys"]}
+
+    def published_clip(name, source):
+        return {key: torch.empty(shape, device="meta") for key, (shape, _) in clips[name].items()}
+
+    monkeypatch.setattr("methods.backbones.clip.starting_weights", published_clip)
+    state = weights.starting_weights(published.config, Source())
     own = shapes(published.network.state_dict()) | {
-        f"auxiliary.{name}": shape for name, shape in shapes(published.auxiliary.state_dict()).items()
+        f"auxiliary.{name}": shape
+        for name, shape in shapes(published.auxiliary.state_dict()).items()
     }
     assert shapes(state).items() <= own.items()
     assert {name.split(".")[0] for name in own.keys() - state.keys()} == {
@@ -110,7 +126,7 @@ def test_both_clips_are_started_from_published_weights(published, keys, monkeypa
 
 def test_groups_are_the_published_ones():
     method = build()
-    recipe = TRIS.recipes["paper"]
+    recipe = TRIS.definition.recipes["paper"]
     backbone, rest = method.parameter_groups(recipe)
     names = {id(parameter): name for name, parameter in method.network.named_parameters()}
     assert all(names[id(parameter)].startswith("backbone.") for parameter in backbone["params"])
@@ -123,19 +139,23 @@ def test_groups_are_the_published_ones():
     assert not method.network.logit_scale.requires_grad
     assert method.network.logit_scale.exp().item() == pytest.approx(1 / 0.07)
     # Everything decays, norms and biases too.
-    assert "weight_decay" not in backbone and "weight_decay" not in rest and recipe.weight_decay == 0.01
+    assert (
+        "weight_decay" not in backbone
+        and "weight_decay" not in rest
+        and recipe.weight_decay == 0.01
+    )
 
 
 @pytest.mark.parametrize("step, factor", [(0, 1.0), (6630, 0.5**0.9), (13259, (1 / 13260) ** 0.9)])
 def test_schedule_decays_per_iteration(tiny, step, factor):
-    rates = tiny.schedule(TRIS.recipes["paper"], step, 884)
+    rates = tiny.schedule(TRIS.definition.recipes["paper"], step, 884)
     assert rates == pytest.approx([5e-6 * factor, 5e-5 * factor])
 
 
 def test_both_published_weightings():
     found = {
         name: (c.foreground_weight, c.classification_weight, c.negative_weight, c.negatives)
-        for name, c in TRIS.variants.items()
+        for name, c in TRIS.definition.variants.items()
     }
     assert found["paper"] == (2, 5, 1, 6) and found["paper-head"] == (1, 5, 2, 3)
     assert build("tiny").needs.negatives == NEGATIVES
@@ -155,7 +175,9 @@ def naive_losses(scores, foreground, negatives):
             p = share[n] / (height * width)
             logit = scores[i, n].mean() + scores[i, n].max() + (1 - p) ** 3 * math.log(0.01 + p)
             probability = 1 / (1 + math.exp(-logit))
-            classification -= math.log(probability if i == n else 1 - probability) / (images * texts)
+            classification -= math.log(probability if i == n else 1 - probability) / (
+                images * texts
+            )
     first = -np.mean([math.log(min(max(value, 1e-4), 0.9999)) for value in foreground])
     third = -np.mean([math.log(1 - value) for row in negatives for value in row])
     return first, classification, third
@@ -164,7 +186,9 @@ def naive_losses(scores, foreground, negatives):
 def test_losses_in_closed_form(tiny):
     scores = random(3, 3, 2, 4)
     foreground, negatives = torch.tensor([[0.3], [-0.2], [1.0]]), torch.tanh(random(3, 5))
-    output = Output(scores[:, :1], {"scores": scores, "foreground": foreground, "negatives": negatives})
+    output = Output(
+        scores[:, :1], {"scores": scores, "foreground": foreground, "negatives": negatives}
+    )
     terms = tiny.loss(output, batch_of())
     expected = naive_losses(scores.double().numpy(), foreground[:, 0].tolist(), negatives.tolist())
     weighted = [weight * value for weight, value in zip((2, 5, 1), expected, strict=True)]
@@ -189,7 +213,7 @@ def test_no_mask_is_read():
     sum(method.loss(output, batch).values()).backward()
     teacher = Output(output.logits.detach())
     method.distillation(method(batch, {}, "prediction"), teacher).backward()
-    assert method.needs.masks == "none" and method.weakly_supervised
+    assert method.needs.masks == "none" and method.definition.weakly_supervised
 
 
 def test_extras_are_the_cosines_of_what_a_map_leaves_visible():
@@ -203,7 +227,8 @@ def test_extras_are_the_cosines_of_what_a_map_leaves_visible():
             assert torch.equal(output.logits[i, 0], scores[i, i])
             shown = F.interpolate(scores[i, i][None, None], (96, 96), mode="bilinear").sigmoid()
             small = [
-                F.interpolate(x, (64, 64), mode="bilinear", align_corners=True) for x in (shown, batch.images[i][None])
+                F.interpolate(x, (64, 64), mode="bilinear", align_corners=True)
+                for x in (shown, batch.images[i][None])
             ]
             seen = method.auxiliary.encode_image(small[0] * small[1])
             for name, ids in (
@@ -223,10 +248,14 @@ def test_a_pair_depends_on_the_batch_while_training_alone():
     with torch.no_grad():
         for mode, same in ((True, False), (False, True)):
             method.train(mode)
-            first, second = (copy.deepcopy(method)(given, {}, "prediction").logits[0] for given in (batch, other))
+            first, second = (
+                copy.deepcopy(method)(given, {}, "prediction").logits[0] for given in (batch, other)
+            )
             assert torch.allclose(first, second, atol=1e-5) == same
         features = method.encode_image(batch.images, {})
-        alone = method.network.score(features[1:2], method.network.encode_text(batch.text.ids[1:2])[None])
+        alone = method.network.score(
+            features[1:2], method.network.encode_text(batch.text.ids[1:2])[None]
+        )
         torch.testing.assert_close(method(batch, {}, "prediction").logits[1:2], alone)
 
 
@@ -234,7 +263,9 @@ def test_alone_the_visual_prompt_is_a_constant():
     fusion = build().network.attn_fusion
     torch.nn.init.normal_(fusion.v_output[1].bias)
     new_v, new_t = fusion(random(2, 128, 3, 3), random(2, 1, 128))
-    torch.testing.assert_close(new_v, fusion.v_output[1].bias[:, None, None].expand(2, 128, 3, 3), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(
+        new_v, fusion.v_output[1].bias[:, None, None].expand(2, 128, 3, 3), rtol=1e-3, atol=1e-3
+    )
     assert new_t.shape == (2, 1, 128) and not torch.allclose(new_t[0], new_t[1])
 
 
@@ -256,21 +287,42 @@ def test_the_auxiliary_is_frozen_and_no_part_of_the_checkpoint():
     batch = batch_of()
     (2 * method.loss(method(batch, {}, "loss"), batch)["negative"]).backward()
     assert not method.auxiliary.training
-    assert all(not parameter.requires_grad and parameter.grad is None for parameter in method.auxiliary.parameters())
-    assert method.network.vis_project.weight.grad.abs().sum() > 0, "the loss reaches the network through it"
-    assert all(torch.equal(value, before[name]) for name, value in method.auxiliary.state_dict().items())
+    assert all(
+        not parameter.requires_grad and parameter.grad is None
+        for parameter in method.auxiliary.parameters()
+    )
+    assert method.network.vis_project.weight.grad.abs().sum() > 0, (
+        "the loss reaches the network through it"
+    )
+    assert all(
+        torch.equal(value, before[name]) for name, value in method.auxiliary.state_dict().items()
+    )
     assert method.double().auxiliary.visual.proj.dtype == torch.float64, "it moves with the method"
 
 
 def test_the_masked_pass_does_not_ask_the_auxiliary():
     method = build().train()
-    tokenizer = type("Tokenizer", (), {"special_ids": {0, 58, 59}, "mask_id": 0, "random_ids": range(58)})
-    masker = Masker(get_strategy("maskris").model_copy(update={"patch_size": 8}), tokenizer, 96, 0)
+    tokenizer = type(
+        "Tokenizer", (), {"special_ids": {0, 58, 59}, "mask_id": 0, "random_ids": range(58)}
+    )
+    strategy = strategies.get("maskris").model_copy(update={"patch_size": 8})
     pixels = torch.from_numpy(generator("pixels").integers(0, 256, (3, 96, 96, 3), dtype=np.uint8))
     raw = RawBatch(pixels, None, sentences(3), [0, 1, 2], sentences(3 * NEGATIVES, "negatives"))
     asked = []
     method.auxiliary.visual.register_forward_hook(lambda *_: asked.append(1))
-    losses = micro_step(method, method, raw, masker, 0, ("step",), 1.0, torch.Tensor.backward, CPU)
+    micro = MicroBatch(
+        network=method,
+        method=method,
+        samples=raw,
+        tokenizer=tokenizer,
+        seed=0,
+        epoch=0,
+        key=("step",),
+        share=1.0,
+        add_gradient=torch.Tensor.backward,
+        device=CPU,
+    )
+    losses = strategy.step(micro)
     assert len(asked) == 1
     assert set(losses) >= {
         "train/loss_foreground",
@@ -294,7 +346,11 @@ def bilinear(values, height, width, align):
     result = np.zeros((height, width))
     for y in range(height):
         for x in range(width):
-            v = y * (rows - 1) / (height - 1) if align else min(max((y + 0.5) * rows / height - 0.5, 0), rows - 1)
+            v = (
+                y * (rows - 1) / (height - 1)
+                if align
+                else min(max((y + 0.5) * rows / height - 0.5, 0), rows - 1)
+            )
             u = (
                 x * (columns - 1) / (width - 1)
                 if align
@@ -302,9 +358,9 @@ def bilinear(values, height, width, align):
             )
             top, left = min(int(v), rows - 2), min(int(u), columns - 2)
             down, right = v - top, u - left
-            result[y, x] = (1 - down) * ((1 - right) * values[top, left] + right * values[top, left + 1]) + down * (
-                (1 - right) * values[top + 1, left] + right * values[top + 1, left + 1]
-            )
+            result[y, x] = (1 - down) * (
+                (1 - right) * values[top, left] + right * values[top, left + 1]
+            ) + down * ((1 - right) * values[top + 1, left] + right * values[top + 1, left + 1])
     return result
 
 
@@ -342,7 +398,9 @@ def coloured_batches(count):
     ids = torch.zeros(4, 20, dtype=torch.int64)
     ids[:, 0], ids[:, 1], ids[:, 2] = WORDS - 2, torch.tensor([5, 17, 29, 41]), WORDS - 1
     for step in range(count):
-        noise = torch.from_numpy(generator("noise", step).standard_normal((4, 3, 96, 96), dtype=np.float32))
+        noise = torch.from_numpy(
+            generator("noise", step).standard_normal((4, 3, 96, 96), dtype=np.float32)
+        )
         yield colours[:, :, None, None] + 0.3 * noise, ids
 
 
@@ -356,13 +414,21 @@ def test_an_auxiliary_learns_to_match_and_is_a_function_of_its_arguments():
     assert not any(parameter.requires_grad for parameter in method.auxiliary.parameters())
     ((images, ids),) = coloured_batches(1)
     with torch.no_grad():
-        cosines = auxiliary.embed_visible(method.auxiliary, images) @ auxiliary.embed_words(method.auxiliary, ids).T
-    assert torch.equal(cosines.argmax(1), torch.arange(4)) and torch.equal(cosines.argmax(0), torch.arange(4))
+        cosines = (
+            auxiliary.embed_visible(method.auxiliary, images)
+            @ auxiliary.embed_words(method.auxiliary, ids).T
+        )
+    assert torch.equal(cosines.argmax(1), torch.arange(4)) and torch.equal(
+        cosines.argmax(0), torch.arange(4)
+    )
 
 
 def test_only_what_has_no_published_auxiliary_trains_one():
     with torch.device("meta"):
-        passes = {name: TRIS(config, WORDS).auxiliary_passes for name, config in TRIS.variants.items()}
+        passes = {
+            name: TRIS(config, WORDS).auxiliary_passes
+            for name, config in TRIS.definition.variants.items()
+        }
     assert passes == {"paper": None, "paper-head": None, "small": (10, 128), "tiny": (3, 32)}
 
 
@@ -375,7 +441,7 @@ def test_a_hidden_image_is_its_mean_colour():
 def test_loss_falls_on_one_batch():
     method = build().train()
     batch = batch_of()
-    optimizer = torch.optim.AdamW(method.parameter_groups(TRIS.recipes["tiny"]), lr=1e-3)
+    optimizer = torch.optim.AdamW(method.parameter_groups(TRIS.definition.recipes["tiny"]), lr=1e-3)
     losses = []
     for _ in range(15):
         loss = sum(method.loss(method(batch, {}, "loss"), batch).values())

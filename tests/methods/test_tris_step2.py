@@ -20,7 +20,9 @@ SIDES = {"head1": 24, "head2": 24, "head3": 12, "head4": 6}
 
 
 def random(*shape):
-    return torch.from_numpy(generator("tris step 2", *shape).standard_normal(shape, dtype=np.float32))
+    return torch.from_numpy(
+        generator("tris step 2", *shape).standard_normal(shape, dtype=np.float32)
+    )
 
 
 def output_of(*key):
@@ -31,7 +33,7 @@ def output_of(*key):
 @pytest.fixture(scope="module")
 def tiny():
     torch.manual_seed(0)
-    return TrisStep2(TrisStep2.variants["tiny"], 60)
+    return TrisStep2(TrisStep2.definition.variants["tiny"], 60)
 
 
 @pytest.fixture
@@ -46,7 +48,7 @@ def batch():
 @pytest.fixture(scope="module")
 def published():
     with torch.device("meta"):
-        return TrisStep2(TrisStep2.variants["paper"], 49408)
+        return TrisStep2(TrisStep2.definition.variants["paper"], 49408)
 
 
 def test_published_names_come_in_and_go_out(published):
@@ -54,13 +56,18 @@ def test_published_names_come_in_and_go_out(published):
         keys = json.loads(str(archive["keys"]))
     flat = {name: torch.empty(shape, device="meta") for name, (shape, _) in keys.items()}
     own = weights.from_published(flat)
-    assert len(own) == 625 and sum(parameter.numel() for parameter in published.parameters()) == 142_085_869
-    assert {n: v.shape for n, v in own.items()} == {n: v.shape for n, v in published.network.state_dict().items()}
+    assert (
+        len(own) == 625
+        and sum(parameter.numel() for parameter in published.parameters()) == 142_085_869
+    )
+    assert {n: v.shape for n, v in own.items()} == {
+        n: v.shape for n, v in published.network.state_dict().items()
+    }
     assert list(weights.to_published(own)) == list(flat)
 
 
 def test_groups_are_the_published_ones(tiny):
-    backbone, rest = tiny.parameter_groups(TrisStep2.recipes["paper"])
+    backbone, rest = tiny.parameter_groups(TrisStep2.definition.recipes["paper"])
     names = {id(parameter): name for name, parameter in tiny.network.named_parameters()}
     fast = {names[id(parameter)] for parameter in rest["params"]}
     assert {name for name in fast if name.startswith("backbone")} == {
@@ -71,7 +78,7 @@ def test_groups_are_the_published_ones(tiny):
 
 
 def test_the_rate_is_in_effect_constant(tiny):
-    recipe = TrisStep2.recipes["paper"]
+    recipe = TrisStep2.definition.recipes["paper"]
     assert tiny.schedule(recipe, 883, 884) == [5e-6, 5e-5]
     assert tiny.schedule(recipe, 15 * 884 - 1, 884) == pytest.approx([5e-6, 5e-5], rel=1e-3)
     assert tiny.schedule(recipe, 884, 884)[1] == pytest.approx(5e-5 * (1 - 1 / 13260) ** 0.9)
@@ -83,8 +90,13 @@ def test_attention_is_a_softmax_over_all_words():
     x, words = random(2, 8, 3, 4), random(2, 6, 5)
 
     def normed(layer, values):
-        mean, variance = values.mean((2, 3), keepdim=True), values.var((2, 3), keepdim=True, unbiased=False)
-        return (values - mean) / (variance + 1e-5).sqrt() * layer.weight[:, None, None] + layer.bias[:, None, None]
+        mean, variance = (
+            values.mean((2, 3), keepdim=True),
+            values.var((2, 3), keepdim=True, unbiased=False),
+        )
+        return (values - mean) / (variance + 1e-5).sqrt() * layer.weight[
+            :, None, None
+        ] + layer.bias[:, None, None]
 
     for norm in (attention.ins_q, attention.ins_w):
         torch.nn.init.normal_(norm.weight)
@@ -103,7 +115,10 @@ def test_words_come_after_the_whole_visual_tower(tiny, batch):
     with torch.no_grad():
         first, second = (tiny.segment(maps, text) for text in (batch.text, batch.text[[1, 0]]))
     assert not torch.allclose(first.logits, second.logits)
-    assert {"head1": first.logits.shape[-1], **{name: x.shape[-1] for name, x in first.extras.items()}} == SIDES
+    assert {
+        "head1": first.logits.shape[-1],
+        **{name: x.shape[-1] for name, x in first.extras.items()},
+    } == SIDES
 
 
 def test_loss_is_bce_of_every_head_at_input_size(tiny, batch):
@@ -112,7 +127,9 @@ def test_loss_is_bce_of_every_head_at_input_size(tiny, batch):
     assert list(terms) == list(SIDES)
     for name, value in terms.items():
         logits = output.logits if name == "head1" else output.extras[name]
-        p = F.interpolate(logits, scale_factor=96 // SIDES[name], mode="bilinear", align_corners=False).sigmoid()
+        p = F.interpolate(
+            logits, scale_factor=96 // SIDES[name], mode="bilinear", align_corners=False
+        ).sigmoid()
         expected = torch.where(batch.targets > 0, p, 1 - p).log().mean()
         torch.testing.assert_close(value, -expected)
 
@@ -121,7 +138,9 @@ def test_distillation_is_the_same_sum_at_every_heads_stride(tiny):
     student, teacher = output_of(0), output_of(1)
     expected = 0.0
     for name in SIDES:
-        p, q = ((o.logits if name == "head1" else o.extras[name]).sigmoid() for o in (student, teacher))
+        p, q = (
+            (o.logits if name == "head1" else o.extras[name]).sigmoid() for o in (student, teacher)
+        )
         expected -= (q * p.log() + (1 - q) * (1 - p).log()).mean()
     torch.testing.assert_close(tiny.distillation(student, teacher), expected)
 
@@ -129,20 +148,26 @@ def test_distillation_is_the_same_sum_at_every_heads_stride(tiny):
 def test_decision_on_signed_logits(tiny):
     geometry = Geometry(40, 70, 96, "square")
     logits = torch.full((24, 24), -1.0)
-    assert tiny.mask(logits, geometry).all(), "negative throughout: the published division changes the sign"
+    assert tiny.mask(logits, geometry).all(), (
+        "negative throughout: the published division changes the sign"
+    )
     logits[:, 12:] = 1.0
     mask = tiny.mask(logits, geometry)
     assert not mask[:, :34].any() and mask[:, 36:].all()
 
 
 def test_only_pseudo_masks_are_asked_for(tiny):
-    assert tiny.needs.masks == "pseudo" and tiny.weakly_supervised
+    definition = tiny.definition
+    assert tiny.needs.masks == "pseudo" and definition.weakly_supervised
+    assert definition.targets_from == "tris"
 
 
 def test_loss_falls_on_one_batch(batch):
     torch.manual_seed(0)
-    method = TrisStep2(TrisStep2.variants["tiny"], 60).train()
-    optimizer = torch.optim.AdamW(method.parameter_groups(TrisStep2.recipes["tiny"]), lr=1e-3)
+    method = TrisStep2(TrisStep2.definition.variants["tiny"], 60).train()
+    optimizer = torch.optim.AdamW(
+        method.parameter_groups(TrisStep2.definition.recipes["tiny"]), lr=1e-3
+    )
     losses = []
     for _ in range(10):
         loss = sum(method.loss(method(batch, {}, "loss"), batch).values())

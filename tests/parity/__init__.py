@@ -1,25 +1,37 @@
-"""Parity with the published networks: the same weights under the published names must give the same numbers.
+"""Parity with the published networks: the same weights under the published names must
+give the same numbers.
 
-`python -m tests.parity FIXTURE.npz ...` checks any fixture of the agreed form, also one that is not in this repository. A
-method takes part through one adapter, `tests/parity/<method>.py`, with
+`python -m tests.parity FIXTURE.npz ...` checks any fixture of the agreed form, also one
+that is not in this repository. A method takes part through one adapter,
+`tests/parity/<method>.py`, with
 
-- `build(config, keys, words) -> Method`: the published network that the fixture's `config` names, for sentences of `words` ids;
-- `tolerance(quantity, suffixes) -> Tolerance`: how exactly an array is compared and in which precision;
+- `build(config, keys, words) -> Method`: the published network that the fixture's
+  `config` names, for sentences of `words` ids;
+- `tolerance(quantity, suffixes) -> Tolerance`: how exactly an array is compared and in
+  which precision;
 - `weights`: the module with `from_published`, `to_published` and `to_published_names`;
-- `UNREAD`, if there are any: names of a published state dict that nothing reads and our network does without.
+- `UNREAD`, if there are any: names of a published state dict that nothing reads and our
+  network does without.
 
-Where the names of a fixture's arrays follow the naming rule (see `arrays.py`), the harness runs the network itself and asks for
+Where the names of a fixture's arrays follow the naming rule (see `arrays.py`), the
+harness runs the network itself and asks for
 
 - `tokens(batch, words, seed) -> (ids, attention)`: the sentences, int64 arrays (B, L);
-- `forward(method, images, ids, attention) -> Output`, and `forward_words(method, images, words, attention) -> Output` with word
-  states in place of the text encoder's, where a fixture has such arrays;
-- `logits(output) -> Tensor`: what the arrays `*_logits` hold; `full(output, size) -> Tensor`: what `eval_full*` holds, if any.
+- `forward(method, images, ids, attention) -> Output`;
+- `forward_words(method, images, words, attention) -> Output`, with word states in place
+  of the text encoder's, where a fixture has such arrays;
+- `logits(output) -> Tensor`: what the arrays `*_logits` hold;
+- `full(output, size) -> Tensor`: what `eval_full*` holds, if any.
 
-Where they do not (TRIS, SaG), the adapter runs it, and `tolerance` is asked with an array's name and no suffixes:
+Where they do not (TRIS, SaG), the adapter runs it, and `tolerance` is asked with an
+array's name and no suffixes:
 
-- `arrays(filled, archive, config, keys) -> Iterator[(name, value)]`: everything that it compares. `filled(seed) -> Method` is the
-  network with the weights of a fill seed, in eval mode, without dropout and gradients; one network, filled anew at every call. A
-  value is an array, a tensor or a number; a dict is compared with JSON norms by name, a set with a JSON list of names (the
-  difference counts those that disagree), and of stored uint8 arrays the bits that differ are counted;
-- `INPUTS`: arrays that it only reads. What is neither compared nor an input is reported, and the command fails.
+- `arrays(filled, archive, config, keys) -> Iterator[(name, value)]`: everything that it
+  compares. `filled(seed) -> Method` is the network with the weights of a fill seed, in
+  eval mode, without dropout and gradients. It is one network, filled anew at every
+  call. A value is an array, a tensor or a number. A dict is compared with JSON norms by
+  name, a set with a JSON list of names (the difference counts those that disagree), and
+  of stored uint8 arrays the bits that differ are counted;
+- `INPUTS`: arrays that it only reads. What is neither compared nor an input is
+  reported, and the command fails.
 """

@@ -1,4 +1,6 @@
-"""`python -m tests.parity FIXTURE.npz ...`: one line per array; exits 1 where one differs or was not compared."""
+"""`python -m tests.parity FIXTURE.npz ...`: one line per array; exits 1 where one
+differs or was not compared.
+"""
 
 import argparse
 import pathlib
@@ -12,9 +14,9 @@ def line(row: Row) -> str:
     """Return the row as it is printed."""
     if row.difference is None:
         return f"{row.name:34}{'-':>12}  {'-':16}not compared: {row.note}"
-    return (
-        f"{row.name:34}{row.difference:12.3e}  {row.tolerance!s:16}{'ok' if row.ok else 'exceeded'} {row.note}".rstrip()
-    )
+    verdict = "ok" if row.ok else "exceeded"
+    numbers = f"{row.name:34}{row.difference:12.3e}  {row.tolerance!s:16}"
+    return f"{numbers}{verdict} {row.note}".rstrip()
 
 
 def main() -> int:

@@ -12,7 +12,12 @@ QUANTITIES = (
     "grad_norms",
     "running_stat_norms_after",
 )
-STEP_QUANTITIES = ("maskris_losses", "maskris_second_logits", "maskris_grad_norms", "maskris_total_grad_norm")
+STEP_QUANTITIES = (
+    "maskris_losses",
+    "maskris_second_logits",
+    "maskris_grad_norms",
+    "maskris_total_grad_norm",
+)
 """What a fixture of one published two-pass step holds; these names take no suffix."""
 STEP_INPUTS = ("ids", "attention_mask", "masked_ids", "image_mask")
 """The sentences and masks of that step, which such a fixture holds too."""
@@ -48,7 +53,8 @@ class Run:
         image: (batch, height, width, seed) of the input.
         tokens: (length, seed) of the sentences.
         fill_seed: seed of the weights.
-        step: a two-pass step of MaskRIS in place of the one pass, on the fixture's `STEP_INPUTS`.
+        step: a two-pass step of MaskRIS in place of the one pass, on the fixture's
+            `STEP_INPUTS`.
     """
 
     train: bool
@@ -61,22 +67,38 @@ class Run:
 
 
 def parse(name: str) -> tuple[str, tuple[str, ...]] | None:
-    """Return the quantity that `name` starts with and the suffixes that follow, or None if the rule does not know them."""
+    """Return the quantity that `name` starts with and the suffixes that follow, or None
+    if the rule does not know them.
+    """
     for quantity in QUANTITIES:
         if name == quantity or name.startswith(f"{quantity}_"):
             suffixes = tuple(filter(None, name[len(quantity) :].split("_")))
             known = r"alt|words|all|float64|sub|strided|b\d+|len\d+|fill\d+|\d+x\d+"
-            return (quantity, suffixes) if all(re.fullmatch(known, suffix) for suffix in suffixes) else None
+            return (
+                (quantity, suffixes)
+                if all(re.fullmatch(known, suffix) for suffix in suffixes)
+                else None
+            )
     return None
 
 
 def _number(suffixes: tuple[str, ...], prefix: str, default: int) -> int:
-    found = [int(suffix[len(prefix) :]) for suffix in suffixes if re.fullmatch(rf"{prefix}\d+", suffix)]
+    found = [
+        int(suffix[len(prefix) :]) for suffix in suffixes if re.fullmatch(rf"{prefix}\d+", suffix)
+    ]
     return found[0] if found else default
 
 
-def run_of(name: str, quantity: str, suffixes: tuple[str, ...], tolerance: Tolerance, config: dict[str, Any]) -> Run:
-    """Return the pass that the array `name` comes from; `config["inputs"]` wins where it names the array."""
+def run_of(
+    name: str,
+    quantity: str,
+    suffixes: tuple[str, ...],
+    tolerance: Tolerance,
+    config: dict[str, Any],
+) -> Run:
+    """Return the pass that the array `name` comes from; `config["inputs"]` wins where
+    it names the array.
+    """
     seed = config["seed_alt"] if "alt" in suffixes else config["seed"]
     height = width = config.get("size_alt", config["size"]) if "alt" in suffixes else config["size"]
     for suffix in suffixes:

@@ -1,4 +1,6 @@
-"""CARIS' adapter, also for MaskRIS' published code, whose network is CARIS'. Tolerances: the fixtures' README."""
+"""CARIS' adapter, also for MaskRIS' published code, whose network is CARIS'.
+Tolerances: the fixtures' README.
+"""
 
 from typing import Any
 
@@ -6,13 +8,14 @@ import numpy as np
 from torch import Tensor
 
 from methods.caris import weights as weights
+from methods.caris.config import CarisConfig
 from methods.caris.method import CARIS
-from methods.caris.network import CarisConfig
 from methods.contract import Output, Text
 from tests.parity import fill
 from tests.parity.arrays import Tolerance
 
-# In the state dict of MaskRIS' published code, where nothing reads it; our network does without.
+# In the state dict of MaskRIS' published code, where nothing reads it; our network does
+# without.
 UNREAD = frozenset({"backbone.vis_encoder.mask_token"})
 
 
@@ -48,7 +51,9 @@ def full(output: Output, size: tuple[int, int]) -> Tensor:
 
 
 def tolerance(quantity: str, suffixes: tuple[str, ...]) -> Tolerance:
-    """Return float32 tolerances; the second logits of MaskRIS' step, which hang on the first pass, are compared in float64."""
+    """Return float32 tolerances; the second logits of MaskRIS' step, which hang on the
+    first pass, are compared in float64.
+    """
     float64 = quantity == "maskris_second_logits" or "float64" in suffixes
     if quantity in ("train_loss", "maskris_losses"):
         return Tolerance(1e-5, relative=True, float64=float64)

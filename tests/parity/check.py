@@ -17,21 +17,26 @@ from timm.layers import DropPath
 from torch import Tensor, nn
 
 from benchmark.base.errors import UserError, choose
-from benchmark.strategies.strategy import Masker, get_strategy, micro_step
+from benchmark.strategies.maskris import MaskRIS
+from benchmark.strategies.strategy import MicroBatch
 from methods.config import DataNeeds
 from methods.contract import Batch, Method, Output, Text
 from tests.parity import fill
 from tests.parity.arrays import STEP_INPUTS, STEP_QUANTITIES, Run, Tolerance, parse, run_of
 
 _DESCRIPTION = ("keys", "config")
-_ALIASES = "aliases"  # published name -> the name of the same tensor, where a state dict lists one tensor twice
-# A gradient that is exactly zero leaves rounding noise behind: a norm below this share of the largest counts as noise.
+# Published name -> the name of the same tensor, where a state dict lists one tensor twice.
+_ALIASES = "aliases"
+# A gradient that is exactly zero leaves rounding noise behind: a norm below this share
+# of the largest counts as noise.
 _NOISE_FLOOR = 1e-5
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One line of the report. `difference` is None where the array was not compared; `note` then says why."""
+    """One line of the report. `difference` is None where the array was not compared;
+    `note` then says why.
+    """
 
     name: str
     difference: float | None
@@ -45,7 +50,8 @@ class Row:
 
 
 def check(path: pathlib.Path, only: Collection[str] | None = None) -> list[Row]:
-    """Return one row per array of the fixture at `path`, or of those in `only`, and one for its names and shapes.
+    """Return one row per array of the fixture at `path`, or of those in `only`, and one
+    for its names and shapes.
 
     Raises:
         UserError: the file is no fixture, or its method has no adapter.
@@ -58,7 +64,9 @@ def check(path: pathlib.Path, only: Collection[str] | None = None) -> list[Row]:
     network = _Network(adapter, archive, config, keys)
     compare = _by_adapter if hasattr(adapter, "arrays") else _by_name
     order = {name: index for index, name in enumerate(archive)}
-    return sorted([network.names_row(), *compare(network, results)], key=lambda row: order[row.name])
+    return sorted(
+        [network.names_row(), *compare(network, results)], key=lambda row: order[row.name]
+    )
 
 
 def _by_name(network: "_Network", results: dict[str, np.ndarray]) -> Iterator[Row]:
@@ -70,18 +78,25 @@ def _by_name(network: "_Network", results: dict[str, np.ndarray]) -> Iterator[Ro
             yield Row(name, None, None, "the naming rule does not know this array")
         else:
             tolerance = network.adapter.tolerance(*parsed)
-            runs[run_of(name, *parsed, tolerance, network.config)].append((name, *parsed, tolerance))
-    # Sentence lengths together, since each is a network of its own; float32 first, which needs less memory.
+            runs[run_of(name, *parsed, tolerance, network.config)].append(
+                (name, *parsed, tolerance)
+            )
+    # Sentence lengths together, since each is a network of its own; float32 first,
+    # which needs less memory.
     for run in sorted(runs, key=lambda run: (run.tokens[0], run.fill_seed, run.float64, run.train)):
         found = network.run(run)
         for name, quantity, suffixes, tolerance in runs[run]:
-            yield Row(name, _difference(results[name], found[quantity], suffixes, tolerance), tolerance)
+            yield Row(
+                name, _difference(results[name], found[quantity], suffixes, tolerance), tolerance
+            )
 
 
 def _by_adapter(network: "_Network", results: dict[str, np.ndarray]) -> Iterator[Row]:
     """Yield the rows of arrays that the adapter computes, and of those that it passes over."""
     adapter, compared = network.adapter, set()
-    for name, found in adapter.arrays(network.filled, network.archive, network.config, network.keys):
+    for name, found in adapter.arrays(
+        network.filled, network.archive, network.config, network.keys
+    ):
         compared.add(name)
         if name in results:
             tolerance = adapter.tolerance(name, ())
@@ -96,28 +111,41 @@ def _read(path: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, Any], di
             archive = {name: file[name] for name in file.files}
         keys, config = (json.loads(str(archive[name])) for name in _DESCRIPTION)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"This is no parity fixture ({error}); give an .npz file with `keys` and `config`.") from error
+        raise UserError(
+            f"This is no parity fixture ({error}); give an .npz file with `keys` and `config`."
+        ) from error
     return archive, keys, config
 
 
 def _adapter(config: dict[str, Any]) -> ModuleType:
     here = pathlib.Path(__file__).parent
     tools = {"__init__", "__main__", "arrays", "check", "fill"}
+    adapters = {
+        file.stem for file in here.glob("*.py") if not file.stem.startswith("test_")
+    } - tools
     # The fixtures call both of TRIS' networks by one method's name.
     second = config["method"] == "tris" and config["network"].startswith("step 2")
     method = "tris_step2" if second else config["method"]
-    choose(method, {file.stem for file in here.glob("*.py")} - tools, "parity adapter for method")
+    choose(method, adapters, "parity adapter for method")
     return importlib.import_module(f"tests.parity.{method}")
 
 
 class _Network:
-    """The method's network under the fixture's weights; built once per sentence length, refilled for every run."""
+    """The method's network under the fixture's weights; built once per sentence length,
+    refilled for every run.
+    """
 
     def __init__(
-        self, adapter: ModuleType, archive: dict[str, np.ndarray], config: dict[str, Any], keys: dict[str, Any]
+        self,
+        adapter: ModuleType,
+        archive: dict[str, np.ndarray],
+        config: dict[str, Any],
+        keys: dict[str, Any],
     ) -> None:
         self.adapter, self.archive, self.config, self.keys = adapter, archive, config, keys
-        self.inputs = {name: torch.from_numpy(archive[name]) for name in STEP_INPUTS if name in archive}
+        self.inputs = {
+            name: torch.from_numpy(archive[name]) for name in STEP_INPUTS if name in archive
+        }
         self.aliases = json.loads(str(archive[_ALIASES])) if _ALIASES in archive else {}
         self.words = self.fill_seed = None
         self._build(config["words"])
@@ -133,7 +161,9 @@ class _Network:
         return {name.removeprefix("module."): value for name, value in state.items()}
 
     def names_row(self) -> Row:
-        """Compare the names, shapes and types of the state dict; the difference counts the entries that disagree."""
+        """Compare the names, shapes and types of the state dict; the difference counts
+        the entries that disagree.
+        """
         own = {
             name: [list(value.shape), str(value.dtype).removeprefix("torch.")]
             for name, value in self._published().items()
@@ -146,19 +176,29 @@ class _Network:
         if seed != self.fill_seed:
             self.state = self.adapter.weights.from_published(
                 {
-                    name: torch.from_numpy(np.asarray(fill.fill(self.aliases.get(name, name), tuple(shape), seed)))
+                    name: torch.from_numpy(
+                        np.asarray(fill.fill(self.aliases.get(name, name), tuple(shape), seed))
+                    )
                     for name, (shape, dtype) in self.keys.items()
                     if dtype.startswith("float") and not name.startswith("criterion.")
                 }
             )
             self.fill_seed = seed
         own = self.method.network.state_dict()
-        if missing := [name for name, value in own.items() if value.is_floating_point() and name not in self.state]:
-            raise UserError(f"The fixture has no weights for '{missing[0]}': the network is not the published one.")
+        if missing := [
+            name
+            for name, value in own.items()
+            if value.is_floating_point() and name not in self.state
+        ]:
+            raise UserError(
+                f"The fixture lacks '{missing[0]}': the network is not the published one."
+            )
         self.method.network.load_state_dict({**own, **self.state})
 
     def filled(self, seed: int) -> Method:
-        """Return the network as an adapter's `arrays` takes it: filled with `seed`, float32, in eval mode, without gradients."""
+        """Return the network as an adapter's `arrays` takes it: filled with `seed`,
+        float32, in eval mode, without gradients.
+        """
         self._fill(seed)
         self.method.zero_grad(set_to_none=True)
         return self.method.eval()
@@ -187,7 +227,9 @@ class _Network:
             if hasattr(self.adapter, "full"):
                 found["eval_full"] = self.adapter.full(output, (height, width))
             return found
-        loss = self._backward(output, Batch(images, Text(ids, attention), target, list(range(batch))))
+        loss = self._backward(
+            output, Batch(images, Text(ids, attention), target, list(range(batch)))
+        )
         return {
             "train_logits": self.adapter.logits(output).detach(),
             "train_loss": loss,
@@ -198,22 +240,35 @@ class _Network:
         }
 
     def _step(self, images: Tensor, target: Tensor) -> dict[str, Any]:
-        """Return what the suite's own step of MaskRIS computes, on the fixture's sentences and masks."""
+        """Return what the suite's own step of MaskRIS computes, on the fixture's
+        sentences and masks.
+        """
         text = Text(self.inputs["ids"], self.inputs["attention_mask"])
         batch = _Prepared(images, text, target, list(range(len(images))))
-        masker = _StoredMasks(self.inputs["image_mask"].bool(), self.inputs["masked_ids"])
+        strategy = _stored_masks(self.inputs["image_mask"].bool(), self.inputs["masked_ids"])
         outputs = []
 
         def network(batch: Batch, draws: dict[str, Tensor], purpose: str) -> Output:
             outputs.append(self.method(batch, draws, purpose))
             return outputs[-1]
 
-        losses = micro_step(
-            network, self.method, batch, masker, 0, ("parity",), 1.0, Tensor.backward, torch.device("cpu")
+        losses = strategy.step(
+            MicroBatch(
+                network=network,
+                method=self.method,
+                samples=batch,
+                tokenizer=None,
+                seed=0,
+                epoch=0,
+                key=("parity",),
+                share=1.0,
+                add_gradient=Tensor.backward,
+                device=torch.device("cpu"),
+            )
         )
-        gradients = [parameter.grad for parameter in self.method.parameters() if parameter.grad is not None]
+        gradients = [p.grad for p in self.method.parameters() if p.grad is not None]
         return {
-            "maskris_losses": [losses["train/loss_ce"], losses["train/loss_dist"]],
+            "maskris_losses": [float(losses[f"train/loss_{name}"]) for name in ("ce", "dist")],
             "maskris_second_logits": self.adapter.logits(outputs[1]).detach(),
             "maskris_grad_norms": self._gradient_norms(),
             "maskris_total_grad_norm": float(nn.utils.get_total_norm(gradients)),
@@ -240,17 +295,20 @@ class _Prepared(Batch):
         return self
 
 
-class _StoredMasks(Masker):
-    """The suite's masks, except that nothing is drawn: patches bool (B, g, g) and masked ids (B, L) are the fixture's."""
+def _stored_masks(patches: Tensor, ids: Tensor) -> MaskRIS:
+    """Return the suite's MaskRIS, except that nothing is drawn.
 
-    def __init__(self, patches: Tensor, ids: Tensor) -> None:
-        self.strategy, self.seed, self.patches, self.ids = get_strategy("maskris"), 0, patches, ids
+    Its patches, bool (B, g, g), and masked ids (B, L) are the fixture's.
+    """
 
-    def image_masks(self, samples: list[int], epoch: int) -> Tensor:
-        return self.patches
+    class StoredMasks(MaskRIS):
+        def image_masks(self, micro: MicroBatch) -> Tensor:
+            return patches
 
-    def text(self, text: Text, samples: list[int], epoch: int) -> Text:
-        return Text(self.ids, text.attention)
+        def masked_text(self, micro: MicroBatch) -> Text:
+            return Text(ids, micro.samples.text.attention)
+
+    return StoredMasks(name="maskris", image_mask=True, text_mask=True, distillation=True)
 
 
 def _without_dropout(method: nn.Module) -> None:
@@ -263,7 +321,9 @@ def _without_dropout(method: nn.Module) -> None:
             module.dropout = 0.0
 
 
-def _difference(stored: np.ndarray, found: Any, suffixes: tuple[str, ...], tolerance: Tolerance) -> float:
+def _difference(
+    stored: np.ndarray, found: Any, suffixes: tuple[str, ...], tolerance: Tolerance
+) -> float:
     if isinstance(found, dict):
         return _norm_difference(json.loads(str(stored)), found, tolerance.noisy)
     if isinstance(found, set):  # of names: how many disagree
@@ -280,13 +340,19 @@ def _difference(stored: np.ndarray, found: Any, suffixes: tuple[str, ...], toler
 
 
 def _every(have: int, want: int) -> slice:
-    """Return the subsample of an axis of `have` entries that leaves `want`; everything where more than one stride would."""
+    """Return the subsample of an axis of `have` entries that leaves `want`; everything
+    where more than one stride would.
+    """
     strides = [stride for stride in range(1, have + 1) if -(-have // stride) == want]
     return slice(None, None, strides[0] if len(strides) == 1 else None)
 
 
-def _norm_difference(expected: dict[str, float | None], found: dict[str, float | None], noisy: str = "") -> float:
-    """Return the largest relative difference, a tenth of it for `noisy`; infinite where one has a value and the other none."""
+def _norm_difference(
+    expected: dict[str, float | None], found: dict[str, float | None], noisy: str = ""
+) -> float:
+    """Return the largest relative difference, a tenth of it for `noisy`; infinite where
+    one has a value and the other none.
+    """
     floor = _NOISE_FLOOR * max(value for value in expected.values() if value is not None)
     worst = 0.0
     for name, value in expected.items():

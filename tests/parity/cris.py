@@ -7,8 +7,8 @@ from torch import Tensor
 
 from methods.contract import Output, Text
 from methods.cris import weights as weights
+from methods.cris.config import CrisConfig
 from methods.cris.method import CRIS
-from methods.cris.network import CrisConfig
 from tests.parity import fill
 from tests.parity.arrays import Tolerance
 
@@ -38,8 +38,8 @@ def logits(output: Output) -> Tensor:
 def tolerance(quantity: str, suffixes: tuple[str, ...]) -> Tolerance:
     """Return the tolerances of raw logits, which are large.
 
-    Gradients are compared in float64: `grad_norms_float64` closely, the float32 ones within the published code's own noise
-    (up to 0.6 %), from the same pass.
+    Gradients are compared in float64: `grad_norms_float64` closely, the float32 ones
+    within the published code's own noise (up to 0.6 %), from the same pass.
     """
     if quantity == "grad_norms":
         return Tolerance(1e-6 if "float64" in suffixes else 1e-2, relative=True, float64=True)

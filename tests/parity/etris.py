@@ -6,8 +6,8 @@ from torch import Tensor
 
 from methods.contract import Output, Text
 from methods.etris import weights as weights
+from methods.etris.config import EtrisConfig
 from methods.etris.method import ETRIS
-from methods.etris.network import EtrisConfig
 from tests.parity.arrays import Tolerance
 from tests.parity.cris import tokens as tokens
 
@@ -16,7 +16,7 @@ def build(config: dict[str, Any], keys: dict[str, Any], words: int) -> ETRIS:
     """Return the network with the CLIP that the fixture names, its towers frozen as published."""
     published = EtrisConfig.published(config["network"], config["size"], words)
     method = ETRIS(published, keys["backbone.token_embedding.weight"][0][0])
-    method.parameter_groups(ETRIS.recipes["paper"])
+    method.parameter_groups(ETRIS.definition.recipes["paper"])
     return method
 
 
@@ -33,8 +33,8 @@ def logits(output: Output) -> Tensor:
 def tolerance(quantity: str, suffixes: tuple[str, ...]) -> Tolerance:
     """Return the tolerances of raw logits, which are large.
 
-    Gradients are compared in float64: `grad_norms_float64` closely, the float32 ones within the published code's own noise
-    (up to 0.6 %), from the same pass.
+    Gradients are compared in float64: `grad_norms_float64` closely, the float32 ones
+    within the published code's own noise (up to 0.6 %), from the same pass.
     """
     if quantity == "grad_norms":
         return Tolerance(1e-6 if "float64" in suffixes else 1e-2, relative=True, float64=True)

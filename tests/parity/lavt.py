@@ -1,4 +1,6 @@
-"""LAVT's adapter. What is chained to the filled BERT is badly conditioned in float32, so it is compared in float64."""
+"""LAVT's adapter. What is chained to the filled BERT is badly conditioned in float32,
+so it is compared in float64.
+"""
 
 from typing import Any
 
@@ -7,8 +9,8 @@ from torch import Tensor
 
 from methods.contract import Output, Text
 from methods.lavt import weights as weights
+from methods.lavt.config import LavtConfig
 from methods.lavt.method import LAVT
-from methods.lavt.network import LavtConfig
 from tests.parity import fill
 from tests.parity.arrays import Tolerance
 
@@ -16,7 +18,11 @@ from tests.parity.arrays import Tolerance
 def build(config: dict[str, Any], keys: dict[str, Any], words: int) -> LAVT:
     """Return the network with the Swin, window and heads that the fixture names."""
     published = LavtConfig.published(
-        config["swin_type"], config["window"], config["size"], words, tuple(config.get("mha", (1, 1, 1, 1)))
+        config["swin_type"],
+        config["window"],
+        config["size"],
+        words,
+        tuple(config.get("mha", (1, 1, 1, 1))),
     )
     return LAVT(published, keys["embeddings.word_embeddings.weight"][0][0])
 
@@ -47,7 +53,9 @@ def full(output: Output, size: tuple[int, int]) -> Tensor:
 
 
 def tolerance(quantity: str, suffixes: tuple[str, ...]) -> Tolerance:
-    """Return float32 tolerances for arrays on given words, float64 for chained ones and for what asks for it."""
+    """Return float32 tolerances for arrays on given words, float64 for chained ones and
+    for what asks for it.
+    """
     float64 = "words" not in suffixes or "float64" in suffixes
     if quantity == "train_loss":
         return Tolerance(1e-5, relative=True, float64=float64)

@@ -13,8 +13,8 @@ from methods.backbones.positions import sine_position
 from methods.backbones.vit import resize_positions
 from methods.contract import Batch, Text
 from methods.sag import weights as weights
+from methods.sag.config import SagConfig
 from methods.sag.method import SaG
-from methods.sag.network import SagConfig
 from tests.parity import fill
 from tests.parity.arrays import Tolerance
 
@@ -46,15 +46,24 @@ def tolerance(quantity: str, suffixes: tuple[str, ...]) -> Tolerance:
 
 
 def arrays(
-    filled: Callable[[int], SaG], archive: dict[str, np.ndarray], config: dict[str, Any], keys: dict[str, Any]
+    filled: Callable[[int], SaG],
+    archive: dict[str, np.ndarray],
+    config: dict[str, Any],
+    keys: dict[str, Any],
 ) -> Iterator[tuple[str, Any]]:
-    """Yield what the fixture holds: two pairs in evaluation, their masks, and one training pass of three pairs."""
+    """Yield what the fixture holds: two pairs in evaluation, their masks, and one
+    training pass of three pairs.
+    """
     method = filled(0)
     with torch.no_grad():
         yield from _encoders(method, _batch(config["batch"], config))
-        yield from _evaluation(method, _batch(config["batch"], config), {"slots": _tensor(archive["slot_noise"])})
+        yield from _evaluation(
+            method, _batch(config["batch"], config), {"slots": _tensor(archive["slot_noise"])}
+        )
     batch = _batch(config["train_batch"], config)
-    yield from _training_pass(method.train(), batch, {"slots": _tensor(archive["train_slot_noise"])}, keys)
+    yield from _training_pass(
+        method.train(), batch, {"slots": _tensor(archive["train_slot_noise"])}, keys
+    )
 
 
 def _tensor(array: np.ndarray) -> Tensor:
@@ -62,7 +71,9 @@ def _tensor(array: np.ndarray) -> Tensor:
 
 
 def _batch(count: int, config: dict[str, Any]) -> Batch:
-    """Return the fixture's inputs, which have seed 0: the seed in its configuration is that of the published training."""
+    """Return the fixture's inputs, which have seed 0: the seed in its configuration is
+    that of the published training.
+    """
     ids, attention = map(torch.from_numpy, fill.bert_tokens(count, config["words"], 0))
     images = _tensor(fill.image(count, config["size"], config["size"], 0))
     return Batch(images, Text(ids, attention), None, list(range(count)))
@@ -75,9 +86,18 @@ def _encoders(method: SaG, batch: Batch) -> Iterator[tuple[str, Any]]:
     side = batch.images.shape[-1] // method.config.vit.patch
     yield "vit_cls", tokens[:, 0]
     yield "vit_patches_strided", tokens[:, 1::16, ::8]
-    yield "pos_embed_resized", resize_positions(backbone.pos_embed, (side, side), "bilinear")[0, :, ::32]
-    yield "position_sine", sine_position(side, side, method.config.width, batch.images.device)[:, ::32]
-    yield "bert_cls_projected", method.network.encode_text(batch.text.ids, batch.text.attention)[:, None]
+    yield (
+        "pos_embed_resized",
+        resize_positions(backbone.pos_embed, (side, side), "bilinear")[0, :, ::32],
+    )
+    yield (
+        "position_sine",
+        sine_position(side, side, method.config.width, batch.images.device)[:, ::32],
+    )
+    yield (
+        "bert_cls_projected",
+        method.network.encode_text(batch.text.ids, batch.text.attention)[:, None],
+    )
 
 
 def _evaluation(method: SaG, batch: Batch, draws: dict[str, Tensor]) -> Iterator[tuple[str, Any]]:
@@ -97,11 +117,15 @@ def _evaluation(method: SaG, batch: Batch, draws: dict[str, Tensor]) -> Iterator
     yield "score", score
     low, high = score.amin((1, 2), keepdim=True), score.amax((1, 2), keepdim=True)
     yield "score_normalised", (score - low) / (high - low + 1e-9)
-    masks = [method.mask(one, Geometry(HEIGHT, WIDTH, method.config.size, "square")) for one in score]
+    masks = [
+        method.mask(one, Geometry(HEIGHT, WIDTH, method.config.size, "square")) for one in score
+    ]
     for number, mask in enumerate(masks):
         yield f"mask{number}_{HEIGHT}x{WIDTH}_packed", np.packbits(mask)
     truths = fill.mask(len(masks), HEIGHT, WIDTH)
-    counts = [(*overlap(mask, truth), mask.sum()) for mask, truth in zip(masks, truths, strict=True)]
+    counts = [
+        (*overlap(mask, truth), mask.sum()) for mask, truth in zip(masks, truths, strict=True)
+    ]
     yield "intersection_union_area", np.array(counts)
 
 

@@ -46,7 +46,13 @@ def checked(tmp_path, monkeypatch, adapter, only=None, **arrays):
     path = tmp_path / "fixture.npz"
     config = {"method": "fake", "network": "fake", "words": 4}
     aliases = {"second.weight": "first.weight"}
-    np.savez(path, keys=json.dumps(KEYS), aliases=json.dumps(aliases), config=json.dumps(config), **arrays)
+    np.savez(
+        path,
+        keys=json.dumps(KEYS),
+        aliases=json.dumps(aliases),
+        config=json.dumps(config),
+        **arrays,
+    )
     monkeypatch.setattr(check, "_adapter", lambda config: adapter)
     return {row.name: row for row in check.check(path, only)}
 
@@ -71,9 +77,25 @@ def test_the_adapters_arrays_are_compared_and_the_rest_is_reported(tmp_path, mon
         "surprise": np.zeros(3),
     }
     rows = checked(tmp_path, monkeypatch, adapter_with(arrays), **stored)
-    assert list(rows) == ["keys", "weight_0", "weight_3", "norms", "names", "bits_packed", "surprise"]
+    assert list(rows) == [
+        "keys",
+        "weight_0",
+        "weight_3",
+        "norms",
+        "names",
+        "bits_packed",
+        "surprise",
+    ]
     found = {name: row.difference for name, row in rows.items()}
-    expected = {"keys": 0, "weight_0": 2, "weight_3": 0, "norms": 1, "names": 2, "bits_packed": 2, "surprise": None}
+    expected = {
+        "keys": 0,
+        "weight_0": 2,
+        "weight_3": 0,
+        "norms": 1,
+        "names": 2,
+        "bits_packed": 2,
+        "surprise": None,
+    }
     assert found == pytest.approx(expected)
     assert [name for name, row in rows.items() if row.ok] == ["keys", "weight_3", "norms"]
     some = checked(tmp_path, monkeypatch, adapter_with(arrays), only=["weight_3"], **stored)
@@ -87,13 +109,20 @@ def test_an_aliased_tensor_is_filled_under_its_first_name(tmp_path, monkeypatch)
         yield "weight", network.second.weight.detach()
 
     rows = checked(
-        tmp_path, monkeypatch, adapter_with(arrays), weight=fill.fill("first.weight", (3, 2)), given=np.zeros(1)
+        tmp_path,
+        monkeypatch,
+        adapter_with(arrays),
+        weight=fill.fill("first.weight", (3, 2)),
+        given=np.zeros(1),
     )
     assert rows["weight"] == Row("weight", 0.0, Tolerance(1))
 
 
 def test_both_networks_of_tris_have_an_adapter_of_their_own():
-    names = [_adapter({"method": "tris", "network": f"step {step}, CLIP RN50"}).__name__ for step in (1, 2)]
+    names = [
+        _adapter({"method": "tris", "network": f"step {step}, CLIP RN50"}).__name__
+        for step in (1, 2)
+    ]
     assert names == ["tests.parity.tris", "tests.parity.tris_step2"]
 
 

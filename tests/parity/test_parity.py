@@ -1,4 +1,6 @@
-"""The published networks' numbers, and the harness that compares them (`python -m tests.parity`)."""
+"""The published networks' numbers, and the harness that compares them
+(`python -m tests.parity`).
+"""
 
 import json
 import subprocess
@@ -14,7 +16,7 @@ from benchmark.base.errors import UserError
 from tests.parity.arrays import STEP_INPUTS, Tolerance, parse, run_of
 from tests.parity.check import _adapter, _difference, _norm_difference, check
 
-FIXTURES = Path(__file__).parent / "parity" / "fixtures"
+FIXTURES = Path(__file__).parent / "fixtures"
 CONFIG = {"size": 480, "words": 20, "batch": 2, "seed": 0, "seed_alt": 7, "size_alt": 400}
 
 
@@ -37,14 +39,17 @@ def described(path: Path) -> set[str]:
     return {"keys", "config", "aliases", *getattr(_adapter(config), "INPUTS", STEP_INPUTS)}
 
 
-# What runs in CI: one variant of every method. Where its fixture repeats itself (another batch size or sentence length, float64
-# beside float32), the rest runs with `make parity`, as the further variants do.
+# What runs in CI: one variant of every method. Where its fixture repeats itself
+# (another batch size or sentence length, float64 beside float32), the rest runs with
+# `make parity`, as the further variants do.
 CI = {
     "lavt_tiny_w7": lambda name: True,
     "cris_r50": lambda name: not name.endswith("_b4"),
     "etris_r50": lambda name: not name.endswith("_b4"),
     "caris_tiny_w7": lambda name: True,
-    "maskris_tiny_w7": lambda name: name in ("maskris_losses", "maskris_grad_norms", "maskris_total_grad_norm"),
+    "maskris_tiny_w7": lambda name: (
+        name in ("maskris_losses", "maskris_grad_norms", "maskris_total_grad_norm")
+    ),
     "tris_rn50": lambda name: True,
     "tris_stage2_rn50": lambda name: True,
     "sag_vits16": lambda name: True,
@@ -77,7 +82,11 @@ def test_names_say_which_run():
     assert run("eval_logits").image == (2, 480, 480, 0)
     assert run("eval_logits").tokens == (20, 0)
     alternative = run("eval_logits_words_alt")
-    assert alternative.image == (2, 400, 400, 7) and alternative.tokens == (20, 7) and alternative.words
+    assert (
+        alternative.image == (2, 400, 400, 7)
+        and alternative.tokens == (20, 7)
+        and alternative.words
+    )
     assert run("eval_full_sub_alt").image == (2, 400, 400, 7)
     assert run("eval_logits_320x384").image == (2, 320, 384, 0)
     assert run("eval_logits_len22").tokens == (22, 0)
@@ -85,7 +94,10 @@ def test_names_say_which_run():
     assert batch.image[0] == 4 and batch.train
     assert run("train_loss_fill3").fill_seed == 3
     assert run("running_stat_norms_after").train and not run("eval_logits").train
-    named = run("eval_logits_alt", inputs={"eval_logits_alt": {"image": [1, 64, 96, 5], "tokens": [1, 17, 6]}})
+    named = run(
+        "eval_logits_alt",
+        inputs={"eval_logits_alt": {"image": [1, 64, 96, 5], "tokens": [1, 17, 6]}},
+    )
     assert named.image == (1, 64, 96, 5) and named.tokens == (17, 6)
     assert run("train_logits") == run("grad_norms_all") == run("train_loss")
 
@@ -135,7 +147,10 @@ def test_command_exits_1_where_an_array_differs_or_is_unknown(tmp_path):
         wrong = archive["eval_logits"] + 1e-3
     path = shrunken(source, tmp_path / "wrong.npz", eval_logits=wrong, surprise=np.zeros(3))
     done = subprocess.run(
-        [sys.executable, "-m", "tests.parity", path], capture_output=True, text=True, cwd=FIXTURES.parents[2]
+        [sys.executable, "-m", "tests.parity", path],
+        capture_output=True,
+        text=True,
+        cwd=FIXTURES.parents[2],
     )
     assert done.returncode == 1
     lines = {line.split()[0]: line for line in done.stdout.splitlines()[1:]}

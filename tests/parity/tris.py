@@ -22,12 +22,18 @@ HEIGHT, WIDTH = 428, 640  # of the picture whose masks the fixture holds
 
 
 def build(config: dict[str, Any], keys: dict[str, Any], words: int) -> TRIS:
-    """Return the published network with the losses and negatives of HEAD, which the fixture was made with."""
-    return TRIS(TRIS.variants["paper-head"], keys["backbone.token_embedding.weight"][0][0])
+    """Return the published network with the losses and negatives of HEAD, which the
+    fixture was made with.
+    """
+    return TRIS(
+        TRIS.definition.variants["paper-head"], keys["backbone.token_embedding.weight"][0][0]
+    )
 
 
 def tolerance(quantity: str, suffixes: tuple[str, ...]) -> Tolerance:
-    """Return float32 tolerances; of the masks, the bits whose score is zero within rounding may differ."""
+    """Return float32 tolerances; of the masks, the bits whose score is zero within
+    rounding may differ.
+    """
     if quantity == "masks_428x640_packed":
         return Tolerance(20)
     if quantity == "no_grad_keys":
@@ -42,12 +48,20 @@ def tolerance(quantity: str, suffixes: tuple[str, ...]) -> Tolerance:
 
 
 def arrays(
-    filled: Callable[[int], TRIS], archive: dict[str, np.ndarray], config: dict[str, Any], keys: dict[str, Any]
+    filled: Callable[[int], TRIS],
+    archive: dict[str, np.ndarray],
+    config: dict[str, Any],
+    keys: dict[str, Any],
 ) -> Iterator[tuple[str, Any]]:
-    """Yield what the fixture holds: two pairs under two fills, masks and selected maps of one picture, one training pass."""
+    """Yield what the fixture holds: two pairs under two fills, masks and selected maps
+    of one picture, one training pass.
+    """
     batch, words, size, seed = (config[name] for name in ("batch", "words", "size", "seed"))
     images, text = pictures(batch, size, seed), sentences(batch, words, seed)
-    for fill_seed, suffix in ((0, ""), (config["mask_fill_seed"], f"_fill{config['mask_fill_seed']}")):
+    for fill_seed, suffix in (
+        (0, ""),
+        (config["mask_fill_seed"], f"_fill{config['mask_fill_seed']}"),
+    ):
         method = filled(fill_seed)
         with torch.no_grad():
             alone = method.segment(method.encode_image(images, {}), text).logits
@@ -56,10 +70,16 @@ def arrays(
             yield f"score_low{suffix}", alone
             yield f"response{suffix}", response[:, :, 1::4, 2::4]
             yield f"response_sum{suffix}", response.double().sum((1, 2, 3))
-            yield f"score_low_joint{suffix}", together.diagonal(dim1=0, dim2=1).permute(2, 0, 1)[:, None]
+            yield (
+                f"score_low_joint{suffix}",
+                together.diagonal(dim1=0, dim2=1).permute(2, 0, 1)[:, None],
+            )
             if fill_seed == 0:
                 yield "text_hidden", encode_words(method.network.backbone, text.ids)[1]
-                yield "c4_mean", resnet_maps(method.network.backbone.visual, images)[-1].mean((2, 3))
+                yield (
+                    "c4_mean",
+                    resnet_maps(method.network.backbone.visual, images)[-1].mean((2, 3)),
+                )
     fill_auxiliary(method, json.loads(str(archive["aux_keys"])), config["aux_fill_seed"])
     yield from _masks(method, pictures(1, size, seed), text)
     yield from _training_pass(filled(0), config, archive["train_neg_word_ids"])
@@ -79,7 +99,9 @@ def sentences(batch: int, words: int, seed: int) -> Text:
 def fill_auxiliary(method: TRIS, keys: dict[str, Any], seed: int) -> None:
     """Fill the auxiliary under its own published names."""
     values = {name: fill.fill(name, tuple(shape), seed) for name, (shape, _) in keys.items()}
-    method.auxiliary.load_state_dict({name: torch.from_numpy(np.asarray(value)) for name, value in values.items()})
+    method.auxiliary.load_state_dict(
+        {name: torch.from_numpy(np.asarray(value)) for name, value in values.items()}
+    )
 
 
 @torch.no_grad()
@@ -87,9 +109,14 @@ def _masks(method: TRIS, image: Tensor, text: Text) -> Iterator[tuple[str, Any]]
     truth = fill.mask(1, HEIGHT, WIDTH)[0].astype(bool)
     features = method.encode_image(image, {}).expand(len(text), -1, -1, -1)
     logits = method.segment(features, text).logits
-    masks = [method.mask(logit[0], Geometry(HEIGHT, WIDTH, image.shape[-1], "square")) for logit in logits]
+    masks = [
+        method.mask(logit[0], Geometry(HEIGHT, WIDTH, image.shape[-1], "square"))
+        for logit in logits
+    ]
     responses = method.upsample(logits).relu()
-    maps = torch.stack([resize(response[0], (HEIGHT, WIDTH), align_corners=True) for response in responses])
+    maps = torch.stack(
+        [resize(response[0], (HEIGHT, WIDTH), align_corners=True) for response in responses]
+    )
     similarities = pseudo.response_similarities(method.auxiliary, image, responses, text.ids)
     kept = pseudo.select_response(maps, similarities).numpy()
     yield "masks_428x640_packed", np.packbits(masks)
@@ -99,15 +126,20 @@ def _masks(method: TRIS, image: Tensor, text: Text) -> Iterator[tuple[str, Any]]
 
 
 def _percentages(masks: list[np.ndarray], maps: np.ndarray, truth: np.ndarray) -> list[float]:
-    """Return oIoU, mIoU and how often a map's maximum lies in the ground truth's box, which is the mask here, in percent."""
+    """Return oIoU, mIoU and how often a map's maximum lies in the ground truth's box,
+    which is the mask here, in percent.
+    """
     both, either = (
-        np.array([change(mask, truth).sum() for mask in masks]) for change in (np.logical_and, np.logical_or)
+        np.array([change(mask, truth).sum() for mask in masks])
+        for change in (np.logical_and, np.logical_or)
     )
     hits = [truth[np.unravel_index(found.argmax(), found.shape)] for found in maps]
     return [100 * both.sum() / either.sum(), 100 * (both / either).mean(), 100 * np.mean(hits)]
 
 
-def _training_pass(method: TRIS, config: dict[str, Any], negative_ids: np.ndarray) -> Iterator[tuple[str, Any]]:
+def _training_pass(
+    method: TRIS, config: dict[str, Any], negative_ids: np.ndarray
+) -> Iterator[tuple[str, Any]]:
     count, words, seed = config["train_batch"], config["words"], config["seed"]
     ids = torch.from_numpy(negative_ids).long().flatten(0, 1)
     batch = Batch(
@@ -139,7 +171,10 @@ def _training_pass(method: TRIS, config: dict[str, Any], negative_ids: np.ndarra
         },
     )
     gradients = {name: parameter.grad for name, parameter in method.network.named_parameters()}
-    yield "grad_norms", {name: None if value is None else float(value.norm()) for name, value in gradients.items()}
+    yield (
+        "grad_norms",
+        {name: None if value is None else float(value.norm()) for name, value in gradients.items()},
+    )
     yield "no_grad_keys", {name for name, value in gradients.items() if value is None}
     found = [value for value in gradients.values() if value is not None]
     yield "total_grad_norm", float(torch.nn.utils.get_total_norm(found))

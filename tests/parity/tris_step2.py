@@ -19,7 +19,9 @@ INPUTS = ()
 
 def build(config: dict[str, Any], keys: dict[str, Any], words: int) -> TrisStep2:
     """Return the published network."""
-    return TrisStep2(TrisStep2.variants["paper"], keys["backbone.token_embedding.weight"][0][0])
+    return TrisStep2(
+        TrisStep2.definition.variants["paper"], keys["backbone.token_embedding.weight"][0][0]
+    )
 
 
 def tolerance(quantity: str, suffixes: tuple[str, ...]) -> Tolerance:
@@ -32,7 +34,10 @@ def tolerance(quantity: str, suffixes: tuple[str, ...]) -> Tolerance:
 
 
 def arrays(
-    filled: Callable[[int], TrisStep2], archive: dict[str, np.ndarray], config: dict[str, Any], keys: dict[str, Any]
+    filled: Callable[[int], TrisStep2],
+    archive: dict[str, np.ndarray],
+    config: dict[str, Any],
+    keys: dict[str, Any],
 ) -> Iterator[tuple[str, Any]]:
     """Yield the logits of head 1 at input size and one training pass."""
     batch, words, size, seed = (config[name] for name in ("batch", "words", "size", "seed"))
@@ -50,5 +55,8 @@ def arrays(
     values = {name.replace("head", "l"): term.item() for name, term in terms.items()}
     yield "train_losses", {**values, "total": sum(values.values())}
     gradients = {name: parameter.grad for name, parameter in method.network.named_parameters()}
-    yield "grad_norms", {name: None if value is None else float(value.norm()) for name, value in gradients.items()}
+    yield (
+        "grad_norms",
+        {name: None if value is None else float(value.norm()) for name, value in gradients.items()},
+    )
     yield "no_grad_keys", {name for name, value in gradients.items() if value is None}

@@ -42,7 +42,10 @@ def start(name="components", seeds=(0,), dataset="refshapes", variant="tiny", **
         origin=name,
         preset="quick",
         study=Grid.model_validate({**study.read_study(name, variant).model_dump(), **changes}),
-        bases={seed: make_spec("baseline", seed, dataset=dataset).model_copy(update=its) for seed in seeds},
+        bases={
+            seed: make_spec("baseline", seed, dataset=dataset).model_copy(update=its)
+            for seed in seeds
+        },
         data=Path("data"),
     )
 
@@ -61,7 +64,15 @@ def finish(runs, spec, better=0.0, seconds=72.0, curve=True):
     run.write_json("timing.json", {"training_seconds": seconds})
     if curve:
         for step in range(0, 100, 25):
-            run.log(step, 0, {"probe/loss_original": 1.0 + step, "probe/loss_masked": 2.0 + better, "train/loss": 9.0})
+            run.log(
+                step,
+                0,
+                {
+                    "probe/loss_original": 1.0 + step,
+                    "probe/loss_masked": 2.0 + better,
+                    "train/loss": 9.0,
+                },
+            )
     run.write_status("done")
 
 
@@ -107,7 +118,8 @@ def test_differences_are_those_of_metrics(tmp_path):
     table = grids.results(started, tmp_path).table
     records = {
         (label, split): {
-            seed: RunDir(tmp_path / spec_of(started, label, seed).key).records(split) for seed in (0, 1, 2)
+            seed: RunDir(tmp_path / spec_of(started, label, seed).key).records(split)
+            for seed in (0, 1, 2)
         }
         for label in ("none", "IM + TM + DCL")
         for split in ("val", "testB")
@@ -118,7 +130,9 @@ def test_differences_are_those_of_metrics(tmp_path):
         for metric in metrics.METRICS:
             line = line_of(table, row="IM + TM + DCL", split=split, metric=metric)
             points = [metrics.metrics(its)[metric] for its in own.values()]
-            assert line["points"] == pytest.approx(points) and line["mean"] == pytest.approx(np.mean(points))
+            assert line["points"] == pytest.approx(points) and line["mean"] == pytest.approx(
+                np.mean(points)
+            )
             assert line["deviation"] == pytest.approx(np.std(points, ddof=1))
             assert (line["low"], line["high"]) == bootstrap.intervals(*own.values())[metric]
             assert line["difference"] == expected[metric].value
@@ -138,14 +152,20 @@ def test_holm_is_over_the_oiou_differences_of_all_rows_and_splits(tmp_path):
     assert set(tested["metric"]) == {"oiou"} and len(tested) == 6 * len(SPLITS)
     smallest = tested.sort_values("p_images").iloc[0]
     assert smallest["p_images_holm"] == pytest.approx(min(1, 18 * smallest["p_images"]))
-    assert tested["p_images_holm"].tolist() == pytest.approx(bootstrap.holm(tested["p_images"].tolist()))
+    assert tested["p_images_holm"].tolist() == pytest.approx(
+        bootstrap.holm(tested["p_images"].tolist())
+    )
 
 
 def test_one_seed_is_two_checkpoints_and_three_get_a_verdict(tmp_path):
     one, three = start("lambda"), start("lambda", seeds=(0, 1, 2))
     finish_all(tmp_path, three)
     text, _ = written(one, tmp_path, tmp_path / "one")
-    assert '- "these two checkpoints": one seed each' in text and "verdict" not in text and "± 0" not in text
+    assert (
+        '- "these two checkpoints": one seed each' in text
+        and "verdict" not in text
+        and "± 0" not in text
+    )
     text, _ = written(three, tmp_path, tmp_path / "three")
     found = cells(text, "oIoU on refshapes val", "lambda 0.1 (w = 0.9)")
     assert found[1] == "0, 1, 2" and " ± " in found[2] and found[4].startswith("3 seed pairs: ")
@@ -170,27 +190,51 @@ def test_published_differences_are_table_3s(tmp_path):
     started = finish_all(tmp_path, start())
     text, _ = written(started, tmp_path, tmp_path / "out")
     # Table 3's last column, and its P@0.9, by hand
-    oious = {"IM": "+0.64", "TM": "+0.65", "IM + TM": "+1.04", "IM + DCL": "+1.35", "TM + DCL": "+1.09"}
+    oious = {
+        "IM": "+0.64",
+        "TM": "+0.65",
+        "IM + TM": "+1.04",
+        "IM + DCL": "+1.35",
+        "TM + DCL": "+1.09",
+    }
     for label, expected in (oious | {"none": "–", "IM + TM + DCL": "+1.82"}).items():
         assert cells(text, "oIoU on refshapes val", label)[-1] == expected
     assert cells(text, "P@0.9 on refshapes val", "IM")[-2:] == ["38.73", "-0.87"]
     assert cells(text, "oIoU on refshapes val", "none")[3:5] == ["reference", "74.67"]
-    assert "these runs are caris tiny on refshapes, so the numbers stand there for orientation only" in text
+    assert (
+        "these runs are caris tiny on refshapes, so the numbers stand there for orientation only"
+        in text
+    )
     line = line_of(grids.results(started, tmp_path).table, row="IM", split="val", metric="p_90")
-    assert line["published"] == pytest.approx(0.3873) and line["published_difference"] == pytest.approx(-0.0087)
+    assert line["published"] == pytest.approx(0.3873) and line[
+        "published_difference"
+    ] == pytest.approx(-0.0087)
 
 
 def test_table_b_has_its_test_splits_and_hours(tmp_path):
     started = start("training-length")
     for row in started.study.rows:
         for spec in started.row_specs(row):
-            finish(tmp_path, spec, seconds=90 * spec.recipe.epochs if row.label != "MaskRIS" else 2.5 * 3600)
+            finish(
+                tmp_path,
+                spec,
+                seconds=90 * spec.recipe.epochs if row.label != "MaskRIS" else 2.5 * 3600,
+            )
     text, paths = written(started, tmp_path, tmp_path / "out")
     assert cells(text, "oIoU on refshapes testB", "MaskRIS")[-2:] == ["73.96", "+2.25"]
-    assert cells(text, "oIoU on refshapes testA", "baseline, twice as long")[-2:] == ["77.38", "-0.25"]
+    assert cells(text, "oIoU on refshapes testA", "baseline, twice as long")[-2:] == [
+        "77.38",
+        "-0.25",
+    ]
     title = "time of training, mean over seeds"
     assert cells(text, title, "baseline")[2:] == ["4", "6.0 min", "1.00 ×", "18.4 h", "1.00 ×"]
-    assert cells(text, title, "MaskRIS, half as long")[2:] == ["2", "3.0 min", "0.50 ×", "16.7 h", "0.91 ×"]
+    assert cells(text, title, "MaskRIS, half as long")[2:] == [
+        "2",
+        "3.0 min",
+        "0.50 ×",
+        "16.7 h",
+        "0.91 ×",
+    ]
     assert cells(text, title, "MaskRIS")[2:] == ["4", "2.5 h", "25.00 ×", "–", "–"]
     assert "CARIS and CARIS+MaskRIS on RefCOCO" in text
     read = pd.read_csv(paths["table.csv"])
@@ -199,18 +243,23 @@ def test_table_b_has_its_test_splits_and_hours(tmp_path):
 
 
 @pytest.mark.parametrize("variant", ["tiny", "small", "paper"])
-@pytest.mark.parametrize("name", [name for name in study.shipped() if study.read_study(name).kind == "grid"])
+@pytest.mark.parametrize(
+    "name", [name for name in study.shipped() if study.read_study(name).kind == "grid"]
+)
 def test_every_shipped_row_finds_what_the_paper_has(name, variant):
     started = start(name, variant=variant)
     paper = grids.published(started)
     with (Path(grids.__file__).parents[1] / "published.csv").open() as file:
-        place = [line for line in csv_reader.DictReader(file) if line["place"] == started.study.place]
+        place = [
+            line for line in csv_reader.DictReader(file) if line["place"] == started.study.place
+        ]
     for row in started.study.rows:
         if row.published:
             expected = {
                 (line["split"], float(line["value"]))
                 for line in place
-                if (line["condition"], line["system"]) == (row.published, row.system or started.study.system)
+                if (line["condition"], line["system"])
+                == (row.published, row.system or started.study.system)
                 and line["metric"] == "oIoU"
             }
             assert expected and expected == {
@@ -226,12 +275,17 @@ def test_every_shipped_row_finds_what_the_paper_has(name, variant):
 def test_the_papers_own_setting_is_no_orientation(tmp_path):
     started = finish_all(tmp_path, start(dataset="refcoco", variant="paper"))
     text, _ = written(started, tmp_path, tmp_path / "out")
-    assert "CARIS+MaskRIS on RefCOCO; one run each, without intervals." in text and "orientation" not in text
+    assert (
+        "CARIS+MaskRIS on RefCOCO; one run each, without intervals." in text
+        and "orientation" not in text
+    )
 
 
 def test_a_figure_without_printed_numbers_shows_none(tmp_path):
     text, _ = written(finish_all(tmp_path, start("augmentation")), tmp_path, tmp_path / "out")
-    assert len(cells(text, "oIoU on refshapes val", "random crop")) == 4 and "published:" not in text
+    assert (
+        len(cells(text, "oIoU on refshapes val", "random crop")) == 4 and "published:" not in text
+    )
 
 
 # --- what is missing --------------------------------------------------------------------------------------------------
@@ -239,7 +293,10 @@ def test_a_figure_without_printed_numbers_shows_none(tmp_path):
 
 def test_unfinished_rows_are_listed_and_no_result(tmp_path):
     started = finish_all(tmp_path, start(), but=("TM", "IM + TM", "IM + DCL"))
-    for label, state, reason in (("IM + TM", "pruned", "by Hyperband"), ("IM + DCL", "failed", "disk full")):
+    for label, state, reason in (
+        ("IM + TM", "pruned", "by Hyperband"),
+        ("IM + DCL", "failed", "disk full"),
+    ):
         finish(tmp_path, spec_of(started, label))
         RunDir(tmp_path / spec_of(started, label).key).write_status(state, reason=reason)
     text, paths = written(started, tmp_path, tmp_path / "out")
@@ -263,7 +320,9 @@ def test_without_the_reference_there_is_no_difference_and_no_figure_of_one(tmp_p
 
 def test_other_runs_of_the_folder_are_no_concern(tmp_path):
     started = finish_all(tmp_path, start())
-    finish(tmp_path, make_spec("maskris", 5).model_copy(update={"selection": Selection(report=SPLITS)}))
+    finish(
+        tmp_path, make_spec("maskris", 5).model_copy(update={"selection": Selection(report=SPLITS)})
+    )
     assert "not part of this table" not in written(started, tmp_path, tmp_path / "out")[0]
 
 
@@ -280,10 +339,14 @@ def test_a_damaged_published_csv_is_a_user_error(tmp_path, monkeypatch, content)
 
 
 def test_user_errors_say_what_to_do(tmp_path):
-    with pytest.raises(UserError, match="none of the 7 runs .* `risbench study resume components-quick`"):
+    with pytest.raises(
+        UserError, match="none of the 7 runs .* `risbench study resume components-quick`"
+    ):
         grids.write_grid(start(), tmp_path, tmp_path / "out")
     rows = [{"label": "a", "published": "IM+TN"}, {"label": "b"}]
-    with pytest.raises(UserError, match=r"row 'a': condition of CARIS\+MaskRIS in Table 3 .*'IM\+TN'.*IM\+TM"):
+    with pytest.raises(
+        UserError, match=r"row 'a': condition of CARIS\+MaskRIS in Table 3 .*'IM\+TN'.*IM\+TM"
+    ):
         grids.results(start(rows=rows, reference="b"), tmp_path)
     with pytest.raises(UserError, match="metric of study components-quick 'oIoU' is not known"):
         grids.results(start(metrics=("oIoU",)), tmp_path)
@@ -304,7 +367,10 @@ def test_the_same_runs_give_the_same_bytes(tmp_path):
     assert [path.name for path in first] == ["table.md", "table.csv", "table.tex", *kinds]
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in again]
     assert first[1].read_text() == grids.csv(started, tmp_path / "runs")
-    assert all(b"CreationDate" not in path.read_bytes() and b"atplotlib" not in path.read_bytes() for path in first[3:])
+    assert all(
+        b"CreationDate" not in path.read_bytes() and b"atplotlib" not in path.read_bytes()
+        for path in first[3:]
+    )
     assert "![losses](losses.png)" in first[0].read_text()
 
 
@@ -318,15 +384,26 @@ def test_figures_are_the_same_in_another_process_with_other_settings(tmp_path):
         "    print(hashlib.sha256(content).hexdigest())\n"
     )
     outputs = [
-        subprocess.run([sys.executable, "-c", code], env=os.environ | more, capture_output=True, text=True, check=True)
-        for more in ({"PYTHONHASHSEED": "1"}, {"PYTHONHASHSEED": "2", "MATPLOTLIBRC": str(tmp_path)})
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env=os.environ | more,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        for more in (
+            {"PYTHONHASHSEED": "1"},
+            {"PYTHONHASHSEED": "2", "MATPLOTLIBRC": str(tmp_path)},
+        )
     ]
     assert outputs[0].stdout == outputs[1].stdout and outputs[0].stdout.count("\n") == 4
 
 
 @pytest.mark.parametrize("width", [80, 110, 200])
 def test_the_terminal_shows_every_row_and_cuts_no_number(tmp_path, width):
-    started = finish_all(tmp_path, start("masking-ratios", seeds=(0, 1, 2)), but=("TM 0.15 (.8/.2/0)",))
+    started = finish_all(
+        tmp_path, start("masking-ratios", seeds=(0, 1, 2)), but=("TM 0.15 (.8/.2/0)",)
+    )
     shown = io.StringIO()
     grids.render_grid(Console(file=shown, width=width), started, tmp_path)
     text = shown.getvalue()
@@ -334,7 +411,9 @@ def test_the_terminal_shows_every_row_and_cuts_no_number(tmp_path, width):
     assert "…" not in text and "not finished" in text and "orientation" in text
     for value in ("75.76", "76.07", "-2.35"):  # published
         assert value in text
-    line = line_of(grids.results(started, tmp_path).table, row="TM 0.50 (.5/.5/0)", split="val", metric="oiou")
+    line = line_of(
+        grids.results(started, tmp_path).table, row="TM 0.50 (.5/.5/0)", split="val", metric="oiou"
+    )
     assert f"{100 * line['mean']:.2f}" in text and f"{100 * line['difference']:+.2f}" in text
 
 
@@ -344,7 +423,11 @@ def test_latex_has_a_tabular_per_block_with_as_many_cells_as_columns(tmp_path):
     assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 4
     for tabular in text.split(r"\begin{tabular}{")[1:]:
         columns = len(tabular.split("}")[0])
-        lines = [line for line in tabular.splitlines() if line.endswith(r"\\") and "multicolumn" not in line]
+        lines = [
+            line
+            for line in tabular.splitlines()
+            if line.endswith(r"\\") and "multicolumn" not in line
+        ]
         assert len(lines) == 5 and all(line.count(" & ") == columns - 1 for line in lines)
     body = "\n".join(line for line in text.splitlines() if not line.startswith("%"))
     assert "×" not in body and "–" not in body and r"$\times$" in body
@@ -363,7 +446,9 @@ def test_the_settings_of_every_row_stand_in_the_report(tmp_path):
 
 def test_the_figure_shows_the_tables_differences_in_points(tmp_path, monkeypatch):
     drawn = []
-    monkeypatch.setattr(figures, "differences", lambda points, *words: drawn.extend([points, words]) or {})
+    monkeypatch.setattr(
+        figures, "differences", lambda points, *words: drawn.extend([points, words]) or {}
+    )
     started = finish_all(tmp_path, start(), but=("TM",))
     found = grids.results(started, tmp_path)
     grids.drawings(found)
@@ -372,13 +457,17 @@ def test_the_figure_shows_the_tables_differences_in_points(tmp_path, monkeypatch
     assert [point.note for point in points[:3]] == ["reference", "", "not finished"]
     line = line_of(found.table, row="IM", split="val", metric="oiou")
     numbers = points[1].value, points[1].low, points[1].high
-    assert numbers == pytest.approx([100 * line[f"difference{end}"] for end in ("", "_low", "_high")])
+    assert numbers == pytest.approx(
+        [100 * line[f"difference{end}"] for end in ("", "_low", "_high")]
+    )
     assert points[1].published == pytest.approx(0.64) and points[2].published == pytest.approx(0.65)
     assert np.isnan(points[2].value) and ours.startswith("refshapes") and "RefCOCO" in published
 
 
 def test_curves_are_the_logged_probes_of_finished_runs(tmp_path):
-    started = finish_all(tmp_path, start("training-loss", seeds=(0, 1)), but=("masking as augmentation", "MaskRIS"))
+    started = finish_all(
+        tmp_path, start("training-loss", seeds=(0, 1)), but=("masking as augmentation", "MaskRIS")
+    )
     for seed in (0, 1):
         finish(tmp_path, spec_of(started, "MaskRIS", seed), curve=False)
     found = grids.results(started, tmp_path)
@@ -387,7 +476,9 @@ def test_curves_are_the_logged_probes_of_finished_runs(tmp_path):
         "original inputs": {"baseline": [(steps, (1.0, 26.0, 51.0, 76.0))] * 2},
         "masked inputs": {"baseline": [(steps, (2.0,) * 4)] * 2},
     }
-    assert "logged a loss curve: masking as augmentation, MaskRIS." in "\n".join(grids.footnotes(found))
+    assert "logged a loss curve: masking as augmentation, MaskRIS." in "\n".join(
+        grids.footnotes(found)
+    )
     assert not grids.results(finish_all(tmp_path, start()), tmp_path).curves
 
 
@@ -400,4 +491,7 @@ def test_smoothing_keeps_constants_and_symmetric_lines():
 
 
 def test_a_single_measurement_can_be_drawn():
-    assert set(figures.curves({"one": {"a": [([0], [1.0])]}}, "x", "y")) == {"losses.png", "losses.pdf"}
+    assert set(figures.curves({"one": {"a": [([0], [1.0])]}}, "x", "y")) == {
+        "losses.png",
+        "losses.pdf",
+    }

@@ -33,7 +33,13 @@ SPACE = {
     "mask_share": {"low": 0.0, "high": 1.0},
     "learning_rate": {"low": 1e-4, "high": 1e-2, "log": True},
 }
-PAPER = {"distill_weight": 0.5, "image_mask_ratio": 0.75, "patch_size": 8, "mask_share": 0.8, "learning_rate": 1.5e-3}
+PAPER = {
+    "distill_weight": 0.5,
+    "image_mask_ratio": 0.75,
+    "patch_size": 8,
+    "mask_share": 0.8,
+    "learning_rate": 1.5e-3,
+}
 BASELINE = {**PAPER, "distill_weight": 0.0}
 OTHER = {
     "distill_weight": 0.3,
@@ -55,7 +61,12 @@ ROOMS = {
 def preset(boxes, tmp_path):
     quick = yaml.safe_load((PRESETS / "quick.yaml").read_text())
     recipe = {"epochs": 2, "batch_size": 4, "micro_batch": 4}
-    quick |= {"datasets": ["refcoco"], "data": str(boxes), "recipes": {"lavt": recipe}, "selection": {"every": 2}}
+    quick |= {
+        "datasets": ["refcoco"],
+        "data": str(boxes),
+        "recipes": {"lavt": recipe},
+        "selection": {"every": 2},
+    }
     path = tmp_path / "boxes.yaml"
     path.write_text(yaml.safe_dump(quick))
     return str(path)
@@ -73,7 +84,14 @@ def undrawn(monkeypatch):
 
 
 def start(preset, folder, **fields):
-    values = {"description": "a test", "kind": "search", "method": "lavt", "space": SPACE, "paper": PAPER, "trials": 9}
+    values = {
+        "description": "a test",
+        "kind": "search",
+        "method": "lavt",
+        "space": SPACE,
+        "paper": PAPER,
+        "trials": 9,
+    }
     path = folder / "mine.yaml"
     path.write_text(yaml.safe_dump(values | fields))
     return study.start(str(path), preset, {})
@@ -83,7 +101,9 @@ def make_study(objectives=1):
     return optuna.create_study(directions=["maximize"] * objectives)
 
 
-def add(to, started, runs, parameters, *values, state=TrialState.COMPLETE, share=None, **attributes):
+def add(
+    to, started, runs, parameters, *values, state=TrialState.COMPLETE, share=None, **attributes
+):
     """Add a trial and, where it is complete, its finished run: every expression has the IoU `share`, more or less."""
     # As `studies.search.suggest`, which rounds the 0.45000000000000001 of steps.
     spec = started.trial_spec(
@@ -111,7 +131,9 @@ def finish(run, spec, share):
         random = np.random.default_rng(number)
         union = random.integers(200, 400, 16)
         hit = np.clip(random.normal(share, 0.1, 16), 0, 1)
-        table = pd.DataFrame({"image_id": np.arange(16) // 2, "sent_id": np.arange(16), "sentence": "a box"})
+        table = pd.DataFrame(
+            {"image_id": np.arange(16) // 2, "sent_id": np.arange(16), "sentence": "a box"}
+        )
         table = table.assign(ref_id=table["sent_id"], ann_id=table["sent_id"])
         table = table.assign(intersection=(union * hit).astype(int), union=union)
         for name in SWAPPED:
@@ -132,7 +154,14 @@ def whole(started, tmp_path):
     add(made, started, runs, PAPER, 0.45, reference="paper")
     best = add(made, started, runs, OTHER, 0.5)
     add(made, started, runs, {**OTHER, "patch_size": 4}, 0.99, state=TrialState.PRUNED)
-    add(made, started, runs, {**OTHER, "patch_size": 8}, state=TrialState.FAIL, reason="the loss\nbecame nan")
+    add(
+        made,
+        started,
+        runs,
+        {**OTHER, "patch_size": 8},
+        state=TrialState.FAIL,
+        reason="the loss\nbecame nan",
+    )
     made.enqueue_trial(PAPER)
     return started, made, runs, best
 
@@ -179,7 +208,10 @@ def test_where_the_baseline_won_it_says_so(undrawn, started, tmp_path):
     baseline = add(made, started, runs, BASELINE, 0.45, reference="baseline")
     searches.write_search(started, made, runs, tmp_path)
     path = tmp_path / started.name / f"{started.name}-best.yaml"
-    assert only_key(path) == baseline.key and "the baseline won" in (path.parent / "study.md").read_text()
+    assert (
+        only_key(path) == baseline.key
+        and "the baseline won" in (path.parent / "study.md").read_text()
+    )
     paper = resolve_preset("best", narrow(read_preset(str(path)), strategies=("maskris",))).specs
     assert paper[0].key == started.trial_spec(PAPER).key
 
@@ -187,8 +219,14 @@ def test_where_the_baseline_won_it_says_so(undrawn, started, tmp_path):
 def test_embedded_data_are_written_anew_by_the_preset(undrawn, tmp_path):
     quick = yaml.safe_load((PRESETS / "quick.yaml").read_text())
     sizes = {"train": 12, "val": 2, "testA": 2, "testB": 2, "seed": 3}
-    (tmp_path / "own.yaml").write_text(yaml.safe_dump(quick | {"data": str(tmp_path / "data"), "refshapes": sizes}))
-    runs, made, started = tmp_path / "runs", make_study(), start(str(tmp_path / "own.yaml"), tmp_path)
+    (tmp_path / "own.yaml").write_text(
+        yaml.safe_dump(quick | {"data": str(tmp_path / "data"), "refshapes": sizes})
+    )
+    runs, made, started = (
+        tmp_path / "runs",
+        make_study(),
+        start(str(tmp_path / "own.yaml"), tmp_path),
+    )
     best = add(made, started, runs, PAPER, 0.4, reference="paper")
     searches.write_search(started, made, runs, tmp_path)
     shutil.rmtree(tmp_path / "data")
@@ -202,7 +240,9 @@ def test_pruned_and_failed_trials_are_no_results(undrawn, whole, tmp_path):
     started, made, runs, best = whole
     paths = searches.write_search(started, made, runs, tmp_path)
     text = next(path for path in paths if path.name == "study.md").read_text()
-    assert "The best trial is number 3 with val oIoU 50.00 %, the highest of 3 complete trials" in text
+    assert (
+        "The best trial is number 3 with val oIoU 50.00 %, the highest of 3 complete trials" in text
+    )
     assert (
         "5 were looked at (3 complete, 1 pruned, 1 failed). Besides these: 1 waiting, 1 interrupted and taken up."
         in text
@@ -218,9 +258,9 @@ def test_val_and_test_splits_are_apart_and_their_numbers_those_of_pandas(undrawn
     text = (tmp_path / started.name / "study.md").read_text()
     result, test = section(text, "Result"), section(text, "Test splits: reported, never chosen by")
     assert "testA" not in result and "val" not in test.split("- best")[0]
-    keys = {name: started.trial_spec(of).key for name, of in (("paper", PAPER), ("baseline", BASELINE))} | {
-        "best": best.key
-    }
+    keys = {
+        name: started.trial_spec(of).key for name, of in (("paper", PAPER), ("baseline", BASELINE))
+    } | {"best": best.key}
 
     def oiou(name, split):
         records = RunDir(runs / keys[name]).records(split)
@@ -237,11 +277,19 @@ def test_val_and_test_splits_are_apart_and_their_numbers_those_of_pandas(undrawn
 def test_the_csv_has_a_row_a_trial(whole):
     started, made, runs, best = whole
     rows = [*plain_csv.DictReader(io.StringIO(searches.csv(started, made, runs)))]
-    assert [row["state"] for row in rows] == "failed complete complete complete pruned failed waiting".split()
+    assert [
+        row["state"] for row in rows
+    ] == "failed complete complete complete pruned failed waiting".split()
     assert [row["val_oiou"] for row in rows] == ["", "0.400000", "0.450000", "0.500000", "", "", ""]
     assert [row["reference"] for row in rows[:4]] == ["paper", "baseline", "paper", ""]
-    assert rows[0]["reason"] == "interrupted; trial 2 went on with its run" and rows[2]["reason"] == ""
-    assert rows[5]["reason"] == "the loss became nan" and rows[5]["last_epoch"] == "" and rows[4]["last_epoch"] == "2"
+    assert (
+        rows[0]["reason"] == "interrupted; trial 2 went on with its run" and rows[2]["reason"] == ""
+    )
+    assert (
+        rows[5]["reason"] == "the loss became nan"
+        and rows[5]["last_epoch"] == ""
+        and rows[4]["last_epoch"] == "2"
+    )
     assert rows[3]["run"] == best.key and float(rows[3]["mask_share"]) == pytest.approx(1 / 3)
     assert (rows[3]["image_mask_ratio"], rows[6]["patch_size"], rows[6]["run"]) == ("0.45", "8", "")
     assert all(float(row["seconds"]) >= 0 for row in rows[:6]) and rows[6]["seconds"] == ""
@@ -257,8 +305,13 @@ def test_of_two_objectives_the_front_is_listed(preset, tmp_path):
     paths = searches.write_search(started, made, runs, tmp_path)
     text = (tmp_path / started.name / "study.md").read_text()
     assert "The Pareto front: trials 3, 0, 2." in text
-    front = re.findall(r"^\| \d +\| (\d) +\| [^|]*Pareto *\|", section(text, "Trials"), re.MULTILINE)
-    assert front == ["3", "0", "2"] and only_key(tmp_path / started.name / f"{started.name}-best.yaml") == best.key
+    front = re.findall(
+        r"^\| \d +\| (\d) +\| [^|]*Pareto *\|", section(text, "Trials"), re.MULTILINE
+    )
+    assert (
+        front == ["3", "0", "2"]
+        and only_key(tmp_path / started.name / f"{started.name}-best.yaml") == best.key
+    )
     assert {"pareto.png", "pareto.pdf"} <= {path.name for path in paths}
 
 
@@ -267,7 +320,9 @@ def test_of_two_objectives_the_front_is_listed(preset, tmp_path):
 
 def test_errors_are_one_sentence(undrawn, whole, tmp_path):
     started, made, runs, best = whole
-    with pytest.raises(UserError, match=r"no complete trial yet \(0 complete\): go on with `risbench study resume"):
+    with pytest.raises(
+        UserError, match=r"no complete trial yet \(0 complete\): go on with `risbench study resume"
+    ):
         searches.write_search(started, make_study(), runs, tmp_path)
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot write"):
@@ -294,7 +349,11 @@ def test_the_terminal_is_never_too_narrow(whole):
 def random_study(count, objectives=1):
     made, random = make_study(objectives), np.random.default_rng(0)
     for _ in range(count):
-        values = {**PAPER, "distill_weight": random.uniform(0, 0.9), "learning_rate": 10 ** random.uniform(-4, -2)}
+        values = {
+            **PAPER,
+            "distill_weight": random.uniform(0, 0.9),
+            "learning_rate": 10 ** random.uniform(-4, -2),
+        }
         value = 0.5 - abs(values["distill_weight"] - 0.4) / 5
         trial = create_trial(values=[value] * objectives, params=values, distributions=ROOMS)
         made.add_trial(trial)
@@ -306,25 +365,42 @@ def test_the_same_study_gives_the_same_bytes_and_disturbs_nobody(whole, tmp_path
     mine, before = plt.figure(), (dict(plt.rcParams), plt.get_backend())
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        first = {path.name: path.read_bytes() for path in searches.write_search(started, made, runs, tmp_path)}
-        again = {path.name: path.read_bytes() for path in searches.write_search(started, made, runs, tmp_path)}
+        first = {
+            path.name: path.read_bytes()
+            for path in searches.write_search(started, made, runs, tmp_path)
+        }
+        again = {
+            path.name: path.read_bytes()
+            for path in searches.write_search(started, made, runs, tmp_path)
+        }
     assert first == again and (dict(plt.rcParams), plt.get_backend()) == before
     assert plt.get_fignums() == [mine.number]
     plt.close(mine)
-    figures = {f"{name}.{kind}" for name in ("history", "parallel", "slices", "importances") for kind in ("png", "pdf")}
+    figures = {
+        f"{name}.{kind}"
+        for name in ("history", "parallel", "slices", "importances")
+        for kind in ("png", "pdf")
+    }
     assert first.keys() == figures | {"study.md", "trials.csv", f"{started.name}-best.yaml"}
     assert "Only 3 complete trials (fewer than 50)" in first["study.md"].decode()
     for name in figures:
         if name.endswith("png"):
-            assert Image.open(io.BytesIO(first[name])).info["dpi"] == pytest.approx((200, 200), abs=0.1)
+            assert Image.open(io.BytesIO(first[name])).info["dpi"] == pytest.approx(
+                (200, 200), abs=0.1
+            )
         else:
             assert b"Date" not in first[name]
 
 
 def test_importances_are_warned_of_or_left_out():
-    few, many = search_figures.importances(random_study(20)), search_figures.importances(random_study(50))
+    few, many = (
+        search_figures.importances(random_study(20)),
+        search_figures.importances(random_study(50)),
+    )
     assert few.warning.startswith("Only 20 complete trials") and many.warning == ""
-    assert max(many.shares, key=many.shares.get) == "distill_weight" and sum(many.shares.values()) == pytest.approx(1)
+    assert max(many.shares, key=many.shares.get) == "distill_weight" and sum(
+        many.shares.values()
+    ) == pytest.approx(1)
     constant = make_study()
     for trial in random_study(3).trials:
         constant.add_trial(create_trial(value=0.4, params=trial.params, distributions=ROOMS))

@@ -15,7 +15,7 @@ from benchmark.evaluation.inference import build_method
 from benchmark.evaluation.predict import evaluate
 from benchmark.robustness import corruptions
 from benchmark.robustness.corruptions import Condition, corrupt
-from benchmark.runs.resolve import open_run
+from benchmark.runs.resolve import Opened
 from tests.helpers import tiny_spec
 
 REFERENCES = {
@@ -138,8 +138,8 @@ def test_no_drop_on_a_small_image_is_no_black_image():
 
 
 def test_an_evaluation_sees_the_transformed_images(boxes):
-    spec, place = tiny_spec(boxes, "cris")
-    dataset, tokenizer = open_run(spec, place)
+    spec, places = tiny_spec(boxes, "cris")
+    dataset, tokenizer = Opened(places).run(spec)
     method = build_method(spec, tokenizer).eval()
     condition = Condition("gaussian_noise", 5)
     clean, noisy = (EvaluationImages(dataset, "val", method.needs, change)[0] for change in (None, condition))

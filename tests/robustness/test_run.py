@@ -31,17 +31,17 @@ QUIET = Console(quiet=True)
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     """Two finished runs of one data set, of methods that are fed differently."""
-    from benchmark.runs.resolve import open_run
+    from benchmark.runs.resolve import Opened
     from benchmark.training.trainer import Trainer
 
     root = tmp_path_factory.mktemp("robust")
     write_boxes(root / "data")
     runs = []
     for method in ("cris", "lavt"):
-        spec, place = tiny_spec(root / "data", method, "baseline")
+        spec, places = tiny_spec(root / "data", method, "baseline")
         run = RunDir(root / "runs" / spec.key)
         run.create(spec)
-        Trainer(spec, run, *open_run(spec, place), Execution("cpu", checkpoint_seconds=1e9)).train()
+        Trainer(spec, run, Opened(places), Execution.of(device="cpu", checkpoint_seconds=1e9)).train()
         runs.append(run)
     return root, runs
 
@@ -290,7 +290,6 @@ def test_language_subsets_need_no_network(fresh, tmp_path, capsys, monkeypatch):
 
 
 def test_a_run_that_is_trained_again_is_asked_again(fresh):
-    from benchmark.runs.resolve import open_run
     from benchmark.training.trainer import Trainer
 
     run = fresh[0]
@@ -298,7 +297,7 @@ def test_a_run_that_is_trained_again_is_asked_again(fresh):
     for left in ("status.json", "state/latest.pt", "best.safetensors"):
         (run.path / left).unlink()
     spec = run.spec()
-    Trainer(spec, run, *open_run(spec, place(run)), Execution("cpu")).train()
+    Trainer(spec, run, *open_run(spec, place(run)), Execution.of(device="cpu")).train()
     assert finished_conditions(run, "val") == []
 
 

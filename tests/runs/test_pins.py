@@ -30,7 +30,7 @@ def spec(
     recipe=None,
     report=SPLITS,
 ):
-    kind = methods.get(method)
+    kind = methods.definition(method)
     config = kind.config_for(variant, dataset)
     return RunSpec(
         method=method,
@@ -38,14 +38,14 @@ def spec(
         dataset=dataset,
         split_by=split_by,
         seed=seed,
-        strategy=resolve_strategy(strategy, settings or {}, config.size),
+        strategy=resolve_strategy(strategy, settings or {}, kind, config),
         recipe=changed_recipe(kind, kind.recipes[variant], recipe or {}),
         network=config,
         selection=Selection(report=report),
         data_sha256=DATA,
         tokenizer=PIECES,
         weights="scratch" if config.pretrained == "scratch" else WEIGHTS,
-        method_revision=kind.revision,
+        method_revision=kind.revision(variant, kind.recipes[variant].precision),
     )
 
 
@@ -94,4 +94,4 @@ def test_auxiliaries_are_found_under_their_old_names(method, variant, digest):
 def test_specs_of_the_quick_matrix_are_read_and_give_their_key(path):
     run = RunDir(path)
     assert run.spec().key == run.key
-    assert run.status()["state"] == "done"
+    assert run.status().state == "done"

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from benchmark.base.errors import UserError
+from benchmark.base.pretrained import Source
 from benchmark.base.rng import generator
 from benchmark.data.tokenizers import Tokenizer, published_tokenizer, trained_tokenizer
 from benchmark.strategies.masking import (
@@ -161,7 +162,7 @@ def test_masked_pixels_are_zero_and_all_others_unchanged(layout):
 
 @pytest.fixture(scope="module")
 def clip():
-    return published_tokenizer("clip")
+    return published_tokenizer("clip", Source())
 
 
 @pytest.fixture(scope="module")

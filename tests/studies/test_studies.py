@@ -1,4 +1,6 @@
-"""Studies: what their files say, how specs come of them, and searches that survive interruption and death."""
+"""Studies: what their files say, how specs come of them, and searches that survive interruption
+and death.
+"""
 
 import os
 import shutil
@@ -17,33 +19,35 @@ from optuna.trial import TrialState
 from rich.console import Console
 
 import methods
-from benchmark.base.errors import UserError
+from benchmark.base.errors import Interrupted, UserError
+from benchmark.base.locks import locked
+from benchmark.base.pretrained import Source
 from benchmark.cli.app import app, guarded
-from benchmark.launch import local
-from benchmark.robustness.run import read_results
+from benchmark.launch.base import Job
+from benchmark.launch.local import LocalLauncher
+from benchmark.robustness.results import read_results
 from benchmark.runs import archive
-from benchmark.runs.execution import Execution
-from benchmark.runs.groups import read_groups, write_group
+from benchmark.runs.execution import Execution, Places
+from benchmark.runs.groups import Group, read_groups, write_plan
 from benchmark.runs.preset import PRESETS, narrow, read_preset
-from benchmark.runs.resolve import changed_recipe, resolve_preset
+from benchmark.runs.resolve import Opened, changed_recipe, resolve_preset
 from benchmark.runs.rundir import RunDir, all_runs
+from benchmark.training import worker
 from studies import launcher, study
-from studies import trials as trials_module
 from studies.trials import (
-    RETRIES,
-    Interrupted,
-    _after_death,
-    _sampler,
     default_storage,
     existing,
     finished,
     open_study,
+    queue,
     reap,
     retry_failed,
     run_trial,
     suggest,
-    worker,
+    survey,
 )
+from studies.trials.queue import RETRIES, after_death
+from studies.trials.trial import sampler as trial_sampler
 
 QUIET = Console(quiet=True)
 TRIAL_SPACE = {
@@ -75,14 +79,23 @@ def written(folder: Path, **fields) -> str:
 
 
 def started_search(preset, folder, **fields) -> study.Started:
-    values = {"kind": "search", "space": TRIAL_SPACE, "paper": TRIAL_PAPER, "trials": 3, "pruner": "none"}
+    values = {
+        "kind": "search",
+        "strategy": "maskris",
+        "space": TRIAL_SPACE,
+        "paper": TRIAL_PAPER,
+        "trials": 3,
+        "pruner": "none",
+    }
     return study.start(written(folder, **(values | fields)), preset, {})
 
 
-# --- files and specs --------------------------------------------------------------------------------------------------
+# --- files and specs ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("preset", "variant"), [("quick", "tiny"), ("gpu", "small"), ("paper", "paper")])
+@pytest.mark.parametrize(
+    ("preset", "variant"), [("quick", "tiny"), ("gpu", "small"), ("paper", "paper")]
+)
 def test_every_shipped_study_fits_every_preset(preset, variant, boxes):
     for name in study.shipped():
         found = study.read_study(name, variant)
@@ -96,9 +109,9 @@ def test_every_shipped_study_fits_every_preset(preset, variant, boxes):
                     "recipes": {found.method: found.recipe},
                 }
             ),
-            boxes,
+            Places(boxes),
         ).specs[0]
-        method = methods.get(found.method)
+        method = methods.definition(found.method)
         base = spec.model_copy(
             update={
                 "network": method.variants[variant],
@@ -107,18 +120,29 @@ def test_every_shipped_study_fits_every_preset(preset, variant, boxes):
         )
         settings = read_preset(preset).strategy
         whole = study.Started(
-            name="x", origin=name, preset="quick", study=found, bases={0: base}, settings=settings, data=boxes
+            name="x",
+            origin=name,
+            preset="quick",
+            study=found,
+            bases={0: base},
+            settings=settings,
+            data=boxes,
         )
         if found.kind == "grid":
             assert len(whole.specs()) == len(found.rows)
         else:
             assert whole.trial_spec(found.paper).strategy.name == "maskris"
-            assert whole.trial_spec({**found.paper, "distill_weight": 0.0}).strategy.name == "baseline"
+            assert (
+                whole.trial_spec({**found.paper, "distill_weight": 0.0}).strategy.name == "baseline"
+            )
 
 
 def test_the_seven_rows_of_table_3(preset):
     found = study.start("components", preset, {"method": "lavt"})
-    switches = [(s.strategy.image_mask, s.strategy.text_mask, s.strategy.distillation) for s in found.specs()]
+    fields = [spec.strategy.key_fields() for spec in found.specs()]
+    switches = [
+        tuple(its[name] for name in ("image_mask", "text_mask", "distillation")) for its in fields
+    ]
     assert switches == [
         (False, False, False),
         (True, False, False),
@@ -134,32 +158,39 @@ def test_lambda_of_table_d_is_the_other_weight(preset):
     found = study.start("lambda", preset, {"method": "lavt"})
     for row in found.study.rows:
         (spec,) = found.row_specs(row)
-        weight = spec.strategy.distill_weight if spec.strategy.distillation else 0.0
+        weight = spec.strategy.distill_weight if spec.strategy.passes == 2 else 0.0
         assert float(row.published.split()[1]) == pytest.approx(1 - weight)
 
 
 def test_training_length_is_equal_in_passes(preset, tmp_path):
     found = study.start("training-length", preset, {"method": "cris"})
     passes = {
-        row.label: spec.recipe.epochs * (2 if spec.strategy.distillation else 1)
+        row.label: spec.recipe.epochs * spec.strategy.passes
         for row in found.study.rows
         for spec in found.row_specs(row)
     }
     assert passes["MaskRIS, half as long"] == passes["baseline"]
     assert passes["baseline, twice as long"] == passes["MaskRIS"] == 2 * passes["baseline"]
-    with pytest.raises(UserError, match=r"row 'MaskRIS, half as long': 0.5 times 3 epochs is no whole number"):
+    with pytest.raises(
+        UserError, match=r"row 'MaskRIS, half as long': 0.5 times 3 epochs is no whole number"
+    ):
         path = written(
             tmp_path,
-            **{**yaml.safe_load((study.SHIPPED / "grids" / "training-length.yaml").read_text()), "variants": {}},
+            **{
+                **yaml.safe_load((study.SHIPPED / "grids" / "training-length.yaml").read_text()),
+                "variants": {},
+            },
             recipe={"epochs": 3},
         )
         study.start(path, preset, {})
 
 
 def test_a_longer_training_moves_its_milestones():
-    from methods.cris.method import CrisRecipe
+    from methods.cris.config import CrisRecipe
 
-    recipe = CrisRecipe(epochs=50, batch_size=4, micro_batch=4, learning_rate=1e-4, optimizer="adam")
+    recipe = CrisRecipe(
+        epochs=50, batch_size=4, micro_batch=4, learning_rate=1e-4, optimizer="adam"
+    )
     assert recipe.stretched(0.5) == {"epochs": 25, "milestones": (18,)}
 
 
@@ -168,13 +199,21 @@ def test_a_longer_training_moves_its_milestones():
     [
         ({"patch_size": 7}, "row 'odd': mask patch size 7 does not divide the image size 64"),
         ({"image_mask_ratio": 1.5}, "row 'odd': strategy maskris: image_mask_ratio"),
-        ({"patchsize": 8}, "row 'odd': strategy setting 'patchsize' is not known: did you mean patch_size"),
+        (
+            {"patchsize": 8},
+            "row 'odd': strategy setting 'patchsize' is not known: did you mean patch_size",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused_by_name(preset, tmp_path, settings, said):
-    rows = [{"label": "none", "strategy": "baseline"}, {"label": "odd", "settings": settings}]
+    rows = [
+        {"label": "none", "strategy": "baseline"},
+        {"label": "odd", "strategy": "maskris", "settings": settings},
+    ]
     with pytest.raises(UserError, match=said):
-        study.start(written(tmp_path, kind="grid", place="Table C", reference="none", rows=rows), preset, {})
+        study.start(
+            written(tmp_path, kind="grid", place="Table C", reference="none", rows=rows), preset, {}
+        )
 
 
 def test_wrong_names_list_the_nearest():
@@ -186,7 +225,9 @@ def test_a_search_starts_from_the_baseline(preset, tmp_path):
     with pytest.raises(UserError, match="must be searched from 0 on: that is the baseline"):
         space = {**TRIAL_SPACE, "distill_weight": {"low": 0.1, "high": 0.9}}
         started_search(preset, tmp_path, space=space)
-    with pytest.raises(UserError, match="search parameter 'image_mask' is not known: did you mean image_mask_ratio"):
+    with pytest.raises(
+        UserError, match="search parameter 'image_mask' is not known: did you mean image_mask_ratio"
+    ):
         started_search(
             preset,
             tmp_path,
@@ -210,10 +251,11 @@ def test_shares_of_masked_words_sum_to_one(preset, tmp_path):
 def test_the_papers_setting_is_the_run_of_the_matrix(preset, tmp_path):
     found = started_search(preset, tmp_path)
     read = read_preset(preset)
-    specs = resolve_preset("m", narrow(read, methods=("lavt",))).specs
-    assert {found.trial_spec(found.study.paper).key, found.trial_spec({**TRIAL_PAPER, "distill_weight": 0.0}).key} == {
-        spec.key for spec in specs
-    }
+    specs = resolve_preset("m", narrow(read, methods=("lavt",)), Places(read.data)).specs
+    assert {
+        found.trial_spec(found.study.paper).key,
+        found.trial_spec({**TRIAL_PAPER, "distill_weight": 0.0}).key,
+    } == {spec.key for spec in specs}
 
 
 def test_a_study_keeps_its_settings_under_its_name(preset, tmp_path):
@@ -221,16 +263,18 @@ def test_a_study_keeps_its_settings_under_its_name(preset, tmp_path):
     study.save(tmp_path / "runs", found)
     study.save(tmp_path / "runs", found.model_copy(update={"jobs": 7}))
     assert study.load(tmp_path / "runs", found.name).jobs == 7
-    assert study.load(tmp_path / "runs", found.name).trial_spec(TRIAL_PAPER) == found.trial_spec(TRIAL_PAPER)
+    assert study.load(tmp_path / "runs", found.name).trial_spec(TRIAL_PAPER) == found.trial_spec(
+        TRIAL_PAPER
+    )
     more = started_search(preset, tmp_path, trials=9)
     study.save(tmp_path / "runs", more)
     with pytest.raises(UserError, match=r"other settings \(study.sampler was tpe, is gp\)"):
         study.save(tmp_path / "runs", started_search(preset, tmp_path, sampler="gp"))
 
 
-# --- searches ---------------------------------------------------------------------------------------------------------
+# --- searches -------------------------------------------------------------------------------------
 
-FAST = Execution(device="cpu", checkpoint_seconds=0, log_every=2)
+FAST = Execution.of(device="cpu", checkpoint_seconds=0, log_every=2)
 
 
 def url(runs: Path) -> str:
@@ -240,15 +284,26 @@ def url(runs: Path) -> str:
 def prepared(preset, tmp_path, **fields) -> tuple[study.Started, Path]:
     runs = tmp_path / "runs"
     found = started_search(preset, tmp_path, **fields)
-    found = found.model_copy(update={"execution": {"device": "cpu", "checkpoint_seconds": 0, "log_every": 2}})
+    found = found.model_copy(
+        update={"execution": {"device": "cpu", "checkpoint_seconds": 0, "log_every": 2}}
+    )
     study.save(runs, found)
     return found, runs
 
 
+def places(found, runs) -> Places:
+    return found.places(runs, Source())
+
+
 def in_order(found, runs, count):
     for _ in range(count):
-        run_trial(found, url(runs), found.study.trials, runs, FAST, QUIET)
+        run_trial(found, url(runs), found.study.trials, places(found, runs), FAST, QUIET)
     return existing(found, url(runs))
+
+
+def launch(found, runs, slots: int = 1) -> launcher.Ended:
+    there = LocalLauncher(slots, gpus=())
+    return launcher.run(found, url(runs), places(found, runs), there, found.how, QUIET)
 
 
 @pytest.fixture(scope="module")
@@ -264,22 +319,33 @@ def finished_search(boxes, tmp_path_factory):
 
 def test_trial_and_run_point_at_each_other(finished_search):
     found, runs, done = finished_search
-    launcher.note(runs, found, done.trials)
+    launcher.note(runs, found, survey(done, 4).trials, {})
     (group,) = read_groups(runs)
     for trial in done.trials:
         assert trial.state == TrialState.COMPLETE
         run = RunDir(runs / trial.user_attrs["key"])
         assert trial.value == run.read_json("result.json")["selected"]["oiou"]
-        assert [trial.intermediate_values[epoch + 1] for epoch in range(2)] == list(run.epoch_oious("val").values())
+        assert [trial.intermediate_values[epoch + 1] for epoch in range(2)] == list(
+            run.epoch_values("val", "oiou").values()
+        )
         assert trial.number in group.trials[run.key]
-    assert group.keys == sorted({trial.user_attrs["key"] for trial in done.trials})
+    assert set(group.keys) == {trial.user_attrs["key"] for trial in done.trials}
 
 
 def test_the_papers_setting_and_the_baseline_come_first(finished_search):
     _, runs, done = finished_search
-    assert [trial.user_attrs.get("reference") for trial in done.trials[:3]] == ["paper", "baseline", None]
+    assert [trial.user_attrs.get("reference") for trial in done.trials[:3]] == [
+        "paper",
+        "baseline",
+        None,
+    ]
     strategies = [RunDir(runs / trial.user_attrs["key"]).spec().strategy for trial in done.trials]
-    assert [strategy.name for strategy in strategies] == ["maskris", "baseline", "maskris", "maskris"]
+    assert [strategy.name for strategy in strategies] == [
+        "maskris",
+        "baseline",
+        "maskris",
+        "maskris",
+    ]
     assert strategies[0].distill_weight == 0.5 and strategies[0].image_mask_ratio == 0.75
     for strategy, trial in zip(strategies[2:], done.trials[2:], strict=True):
         assert strategy.distill_weight == trial.params["distill_weight"]
@@ -309,7 +375,7 @@ def test_a_spec_that_has_run_is_not_trained_again(finished_search, tmp_path, mon
 def test_a_trial_beyond_the_budget_is_no_trial(finished_search):
     found, runs, _ = finished_search
     before = len(all_runs(runs))
-    run_trial(found, url(runs), 4, runs, FAST, QUIET)
+    run_trial(found, url(runs), 4, places(found, runs), FAST, QUIET)
     trials = existing(found, url(runs)).trials
     assert (finished(trials), trials[-1].state, len(all_runs(runs))) == (4, TrialState.FAIL, before)
 
@@ -321,29 +387,31 @@ def test_a_pruned_run_is_kept_as_such_and_can_go_on(preset, tmp_path, monkeypatc
     done = in_order(found, runs, 1)
     assert [trial.state.name for trial in done.trials] == ["COMPLETE", "COMPLETE", "PRUNED"]
     run = RunDir(runs / done.trials[2].user_attrs["key"])
-    assert run.status()["state"] == "pruned" and not (run.path / "result.json").exists()
-    assert list(run.epoch_oious("val")) == [0]
-    worker.work(run, found.place, FAST, QUIET)  # what a matrix that asks for it does
-    assert run.status()["state"] == "done" and list(run.epoch_oious("val")) == [0, 1]
+    assert run.status().state == "pruned" and not (run.path / "result.json").exists()
+    assert list(run.epoch_values("val", "oiou")) == [0]
+    worker.work(
+        run, Opened(places(found, runs)), FAST, QUIET
+    )  # what a matrix that asks for it does
+    assert run.status().state == "done" and list(run.epoch_values("val", "oiou")) == [0, 1]
 
 
 def test_an_interrupted_trial_goes_on_in_the_same_run(preset, tmp_path, monkeypatch):
     found, runs = prepared(preset, tmp_path, trials=2)
     work, stopped = worker.work, []
 
-    def interrupted_once(run, place, execution, console, report):
-        def stop(epoch, oiou):
-            report(epoch, oiou)
+    def interrupted_once(run, opened, execution, console, report):
+        def stop(epoch, value):
+            report(epoch, value)
             if not stopped:
                 stopped.append(run.key)
                 raise KeyboardInterrupt
 
-        work(run, place, execution, console, stop)
+        work(run, opened, execution, console, stop)
 
     monkeypatch.setattr(worker, "work", interrupted_once)
     with pytest.raises(Interrupted, match="risbench study resume"):
         in_order(found, runs, 1)
-    assert RunDir(runs / stopped[0]).status()["state"] == "planned"
+    assert RunDir(runs / stopped[0]).status().state == "planned"
     done = in_order(found, runs, 2)
     assert [trial.state.name for trial in done.trials] == ["FAIL", "COMPLETE", "COMPLETE"]
     again = next(trial for trial in done.trials[1:] if trial.user_attrs["key"] == stopped[0])
@@ -353,7 +421,9 @@ def test_an_interrupted_trial_goes_on_in_the_same_run(preset, tmp_path, monkeypa
 
 def test_a_failed_run_is_no_result_and_says_why(preset, tmp_path, monkeypatch):
     found, runs = prepared(preset, tmp_path)
-    monkeypatch.setattr(worker, "work", lambda *_: (_ for _ in ()).throw(UserError("the loss became nan")))
+    monkeypatch.setattr(
+        worker, "work", lambda *_: (_ for _ in ()).throw(UserError("the loss became nan"))
+    )
     with pytest.raises(UserError):
         in_order(found, runs, 1)
     (trial, *_) = existing(found, url(runs)).trials
@@ -361,7 +431,11 @@ def test_a_failed_run_is_no_result_and_says_why(preset, tmp_path, monkeypatch):
     there = open_study(found, url(runs))
     for _ in range(2):  # the next launch tries it again, once
         retry_failed(there)
-    (again,) = [other for other in there.trials if other.user_attrs.get("reference") == "paper" and other != trial]
+    (again,) = [
+        other
+        for other in there.trials
+        if other.user_attrs.get("reference") == "paper" and other != trial
+    ]
     assert (again.state.name, again.params) == ("WAITING", trial.params)
     assert not {"key", "pid", "reason"} & again.user_attrs.keys()
 
@@ -373,12 +447,17 @@ def test_two_workers_never_take_the_same_trial(preset, tmp_path):
     for weight in (0.1, 0.2, 0.3, 0.4, 0.6, 0.7):
         there.enqueue_trial({**TRIAL_PAPER, "distill_weight": weight})
     code = (
-        "import sys; from pathlib import Path; from studies import study; from studies import trials as search\n"
+        "import sys; from pathlib import Path; from benchmark.base.pretrained import Source\n"
+        "from studies import study; from studies.trials import default_storage, trial\n"
         "started, runs = study.load(Path(sys.argv[1]), sys.argv[2]), Path(sys.argv[1])\n"
-        "search.objective = lambda started, trial, *_: search.suggest(started.study, trial)['distill_weight']\n"
-        "for _ in range(4): search.run_trial(started, search.default_storage(runs), 8, runs, None, None)"
+        "places = started.places(runs, Source())\n"
+        "value = lambda started, its, *_: trial.suggest(started.study, its)['distill_weight']\n"
+        "trial.objective = value\n"
+        "for _ in range(4): trial.run_trial(started, default_storage(runs), 8, places, None, None)"
     )
-    processes = [subprocess.Popen([sys.executable, "-c", code, str(runs), found.name]) for _ in range(2)]
+    processes = [
+        subprocess.Popen([sys.executable, "-c", code, str(runs), found.name]) for _ in range(2)
+    ]
     assert [process.wait(120) for process in processes] == [0, 0]
     trials = existing(found, url(runs)).trials
     assert [trial.state.name for trial in trials] == ["COMPLETE"] * 8
@@ -395,31 +474,42 @@ def test_a_trial_that_kills_its_workers_is_given_up(preset, tmp_path):
         others = [other for other in there.trials if other.state == TrialState.WAITING]
         for other in others if death == 0 else ():
             there._storage.set_trial_state_values(other._trial_id, TrialState.FAIL)
-        _after_death(there, there.trials[trial.number])
+        after_death(there, there.trials[trial.number])
     assert not [trial for trial in there.trials if trial.state == TrialState.WAITING]
 
 
 def test_a_refused_launch_changes_nothing(preset, tmp_path):
     found, runs = prepared(preset, tmp_path, trials=4)
     fewer = started_search(preset, tmp_path, trials=2)
-    with launcher._alone(runs, found.name), pytest.raises(UserError, match="is under way in"):
-        launcher.run(fewer, url(runs), runs, 1, FAST, QUIET)
+    with (
+        locked(study.folder(runs, found.name) / ".lock"),
+        pytest.raises(UserError, match="is under way in"),
+    ):
+        launch(fewer, runs)
     assert study.load(runs, found.name).study.trials == 4
 
 
 def test_fewer_trials_than_are_finished_are_refused(finished_search):
     found, runs, _ = finished_search
     fewer = found.model_copy(update={"study": found.study.model_copy(update={"trials": 3})})
-    with pytest.raises(UserError, match="has 4 finished trials already: ask for --trials 4 or more"):
-        launcher.run(fewer, url(runs), runs, 1, FAST, QUIET)
+    with pytest.raises(
+        UserError, match="has 4 finished trials already: ask for --trials 4 or more"
+    ):
+        launch(fewer, runs)
     study.save(runs, found)
 
 
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"space": {**TRIAL_SPACE, "image_mask_ratio": {"low": 0.9, "high": 0.1}}}, r"low \(0.9\) must be below high"),
-        ({"paper": {**TRIAL_PAPER, "image_mask_ratio": 0.9}}, "lies outside the space in image_mask_ratio"),
+        (
+            {"space": {**TRIAL_SPACE, "image_mask_ratio": {"low": 0.9, "high": 0.1}}},
+            r"low \(0.9\) must be below high",
+        ),
+        (
+            {"paper": {**TRIAL_PAPER, "image_mask_ratio": 0.9}},
+            "lies outside the space in image_mask_ratio",
+        ),
         (
             {
                 "space": {**TRIAL_SPACE, "patch_size": {"choices": [8, 7]}},
@@ -443,13 +533,19 @@ def test_whole_numbers_stay_whole(preset, tmp_path):
     )
     trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(0)).ask()
     values = suggest(found.study, trial)
-    assert isinstance(values["epochs"], int) and found.trial_spec(values).recipe.epochs == values["epochs"]
+    assert (
+        isinstance(values["epochs"], int)
+        and found.trial_spec(values).recipe.epochs == values["epochs"]
+    )
 
 
 def test_a_study_is_not_called_like_a_preset(preset, tmp_path):
     found, runs = prepared(preset, tmp_path)
-    write_group(runs, "quick", "preset", [])
-    for name, said in (("quick", "is the name of a preset"), ("a/b", "cannot name a preset or study")):
+    write_plan(runs, Group("quick", "preset"))
+    for name, said in (
+        ("quick", "is the name of a preset"),
+        ("a/b", "cannot name a preset or study"),
+    ):
         with pytest.raises(UserError, match=said):
             study.save(runs, found.model_copy(update={"name": name}))
     assert not (runs / "studies" / "a").exists()
@@ -457,10 +553,25 @@ def test_a_study_is_not_called_like_a_preset(preset, tmp_path):
 
 def test_a_search_may_be_the_first_thing_in_a_folder(preset, tmp_path, monkeypatch, capsys):
     """The sync starts before anything has made the folder of the runs."""
-    monkeypatch.setattr(launcher, "run", lambda *_: (_ for _ in ()).throw(UserError("so far and no further")))
+    monkeypatch.setattr(
+        launcher, "run", lambda *_: (_ for _ in ()).throw(UserError("so far and no further"))
+    )
     runs = tmp_path / "not" / "there" / "yet"
     mine = started_search(preset, tmp_path)
-    assert command("study", "run", mine.origin, "--preset", preset, "--runs", runs, "--out", tmp_path / "out") == 1
+    assert (
+        command(
+            "study",
+            "run",
+            mine.origin,
+            "--preset",
+            preset,
+            "--runs",
+            runs,
+            "--out",
+            tmp_path / "out",
+        )
+        == 1
+    )
     assert "so far and no further" in capsys.readouterr().err and (runs / "sync.log").exists()
 
 
@@ -522,7 +633,14 @@ def postgres():
         shutil.chown(folder, user)
 
     def command(*parts):
-        subprocess.run(parts, user=user, check=True, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        subprocess.run(
+            parts,
+            user=user,
+            check=True,
+            cwd=folder,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
 
     data, options = str(folder / "data"), f"-c listen_addresses= -k {folder}"
     command("initdb", "-D", data, "-U", "ris", "-A", "trust", "--no-sync")
@@ -537,11 +655,11 @@ def test_a_search_in_postgresql(preset, tmp_path, monkeypatch, postgres):
     study_there = open_study(found, postgres)
     with pytest.warns(UserWarning, match="Heartbeat"):
         dead = study_there.ask()  # a worker that dies before its heartbeat has begun
-    monkeypatch.setattr(trials_module, "GRACE_SECONDS", 1)
+    monkeypatch.setattr(queue, "GRACE_SECONDS", 1)
     time.sleep(1.1)
     reap(study_there)
     for _ in range(2):
-        run_trial(found, postgres, 2, runs, FAST, QUIET)
+        run_trial(found, postgres, 2, places(found, runs), FAST, QUIET)
     done = optuna.load_study(study_name=found.name, storage=postgres)
     assert done.trials[dead.number].state == TrialState.FAIL
     assert finished(done.trials) == 2
@@ -551,40 +669,79 @@ def test_a_search_in_postgresql(preset, tmp_path, monkeypatch, postgres):
 @pytest.mark.slow
 def test_two_workers_one_of_which_is_killed_make_up_the_budget(preset, tmp_path, monkeypatch):
     found, runs = prepared(preset, tmp_path, trials=4)
-    monkeypatch.setattr(trials_module, "GRACE_SECONDS", 6)
-    monkeypatch.setattr(trials_module, "HEARTBEAT_SECONDS", 1)
-    begin, killed = local.Processes.begin, []
+    monkeypatch.setattr(queue, "GRACE_SECONDS", 6)
+    monkeypatch.setattr(queue, "HEARTBEAT_SECONDS", 1)
+    note, killed = launcher.note, []
 
-    def begin_and_remember_the_first(self, slot, command, log):
-        begin(self, slot, command, log)
-        if not killed:
-            killed.append(self.working[slot])
+    def note_and_kill(runs, started, trials, cells):
+        note(runs, started, trials, cells)
+        if killed:
+            return
+        for trial in existing(found, url(runs)).trials:
+            # The first one, once it trains.
+            key, state = trial.user_attrs.get("key"), trial.state
+            if state == TrialState.RUNNING and key and RunDir(runs / key).metrics():
+                killed.append(trial.number)
+                os.kill(trial.user_attrs["pid"], signal.SIGKILL)
+                return
 
-    note = launcher.note
-
-    def note_and_kill(runs, started, trials):
-        note(runs, started, trials)
-        mine = [t for t in trials if t.user_attrs.get("pid") == killed[0].pid] if killed else []
-        if mine and killed[0].poll() is None and RunDir(runs / mine[0].user_attrs["key"]).metrics():
-            os.kill(killed[0].pid, signal.SIGKILL)
-
-    monkeypatch.setattr(local.Processes, "begin", begin_and_remember_the_first)
     monkeypatch.setattr(launcher, "note", note_and_kill)
-    done, ended = launcher.run(found, url(runs), runs, 2, found.how, QUIET)
-    assert ended.state == "complete" and finished(done.trials) == 4
-    (dead,) = [trial for trial in done.trials if trial.user_attrs.get("pid") == killed[0].pid]
-    assert (killed[0].returncode, dead.state) == (-signal.SIGKILL, TrialState.FAIL)
+    ended = launch(found, runs, slots=2)
+    done = existing(found, url(runs))
+    assert (ended.state, ended.complete, finished(done.trials)) == ("complete", 4, 4)
+    dead = done.trials[killed[0]]
+    assert dead.state == TrialState.FAIL
+    assert RunDir(runs / dead.user_attrs["key"]).status().state == "done"
     retried = [
-        t for t in done.trials if t.user_attrs.get("key") == dead.user_attrs["key"] and t.state == TrialState.COMPLETE
+        trial
+        for trial in done.trials
+        if trial.user_attrs.get("key") == dead.user_attrs["key"]
+        and trial.state == TrialState.COMPLETE
     ]
     assert len(retried) == 1 and retried[0].params == dead.params
+    # Every job took a trial of its own, and the launcher knew which.
+    jobs = [trial.user_attrs["job"] for trial in done.trials]
+    assert len(set(jobs)) == len(jobs) and all(job.startswith(found.name) for job in jobs)
+
+
+@pytest.mark.filterwarnings("ignore:Heartbeat of storage")
+def test_a_search_whose_workers_fail_is_given_up(preset, tmp_path, monkeypatch):
+    """Nobody watches a search: it says why it stops, in the words of a trial where one has some."""
+    found, runs = prepared(preset, tmp_path, trials=9)
+    monkeypatch.setattr(launcher, "POLL_SECONDS", 0.05)
+    said = [None, None, "the loss became nan"]
+
+    def failing_job(name, **fields):
+        if reason := said.pop(0):
+            there = open_study(found, url(runs))
+            trial = there.ask()
+            trial.set_user_attr("reason", reason)
+            there.tell(trial, state=TrialState.FAIL)
+        return Job(name, (sys.executable, "-c", "raise SystemExit(3)"), tmp_path / "log.txt")
+
+    monkeypatch.setattr(launcher, "trial_job", failing_job)
+    ended = launch(found, runs)
+    assert ended.state == "failing" and not said
+    assert "3 workers failed" in ended.reason and "the loss became nan" in ended.reason
 
 
 def test_stopping_a_search_loses_nothing(preset, tmp_path):
     found, runs = prepared(preset, tmp_path, trials=2)
-    command = [sys.executable, "-m", "benchmark.cli", "study", "resume", found.name, "--runs", str(runs), "--no-sync"]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmark.cli",
+        "study",
+        "resume",
+        found.name,
+        "--runs",
+        str(runs),
+    ]
+    command += ["--no-sync"]
     command += ["--workers", "1", "--out", str(tmp_path / "out")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
         deadline = time.monotonic() + 120
         while not any(run.metrics() for run in all_runs(runs)) and time.monotonic() < deadline:
             time.sleep(0.1)
@@ -601,11 +758,13 @@ def test_stopping_a_search_loses_nothing(preset, tmp_path):
 
 @pytest.mark.parametrize("sampler", ["tpe", "gp"])
 def test_samplers_of_one_trial_each_search_together(preset, tmp_path, sampler):
-    """Every worker makes its sampler anew; together they must not repeat themselves, and must find a plain optimum."""
+    """Every worker makes its sampler anew; together they must not repeat themselves, and must
+    find a plain optimum.
+    """
     found, runs = prepared(preset, tmp_path, trials=22, sampler=sampler)
 
     def closed_form(trial):
-        trial.study.sampler = _sampler(found.study, trial.number)
+        trial.study.sampler = trial_sampler(found.study, trial.number)
         return -abs(suggest(found.study, trial)["distill_weight"] - 0.3)
 
     for _ in range(22):
@@ -616,18 +775,26 @@ def test_samplers_of_one_trial_each_search_together(preset, tmp_path, sampler):
 
 
 def test_two_objectives_are_not_pruned(preset, tmp_path, monkeypatch):
-    monkeypatch.setattr(optuna.trial.Trial, "should_prune", lambda self: pytest.fail("asked whether to prune"))
+    monkeypatch.setattr(
+        optuna.trial.Trial, "should_prune", lambda self: pytest.fail("asked whether to prune")
+    )
     corrupted = {"corruptions": ["contrast", "gaussian_noise"], "severities": [2]}
-    found, runs = prepared(preset, tmp_path, trials=2, objectives=["oiou", "corrupted_oiou"], **corrupted)
+    found, runs = prepared(
+        preset, tmp_path, trials=2, objectives=["oiou", "corrupted_oiou"], **corrupted
+    )
     done = in_order(found, runs, 2)
     assert done.metric_names == ["val oiou", "val corrupted_oiou"]
     for trial in done.trials:
         run = RunDir(runs / trial.user_attrs["key"])
         tables = [read_results(run, "val", name) for name in ("contrast-2", "gaussian_noise-2")]
         oious = [table["intersection"].sum() / table["union"].sum() for table in tables]
-        assert trial.values == pytest.approx([run.read_json("result.json")["selected"]["oiou"], sum(oious) / 2])
+        assert trial.values == pytest.approx(
+            [run.read_json("result.json")["selected"]["oiou"], sum(oious) / 2]
+        )
 
 
 def test_an_unknown_corruption_is_refused_before_anything_runs(preset, tmp_path):
     with pytest.raises(UserError, match="corruption 'frog' is not known: did you mean fog"):
-        started_search(preset, tmp_path, objectives=["oiou", "corrupted_oiou"], corruptions=["frog"])
+        started_search(
+            preset, tmp_path, objectives=["oiou", "corrupted_oiou"], corruptions=["frog"]
+        )

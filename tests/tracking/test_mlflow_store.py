@@ -12,11 +12,11 @@ import pandas as pd
 import pytest
 
 import methods
+from benchmark import strategies
 from benchmark.base.errors import UserError
 from benchmark.runs.groups import read_groups, write_group
 from benchmark.runs.rundir import RunDir
 from benchmark.runs.spec import RunSpec, Selection
-from benchmark.strategies.strategy import get_strategy
 from benchmark.tracking import mlflow_store, watch
 from tests.helpers import PROJECT
 
@@ -32,7 +32,7 @@ def spec_of(seed: int = 0, strategy: str = "maskris", dataset: str = "refcoco+",
         dataset=dataset,
         split_by="unc",
         seed=seed,
-        strategy=get_strategy(strategy),
+        strategy=strategies.get(strategy),
         recipe=cris.recipes["tiny"].model_copy(update=changes),
         network=cris.variants["tiny"],
         selection=Selection(),
@@ -202,7 +202,7 @@ def test_states_are_followed(runs: Path):
         assert shown[spec.key]["tags"].get("ris.reason", "") == ("the loss became nan" if state == "failed" else "")
     make_run(runs, spec, "done")
     mlflow_store.sync(runs)
-    assert stored(runs)[spec.key]["times"][1] == int(1000 * run.status()["heartbeat"])
+    assert stored(runs)[spec.key]["times"][1] == int(1000 * run.status().heartbeat)
     assert stored(runs)["cris maskris tiny"]["status"] == "FINISHED"
 
 

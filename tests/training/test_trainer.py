@@ -18,19 +18,20 @@ from benchmark.base.errors import Interrupted, UserError
 from benchmark.data.samples import TrainingSamples, training_batches
 from benchmark.evaluation import inference
 from benchmark.runs.execution import Execution
-from benchmark.runs.resolve import open_run
+from benchmark.runs.resolve import Opened
 from benchmark.runs.rundir import RunDir
+from benchmark.training import resume_point
 from benchmark.training import trainer as trainer_module
 from benchmark.training.trainer import Trainer
 from tests.helpers import tiny_spec
 
-EXECUTION = Execution(device="cpu", checkpoint_seconds=0, log_every=2)
+EXECUTION = Execution.of(device="cpu", checkpoint_seconds=0, log_every=2)
 
 
-def started(spec, place, folder, execution=EXECUTION):
+def started(spec, places, folder, execution=EXECUTION):
     run = RunDir(folder / spec.key)
     run.create(spec)
-    return run, Trainer(spec, run, *open_run(spec, place), execution)
+    return run, Trainer(spec, run, Opened(places), execution)
 
 
 def left_behind(run):
@@ -45,18 +46,18 @@ def uninterrupted(boxes, tmp_path_factory):
     """One finished run per method, to compare interrupted ones with."""
     finished = {}
     for method in ("cris", "lavt"):
-        spec, place = tiny_spec(boxes, method)
-        run, trainer = started(spec, place, tmp_path_factory.mktemp("whole"))
+        spec, places = tiny_spec(boxes, method)
+        run, trainer = started(spec, places, tmp_path_factory.mktemp("whole"))
         trainer.train()
-        finished[method] = (spec, place, run)
+        finished[method] = (spec, places, run)
     return finished
 
 
 def test_a_loss_over_the_batch_is_not_dealt_to_several_processes(boxes, tmp_path, monkeypatch):
-    spec, place = tiny_spec(boxes, "sag", "baseline")
+    spec, places = tiny_spec(boxes, "sag", "baseline")
     monkeypatch.setattr(trainer_module.Accelerator, "num_processes", 2)
     with pytest.raises(UserError, match="start it with --processes 1"):
-        started(spec, place, tmp_path)
+        started(spec, places, tmp_path)
 
 
 class Killed(BaseException):
@@ -68,8 +69,8 @@ class Killed(BaseException):
     "point", ["mid-epoch", "while saving", "between selection and saving", "in the last evaluation"]
 )
 def test_killed_and_resumed_is_bit_identical(uninterrupted, tmp_path, monkeypatch, method, point):
-    spec, place, whole = uninterrupted[method]
-    run, trainer = started(spec, place, tmp_path)
+    spec, places, whole = uninterrupted[method]
+    run, trainer = started(spec, places, tmp_path)
 
     def kill_at(owner, name, call):
         original, calls = getattr(owner, name), []
@@ -84,7 +85,7 @@ def test_killed_and_resumed_is_bit_identical(uninterrupted, tmp_path, monkeypatc
 
     match point:
         case "mid-epoch":
-            kill_at(trainer, "optimise", 6)
+            kill_at(trainer, "optimize", 6)
         case "while saving":
             kill_at(torch, "save", 4)
         case "between selection and saving":
@@ -95,20 +96,20 @@ def test_killed_and_resumed_is_bit_identical(uninterrupted, tmp_path, monkeypatc
     with pytest.raises(Killed):
         trainer.train()
     monkeypatch.undo()
-    _, trainer = started(spec, place, tmp_path)
+    _, trainer = started(spec, places, tmp_path)
     trainer.train()
     assert left_behind(run) == left_behind(whole)
-    assert run.status()["state"] == "done"
+    assert run.status().state == "done"
 
 
 @pytest.mark.slow
 def test_kill_minus_nine_from_outside(uninterrupted, tmp_path):
     """The same with a real SIGKILL at moments that nothing in the code chooses."""
-    spec, place, whole = uninterrupted["cris"]
+    spec, places, whole = uninterrupted["cris"]
     run = RunDir(tmp_path / spec.key)
     run.create(spec)
     command = [sys.executable, "-m", "benchmark.cli", "resume", run.key, "--runs", str(tmp_path), "--data"]
-    command += [str(place.root), "--device", "cpu", "--checkpoint-seconds", "0", "--log-every", "2"]
+    command += [str(places.data), "--device", "cpu", "--checkpoint-seconds", "0", "--log-every", "2"]
     kills = 0
     for wanted in (2, 5):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -122,12 +123,12 @@ def test_kill_minus_nine_from_outside(uninterrupted, tmp_path):
 
 
 def test_interrupt_saves_and_goes_on(uninterrupted, tmp_path):
-    spec, place, whole = uninterrupted["cris"]
-    run, trainer = started(spec, place, tmp_path, Execution(device="cpu", checkpoint_seconds=1e9, log_every=2))
+    spec, places, whole = uninterrupted["cris"]
+    run, trainer = started(spec, places, tmp_path, Execution.of(device="cpu", checkpoint_seconds=1e9, log_every=2))
     with pytest.raises(Interrupted):
         trainer.train(lambda step, steps, message: os.kill(os.getpid(), signal.SIGINT) if step == 3 else None)
-    assert run.load_state()["step"] >= 3
-    _, trainer = started(spec, place, tmp_path)
+    assert resume_point.load(run)["step"] >= 3
+    _, trainer = started(spec, places, tmp_path)
     trainer.train()
     assert left_behind(run) == left_behind(whole)
 
@@ -135,8 +136,8 @@ def test_interrupt_saves_and_goes_on(uninterrupted, tmp_path):
 def test_baseline_and_maskris_share_every_other_draw(boxes, tmp_path):
     batches = {}
     for strategy in ("baseline", "maskris"):
-        spec, place = tiny_spec(boxes, "cris", strategy)
-        _, trainer = started(spec, place, tmp_path)
+        spec, places = tiny_spec(boxes, "cris", strategy)
+        _, trainer = started(spec, places, tmp_path)
         order = trainer.samples.order(1, 4, True)
         raws = [raw for step in training_batches(trainer.samples, 1, order, 4, 0, 1, 0) for raw in step]
         batches[strategy] = (raws, {name: value.clone() for name, value in trainer.method.state_dict().items()})
@@ -147,8 +148,8 @@ def test_baseline_and_maskris_share_every_other_draw(boxes, tmp_path):
 
 
 def test_shards_together_are_the_whole(boxes):
-    spec, place = tiny_spec(boxes)
-    dataset, tokenizer = open_run(spec, place)
+    spec, places = tiny_spec(boxes)
+    dataset, tokenizer = Opened(places).run(spec)
     samples = TrainingSamples(dataset, "train", tiny_needs(spec, tokenizer), tokenizer, 0)
     order = samples.order(0, 8, True)
     whole = [raw.samples for step in training_batches(samples, 0, order, 4, 0, 1, 0) for raw in step]
@@ -165,29 +166,21 @@ def tiny_needs(spec, tokenizer):
 def test_accumulation_reaches_the_global_batch(boxes, tmp_path):
     """LAVT without BatchNorm coupling would be equal; with it, two micro-batches still weigh what one batch weighs."""
     recipe = {"epochs": 1, "batch_size": 8, "micro_batch": 4}
-    spec, place = tiny_spec(boxes, "lavt", "baseline", recipes={"lavt": recipe})
-    _, trainer = started(spec, place, tmp_path)
+    spec, places = tiny_spec(boxes, "lavt", "baseline", recipes={"lavt": recipe})
+    _, trainer = started(spec, places, tmp_path)
     grads, optimizer_step = [], trainer.optimizer.step
     trainer.optimizer.step = lambda: grads.append(
         {name: p.grad.clone() for name, p in trainer.method.named_parameters() if p.grad is not None}
     )
     raws = next(training_batches(trainer.samples, 0, trainer.samples.order(0, 8, True), 4, 0, 1, 0))
-    trainer.optimise(raws, 0)
+    trainer.optimize(raws, 0)
     each = []
     for number, raw in enumerate(raws):
         trainer.method.zero_grad()
         key = (spec.seed, "step", 0, number, 0)
-        trainer_module.micro_step(
-            trainer.method,
-            trainer.method,
-            raw,
-            trainer.masker,
-            0,
-            key,
-            1.0,
-            lambda loss: loss.backward(),
-            trainer.device,
-        )
+        micro = trainer.micro_batch(raw, 0, key)
+        micro.add_gradient = lambda loss: loss.backward()
+        spec.strategy.step(micro)
         each.append({name: p.grad.clone() for name, p in trainer.method.named_parameters() if p.grad is not None})
     assert optimizer_step and len(raws) == 2
     for name, grad in grads[0].items():
@@ -210,8 +203,8 @@ def test_timings_stay_out_of_the_metrics(uninterrupted):
 
 
 def test_a_nan_loss_ends_in_one_sentence(boxes, tmp_path, monkeypatch):
-    spec, place = tiny_spec(boxes, "cris", "baseline")
-    run, trainer = started(spec, place, tmp_path)
+    spec, places = tiny_spec(boxes, "cris", "baseline")
+    run, trainer = started(spec, places, tmp_path)
     monkeypatch.setattr(trainer.method, "loss", lambda output, batch: {"bce": output.logits.sum() * float("nan")})
     with pytest.raises(UserError, match="became nan at step 0.*learning_rate"):
         trainer.train()
@@ -219,8 +212,8 @@ def test_a_nan_loss_ends_in_one_sentence(boxes, tmp_path, monkeypatch):
 
 
 def test_a_full_disk_loses_nothing(boxes, tmp_path, monkeypatch):
-    spec, place = tiny_spec(boxes, "cris", "baseline")
-    run, trainer = started(spec, place, tmp_path)
+    spec, places = tiny_spec(boxes, "cris", "baseline")
+    run, trainer = started(spec, places, tmp_path)
 
     def full(*_, **__):
         raise OSError(28, "No space left on device")
@@ -246,8 +239,8 @@ def test_weights_and_records_read_back(uninterrupted):
 
 
 def test_a_damaged_resume_point_is_named(boxes, tmp_path):
-    spec, place = tiny_spec(boxes)
-    run, trainer = started(spec, place, tmp_path)
+    spec, places = tiny_spec(boxes)
+    run, trainer = started(spec, places, tmp_path)
     (run.path / "state").mkdir()
     (run.path / "state" / "latest.pt").write_bytes(b"not a checkpoint")
     with pytest.raises(UserError, match="latest.pt is damaged; delete it"):
@@ -259,8 +252,8 @@ def test_a_resume_point_never_executes_code(boxes, tmp_path):
         def __reduce__(self):
             return (Path.touch, (tmp_path / "ran",))
 
-    spec, place = tiny_spec(boxes)
-    run, trainer = started(spec, place, tmp_path)
+    spec, places = tiny_spec(boxes)
+    run, trainer = started(spec, places, tmp_path)
     (run.path / "state").mkdir()
     torch.save({"step": Evil()}, run.path / "state" / "latest.pt")
     with pytest.raises(UserError, match="damaged"):
@@ -271,10 +264,10 @@ def test_a_resume_point_never_executes_code(boxes, tmp_path):
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_mixed_precision_trains_with_accumulation(boxes, tmp_path, precision):
     recipe = {"epochs": 1, "batch_size": 4, "micro_batch": 2, "precision": precision}
-    spec, place = tiny_spec(boxes, "cris", "maskris", recipes={"cris": recipe})
-    run, trainer = started(spec, place, tmp_path)
+    spec, places = tiny_spec(boxes, "cris", "maskris", recipes={"cris": recipe})
+    run, trainer = started(spec, places, tmp_path)
     trainer.train()
-    assert run.status()["state"] == "done"
+    assert run.status().state == "done"
     assert {value.dtype for value in trainer.method.parameters()} == {torch.float32}, "master weights stay in fp32"
     assert all(line["train/loss"] > 0 for line in run.metrics() if "train/loss" in line)
 
@@ -282,11 +275,11 @@ def test_mixed_precision_trains_with_accumulation(boxes, tmp_path, precision):
 @pytest.mark.parametrize("method", ["cris", "sag"])
 def test_the_probe_leaves_nothing_behind(boxes, tmp_path, monkeypatch, method):
     """What Fig. B shows is measured beside the training: with BatchNorm (CRIS), dropout and noise (SaG)."""
-    spec, place = tiny_spec(boxes, method)
+    spec, places = tiny_spec(boxes, method)
     weights, lines = [], []
     for often in (1, 10**9):
         monkeypatch.setattr(trainer_module, "PROBE_STEPS", often)
-        run, trainer = started(spec, place, tmp_path / str(often))
+        run, trainer = started(spec, places, tmp_path / str(often))
         trainer.train()
         weights.append((run.path / "best.safetensors").read_bytes())
         lines.append([line for line in run.metrics() if "probe/loss_original" in line])
@@ -296,9 +289,9 @@ def test_the_probe_leaves_nothing_behind(boxes, tmp_path, monkeypatch, method):
 
 
 def test_augmented_runs_train(boxes, tmp_path):
-    spec, place = tiny_spec(boxes, "lavt", "crop-flip-jitter")
-    run, trainer = started(spec, place, tmp_path)
+    spec, places = tiny_spec(boxes, "lavt", "crop-flip-jitter")
+    run, trainer = started(spec, places, tmp_path)
     plain, _ = tiny_spec(boxes, "lavt", "baseline")
     trainer.train()
-    assert run.status()["state"] == "done" and spec.strategy.augmentations == ("crop", "flip", "jitter")
+    assert run.status().state == "done" and spec.strategy.augmentations == ("crop", "flip", "jitter")
     assert "augmentations" not in plain.model_dump()["strategy"]  # so that older keys stay

@@ -10,18 +10,19 @@ from safetensors.torch import load_file
 
 import methods
 from benchmark.base.errors import UserError
+from benchmark.base.pretrained import Source
 from benchmark.base.rng import generator
 from benchmark.cli.app import app, guarded
 from benchmark.data.samples import TrainingSamples
 from benchmark.evaluation import inference
 from benchmark.runs.execution import Execution
-from benchmark.runs.resolve import open_run
+from benchmark.runs.resolve import Opened
 from benchmark.runs.rundir import RunDir
 from benchmark.training import pseudo_masks
 from benchmark.training.trainer import Trainer
 from tests.helpers import tiny_spec
 
-WEAK = [name for name in methods.names() if methods.get(name).weakly_supervised]
+WEAK = [name for name in methods.names() if methods.definition(name).weakly_supervised]
 WITHOUT_MASKS = ["sag", "tris"]
 SHORT = {"epochs": 2, "batch_size": 4, "micro_batch": 4}
 
@@ -42,10 +43,10 @@ def shuffled(boxes, tmp_path_factory):
 
 
 def trained(root, folder, method, strategy):
-    spec, place = tiny_spec(root, method, strategy)
+    spec, places = tiny_spec(root, method, strategy)
     run = RunDir(folder / spec.key)
     run.create(spec)
-    Trainer(spec, run, *open_run(spec, place), Execution(device="cpu", log_every=1)).train()
+    Trainer(spec, run, Opened(places), Execution.of(device="cpu", log_every=1)).train()
     return run
 
 
@@ -68,8 +69,8 @@ def test_the_shuffle_would_be_seen(boxes, shuffled, tmp_path):
 
 @pytest.mark.parametrize("method", WITHOUT_MASKS)
 def test_no_mask_is_even_decoded(boxes, monkeypatch, method):
-    spec, place = tiny_spec(boxes, method, "baseline")
-    dataset, tokenizer = open_run(spec, place)
+    spec, places = tiny_spec(boxes, method, "baseline")
+    dataset, tokenizer = Opened(places).run(spec)
     needs = methods.get(method)(spec.network, tokenizer.size).needs
     monkeypatch.setattr(type(dataset), "mask", lambda *_: pytest.fail("a mask was read"))
     samples = TrainingSamples(dataset, "train", needs, tokenizer, 0)
@@ -82,8 +83,8 @@ def test_no_mask_is_even_decoded(boxes, monkeypatch, method):
 def test_supervision_is_said_the_same_way_twice(name):
     kind = methods.get(name)
     with torch.device("meta"):
-        needs = kind(kind.variants["tiny"], 100).needs
-    assert kind.weakly_supervised == (needs.masks != "annotated")
+        needs = kind(kind.definition.variants["tiny"], 100).needs
+    assert kind.definition.weakly_supervised == (needs.masks != "annotated")
 
 
 def test_the_auxiliary_is_trained_once_and_shared(boxes, tmp_path):
@@ -93,14 +94,14 @@ def test_the_auxiliary_is_trained_once_and_shared(boxes, tmp_path):
     seconds = {run.read_json("timing.json")["auxiliary_seconds"] for run in runs}
     assert len(seconds) == 1 and seconds.pop() > 0
     before = kept.stat().st_mtime_ns
-    spec, place = tiny_spec(boxes, "tris", "baseline", seeds=(1,))
-    trainer = Trainer(spec, RunDir(tmp_path / spec.key), *open_run(spec, place), Execution(device="cpu"))
+    spec, places = tiny_spec(boxes, "tris", "baseline", seeds=(1,))
+    trainer = Trainer(spec, RunDir(tmp_path / spec.key), Opened(places), Execution.of(device="cpu"))
     trainer.train()
     assert kept.stat().st_mtime_ns == before
     whole = kept.read_bytes()
     kept.write_bytes(whole[:50])
     with pytest.raises(UserError, match="is damaged; delete it"):
-        Trainer(spec, RunDir(tmp_path / spec.key), *open_run(spec, place), Execution(device="cpu")).train()
+        Trainer(spec, RunDir(tmp_path / spec.key), Opened(places), Execution.of(device="cpu")).train()
     kept.write_bytes(whole)
     stored = load_file(kept)
     assert all(torch.equal(value, stored[name]) for name, value in trainer.method.auxiliary.state_dict().items())
@@ -108,27 +109,27 @@ def test_the_auxiliary_is_trained_once_and_shared(boxes, tmp_path):
 
 def test_step_two_is_trained_on_what_step_one_says(boxes, tmp_path):
     """Pseudo masks of every training ref, then a run on them; without them, one sentence says what to do."""
-    spec, place = tiny_spec(boxes, "tris_step2", "baseline")
-    with pytest.raises(UserError, match="risbench pseudo-masks RUN"):
-        Trainer(spec, RunDir(tmp_path / spec.key), *open_run(spec, place), Execution(device="cpu")).train()
+    spec, places = tiny_spec(boxes, "tris_step2", "baseline")
+    with pytest.raises(UserError, match=f"{spec.recipe.pseudo_masks}.*`risbench matrix` makes them"):
+        Trainer(spec, RunDir(tmp_path / spec.key), Opened(places), Execution.of(device="cpu")).train()
     first = trained(boxes, tmp_path, "tris", "baseline")
-    spec, place = tiny_spec(
+    spec, places = tiny_spec(
         boxes, "tris_step2", "maskris", recipes={"tris_step2": {**SHORT, "pseudo_masks": first.key}}
     )
     run = RunDir(tmp_path / spec.key)
     run.create(spec)
     with pytest.raises(UserError, match=f"`risbench pseudo-masks {first.key}`"):
-        Trainer(spec, run, *open_run(spec, place), Execution(device="cpu"))
-    loaded = inference.load(first, lambda _: place, "cpu")
-    pseudo_masks.make(first, loaded.method, loaded.dataset, loaded.tokenizer, loaded.device, Console(quiet=True))
+        Trainer(spec, run, Opened(places), Execution.of(device="cpu"))
+    loaded = inference.load(first, Opened(places), "cpu")
+    pseudo_masks.make(first, loaded, Source(), Console(quiet=True))
     made = json.loads((first.path / "pseudo.json").read_text())
     refs = loaded.dataset.refs_of("train")
     assert set(made) == {str(ref.ref_id) for ref in refs}
     read = pseudo_masks.reader(tmp_path, first.key)
     info = loaded.dataset.info(refs[0].image_id)
     assert read(refs[0]).shape == (info.height, info.width)
-    Trainer(spec, run, *open_run(spec, place), Execution(device="cpu")).train()
-    assert run.status()["state"] == "done" and first.key in (run.path / "spec.yaml").read_text()
+    Trainer(spec, run, Opened(places), Execution.of(device="cpu")).train()
+    assert run.status().state == "done" and first.key in (run.path / "spec.yaml").read_text()
 
 
 def test_evaluation_says_what_can_be_had_without_the_sentence(boxes, tmp_path, capsys):
@@ -142,10 +143,11 @@ def test_evaluation_says_what_can_be_had_without_the_sentence(boxes, tmp_path, c
 
 
 def test_only_methods_that_make_pseudo_masks_are_asked_for_them(boxes, tmp_path):
-    spec, place = tiny_spec(boxes, "lavt", "baseline")
-    dataset, tokenizer = open_run(spec, place)
+    spec, places = tiny_spec(boxes, "lavt", "baseline")
+    dataset, tokenizer = Opened(places).run(spec)
     run = RunDir(tmp_path / spec.key)
     run.create(spec)
     method = methods.get("lavt")(spec.network, tokenizer.size)
     with pytest.raises(UserError, match="lavt makes no pseudo masks"):
-        pseudo_masks.make(run, method, dataset, tokenizer, torch.device("cpu"), Console(quiet=True))
+        loaded = inference.Loaded(run.key, method, dataset, tokenizer, torch.device("cpu"))
+        pseudo_masks.make(run, loaded, Source(), Console(quiet=True))

@@ -12,14 +12,12 @@ triangle, star, cross); train and val hold both. All use `refs(unc).p`. Beside t
     scenes.json       images: what each image shows, object by object; sentences: the kind of each sentence
 """
 
-import contextlib
 import dataclasses
-import fcntl
 import json
 import os
 import pickle
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +26,7 @@ import numpy as np
 
 from benchmark.base.errors import UserError, choose
 from benchmark.base.files import read_json
+from benchmark.base.locks import locked
 from benchmark.base.rng import generator
 from benchmark.data.refshapes.scenes import ANGULAR, ROUND, SHAPES, Scene, compose
 from benchmark.data.refshapes.sentences import MIXES, Expression, Kind, describe
@@ -57,7 +56,7 @@ class RefShapesSize:
             )
 
 
-def write_refshapes(root: Path, name: str, size: RefShapesSize, seed: int = 0) -> None:
+def write_refshapes(root: Path, name: str, sizes: Mapping[str, int], seed: int = 0) -> None:
     """Write the data set `name` into the REFER folder `root`, unless it is there already.
 
     Image number i of a split depends on `seed`, `name`, the split and i alone, not on how many there are. The images go to
@@ -65,18 +64,19 @@ def write_refshapes(root: Path, name: str, size: RefShapesSize, seed: int = 0) -
 
     Args:
         root: made where it is missing; may hold other data sets.
-        name: one of NAMES.
+        name: one of NAMES. sizes: number of images of each split.
 
     Raises:
         UserError: the name is not known, another or a damaged set of this name is there, or `root` cannot be written.
     """
     choose(name, NAMES, "embedded data set")
-    root = Path(root)
+    root, size = Path(root), RefShapesSize(**sizes)
     made_from = {"name": name, "revision": REVISION, "seed": seed, "size": dataclasses.asdict(size)}
     try:
         # What is there is whole, so reading it needs no lock, and a read-only folder can hold it.
         if not os.path.lexists(root / name):
-            with _alone(root, name):
+            # Of several runs that want it, the first writes and the others wait.
+            with locked(root / f".{name}.lock"):
                 if not os.path.lexists(root / name):
                     _write(root, name, made_from, size, seed)
                     return
@@ -95,15 +95,6 @@ def sentence_kinds(root: Path, name: str) -> dict[int, Kind]:
         return {int(sent_id): entry["kind"] for sent_id, entry in scenes["sentences"].items()}
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} is damaged: remove that data set's folder and write it again.") from error
-
-
-@contextlib.contextmanager
-def _alone(root: Path, name: str) -> Iterator[None]:
-    """Hold the lock of one data set: of several runs that want it, the first writes and the others wait."""
-    root.mkdir(parents=True, exist_ok=True)
-    with open(root / f".{name}.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _require_whole(root: Path, name: str, made_from: dict[str, Any], size: RefShapesSize) -> None:

@@ -1,0 +1,171 @@
+"""Registries: named things that the suite ships and that others add without an edit here.
+
+Methods, strategies, data sets, corruptions, metrics, launchers and trackers each have one. It is filled from
+three places, and the names of all of them are known before anything that they name is imported:
+
+- what the suite ships, listed by the module that owns the registry;
+- entry points of installed packages, in the group `risbench.<kind>`;
+- Python files named in the environment variable RISBENCH_PLUGINS (several are separated as in PATH). Such a file
+  says what it holds in a literal that is read without running the file:
+
+      RISBENCH = {"strategies": {"mine": "MINE"}, "metrics": {"boundary": "BOUNDARY"}}
+
+Every process of the suite, workers and loaders too, inherits the variable and so sees the same names.
+"""
+
+import ast
+import functools
+import hashlib
+import importlib
+import importlib.metadata
+import importlib.util
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Generic, TypeVar
+
+from benchmark.base.errors import UserError, choose
+
+PLUGINS = "RISBENCH_PLUGINS"
+DECLARATION = "RISBENCH"
+KINDS = ("methods", "strategies", "datasets", "corruptions", "metrics", "launchers", "trackers")
+
+T = TypeVar("T")
+Loader = Callable[[], Any]
+
+
+def plugin_files() -> tuple[Path, ...]:
+    """Return the files that RISBENCH_PLUGINS names, in order."""
+    return tuple(Path(name) for name in os.environ.get(PLUGINS, "").split(os.pathsep) if name)
+
+
+@functools.cache
+def _declared(path: Path) -> Mapping[str, Mapping[str, str]]:
+    """Return kind -> name -> attribute of a plugin file, read from its text alone.
+
+    Raises:
+        UserError: the file is missing, is no Python, or does not say what it holds.
+    """
+    try:
+        tree = ast.parse(path.read_text())
+    except OSError as error:
+        raise UserError(
+            f"{path}, named in {PLUGINS}, cannot be read ({error.strerror}): correct the variable."
+        ) from None
+    except (SyntaxError, ValueError) as error:
+        raise UserError(f"{path}, named in {PLUGINS}, is no valid Python ({error}): mend it.") from None
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", None) == DECLARATION:
+            try:
+                declared = ast.literal_eval(node.value)
+                for kind, names in declared.items():
+                    choose(kind, KINDS, f"kind of plugin in {path}:")
+                    for name, attribute in names.items():
+                        if not (isinstance(name, str) and isinstance(attribute, str)):
+                            raise TypeError
+            except (ValueError, TypeError, AttributeError):
+                break
+            return declared
+    raise UserError(
+        f'{path}, named in {PLUGINS}, needs a line such as {DECLARATION} = {{"strategies": {{"mine": "MINE"}}}},'
+        " which says what it holds: kind, name, and the attribute of the file."
+    )
+
+
+@functools.cache
+def _module(path: Path) -> ModuleType:
+    """Run a plugin file once and return it as a module."""
+    name = f"risbench_plugin_{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    # Before it runs, as the import system does: pickles and dataclasses of the file look it up by name.
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+class Registry(Generic[T]):
+    """The things of one kind by name.
+
+    Args:
+        kind: one of `KINDS`. what: what messages call one of them.
+        shipped: returns name -> loader of what the suite ships; nothing is loaded by it.
+        types: what a loaded thing must be an instance of, checked with a sentence that names its origin. A function, so
+            that a registry can be made without importing the type.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        what: str,
+        shipped: Callable[[], Mapping[str, Loader]],
+        types: Callable[[], type | tuple[type, ...]] | None = None,
+    ) -> None:
+        self.kind, self.what, self.shipped, self.types = kind, what, shipped, types
+        self._loaded: dict[tuple[str, str], T] = {}
+
+    def _origins(self) -> dict[str, tuple[str, Loader]]:
+        """Return name -> (where it comes from, loader).
+
+        Raises:
+            UserError: two places define the same name, or a plugin file is wrong.
+        """
+        found = {name: ("risbench", loader) for name, loader in self.shipped().items()}
+
+        def add(name: str, origin: str, loader: Loader) -> None:
+            if name in found and found[name][0] != origin:
+                raise UserError(
+                    f"the {self.what} '{name}' of {origin} has the name of one of {found[name][0]}: rename it."
+                )
+            found[name] = (origin, loader)
+
+        for entry in _entry_points(f"risbench.{self.kind}"):
+            add(entry.name, f"the package {entry.dist.name if entry.dist else entry.value}", entry.load)
+        for path in plugin_files():
+            for name, attribute in _declared(path).get(self.kind, {}).items():
+                add(name, str(path), functools.partial(_attribute, path, attribute))
+        return found
+
+    def names(self) -> list[str]:
+        """Return all names, sorted; nothing that they name is imported."""
+        return sorted(self._origins())
+
+    def get(self, name: str) -> T:
+        """Return the thing called `name`, loaded at the first call.
+
+        Raises:
+            UserError: there is none (the nearest names are listed), or what a plugin holds is of another kind.
+        """
+        origins = self._origins()
+        origin, loader = origins[choose(name, origins, self.what)]
+        if (name, origin) not in self._loaded:
+            loaded = loader()
+            if self.types and not isinstance(loaded, self.types()):
+                raise UserError(
+                    f"the {self.what} '{name}' of {origin} is a {type(loaded).__name__}: see docs/extending.md for what"
+                    f" a {self.what} is."
+                )
+            self._loaded[name, origin] = loaded
+        return self._loaded[name, origin]
+
+    def items(self) -> Iterator[tuple[str, T]]:
+        """Yield every name with its thing, loaded, in the order of `names`."""
+        for name in self.names():
+            yield name, self.get(name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._origins()
+
+
+@functools.cache
+def _entry_points(group: str) -> tuple[importlib.metadata.EntryPoint, ...]:
+    return tuple(importlib.metadata.entry_points(group=group))
+
+
+def _attribute(path: Path, attribute: str) -> Any:
+    module = _module(path)
+    if not hasattr(module, attribute):
+        raise UserError(f"{path} declares '{attribute}' in {DECLARATION} and does not define it: mend the file.")
+    return getattr(module, attribute)

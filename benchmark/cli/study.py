@@ -1,0 +1,294 @@
+"""Commands on studies: ablation grids and Optuna searches."""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.table import Table
+
+from benchmark.base.errors import UserError
+from benchmark.cli.matrix import conclude, syncing, work_through
+from benchmark.cli.options import (
+    OUT,
+    RUNS,
+    DataOption,
+    DeviceOption,
+    ImagesOption,
+    LauncherOption,
+    OfflineOption,
+    OutOption,
+    PresetOption,
+    PretrainedOption,
+    RunsOption,
+    SeedsOption,
+    SyncOption,
+    UriOption,
+    console,
+    names,
+    numbers,
+    places,
+)
+from benchmark.cli.report import tell_written
+
+app = typer.Typer(no_args_is_help=True, help="Ablation grids of the papers, and searches with Optuna.")
+
+NameArgument = Annotated[str, typer.Argument(help="A study that was started (see `risbench study list`).")]
+StorageOption = Annotated[
+    str | None,
+    typer.Option("--storage", envvar="RISBENCH_STORAGE", help="Optuna's storage [RUNS/optuna.db]."),
+]
+WorkersOption = Annotated[int | None, typer.Option(min=1, help="Runs at a time [preset's].")]
+TrialsOption = Annotated[int | None, typer.Option(min=1, help="Trials to complete or prune [study's].")]
+
+
+@app.command("run")
+def run_study(
+    name: Annotated[str, typer.Argument(help="A shipped study or a YAML file.")],
+    preset: PresetOption = "quick",
+    method: Annotated[str | None, typer.Option(help="[study's]")] = None,
+    dataset: Annotated[str | None, typer.Option(help="[preset's first]")] = None,
+    variant: Annotated[str | None, typer.Option(help="[preset's first]")] = None,
+    seeds: SeedsOption = None,
+    trials: TrialsOption = None,
+    workers: WorkersOption = None,
+    sampler: Annotated[str | None, typer.Option(help="tpe or gp [study's].")] = None,
+    pruner: Annotated[str | None, typer.Option(help="hyperband or none [study's].")] = None,
+    objectives: Annotated[str | None, typer.Option(help="One or two, such as oiou,corrupted_oiou.")] = None,
+    called: Annotated[str | None, typer.Option("--name", help="Its name [STUDY-PRESET].")] = None,
+    data: DataOption = None,
+    images: ImagesOption = None,
+    runs: RunsOption = RUNS,
+    storage: StorageOption = None,
+    launcher: LauncherOption = "local",
+    sync: SyncOption = True,
+    uri: UriOption = None,
+    out: OutOption = OUT,
+    pretrained: PretrainedOption = None,
+    offline: OfflineOption = False,
+) -> None:
+    """Run what a study still owes and write its report; started again, it goes on from where it was.
+
+    Example: risbench study run components --preset gpu --seeds 0,1,2
+    """
+    from studies import study
+
+    changes: dict[str, Any] = {
+        "trials": trials,
+        "sampler": sampler,
+        "pruner": pruner,
+        "objectives": tuple(names(objectives)) if objectives else None,
+    }
+    options = {"method": method, "dataset": dataset, "variant": variant, "seeds": numbers(seeds)}
+    where = places(data, images, runs, out, uri, pretrained, offline)
+    with console.status("reading the data"):
+        started = study.start(name, preset, options, where, changes, called)
+    if trials is None and started.study.kind == "search" and started.name in study.names(runs):
+        started = _of_trials(started, study.load(runs, started.name).study.trials)  # as it was last asked for
+    _work(started, where, workers, storage, launcher, sync)
+
+
+@app.command()
+def resume(
+    name: NameArgument,
+    trials: TrialsOption = None,
+    workers: WorkersOption = None,
+    runs: RunsOption = RUNS,
+    storage: StorageOption = None,
+    launcher: LauncherOption = "local",
+    sync: SyncOption = True,
+    uri: UriOption = None,
+    out: OutOption = OUT,
+    pretrained: PretrainedOption = None,
+    offline: OfflineOption = False,
+) -> None:
+    """Go on with a study as it was started; more `--trials` extend a search.
+
+    Example: risbench study resume maskris-quick --trials 20
+    """
+    from studies import study
+
+    started = study.load(runs, name)
+    if trials:
+        if started.study.kind != "search":
+            raise UserError(f"{name} is a grid: it has rows and no trials.")
+        started = _of_trials(started, trials)
+    where = places(None, None, runs, out, uri, pretrained, offline)
+    _work(started, where, workers, storage, launcher, sync)
+
+
+def _of_trials(started: Any, trials: int) -> Any:
+    return started.model_copy(update={"study": started.study.model_copy(update={"trials": trials})})
+
+
+def _work(started: Any, where: Any, workers: int | None, storage: str | None, launcher: str, sync: bool) -> None:
+    """Run a study where its data lie."""
+    there = dataclasses.replace(where, data=started.data, images=started.images)
+    work = _grid if started.study.kind == "grid" else _search
+    work(started, there, workers or started.jobs, storage, launcher, sync)
+
+
+def _grid(started: Any, where: Any, workers: int, storage: str | None, launcher: str, sync: bool) -> None:
+    from benchmark.runs.groups import write_plan
+    from studies import study
+
+    study.save(where.runs, started)
+    write_plan(where.runs, started.plan())
+    outcomes = work_through(started.specs(), where, started.how, launcher, workers, sync)
+    conclude(outcomes, lambda: write_study_report(started, where.runs, storage, where.reports))
+
+
+def _search(started: Any, where: Any, workers: int, storage: str | None, launcher: str, sync: bool) -> None:
+    from benchmark.launch import LAUNCHERS
+    from studies import launcher as searching
+    from studies import trials
+
+    url = storage or trials.default_storage(where.runs)
+    with syncing(where, sync):
+        slots = LAUNCHERS.get(launcher)(slots=workers)
+        ended = searching.run(started, url, where, slots, started.how, console)
+        if ended.complete:
+            write_study_report(started, where.runs, storage, where.reports)
+    if ended.state == "stopped":
+        console.print(f"stopped; `risbench study resume {started.name}` goes on from here")
+        raise typer.Exit(130)
+    if ended.state == "failing":
+        raise UserError(f"study {started.name} stopped: {ended.reason}.")
+
+
+def write_study_report(started: Any, runs: Path, storage: str | None, out: Path) -> None:
+    """Write and print a study's report, and leave a copy where the projection into MLflow finds it."""
+    from benchmark.base.files import atomic_write
+    from studies import study
+
+    if started.study.kind == "grid":
+        from reports.studies.grids import report as grid_report
+        from reports.studies.grids.results import results
+
+        found = results(started, runs)
+        paths = grid_report.write(found, out)
+        grid_report.render(console, found)
+    else:
+        from reports.studies.searches import report as search_report
+        from studies import trials
+
+        existing = trials.existing(started, storage or trials.default_storage(runs))
+        paths = search_report.write(started, existing, runs, out)
+        search_report.render(console, started, existing, runs)
+    copy = study.folder(runs, started.name) / "report"
+    for path in paths:
+        atomic_write(copy / path.name, lambda aside, path=path: aside.write_bytes(path.read_bytes()))
+    tell_written(paths)
+
+
+@app.command("list")
+def list_studies(runs: RunsOption = RUNS, storage: StorageOption = None) -> None:
+    """List the shipped studies, and those that were started. Example: risbench study list"""
+    from benchmark.runs.rundir import RunDir
+    from studies import study
+
+    table = Table("study", "kind", "method", "what it asks", box=None)
+    for name in study.shipped():
+        shipped = study.read_study(name)
+        table.add_row(name, shipped.kind, shipped.method, shipped.description)
+    console.print(table)
+    if not study.names(runs):
+        return
+    table = Table("started", "kind", "method", "runs or trials finished", box=None)
+    for name in study.names(runs):
+        started = study.load(runs, name)
+        if started.study.kind == "grid":
+            states = [RunDir(runs / spec.key).status().state for spec in started.specs()]
+            done = f"{states.count('done')}/{len(states)}"
+        else:
+            done = _finished_trials(started, storage, runs)
+        table.add_row(name, started.study.kind, started.study.method, done)
+    console.print()
+    console.print(table)
+
+
+def _finished_trials(started: Any, storage: str | None, runs: Path) -> str:
+    from studies import trials
+
+    try:
+        found = trials.existing(started, storage or trials.default_storage(runs))
+    except UserError:
+        return "not in this storage"
+    return f"{trials.finished(found.trials)}/{started.study.trials}"
+
+
+@app.command()
+def show(
+    name: NameArgument,
+    form: Annotated[Literal["table", "csv"], typer.Option("--format", help="table or csv.")] = "table",
+    runs: RunsOption = RUNS,
+    storage: StorageOption = None,
+) -> None:
+    """Show a study: a search's trials, each with its state, or a grid's rows.
+
+    Example: risbench study show maskris-quick --format csv
+    """
+    from studies import study
+
+    started = study.load(runs, name)
+    if started.study.kind == "grid":
+        from reports.layout import files
+        from reports.studies.grids import report as grid_report
+        from reports.studies.grids.results import results
+
+        found = results(started, runs)
+        if form == "csv":
+            typer.echo(files.csv(found.table), nl=False)
+        else:
+            grid_report.render(console, found)
+        return
+    from reports.studies.searches import report as search_report
+    from studies import trials
+
+    existing = trials.existing(started, storage or trials.default_storage(runs))
+    if form == "csv":
+        typer.echo(search_report.csv(started, existing, runs), nl=False)
+    else:
+        search_report.render(console, started, existing, runs)
+
+
+@app.command()
+def report(name: NameArgument, runs: RunsOption = RUNS, storage: StorageOption = None, out: OutOption = OUT) -> None:
+    """Write a study's tables and figures again and print them. Example: risbench study report components-quick"""
+    from studies import study
+
+    write_study_report(study.load(runs, name), runs, storage, out)
+
+
+@app.command(hidden=True)
+def trial(
+    name: NameArgument,
+    job: Annotated[str, typer.Option("--job")],
+    budget: Annotated[int, typer.Option()],
+    storage: Annotated[str, typer.Option("--storage", envvar="RISBENCH_STORAGE")],
+    data: DataOption = None,
+    images: ImagesOption = None,
+    runs: RunsOption = RUNS,
+    pretrained: PretrainedOption = None,
+    offline: OfflineOption = False,
+    device: DeviceOption = "auto",
+    threads: Annotated[int, typer.Option(min=1)] = 1,
+    processes: Annotated[int, typer.Option(min=1)] = 1,
+    workers: Annotated[int, typer.Option(min=0)] = 0,
+    checkpoint_seconds: Annotated[float, typer.Option(min=0)] = 60.0,
+    log_every: Annotated[int, typer.Option(min=1)] = 10,
+) -> None:
+    """Run one trial of a search in this process: what its launcher starts."""
+    from benchmark.runs.execution import Execution
+    from studies import study, trials
+
+    execution = Execution.of(
+        device=device,
+        threads=threads,
+        processes=processes,
+        workers=workers,
+        checkpoint_seconds=checkpoint_seconds,
+        log_every=log_every,
+    )
+    where = places(data, images, runs, OUT, None, pretrained, offline)
+    trials.run_trial(study.load(runs, name), storage, budget, where, execution, console, job)

@@ -1,0 +1,185 @@
+"""The data sets by name: who reads them, how they are split, what their files hold, and what is odd about them.
+
+A further set is one entry here, or in a plugin. A folder in REFER's layout whose name is not known is read, too, where its
+way of splitting is named: `mine:unc`.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from benchmark.base.errors import UserError, choose
+from benchmark.base.registry import Registry
+from benchmark.data.combined import read_combined
+from benchmark.data.refer import ReferDataset, find_datasets, read_refer
+
+Reader = Callable[[Path, str, Path | None], ReferDataset]  # root, split_by, images
+TRAIN, SELECT = "train", "val"
+
+
+@dataclasses.dataclass(frozen=True)
+class Count:
+    """Images, refs and expressions of a split."""
+
+    images: int
+    refs: int
+    expressions: int
+
+
+@dataclasses.dataclass(frozen=True)
+class DataSet:
+    """What the suite knows of a data set.
+
+    Attributes:
+        name: what commands, presets and keys call it.
+        read: REFER folder, way of splitting and images folder -> the data set.
+        tests: way of splitting -> splits that neither train nor choose an epoch. The first way is the default.
+        train, select: splits that a run is trained on, and whose numbers choose its epoch.
+        counts: way of splitting -> split -> what the published files hold; `all` is the union of the splits.
+        quirks: what a user must know of it.
+        write: writes an embedded set: REFER folder, images of each split, seed. None: its files come from elsewhere.
+    """
+
+    name: str
+    read: Reader
+    tests: Mapping[str, tuple[str, ...]]
+    train: str = TRAIN
+    select: str = SELECT
+    counts: Mapping[str, Mapping[str, Count]] = dataclasses.field(default_factory=dict)
+    quirks: str = ""
+    write: Callable[[Path, Mapping[str, int], int], None] | None = None
+
+    @property
+    def split_by(self) -> str:
+        """The way of splitting that is meant where none is named."""
+        return next(iter(self.tests))
+
+
+def _refer(name: str) -> Reader:
+    def read(root: Path, split_by: str, images: Path | None) -> ReferDataset:
+        if name not in (present := find_datasets(root)):  # no misspelling, so nothing near is meant
+            raise UserError(f"{root} holds {', '.join(present)} and no data set '{name}': put its folder there.")
+        return read_refer(root, name, split_by, images)
+
+    return read
+
+
+def _embedded(name: str, sentences: str) -> DataSet:
+    def write(root: Path, sizes: Mapping[str, int], seed: int) -> None:
+        from benchmark.data.refshapes.writer import write_refshapes  # OpenCV: not for those who only read names
+
+        write_refshapes(root, name, sizes, seed)
+
+    quirks = f"Synthetic scenes that the suite writes itself. {sentences}"
+    return DataSet(name, _refer(name), {"unc": ("testA", "testB")}, quirks=quirks, write=write)
+
+
+# Counts of REFER's own files (see the sources in docs/refcoco.md). The literature's totals differ from some of them.
+_SHIPPED = (
+    DataSet(
+        "refcoco",
+        _refer("refcoco"),
+        {"unc": ("testA", "testB")},
+        counts={
+            "unc": {
+                "train": Count(16994, 42404, 120624),
+                "val": Count(1500, 3811, 10834),
+                "testA": Count(750, 1975, 5657),
+                "testB": Count(750, 1810, 5095),
+                "all": Count(19994, 50000, 142210),
+            }
+        },
+        quirks="testA's referents are people, testB's are other things.",
+    ),
+    DataSet(
+        "refcoco+",
+        _refer("refcoco+"),
+        {"unc": ("testA", "testB")},
+        counts={
+            "unc": {
+                "train": Count(16992, 42278, 120191),
+                "val": Count(1500, 3805, 10758),
+                "testA": Count(750, 1975, 5726),
+                "testB": Count(750, 1798, 4889),
+                "all": Count(19992, 49856, 141564),
+            }
+        },
+        quirks="Its sentences may not say where something is.",
+    ),
+    DataSet(
+        "refcocog",
+        _refer("refcocog"),
+        {"umd": ("test",), "google": ()},
+        counts={
+            "umd": {
+                "train": Count(21899, 42226, 80512),
+                "val": Count(1300, 2573, 4896),
+                "test": Count(2600, 5023, 9602),
+                "all": Count(25799, 49822, 95010),
+            },
+            "google": {"train": Count(24698, 44822, 85474), "val": Count(4650, 5000, 9536)},
+        },
+        quirks="google's train and val share images, and it has no test split. umd splits images.",
+    ),
+    DataSet(
+        "combined",
+        lambda root, split_by, images: read_combined(root, images),
+        {"unc": ()},
+        quirks="Train splits of the three RefCOCO sets without any image of a val or test split; val is RefCOCO's.",
+    ),
+    _embedded("refshapes", "All kinds of sentences, as in RefCOCO."),
+    _embedded("refshapes+", "No sentence says where something is, as in RefCOCO+."),
+    _embedded("refshapesg", "Long sentences that relate objects, as in RefCOCOg."),
+)
+
+
+def _shipped() -> Mapping[str, Callable[[], DataSet]]:
+    return {dataset.name: lambda dataset=dataset: dataset for dataset in _SHIPPED}
+
+
+DATASETS: Registry[DataSet] = Registry("datasets", "data set", _shipped, lambda: DataSet)
+
+
+def names() -> list[str]:
+    """Return the names of all known data sets."""
+    return DATASETS.names()
+
+
+def get(name: str) -> DataSet:
+    """Return what is known of the data set `name`; an unknown name raises a UserError."""
+    return DATASETS.get(name)
+
+
+def parse(entry: str) -> tuple[str, str]:
+    """Return name and way of splitting of `refcocog`, `refcocog:google` or `mine:unc`.
+
+    Raises:
+        UserError: the name is not known and no way of splitting is given, or the known set is not split so.
+    """
+    name, _, split_by = entry.partition(":")
+    if name not in DATASETS and split_by:
+        return name, split_by
+    dataset = get(name)
+    return name, choose(split_by, dataset.tests, f"way of splitting {name}:") if split_by else dataset.split_by
+
+
+def read(name: str, split_by: str, root: Path, images: Path | None = None) -> ReferDataset:
+    """Return a data set of a REFER folder.
+
+    Args:
+        root: folder that holds the data sets' folders. images: folder with the photographs [ROOT/images/train2014].
+
+    Raises:
+        UserError: a folder, name or file is missing, or a file is damaged.
+    """
+    if name in DATASETS:
+        return get(name).read(Path(root), split_by, images)
+    known = {*names(), *find_datasets(root)}
+    return read_refer(root, choose(name, known, "data set"), split_by, images)
+
+
+def test_splits(name: str, split_by: str, present: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the splits of a set that neither trained nor chose an epoch, among those that are `present`."""
+    if name in DATASETS:
+        return tuple(split for split in get(name).tests.get(split_by, ()) if split in present)
+    return tuple(split for split in present if split not in (TRAIN, SELECT))

@@ -1,0 +1,100 @@
+"""What became of jobs and of the runs that they worked on."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from rich.console import Console
+
+from benchmark.launch.base import Job, JobStatus, Launcher, State
+from benchmark.launch.progress import Display, share_of
+from benchmark.launch.watch import follow
+from benchmark.runs.rundir import RunDir
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What became of a job.
+
+    Attributes:
+        name: of the job, for one that works on a run the run key.
+        state: `not started` where a job that it needs failed. reason: why it is neither done nor
+            stopped.
+    """
+
+    name: str
+    state: Literal["done", "failed", "stopped", "not started"]
+    reason: str = ""
+
+
+def outcome_of(run: RunDir, status: JobStatus) -> Outcome:
+    """Return what became of a run whose job is over.
+
+    A run whose process died without a word is marked as failed.
+    """
+    its = run.recorded_status()
+    if its.state == "done":
+        return Outcome(run.key, "done")
+    # torchrun turns the code of a stopped run into its own. The status file says that the state
+    # was saved.
+    if status.stopped or (status.asked and its.state == "planned"):
+        return Outcome(run.key, "stopped")
+    if status.state == State.NOT_STARTED:
+        return Outcome(run.key, "not started", status.reason)
+    # A command that finds the run held ends with 1. Of a process that was killed, loaders may hold
+    # it for a moment yet.
+    if status.code == 1 and run.claimed():
+        return Outcome(run.key, "failed", "another process is working on it; wait for that one")
+    if its.state != "failed":
+        run.fail(f"its process {status.words}; see {run.path / 'log.txt'}")
+    return Outcome(run.key, "failed", run.recorded_status().reason)
+
+
+def _outcome(job: Job, status: JobStatus) -> Outcome:
+    """Return what became of a job; one whose folder is a run directory works on that run."""
+    if job.folder and (job.folder / "spec.yaml").exists():
+        return outcome_of(RunDir(job.folder), status)
+    if status.succeeded:
+        return Outcome(job.name, "done")
+    if status.stopped:
+        return Outcome(job.name, "stopped")
+    if status.state == State.NOT_STARTED:
+        return Outcome(job.name, "not started", status.reason)
+    return Outcome(job.name, "failed", f"its process {status.words}; see {job.log}")
+
+
+def work_through(
+    launcher: Launcher, jobs: Sequence[Job], console: Console, what: str = "runs"
+) -> list[Outcome]:
+    """Submit jobs, show how far they are until all have ended, and return their outcomes in order.
+
+    One failure never stops the others, except those that need the one that failed. Ctrl-C (or
+    SIGTERM) asks the running ones to save their state and returns once they have; the rest is not
+    started and counts as stopped.
+
+    Args:
+        what: what the jobs are called, in the plural.
+
+    Raises:
+        UserError: as `Launcher.submit`.
+    """
+    ids = launcher.submit(jobs)
+    outcomes: dict[str, Outcome] = {}
+    with Display(console, what, len(jobs)) as display:
+
+        def on_tick(statuses: Mapping[str, JobStatus], _: bool) -> None:
+            running = {}
+            for id, job in zip(ids, jobs, strict=True):
+                status = statuses[id]
+                if status.state == State.RUNNING:
+                    running[job.name] = share_of(job.folder)
+                elif status.over and id not in outcomes:
+                    outcomes[id] = _outcome(job, status)
+                    if not (status.state == State.NOT_STARTED and status.asked):
+                        display.tell(f"{outcomes[id].state:8} {job.name}")
+            states = [outcome.state for outcome in outcomes.values()]
+            failed = sum(state in ("failed", "not started") for state in states)
+            display.show(states.count("done"), running, f"{failed} failed" if failed else "")
+
+        follow(launcher, ids, on_tick)
+    return [outcomes[id] for id in ids]

@@ -1,0 +1,234 @@
+"""MaskRIS (arXiv 2411.19067) and its ablations: masked patches, masked words, and distillation.
+
+Read it beside Sec. 3 of the paper. Sec. 3.1 and 3.2, masking, are `MaskRIS.masked`. Sec. 3.3, distillation-aware learning, is
+`MaskRIS.step`:
+
+    y       = network(x, t)                          clean pass, L_ce against the ground truth       (Eq. 2)
+    y_m     = network(masked x, masked t)            masked pass of the same samples                  (Eq. 3)
+    L_dist  = the method's own loss of y_m against the soft prediction y, which is detached           (Eq. 4)
+    L       = w L_dist + (1 - w) L_ce                                                                 (Eq. 5)
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from pydantic import Field
+
+from benchmark.strategies.masking import (
+    apply_image_masks,
+    check_image_mask,
+    check_text_mask,
+    draw_image_mask,
+    mask_words,
+)
+from benchmark.strategies.strategy import MicroBatch, Strategy, frozen_running_statistics, logged
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from methods.config import Config, Definition
+    from methods.contract import Batch, Output, Text
+
+IMAGE_SETTINGS = {"image_mask_ratio", "patch_size", "image_mask_sampling"}
+TEXT_SETTINGS = {"text_mask_ratio", "text_mask_shares"}
+DISTILLATION_SETTINGS = {"distill_weight", "batchnorm_in_masked_pass"}
+MASKED_WORDS = ("[MASK]", "random", "kept")
+
+
+class MaskRIS(Strategy):
+    """Masking with or without distillation. The defaults are the paper's.
+
+    Attributes:
+        image_mask, text_mask, distillation: the three switches of Table 3.
+        distill_weight: w of Eq. 5. The paper's Table D calls 1 - w "lambda".
+        image_mask_ratio: share of the patches that are masked. patch_size: their side in pixels of the network input.
+        image_mask_sampling: which patches: `patch`, `grid`, `block` or `cutout` (see `masking`).
+        text_mask_ratio: probability that a word piece is selected.
+        text_mask_shares: of the selected pieces, how many become [MASK], become a random piece, and stay. CLIP has no [MASK],
+            so its id 0 stands in. Neither the paper nor any code decides this.
+        batchnorm_in_masked_pass: whether the masked pass updates BatchNorm's running statistics. This is the literal reading;
+            neither the paper nor any code decides it.
+        augment_probability: without distillation, how often a sample is masked (App. A.3).
+    """
+
+    image_mask: bool = False
+    text_mask: bool = False
+    distillation: bool = False
+    distill_weight: float = Field(default=0.5, ge=0, le=1)
+    image_mask_ratio: float = Field(default=0.75, ge=0, le=1)
+    patch_size: int = Field(default=32, ge=1)
+    image_mask_sampling: Literal["patch", "grid", "block", "cutout"] = "patch"
+    text_mask_ratio: float = Field(default=0.15, ge=0, le=1)
+    text_mask_shares: tuple[float, float, float] = (0.8, 0.1, 0.1)
+    batchnorm_in_masked_pass: bool = True
+    augment_probability: float = Field(default=0.5, ge=0, le=1)
+
+    # --- the step -------------------------------------------------------------------------------
+
+    def step(self, micro: MicroBatch) -> dict[str, Tensor]:
+        """Add the gradients of Eq. 5, or, without distillation, of the method's own loss on masked samples."""
+        if not self.distillation:
+            # Masking as an augmentation (App. A.3): some samples are masked, and the targets stay.
+            _, terms, loss = micro.supervised(self.masked(micro, keep_targets=True))
+            micro.backward(loss)
+            return logged(loss.detach(), terms, loss_ce=loss)
+
+        # Each pass is followed by its backward, so memory stays the baseline's. The gradients add up to that of Eq. 5.
+        weight = self.distill_weight
+        output, terms, loss_ce = micro.supervised(micro.batch)
+        teacher = detached(output)  # the train-mode prediction of the present weights: no EMA, no eval pass
+        micro.backward(loss_ce, 1 - weight)
+
+        # The masked pass is given no target at all: it learns from the teacher alone.
+        masked = self.masked(micro, keep_targets=False)
+        running_statistics = (
+            contextlib.nullcontext() if self.batchnorm_in_masked_pass else frozen_running_statistics(micro.method)
+        )
+        with running_statistics:
+            student = micro.forward(masked, "prediction", "masked pass")
+        loss_dist = micro.method.distillation(student, teacher)
+        micro.backward(loss_dist, weight)
+
+        total = (1 - weight) * loss_ce.detach() + weight * loss_dist.detach()
+        return logged(total, terms, loss_ce=loss_ce, loss_dist=loss_dist)
+
+    def masked(self, micro: MicroBatch, keep_targets: bool) -> Batch:
+        """Return the micro-batch with patches and words hidden; the attention masks stay those of the whole sentences."""
+        from methods.contract import Batch
+
+        batch = micro.batch
+        images, text = batch.images, batch.text
+        if self.image_mask:
+            images = apply_image_masks(images, self.image_masks(micro).to(images.device))
+        if self.text_mask:
+            text = self.masked_text(micro).to(images.device)
+        targets = batch.targets if keep_targets else None
+        return Batch(images, text, targets, batch.samples, batch.negatives)
+
+    def image_masks(self, micro: MicroBatch) -> Tensor:
+        """Return which patches are masked, bool (B, S / patch_size, S / patch_size)."""
+        import torch
+
+        size = micro.method.needs.size
+        side = size // self.patch_size
+        nothing = np.zeros((side, side), bool)
+        masks = [
+            draw_image_mask(
+                micro.rng("image mask", sample),
+                size,
+                self.patch_size,
+                self.image_mask_ratio,
+                self.image_mask_sampling,
+            )
+            if self._applies(micro, sample)
+            else nothing
+            for sample in micro.samples.samples
+        ]
+        return torch.from_numpy(np.stack(masks))
+
+    def masked_text(self, micro: MicroBatch) -> Text:
+        """Return the sentences, on the CPU, with some word pieces replaced."""
+        import torch
+
+        from methods.contract import Text
+
+        text = micro.samples.text
+        ids = [
+            mask_words(
+                micro.rng("text mask", sample),
+                row,
+                micro.tokenizer,
+                self.text_mask_ratio,
+                self.text_mask_shares,
+            )
+            if self._applies(micro, sample)
+            else row
+            for sample, row in zip(micro.samples.samples, text.ids.numpy(), strict=True)
+        ]
+        return Text(torch.from_numpy(np.stack(ids)), text.attention)
+
+    def _applies(self, micro: MicroBatch, sample: int) -> bool:
+        """Return whether a sample is masked: always under distillation, else with `augment_probability`."""
+        return self.distillation or micro.rng("augment", sample).random() < self.augment_probability
+
+    # --- settings and words -----------------------------------------------------------------------
+
+    def tunable(self) -> set[str]:
+        """Return the settings that its switches make use of."""
+        used = set()
+        if self.image_mask:
+            used |= IMAGE_SETTINGS
+        if self.text_mask:
+            used |= TEXT_SETTINGS
+        return used | (DISTILLATION_SETTINGS if self.distillation else {"augment_probability"})
+
+    def check(self, definition: Definition, config: Config) -> None:
+        """Check that the patches divide the input and the shares of masked words add up; raises a UserError."""
+        if self.image_mask:
+            check_image_mask(config.size, self.patch_size, self.image_mask_ratio, self.image_mask_sampling)
+        if self.text_mask:
+            check_text_mask(self.text_mask_ratio, self.text_mask_shares)
+
+    @property
+    def heading(self) -> str:
+        """What tables call it."""
+        return "+MaskRIS" if self.name == "maskris" else f"+{self.name}"
+
+    @property
+    def passes(self) -> int:
+        """Two with distillation, else one."""
+        return 2 if self.distillation else 1
+
+    def describe(self) -> list[str]:
+        """Return its masks, and how they are learned from."""
+        parts = []
+        if self.image_mask:
+            parts.append(
+                f"image mask ratio {self.image_mask_ratio:g}, {self.image_mask_sampling} sampling, "
+                f"patches of {self.patch_size} px"
+            )
+        if self.text_mask:
+            parts.append(f"text mask ratio {self.text_mask_ratio:g}")
+            if self.text_mask_shares != MaskRIS.model_fields["text_mask_shares"].default:
+                shares = zip(self.text_mask_shares, MASKED_WORDS, strict=True)
+                parts.append(f"of masked words {', '.join(f'{share:.3g} {what}' for share, what in shares)}")
+        if self.distillation:
+            updates = "updates" if self.batchnorm_in_masked_pass else "does not update"
+            parts.append(f"distillation with w = {self.distill_weight:g}")
+            parts.append(f"the masked pass {updates} BatchNorm's running statistics")
+        else:
+            parts.append(f"applied with probability {self.augment_probability:g}, without distillation")
+        return parts
+
+    def notes(self, families: set[str]) -> list[str]:
+        """Return which way round the weight is meant, and what stands in for CLIP's missing [MASK]."""
+        lines = []
+        if self.distillation:
+            lines.append(
+                "w (`distill_weight`) is the weight of L_dist in L = w L_dist + (1 - w) L_ce (Eq. 5 of MaskRIS); the paper's"
+                " Table D calls 1 - w lambda."
+            )
+        if self.text_mask and "clip" in families:
+            lines.append(
+                "CLIP's word pieces have no [MASK]: id 0 stands in. Neither the paper nor any code decides this."
+            )
+        return lines
+
+
+def detached(output: Output) -> Output:
+    """Return an output as a constant, from which a student can learn."""
+    return type(output)(output.logits.detach(), {name: value.detach() for name, value in output.extras.items()})
+
+
+STRATEGIES = (
+    MaskRIS(name="maskris", image_mask=True, text_mask=True, distillation=True),
+    # The rows of Table 3.
+    MaskRIS(name="image-masking", image_mask=True),
+    MaskRIS(name="text-masking", text_mask=True),
+    MaskRIS(name="masking", image_mask=True, text_mask=True),
+    MaskRIS(name="maskris-image", image_mask=True, distillation=True),
+    MaskRIS(name="maskris-text", text_mask=True, distillation=True),
+)

@@ -1,0 +1,186 @@
+"""CARIS' sizes, recipes and description."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from methods.backbones.sizes import BertSize, SwinSize
+from methods.config import Config, Definition, Recipe
+
+if TYPE_CHECKING:
+    from methods.contract import Method
+
+_SCRATCH = (
+    "trained from scratch: Swin and BERT start from random weights, not from the published ones",
+    "backbone_multiplier 1: encoders that start from random weights need the full learning rate",
+    "word pieces trained on the training sentences in place of BERT's 30,522",
+    "a higher learning rate than the published one, which fine-tunes, and a warm-up as short as the"
+    " training",
+)
+
+
+class CarisConfig(Config):
+    """Size of a CARIS network. The defaults are the published ones.
+
+    Attributes:
+        swin, bert: sizes of the two encoders. BERT's dropout is on in training.
+        prompts: sides of the grids that the coarsest map is pooled to. Every cell
+            becomes a prompt.
+        width, layers, heads: of the pixel decoder.
+        attention_width: channels of all heads of its attentions together. Its deformable
+            ones stay at `width`.
+        mlp_width: channels inside its MLPs.
+        points: that its deformable attention reads per head and level.
+        deviation: of the starting weights of its layers' linear maps. 0.02 is published.
+            In a narrow decoder it lets next to nothing through.
+        class_weights: of background and referent in the loss.
+    """
+
+    swin: SwinSize
+    bert: BertSize = BertSize()
+    prompts: tuple[int, ...] = (1, 2)
+    width: int = 256
+    layers: int = 6
+    heads: int = 8
+    attention_width: int = 1024
+    mlp_width: int = 1024
+    points: int = 4
+    deviation: float = 0.02
+    class_weights: tuple[float, float] = (0.9, 1.1)
+
+    @classmethod
+    def published(
+        cls, swin: str, window: int = 7, size: int = 448, max_length: int = 20
+    ) -> CarisConfig:
+        """Return the published configuration with the Swin `swin`: tiny, small, base or large."""
+        return cls(
+            size=size,
+            max_length=max_length,
+            swin=SwinSize.published(swin, window),
+            pretrained=f"swin_{swin}_patch4_window7_224.ms_in22k+bert-base-uncased",
+        )
+
+
+class CarisRecipe(Recipe):
+    """CARIS' training schedule.
+
+    Attributes:
+        power: of the polynomial decay, per iteration.
+        warmup_steps: iterations in which the rate grows linearly from `warmup_ratio` of
+            the base rate to all of it.
+        warmup_ratio: where the rate starts, relative to the base rate.
+        first_step_at_full_rate: whether the first step has no warm-up. The published
+            scheduler sets a rate only after that step, so it has none.
+        backbone_multiplier: rate of both encoders relative to the rest.
+    """
+
+    power: float = 0.9
+    warmup_steps: int = 1500
+    warmup_ratio: float = 1e-3
+    first_step_at_full_rate: bool = True
+    backbone_multiplier: float = 0.1
+
+
+def _load() -> type[Method]:
+    from methods.caris.method import CARIS
+
+    return CARIS
+
+
+_PUBLISHED = CarisRecipe(
+    epochs=50,
+    batch_size=16,
+    micro_batch=16,
+    learning_rate=1e-4,
+    weight_decay=1e-2,
+    optimizer="adamw",
+    clip_norm=1.0,
+    precision="fp16",
+)
+
+DEFINITION = Definition(
+    name="caris",
+    load=_load,
+    config_type=CarisConfig,
+    recipe_type=CarisRecipe,
+    text=("bert", "sent"),
+    has_published_weights=True,
+    variants={
+        "paper": CarisConfig.published("base"),
+        "paper-s": CarisConfig.published("small"),
+        "paper-t": CarisConfig.published("tiny"),
+        "small": CarisConfig(
+            size=224,
+            max_length=20,
+            swin=SwinSize(
+                embed_dim=96,
+                depths=(2, 2, 6, 2),
+                heads=(3, 6, 12, 24),
+                window=7,
+                drop_path=0.1,
+            ),
+            bert=BertSize(hidden=256, layers=4, heads=4, intermediate=1024, positions=32),
+            layers=3,
+            attention_width=256,
+            mlp_width=512,
+            departures=(
+                *_SCRATCH,
+                "drop path 0.1 in place of 0.3, and a decoder of half the layers and narrower ones",
+            ),
+        ),
+        "tiny": CarisConfig(
+            size=64,
+            max_length=20,
+            swin=SwinSize(
+                embed_dim=16,
+                depths=(1, 1, 1, 1),
+                heads=(1, 2, 4, 8),
+                window=4,
+                drop_path=0.02,
+            ),
+            bert=BertSize(hidden=64, layers=1, heads=4, intermediate=128, positions=32),
+            width=64,
+            layers=1,
+            heads=4,
+            attention_width=64,
+            mlp_width=128,
+            points=2,
+            deviation=0.12,
+            departures=(
+                *_SCRATCH,
+                "drop path 0.02 in place of 0.3, and a decoder of one narrow layer that reads two"
+                " points",
+                "starting deviation 0.12 in the decoder's layer: at 0.02 words reach the pixels too"
+                " late for a minute",
+            ),
+        ),
+    },
+    recipes={
+        "paper": _PUBLISHED,
+        "paper-s": _PUBLISHED,
+        "paper-t": _PUBLISHED,
+        "small": CarisRecipe(
+            epochs=20,
+            batch_size=64,
+            micro_batch=64,
+            learning_rate=3e-4,
+            weight_decay=1e-2,
+            optimizer="adamw",
+            clip_norm=1.0,
+            precision="bf16",
+            warmup_steps=500,
+            backbone_multiplier=1.0,
+        ),
+        "tiny": CarisRecipe(
+            epochs=1,
+            batch_size=8,
+            micro_batch=8,
+            learning_rate=1e-3,
+            weight_decay=1e-2,
+            optimizer="adamw",
+            clip_norm=1.0,
+            warmup_steps=40,
+            backbone_multiplier=1.0,
+        ),
+    },
+)

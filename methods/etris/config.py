@@ -1,0 +1,172 @@
+"""ETRIS' sizes, recipes and description."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias
+
+from methods.backbones.sizes import RN50, RN101, SMALL, TINY, VIT_B16, ClipConfig
+from methods.config import Config
+from methods.cris.config import CrisDefinition, MilestoneRecipe
+
+if TYPE_CHECKING:
+    from methods.contract import Method
+
+Triple: TypeAlias = tuple[int, int, int]
+
+_CLIPS = {"RN50": RN50, "RN101": RN101, "ViT-B/16": VIT_B16}
+_SCRATCH = (
+    "trained from scratch: CLIP's towers start from random weights, not from the published ones",
+    "the towers, frozen as published but for their position tables, are trained: random weights"
+    " cannot stay as they are",
+    "word pieces trained on the training sentences in place of CLIP's 49,408",
+    "a higher learning rate than the published one, which starts from trained towers",
+    "branch_gain 0 and kernel_gain 0.1: a start from which Bridger, attention and the sentence's"
+    " kernel grow in",
+)
+
+
+class EtrisConfig(Config):
+    """Size of an ETRIS network.
+
+    Neck and decoder have the text tower's width, since the decoder attends to
+    unprojected words.
+
+    Attributes:
+        clip: dimensions of both towers. Each is divided into three stages, so a
+            transformer's depth is a multiple of 3.
+        bridger_width: channels of the Bridger's tokens (64 published).
+        bridger_heads: heads of its attentions (published: 4 for a ResNet, 8 for a ViT).
+        decoder_layers, decoder_heads, decoder_ffn: CRIS' decoder.
+        dropout: of the decoder and of a ResNet's Bridger. CLIP has none.
+        branch_gain, kernel_gain: starting weights of the decoder and the projector as in
+            CRIS. 1 is published. branch_gain also scales what the Bridger adds to the
+            towers.
+    """
+
+    clip: ClipConfig
+    bridger_width: int = 64
+    bridger_heads: int = 4
+    decoder_layers: int = 3
+    decoder_heads: int = 8
+    decoder_ffn: int = 512
+    dropout: float = 0.1
+    branch_gain: float = 1.0
+    kernel_gain: float = 1.0
+
+    @classmethod
+    def published(cls, network: str, size: int = 416, max_length: int = 17) -> EtrisConfig:
+        """Return the published configuration of `RN50`, `RN101` or `ViT-B/16`."""
+        clip = _CLIPS[network]
+        if clip.vit:
+            # Its position table is resized once, to the input's own grid.
+            clip = clip.model_copy(update={"image_size": size})
+        return cls(
+            size=size,
+            max_length=max_length,
+            clip=clip,
+            bridger_heads=8 if clip.vit else 4,
+            pretrained=f"openai-{network.replace('/', '-')}",
+        )
+
+    @property
+    def channels(self) -> Triple:
+        """Channels of the image tower's three stages."""
+        width = self.clip.width
+        return (width,) * 3 if self.clip.vit else (8 * width, 16 * width, 32 * width)
+
+    @property
+    def scales(self) -> Triple:
+        """Factors that bring the three stages' maps to stride 16.
+
+        A ResNet's go down, stay and go up. A ViT's are there.
+        """
+        return (1, 1, 1) if self.clip.vit else (2, 1, 2)
+
+
+class EtrisRecipe(MilestoneRecipe):
+    """ETRIS' training schedule.
+
+    Attributes:
+        freeze_backbone: whether both towers run untrained, but for their position
+            tables. Their BatchNorm still uses and tracks batch statistics, as published.
+    """
+
+    freeze_backbone: bool = True
+
+
+def _load() -> type[Method]:
+    from methods.etris.method import ETRIS
+
+    return ETRIS
+
+
+_PUBLISHED = EtrisRecipe(
+    epochs=50,
+    batch_size=32,
+    micro_batch=32,
+    learning_rate=1e-4,
+    optimizer="adam",
+    precision="fp16",
+)
+
+DEFINITION = CrisDefinition(
+    name="etris",
+    load=_load,
+    config_type=EtrisConfig,
+    recipe_type=EtrisRecipe,
+    text=("clip", "sent"),
+    has_published_weights=True,
+    variants={
+        "paper": EtrisConfig.published("RN101"),
+        "paper-rn50": EtrisConfig.published("RN50"),
+        "paper-vitb16": EtrisConfig.published("ViT-B/16"),
+        "small": EtrisConfig(
+            size=224,
+            max_length=20,
+            clip=SMALL,
+            decoder_heads=4,
+            branch_gain=0.0,
+            kernel_gain=0.1,
+            departures=_SCRATCH,
+        ),
+        "tiny": EtrisConfig(
+            size=96,
+            max_length=20,
+            clip=TINY,
+            bridger_width=32,
+            bridger_heads=2,
+            decoder_layers=1,
+            decoder_heads=4,
+            decoder_ffn=128,
+            dropout=0.0,
+            branch_gain=0.0,
+            kernel_gain=0.1,
+            departures=(*_SCRATCH, "no dropout: a minute of training does not overfit"),
+        ),
+    },
+    recipes={
+        "paper": _PUBLISHED,
+        "paper-rn50": _PUBLISHED,
+        "paper-vitb16": _PUBLISHED,
+        "small": EtrisRecipe(
+            epochs=20,
+            batch_size=64,
+            micro_batch=64,
+            learning_rate=5e-4,
+            optimizer="adam",
+            precision="bf16",
+            milestones=(16,),
+            freeze_backbone=False,
+        ),
+        "tiny": EtrisRecipe(
+            epochs=3,
+            batch_size=16,
+            micro_batch=16,
+            learning_rate=4e-4,
+            optimizer="adam",
+            milestones=(2,),
+            gamma=0.5,
+            freeze_backbone=False,
+        ),
+    },
+)

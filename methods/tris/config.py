@@ -1,0 +1,189 @@
+"""TRIS' sizes, recipes and description (its first step)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict
+
+from methods.backbones.sizes import RN50, SMALL, TINY, ClipConfig
+from methods.config import Config, Definition, Recipe
+
+if TYPE_CHECKING:
+    from methods.contract import Method
+
+_SCRATCH = (
+    "trained from scratch: CLIP's towers start from random weights, not from the published ones",
+    "the auxiliary is not OpenAI's ViT-B/32 but a small CLIP, first trained on whole training"
+    " images and their sentences",
+    "backbone_multiplier 1: towers that start from random weights need the full learning rate",
+    "word pieces trained on the training sentences in place of CLIP's 49,408",
+    "a higher learning rate than the published one, which fine-tunes",
+)
+
+
+class AuxiliaryTraining(BaseModel):
+    """How an auxiliary without published weights is trained.
+
+    Attributes:
+        epochs: passes over the training samples.
+        batch_size: pairs that are told from each other.
+        learning_rate: at the start. It falls to 0 linearly.
+        weight_decay: of AdamW.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float = 0.1
+
+
+class AuxiliaryConfig(ClipConfig):
+    """Dimensions of the auxiliary, a CLIP with a ViT. The defaults are ViT-B/32's.
+
+    Attributes:
+        image_size: side that images and maps are resized to, in pixels.
+        patch: side of the ViT's patches, in pixels.
+        training: how it is trained, or None where it has published weights.
+    """
+
+    embed: int = 512
+    layers: int = 12
+    width: int = 768
+    patch: int = 32
+    training: AuxiliaryTraining | None = None
+
+
+class TrisConfig(Config):
+    """Size and loss of a TRIS network.
+
+    The defaults are the published ones, with the loss of the code's first release.
+
+    Attributes:
+        clip: dimensions of both towers.
+        auxiliary: dimensions of the frozen CLIP that the loss asks.
+        hidden: joint width C of image and text.
+        prompt_scale: how much of the bilateral prompt is added to either side.
+        foreground_weight, classification_weight, negative_weight: of the three losses.
+        negatives: sentences of other referents per sample, in the third loss.
+    """
+
+    clip: ClipConfig = RN50
+    auxiliary: AuxiliaryConfig = AuxiliaryConfig()
+    hidden: int = 1024
+    prompt_scale: float = 0.1
+    foreground_weight: float = 2.0
+    classification_weight: float = 5.0
+    negative_weight: float = 1.0
+    negatives: int = 6
+
+
+class TrisRecipe(Recipe):
+    """TRIS' training schedule.
+
+    Attributes:
+        power: of the polynomial decay, per iteration.
+        backbone_multiplier: rate of the CLIP towers relative to the rest.
+    """
+
+    power: float = 0.9
+    backbone_multiplier: float = 0.1
+    drop_last: bool = False
+
+
+def _load() -> type[Method]:
+    from methods.tris.method import TRIS
+
+    return TRIS
+
+
+_PAPER = TrisConfig(size=320, max_length=20, pretrained="openai-RN50+openai-ViT-B-32")
+_PUBLISHED = TrisRecipe(
+    epochs=15,
+    batch_size=48,
+    micro_batch=48,
+    learning_rate=5e-5,
+    weight_decay=1e-2,
+    optimizer="adamw",
+)
+
+DEFINITION = Definition(
+    name="tris",
+    load=_load,
+    config_type=TrisConfig,
+    recipe_type=TrisRecipe,
+    text=("clip", "sent"),
+    weakly_supervised=True,
+    couples_batch=True,
+    stage="step 1",
+    has_published_weights=True,
+    variants={
+        "paper": _PAPER,
+        # The losses of the code's last state, three months after its first release.
+        "paper-head": _PAPER.model_copy(
+            update={"foreground_weight": 1.0, "negative_weight": 2.0, "negatives": 3}
+        ),
+        "small": TrisConfig(
+            size=224,
+            max_length=20,
+            clip=SMALL,
+            auxiliary=AuxiliaryConfig(
+                embed=256,
+                layers=6,
+                width=192,
+                patch=16,
+                text_width=256,
+                text_heads=4,
+                text_layers=4,
+                context=32,
+                training=AuxiliaryTraining(epochs=10, batch_size=128, learning_rate=5e-4),
+            ),
+            hidden=512,
+            departures=_SCRATCH,
+        ),
+        "tiny": TrisConfig(
+            size=96,
+            max_length=20,
+            clip=TINY,
+            auxiliary=AuxiliaryConfig(
+                embed=64,
+                layers=2,
+                width=64,
+                image_size=64,
+                patch=16,
+                text_width=64,
+                text_heads=4,
+                text_layers=2,
+                context=20,
+                training=AuxiliaryTraining(epochs=3, batch_size=32, learning_rate=1e-3),
+            ),
+            hidden=128,
+            departures=_SCRATCH,
+        ),
+    },
+    recipes={
+        "paper": _PUBLISHED,
+        "paper-head": _PUBLISHED,
+        "small": TrisRecipe(
+            epochs=20,
+            batch_size=64,
+            micro_batch=64,
+            learning_rate=3e-4,
+            weight_decay=1e-2,
+            optimizer="adamw",
+            precision="bf16",
+            backbone_multiplier=1.0,
+        ),
+        "tiny": TrisRecipe(
+            epochs=3,
+            batch_size=16,
+            micro_batch=16,
+            learning_rate=3e-4,
+            weight_decay=1e-2,
+            optimizer="adamw",
+            backbone_multiplier=1.0,
+        ),
+    },
+)

@@ -1,0 +1,212 @@
+"""From a plan to its finished runs: which runs enter a table, and what became of the others.
+
+Only runs of the plan's current keys enter, and only where their state is `done`. Neither data nor
+weights are needed: the plan and the run directories say everything.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from benchmark.base.errors import UserError
+from benchmark.evaluation import metrics
+from benchmark.evaluation.records import validate_records
+from benchmark.runs.groups import Cell, Group
+from benchmark.runs.rundir import RunDir, RunStatus, all_runs
+from benchmark.runs.spec import RunSpec
+
+NOT_RESOLVED = "not resolved yet"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Run:
+    """A finished run.
+
+    Attributes:
+        spec: its configuration. records: split -> one row per referring expression.
+        epoch: the selected one. commit, dirty: git state of the code that made it; dirty is None
+            where that is not known.
+        numerics: what can change its last digits, such as device and threads, as far as known.
+    """
+
+    spec: RunSpec
+    records: dict[str, pd.DataFrame]
+    epoch: int
+    commit: str
+    dirty: bool | None
+    numerics: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Planned:
+    """A cell of a plan and how far its run is.
+
+    Attributes:
+        cell: the cell. status: of its run, or None where the cell has no key yet.
+    """
+
+    cell: Cell
+    status: RunStatus | None
+
+    @property
+    def state(self) -> str:
+        """`done`, `running`, `failed`, `pruned`, `planned` or `not resolved yet`."""
+        return self.status.state if self.status else NOT_RESOLVED
+
+    @property
+    def name(self) -> str:
+        """The run key, or, where there is none yet, what the cell is about."""
+        cell = self.cell
+        what = f"{cell.method} {cell.variant} {cell.strategy} on {cell.dataset} ({cell.split_by})"
+        return cell.key or f"{what}, seed {cell.seed}"
+
+    @property
+    def words(self) -> str:
+        """The state, with the reason of a failure or the share of the steps that are done."""
+        if self.status is None:
+            return NOT_RESOLVED
+        status = self.status
+        if reason := " ".join(status.reason.split()):
+            return f"{status.state} ({reason})"
+        if status.steps and status.step:
+            return f"{status.state} ({status.step / status.steps:.0%} of the steps are done)"
+        return status.state
+
+
+@dataclasses.dataclass(frozen=True)
+class Collected:
+    """What a table is made from.
+
+    Attributes:
+        group: the plan. planned: those of its cells that the table is about.
+        runs: the finished ones, by key.
+        specs: of every cell whose run directory is there, finished or not, by key.
+        superseded: keys of finished runs that the plan held once and holds no more.
+        unused: keys of the other finished runs in the folder that are in no cell of the plan.
+    """
+
+    group: Group
+    planned: tuple[Planned, ...]
+    runs: tuple[Run, ...]
+    specs: tuple[RunSpec, ...]
+    superseded: tuple[str, ...]
+    unused: tuple[str, ...]
+
+    @property
+    def unfinished(self) -> list[Planned]:
+        """The cells whose runs are not finished, by key; those without a key come last."""
+        others = [planned for planned in self.planned if planned.state != "done"]
+        return sorted(others, key=lambda planned: (not planned.cell.key, planned.cell.key))
+
+
+def collect(group: Group, runs: Path, chosen: Sequence[Cell] | None = None) -> Collected:
+    """Return the finished runs of a plan, with their records, and how far the others are.
+
+    Args:
+        group: the plan: what `groups.read_group` returns, or a `Group` with the cells of specs.
+        runs: folder of the run directories.
+        chosen: cells of the plan that the table is about [all].
+
+    Raises:
+        UserError: none of them is finished, or a run is damaged (the message names it).
+    """
+    cells = [*(group.cells if chosen is None else chosen)]
+    keys = sorted({cell.key for cell in cells if cell.key})
+    statuses = {key: RunDir(runs / key).status() for key in keys}
+    done = [key for key in keys if statuses[key].state == "done"]
+    if not done:
+        raise UserError(
+            f"none of the {len(cells)} runs of this table is finished in {runs}: {_remedy(group)}"
+            " (`risbench status` shows how far they are)."
+        )
+    there = [key for key in keys if key in done or (runs / key / "spec.yaml").exists()]
+    specs = {key: _spec(RunDir(runs / key)) for key in there}
+    others = _finished_elsewhere(group, runs)
+    return Collected(
+        group=group,
+        planned=tuple(Planned(cell, statuses.get(cell.key)) for cell in cells),
+        runs=tuple(_load(specs[key], RunDir(runs / key)) for key in done),
+        specs=tuple(specs.values()),
+        superseded=tuple(key for key in group.superseded if key in others),
+        unused=tuple(key for key in others if key not in group.superseded),
+    )
+
+
+def _remedy(group: Group) -> str:
+    if group.kind == "study":
+        return f"start them with `risbench study resume {group.name}`"
+    return "run `risbench matrix` with the same options first"
+
+
+def _finished_elsewhere(group: Group, runs: Path) -> list[str]:
+    """Return the keys of the finished runs in the folder that the plan does not hold now."""
+    held = {*group.keys, *group.needed}
+    others = [run for run in all_runs(runs) if run.key not in held]
+    return [run.key for run in others if run.status().state == "done"]
+
+
+# --- one run --------------------------------------------------------------------------------------
+
+
+def _spec(run: RunDir) -> RunSpec:
+    spec = run.spec()
+    if spec.key != run.key:
+        raise UserError(
+            f"run {run.key} is damaged, since its spec.yaml is another run's: delete the folder and"
+            " run it again."
+        )
+    return spec
+
+
+def _load(spec: RunSpec, run: RunDir) -> Run:
+    """Read a finished run, and check that its files belong together."""
+    result, environment = run.read_json("result.json"), run.read_json("environment.json")
+    records = {}
+    for split in spec.selection.report:
+        records[split] = run.records(split)
+        validate_records(records[split], f"split '{split}' of run {run.key}")
+        if not _agree(metrics.compute(records[split]), result.get(split, {})):
+            raise UserError(
+                f"run {run.key} is damaged, since its records of split '{split}' do not give the"
+                " numbers of its result.json: delete the run's status.json and run it again."
+            )
+    try:
+        git, epoch = environment["git"], int(result["selected"]["epoch"])
+        return Run(spec, records, epoch, git["commit"], git["dirty"], _numerics(environment))
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise UserError(
+            f"run {run.key} is damaged, since its result.json or environment.json lacks the"
+            " selected epoch or the git state: delete the run's status.json and run it again."
+        ) from None
+
+
+def _agree(computed: dict[str, float], noted: dict[str, float]) -> bool:
+    """Return whether the judged metrics that a result holds are those of its records."""
+    # A metric that was registered after the run was made is in its records' table alone.
+    both = [name for name in computed if metrics.get(name).judged and name in noted]
+    return bool(both) and np.allclose(
+        [computed[name] for name in both],
+        [np.nan if noted[name] is None else noted[name] for name in both],
+        rtol=0,
+        atol=1e-9,
+        equal_nan=True,
+    )
+
+
+def _numerics(environment: dict[str, Any]) -> dict[str, Any]:
+    if "numerics" in environment:
+        return environment["numerics"]
+    # Runs that are older than this entry describe their device, and its type stands for it.
+    device = environment.get("device", {})
+    known = {"device": device.get("type")}
+    known |= {name: device.get(name) for name in ("threads", "processes")}
+    return {name: value for name, value in known.items() if value is not None}
+
+
+def dirty(run: Run) -> str:
+    """Return whether the code of a run had uncommitted changes: yes, no or unknown."""
+    return {None: "unknown", True: "yes", False: "no"}[run.dirty]

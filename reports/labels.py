@@ -1,0 +1,91 @@
+"""What tables call strategies and methods, and how they tell apart configurations of one name."""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pandas as pd
+from pydantic import BaseModel
+
+from benchmark import strategies
+from benchmark.runs.spec import RunSpec
+from benchmark.strategies.strategy import Strategy
+
+METHOD = ("method", "stage", "variant", "settings")
+
+
+def reference() -> str:
+    """Return what tables call the strategy that the others are compared with."""
+    return strategies.reference().heading
+
+
+def identity(model: BaseModel, exclude: set[str] | None = None) -> str:
+    """Return a model as text that two of them share only where all their fields are equal."""
+    return json.dumps(model.model_dump(mode="json", exclude=exclude), sort_keys=True)
+
+
+def strategy_labels(specs: Iterable[RunSpec]) -> dict[str, Strategy]:
+    """Return what tables call each strategy of the specs -> the strategy; the reference comes first.
+
+    Strategies of one name are told apart by the settings in which they differ.
+    """
+    found = {identity(spec.strategy): spec.strategy for spec in specs}
+    suffixes = differing(
+        {text: strategy.name for text, strategy in found.items()},
+        {text: strategy.key_fields() for text, strategy in found.items()},
+    )
+    labels = {
+        f"{strategy.heading} {suffixes[text]}".strip(): strategy for text, strategy in found.items()
+    }
+    return dict(sorted(labels.items(), key=lambda item: (not item[1].is_reference, item[0])))
+
+
+def method_label(columns: Mapping[str, Any]) -> str:
+    """Return what a line calls its method: name, stage, variant and what else tells it apart.
+
+    Args:
+        columns: of a row of a comparison, as `compare.Setting.columns` holds them.
+    """
+    return " ".join(filter(None, (columns[name] for name in METHOD)))
+
+
+def with_method_labels(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table with a column `label`: what each row's method is called."""
+    return table.assign(label=[method_label(row) for row in table[[*METHOD]].to_dict("records")])
+
+
+def differing(names: Mapping[str, str], fields: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Return where each configuration differs from the others of its name, or "".
+
+    Args:
+        names: configuration -> its name. fields: configuration -> its fields, nested as they come.
+
+    Returns:
+        configuration -> text such as "(distill_weight 0.25, learning_rate 0.001)".
+    """
+    flat = {key: _flat(values) for key, values in fields.items()}
+    texts = {}
+    for key, name in names.items():
+        same = [flat[other] for other, its in names.items() if its == name]
+        known = sorted({field for values in same for field in values})
+        shown = [
+            f"{field.removeprefix('recipe.')} {_short(flat[key].get(field))}"
+            for field in known
+            if len({str(values.get(field)) for values in same}) > 1
+        ]
+        texts[key] = f"({', '.join(shown)})" if shown else ""
+    return texts
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        nested = isinstance(value, Mapping)
+        flat |= _flat(value, f"{prefix}{name}.") if nested else {prefix + name: value}
+    return flat
+
+
+def _short(value: Any) -> str:
+    """Return a value as text, digests cut."""
+    return re.sub(r"\b([0-9a-f]{12})[0-9a-f]{20,}\b", r"\1", str(value))

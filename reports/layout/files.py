@@ -1,0 +1,37 @@
+"""Tables as CSV, and everything that a report writes."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from benchmark.base.errors import UserError
+
+
+def csv(table: pd.DataFrame) -> str:
+    """Return a table as CSV: numbers with six decimals, tuples with a space between their entries."""
+    texts = table.map(lambda cell: " ".join(map(_plain, cell)) if isinstance(cell, tuple) else cell)
+    return texts.to_csv(index=False, float_format="%.6f", lineterminator="\n")
+
+
+def _plain(entry: object) -> str:
+    return f"{entry:.6f}" if isinstance(entry, float) else str(entry)
+
+
+def write(folder: Path, contents: Mapping[str, str | bytes]) -> list[Path]:
+    """Write file name -> content into a folder, which is made where it is missing; return the paths.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for file, content in contents.items():
+            data = content if isinstance(content, bytes) else content.encode()
+            (folder / file).write_bytes(data)
+    except OSError as error:
+        raise UserError(
+            f"the report cannot be written to {folder} ({error.strerror}): choose another --out"
+            " folder."
+        ) from None
+    return [folder / file for file in contents]

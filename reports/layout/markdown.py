@@ -1,0 +1,48 @@
+"""Blocks and notes as Markdown that also reads well as plain text."""
+
+from collections.abc import Sequence
+
+from reports.layout.block import Block
+
+
+def bullets(lines: Sequence[str]) -> str:
+    """Return lines as a list. Those that are indented belong to the one before."""
+    return "\n".join(
+        f"  - {line.strip()}" if line.startswith("  ") else f"- {line}" for line in lines
+    )
+
+
+def table(block: Block) -> str:
+    """Return a block as a table under its title, its columns padded to one width."""
+    header, *lines = (
+        [cell.replace("|", "\\|").replace("\n", " ") for cell in line]
+        for line in (block.header, *block.lines)
+    )
+    widths = [max(len(cell) for cell in column) for column in zip(header, *lines, strict=True)]
+    words = [block.is_words(column) for column in range(len(header))]
+
+    def row(cells: Sequence[str]) -> str:
+        padded = [
+            cell.ljust(width) if left else cell.rjust(width)
+            for cell, width, left in zip(cells, widths, words, strict=True)
+        ]
+        return f"| {' | '.join(padded)} |"
+
+    rule = [
+        "-" * width if left else "-" * (width - 1) + ":"
+        for width, left in zip(widths, words, strict=True)
+    ]
+    note = [f"{block.note}\n"] if block.note else []
+    return "\n".join([f"### {block.title}\n", *note, row(header), row(rule), *map(row, lines)])
+
+
+def document(parts: Sequence[str]) -> str:
+    """Return parts as one text, without headings (`## ...`) that have nothing under them."""
+    filled = [part for part in parts if part]
+    following = [*filled[1:], "## "]
+    kept = [
+        part
+        for part, after in zip(filled, following, strict=True)
+        if not (part.startswith("## ") and after.startswith("## "))
+    ]
+    return "\n\n".join(kept) + "\n"

@@ -1,0 +1,63 @@
+"""The table of strategies: what each of them changes, on the seeds that it shares with the reference."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from reports import labels
+from reports.compare import judged_metrics
+from reports.layout import numbers
+from reports.layout.block import Block, named_once
+from reports.layout.numbers import NOTHING
+from reports.matrix.parts import parts
+
+
+def blocks(table: pd.DataFrame, strategies: Sequence[str]) -> list[Block]:
+    """Return one block per part: a line per split, method, judged metric and other strategy.
+
+    Args:
+        table: what `compare.comparison` returns. strategies: labels of all planned ones.
+    """
+    reference = labels.reference()
+    others = [label for label in strategies if label != reference]
+    # With several strategies each line names its own. A single one heads its column.
+    several = len(others) > 1
+    shown = ("strategy", "with it") if several else (*(others or ("other strategy",)),)
+    header = ("split", "method", "metric", reference, *shown)
+    header += ("difference [95 %]", "compared", "verdict")
+    found = []
+    for title, note, rows in parts(table):
+        lines = []
+        for (split, method), own in rows.groupby(["split", "label"], sort=False):
+            for metric in judged_metrics():
+                names = (split, method, numbers.heading(metric))
+                lines += [(*names, *cells) for cells in _cells(own, metric, reference, several)]
+        found.append(Block(title, note, header, named_once(lines)))
+    return found
+
+
+def _cells(rows: pd.DataFrame, metric: str, reference: str, several: bool) -> list[tuple[str, ...]]:
+    """Return what follows split, method and metric in each line.
+
+    That is the reference's value, the strategy's name (where there are `several`), its value, the
+    difference, what it is one between, and the verdict.
+    """
+    rows, times = rows[rows["metric"] == metric], numbers.factor(metric)
+    is_reference = rows["strategy"] == reference
+    lines = []
+    if rows["baseline_mean"].isna().all():
+        for row in rows[is_reference].itertuples():
+            value = numbers.plus_minus(row.mean, row.deviation, times)
+            lines.append((value, *[NOTHING] * (5 if several else 4)))
+    for row in rows[~is_reference].itertuples():
+        lines.append(
+            (
+                numbers.plus_minus(row.baseline_mean, row.baseline_deviation, times),
+                *([row.strategy] if several else []),
+                numbers.plus_minus(row.mean, row.deviation, times),
+                numbers.difference(row.difference, row.difference_low, row.difference_high, times),
+                row.compared or NOTHING,
+                row.verdict or NOTHING,
+            )
+        )
+    return lines

@@ -1,0 +1,94 @@
+"""The report of a preset as Markdown, CSV and LaTeX and in the terminal, all from one comparison.
+
+Nothing here depends on when or where it is made, so the same runs give the same bytes.
+"""
+
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Console
+
+from benchmark import strategies
+from reports import labels, notes
+from reports.collected import Collected
+from reports.compare import points
+from reports.layout import files, latex, markdown, terminal
+from reports.layout.block import Block
+from reports.matrix import compared, every_run
+
+WIDTH = 100  # columns of the terminal that a table may take
+
+
+def write(collected: Collected, table: pd.DataFrame, out: Path) -> list[Path]:
+    """Write `table.md`, `table.csv` and `table.tex` into `out/<name of the plan>`; return the paths.
+
+    Args:
+        table: what `compare.comparison` returns of the same runs. The CSV holds it: fractions with
+            six decimals, and lists with a space between their entries.
+
+    Raises:
+        UserError: `out` cannot be written.
+    """
+    contents = {
+        "table.md": as_markdown(collected, table),
+        "table.csv": files.csv(table),
+        "table.tex": as_latex(collected, table),
+    }
+    return files.write(out / collected.group.name, contents)
+
+
+def as_markdown(collected: Collected, table: pd.DataFrame) -> str:
+    """Return the whole report as Markdown that also reads well as plain text."""
+    group = collected.group
+    return markdown.document(
+        [
+            f"# {group.name}",
+            group.description,
+            markdown.bullets(definitions(collected)),
+            "## Strategies compared",
+            *map(markdown.table, _compared(collected, table)),
+            markdown.bullets(notes.footnotes(collected, table)),
+            "## Every finished run",
+            *map(markdown.table, every_run.blocks(points(collected))),
+        ]
+    )
+
+
+def as_latex(collected: Collected, table: pd.DataFrame) -> str:
+    """Return the compared strategies as one tabular. What must be known stands in comments."""
+    known = [*definitions(collected), *notes.footnotes(collected, table)]
+    head = latex.comments([collected.group.name, *known])
+    return head + latex.tabular(_compared(collected, table))
+
+
+def render(console: Console, collected: Collected, table: pd.DataFrame) -> None:
+    """Print the same tables and footnotes to the terminal, at most `WIDTH` columns wide."""
+    blocks = [*_compared(collected, table), *every_run.blocks(points(collected))]
+    width = min(console.width, WIDTH)
+    terminal.print_blocks(console, blocks, notes.footnotes(collected, table), width)
+
+
+def _compared(collected: Collected, table: pd.DataFrame) -> list[Block]:
+    known = labels.strategy_labels(collected.specs)
+    # A strategy of which no run has begun heads its column all the same.
+    begun = {strategy.name for strategy in known.values()}
+    planned = {planned.cell.strategy for planned in collected.planned} - begun
+    others = sorted(strategies.get(name).heading for name in planned)
+    return compared.blocks(table, [*known, *others])
+
+
+def definitions(collected: Collected) -> list[str]:
+    """Return how the numbers are to be read, only what applies to these runs."""
+    return [
+        notes.ENTERING,
+        notes.metrics_note(),
+        notes.INTERVAL,
+        "a ± b is the mean and the sample standard deviation (ddof = 1) over the seeds that both"
+        " strategies have. A number without ± is from one seed.",
+        "The verdict is confirmed (an improvement) or contradicted only by at least three seed"
+        " pairs of one sign and an interval clear of zero. Otherwise it is undecided.",
+        *notes.strategies(collected.specs),
+        *notes.about(collected.specs),
+        "table.csv holds fractions, every metric, seed, run key, commit and epoch."
+        f" {notes.P_VALUES} differences shown here.",
+    ]

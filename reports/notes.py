@@ -1,0 +1,183 @@
+"""What a reader of any table must know: what its numbers mean, and what stands under it."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pandas as pd
+
+import methods
+from benchmark.evaluation import bootstrap, metrics
+from benchmark.runs.groups import Group
+from benchmark.runs.spec import RunSpec
+from reports import labels
+from reports.collected import Collected, Run, dirty
+from reports.compare import CHECKPOINTS
+
+ENTERING = (
+    "Only finished runs of exactly the listed configurations enter, and averages are over seeds"
+    " alone."
+)
+INTERVAL = (
+    f"[low, high] is the 95 % percentile bootstrap interval (B = {bootstrap.RESAMPLES}), for which"
+    " images are resampled with all their expressions. Differences are paired on the same"
+    " expressions and seeds. The interval says how much the choice of test images matters, and not"
+    " how much the seed does."
+)
+P_VALUES = (
+    "Its p_images are bootstrap p-values under resampling of the test images (they are about these"
+    " trained networks and not about other seeds), and p_images_holm adjusts them for all"
+)
+ONE_SEED = (
+    f'"{CHECKPOINTS}" stands where there is one seed each, so that the difference is one between'
+    " two trained networks and not between two strategies."
+)
+
+
+# --- what numbers mean ----------------------------------------------------------------------------
+
+
+def metrics_note() -> str:
+    """Return what the metrics are, in the words of their definitions."""
+    every = [metrics.get(name) for name in metrics.names()]
+    units = [f"{metric.heading} ({metric.unit})" for metric in every if metric.unit != "percent"]
+    first = f"All numbers but those of {', '.join(units)} are percent." if units else ""
+    iou = (
+        "IoU of an expression is intersection / union at the original image size, and 0 where the"
+        " union is empty."
+    )
+    parts = [first or "All numbers are percent.", iou, *(metric.described_by for metric in every)]
+    return " ".join(parts)
+
+
+def strategies(specs: Sequence[RunSpec]) -> list[str]:
+    """Return what each strategy but the reference does, in its own words."""
+    return [
+        f"{label}: {'; '.join(strategy.describe())}."
+        for label, strategy in labels.strategy_labels(specs).items()
+        if not strategy.is_reference
+    ]
+
+
+def about(specs: Sequence[RunSpec]) -> list[str]:
+    """Return what applies to these runs alone: notes of strategies, departures, and the data."""
+    families = {methods.definition(spec.method).text[0] for spec in specs}
+    every = labels.strategy_labels(specs).values()
+    lines = [note for strategy in every for note in strategy.notes(families)]
+    departures: dict[tuple[str, ...], set[str]] = {}
+    for spec in specs:
+        named = departures.setdefault(spec.network.departures, set())
+        named.add(f"{spec.method} {spec.variant}")
+    for texts, named in sorted(departures.items(), key=lambda item: sorted(item[1])):
+        if texts:
+            who = ", ".join(sorted(named))
+            lines.append(f"Departures from the published training ({who}): {'; '.join(texts)}.")
+    data = {(f"{spec.dataset} ({spec.split_by})", spec.data_sha256) for spec in specs}
+    lines += [f"data of {name}: sha256 {digest[:12]}." for name, digest in sorted(data)]
+    return list(dict.fromkeys(lines))
+
+
+# --- what stands under a table --------------------------------------------------------------------
+
+
+def footnotes(
+    collected: Collected, table: pd.DataFrame, partners: str = "baseline_runs"
+) -> list[str]:
+    """Return what a table leaves out, what casts doubt on it, and with what code its runs were made.
+
+    Args:
+        table: rows of `compare.compare`. partners: its column of the runs that are compared with.
+    """
+    notes = []
+    if (table["compared"] == CHECKPOINTS).any():
+        notes.append(ONE_SEED)
+    if left_out := sorted({key for keys in table["left_out"] for key in keys}):
+        notes.append(
+            "These runs are not compared, since the other strategy has no finished run with this"
+            f" seed: {', '.join(left_out)}."
+        )
+    notes += _not_shown(collected)
+    notes += not_recorded(collected.runs)
+    runs = {run.spec.key: run for run in collected.runs}
+    pairs = {
+        pair
+        for keys, others in zip(table["runs"], table[partners], strict=True)
+        for pair in zip(keys, others, strict=False)
+    }
+    notes += numerics([(runs[key], runs[other]) for key, other in sorted(pairs)])
+    return [*notes, *changes(collected.group), code(collected.runs)]
+
+
+def _not_shown(collected: Collected) -> list[str]:
+    """Return which planned runs are not in the table, and which runs of the folder."""
+    notes, shown, unfinished = [], len(collected.planned), collected.unfinished
+    if shown < len(collected.group.cells):
+        notes.append(
+            f"The table is about {shown} of the {len(collected.group.cells)} planned runs."
+        )
+    if unfinished:
+        notes.append(f"Not finished and not in this table ({len(unfinished)} of {shown} runs):")
+        notes += [f"  {planned.name}: {planned.words}" for planned in unfinished]
+    if keys := collected.superseded:
+        notes.append(
+            f"{_finished(len(keys))} superseded by what the plan holds now, and not part of this"
+            f" table: {', '.join(keys)}."
+        )
+    if keys := collected.unused:
+        notes.append(
+            f"{_finished(len(keys), ' in the folder')} not part of this table: {', '.join(keys)}."
+        )
+    return notes
+
+
+def _finished(count: int, where: str = "") -> str:
+    return f"{count} finished run{where} is" if count == 1 else f"{count} finished runs{where} are"
+
+
+def not_recorded(runs: Sequence[Run]) -> list[str]:
+    """Return which metrics some runs were evaluated without."""
+    notes = []
+    for name in metrics.names():
+        lacking = [
+            run.spec.key
+            for run in runs
+            if any(not metrics.get(name).recorded(records) for records in run.records.values())
+        ]
+        if lacking:
+            notes.append(
+                f"{metrics.get(name).heading} is not recorded in {', '.join(lacking)}, which"
+                " were evaluated before there was this metric: evaluate them again to see it."
+            )
+    return notes
+
+
+def numerics(pairs: Iterable[tuple[Run, Run]]) -> list[str]:
+    """Return a warning for compared runs that were computed with other numerics."""
+    differing: dict[str, list[str]] = {}
+    for run, other in pairs:
+        if differences := _numerical_differences(run.numerics, other.numerics):
+            named = f"{run.spec.key} and {other.spec.key}"
+            differing.setdefault(differences, []).append(named)
+    return [
+        "These runs are compared and were computed with different numerics, which can move a"
+        f" result by itself: {texts} ({'; '.join(named)})."
+        for texts, named in differing.items()
+    ]
+
+
+def _numerical_differences(one: dict[str, Any], other: dict[str, Any]) -> str:
+    both = [name for name in one if name in other and one[name] != other[name]]
+    return ", ".join(f"{name} {one[name]} and {other[name]}" for name in both)
+
+
+def changes(group: Group) -> list[str]:
+    """Return what was changed of primary metric or margin after runs had been done."""
+    return [f"The plan was changed: {change.rstrip('.')}." for change in group.changes]
+
+
+def code(runs: Sequence[Run]) -> str:
+    """Return with what code the runs were made."""
+    words = {"yes": " with uncommitted changes", "no": "", "unknown": " (changes unknown)"}
+    commits = [
+        commit + words[state] for commit, state in sorted({(r.commit, dirty(r)) for r in runs})
+    ]
+    return f"Code of the runs: git commit {', '.join(commits)}."

@@ -1,0 +1,154 @@
+"""The records that the report is made from: runs of one setting under the conditions that all have."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from benchmark.base.errors import UserError
+from benchmark.evaluation import metrics
+from benchmark.robustness import corruptions
+from benchmark.robustness.conditions import Condition
+from benchmark.robustness.covered_words import CoveredWords, read_covered
+from benchmark.robustness.results import finished_conditions, read_results, results_path
+from benchmark.runs.groups import Group
+from benchmark.runs.rundir import RunDir
+from reports.collected import Collected, Run
+from reports.compare import Setting, judged_metrics, settings
+
+CLEAN, WORDS = "clean", str(CoveredWords())
+COMMON_CONDITIONS = len(corruptions.sets()["common"]) * len(corruptions.SEVERITIES)
+
+Records = Mapping[str, Mapping[int, Mapping[str, pd.DataFrame]]]
+"""Strategy -> seed -> condition ("clean" too) -> records."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Results:
+    """Runs of one setting on one split, under the conditions that all of them were evaluated under.
+
+    Attributes:
+        group: the plan that they are of. setting: the runs. split: of their data set.
+        records: of the seeds that enter: those that all strategies have, where there are such.
+        missing: conditions that some run has no records of.
+    """
+
+    group: Group
+    setting: Setting
+    split: str
+    records: Records
+    missing: tuple[str, ...]
+
+    @property
+    def conditions(self) -> list[str]:
+        """The conditions, without "clean"."""
+        first = next(iter(next(iter(self.records.values())).values()))
+        return [name for name in first if name != CLEAN]
+
+    @property
+    def metrics(self) -> list[str]:
+        """The judged metrics that all records have."""
+        tables = [
+            records
+            for by_seed in self.records.values()
+            for by_condition in by_seed.values()
+            for records in by_condition.values()
+        ]
+        available = metrics.available(*tables)
+        return [name for name in judged_metrics() if name in available]
+
+    def pairs(self, reference: str) -> list[tuple[Run, Run]]:
+        """Return the runs that are compared, each with its partner of the strategy `reference`."""
+        partners = self.setting.strategies.get(reference, {})
+        return [
+            (run, partners[seed])
+            for label, by_seed in self.setting.strategies.items()
+            for seed, run in by_seed.items()
+            if label != reference and seed in self.records[label] and seed in partners
+        ]
+
+    def is_whole(self) -> bool:
+        """Return whether mPC is over all common corruptions at all severities."""
+        common = corruptions.sets()["common"]
+        shown = [name for name in self.conditions if corruption_of(name) in common]
+        return len(shown) == COMMON_CONDITIONS
+
+
+def corruption_of(condition: str) -> str:
+    """Return the corruption of a condition, `fog` of `fog-3`; "" for any other condition."""
+    name = condition.rpartition("-")[0]
+    return name if name in corruptions.sets()["all"] else ""
+
+
+def gather(
+    collected: Collected, runs: Path, splits: Sequence[str], conditions: Sequence[Condition]
+) -> list[Results]:
+    """Return the records of finished runs under conditions, per setting and split that has any.
+
+    Args:
+        runs: folder of the run directories.
+
+    Raises:
+        UserError: no run was evaluated under these conditions, or records under one of them are
+            not about the expressions of the clean ones.
+    """
+    found = []
+    for setting in _named_apart(settings(collected)):
+        every = [run for by_seed in setting.strategies.values() for run in by_seed.values()]
+        for split in (split for split in splits if split in setting.splits):
+            there = [{*finished_conditions(RunDir(runs / run.spec.key), split)} for run in every]
+            names = [str(its) for its in conditions if all(str(its) in names for names in there)]
+            records = {
+                label: {seed: _records(run, runs, split, names) for seed, run in by_seed.items()}
+                for label, by_seed in _paired(setting).items()
+            }
+            missing = tuple(str(its) for its in conditions if str(its) not in names)
+            found.append(Results(collected.group, setting, split, records, missing))
+    if conditions and not any(results.conditions for results in found):
+        raise UserError(
+            f"no run of these in {runs} was evaluated under these conditions on"
+            f" {', '.join(splits)}: start `risbench robustness`."
+        )
+    return found
+
+
+def _named_apart(every: Sequence[Setting]) -> list[Setting]:
+    """Return the settings, with the way of splitting in the name of a data set that is split twice.
+
+    RefCOCOg's val holds other images when it is split by umd than when it is split by google.
+    """
+    sets = {(setting.columns["dataset"], setting.columns["split_by"]) for setting in every}
+    found = []
+    for setting in every:
+        name, by = setting.columns["dataset"], setting.columns["split_by"]
+        if sum(other == name for other, _ in sets) > 1:
+            columns = {**setting.columns, "dataset": f"{name}-{by}"}
+            setting = dataclasses.replace(setting, columns=columns)
+        found.append(setting)
+    return found
+
+
+def _paired(setting: Setting) -> dict[str, dict[int, Run]]:
+    """Return strategy -> seed -> run, with the seeds that all have where they have some in common."""
+    common = set.intersection(*(set(by_seed) for by_seed in setting.strategies.values()))
+    return {
+        label: {seed: run for seed, run in by_seed.items() if not common or seed in common}
+        for label, by_seed in setting.strategies.items()
+    }
+
+
+def _records(run: Run, runs: Path, split: str, names: Sequence[str]) -> dict[str, pd.DataFrame]:
+    clean, directory = run.records[split], RunDir(runs / run.spec.key)
+    found = {CLEAN: clean}
+    for name in names:
+        records = read_results(directory, split, name)
+        if name == WORDS:
+            records = read_covered(records)
+        if set(records["sent_id"]) != set(clean["sent_id"]):
+            raise UserError(
+                f"{results_path(directory, split, name)} is not about the expressions of the run's"
+                " records: delete it and start `risbench robustness` again."
+            )
+        found[name] = records
+    return found

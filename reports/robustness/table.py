@@ -1,0 +1,117 @@
+"""The robustness table: one row per setting, split, condition, strategy and metric, with intervals."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from benchmark.base.errors import UserError
+from benchmark.evaluation import bootstrap
+from reports import labels
+from reports.compare import compared, verdict
+from reports.robustness.lines import Line, lines
+from reports.robustness.quantities import Quantity, quantities
+from reports.robustness.results import WORDS, Results
+
+
+def table(every: Sequence[Results], reference: str | None = None) -> pd.DataFrame:
+    """Return one row per setting x split x kind x name x level x strategy x metric.
+
+    `mean` (over seeds), `deviation` (sample) and `points` are the number, [`low`, `high`] its 95 %
+    interval. `change` is the number minus the same without the condition, `difference` the strategy
+    minus the reference strategy on the seeds of both. Both have intervals.
+
+    `kind` and `name` are: clean; corruption (level: severity); corruption mean; family, set and
+    summary (mpc, rpc ...) over corruptions; occlusion (level: percent); word (covered words of a
+    subset); language (a subset).
+
+    Args:
+        reference: key of the run that corruption errors are relative to.
+
+    Raises:
+        UserError: the reference is not among the runs.
+    """
+    rows: list[dict[str, Any]] = []
+    for results in every:
+        for line in lines(results, _reference(every, results, reference)):
+            for label in line.values:
+                rows += _rows(results, line, label)
+    return pd.DataFrame(rows)
+
+
+def _reference(
+    every: Sequence[Results], results: Results, key: str | None
+) -> Mapping[str, Quantity] | None:
+    """Return condition -> quantity of the declared run on the same split and data.
+
+    It is None where none is declared, or where it has none of these.
+    """
+    if key is None:
+        return None
+    known = [
+        (other, label, seed)
+        for other in every
+        for label, by_seed in other.setting.strategies.items()
+        for seed, run in by_seed.items()
+        if run.spec.key == key
+    ]
+    if not known:
+        raise UserError(
+            f"the reference run {key} is not among the runs of this report: name it, too."
+        )
+    columns = results.setting.columns
+    for other, label, seed in known:
+        theirs = other.setting.columns
+        same = all(theirs[name] == columns[name] for name in ("dataset", "split_by", "data_sha256"))
+        if same and other.split == results.split and seed in other.records[label]:
+            its = other.records[label][seed]
+            names = [name for name in its if name != WORDS]
+            drawn = quantities([its[name] for name in names], results.metrics)
+            return dict(zip(names, drawn[:, None], strict=True))
+    return None
+
+
+def _rows(results: Results, line: Line, label: str) -> list[dict[str, Any]]:
+    """Return the rows of one line and strategy, one per metric."""
+    value, seeds, reference = line.values[label], list(results.records[label]), labels.reference()
+    has_partner = label != reference and list(results.records.get(reference, ())) == seeds
+    change = value - line.before[label] if line.before else None
+    difference = value - line.values[reference] if has_partner else None
+    rows = []
+    for number, metric in enumerate(results.metrics):
+        row = results.setting.columns | {
+            "split": results.split,
+            "kind": line.kind,
+            "name": line.name,
+            "level": line.level,
+            "strategy": label,
+            "metric": metric,
+            "expressions": line.expressions,
+            "seeds": tuple(seeds),
+        }
+        row |= _numbers(("mean", "low", "high"), value[:, number])
+        row["deviation"] = float(value[:, number, 0].std(ddof=1)) if len(seeds) > 1 else np.nan
+        row["points"] = tuple(value[:, number, 0].tolist())
+        row |= _change("change", None if change is None else change[:, number])
+        row |= _change("difference", None if difference is None else difference[:, number])
+        per_seed = () if difference is None else tuple(difference[:, number, 0].tolist())
+        interval = bootstrap.Interval(row["difference_low"], row["difference_high"])
+        row["differences"] = per_seed
+        row["compared"] = compared(len(seeds)) if per_seed else ""
+        is_judged = line.kind == "summary" and per_seed
+        row["verdict"] = verdict(metric, per_seed, interval) if is_judged else ""
+        rows.append(row)
+    return rows
+
+
+def _change(name: str, found: np.ndarray | None) -> dict[str, float]:
+    return _numbers((name, f"{name}_low", f"{name}_high"), found)
+
+
+def _numbers(names: tuple[str, str, str], found: np.ndarray | None) -> dict[str, float]:
+    """Return the mean over seeds and its interval, of (seeds, 1 + B), by name; NaN where None."""
+    if found is None:
+        return dict.fromkeys(names, np.nan)
+    interval = bootstrap.percentile_interval(found[:, 1:].mean(axis=0))
+    return dict(zip(names, (float(found[:, 0].mean()), *interval), strict=True))

@@ -1,0 +1,123 @@
+"""What papers print for the rows of a grid, from `reports/published.csv`."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from benchmark.base.errors import UserError, choose
+from benchmark.evaluation import metrics
+from benchmark.runs.spec import RunSpec
+from studies.grid import Grid, Row
+from studies.study import Started
+
+FILE = Path(__file__).parents[2] / "published.csv"
+COLUMNS = (
+    "paper",
+    "place",
+    "system",
+    "condition",
+    "dataset",
+    "split",
+    "metric",
+    "value",
+    "note",
+)
+PAPER = "MaskRIS (arXiv 2411.19067)"  # whose tables and figures the places of the grids are
+HOURS = "hours"  # what the file calls the time of a training
+
+
+@dataclasses.dataclass(frozen=True)
+class Published:
+    """The paper's numbers.
+
+    Attributes:
+        numbers: (row label, split, metric or `hours`) -> percent, or hours.
+        datasets: what the numbers are of, as the file names data sets: `refcoco`, `refcocog-umd`.
+    """
+
+    numbers: Mapping[tuple[str, str, str], float]
+    datasets: tuple[str, ...]
+
+    def __call__(self, row: str, split: str, metric: str) -> float:
+        """Return a number, NaN where the paper has none."""
+        return self.numbers.get((row, split, metric), float("nan"))
+
+
+def published(started: Started) -> Published:
+    """Return what the paper has for the rows of a grid.
+
+    Raises:
+        UserError: published.csv is damaged, or has nothing of what a row says that it has.
+    """
+    grid, known = started.study, _read()
+    names = {metrics.get(name).heading: name for name in metrics.names()} | {HOURS: HOURS}
+    numbers: dict[tuple[str, str, str], float] = {}
+    datasets: dict[str, None] = {}
+    for row in grid.rows:
+        if row.published is None:
+            continue
+        of_system = known[known["system"] == system(grid, row)]
+        here = of_system[of_system["place"] == grid.place]
+        choose(
+            row.published,
+            {*here["condition"]},
+            f"study {started.name}, row '{row.label}': condition of {system(grid, row)} in"
+            f" {grid.place} of published.csv",
+        )
+        dataset = _dataset(
+            here[here["condition"] == row.published], next(iter(started.bases.values()))
+        )
+        datasets[dataset] = None
+        # Hours stand in another place of the paper than the table that they belong to.
+        lines = of_system[of_system["place"].eq(grid.place) | of_system["metric"].eq(HOURS)].query(
+            "condition == @row.published and dataset == @dataset"
+        )
+        for line in lines.itertuples():
+            if line.metric in names:
+                numbers[row.label, line.split, names[line.metric]] = line.value
+    return Published(numbers, tuple(datasets))
+
+
+def _read() -> pd.DataFrame:
+    try:
+        known = pd.read_csv(FILE, encoding="utf-8", keep_default_na=False, dtype={"value": float})
+        if tuple(known.columns) != COLUMNS:
+            raise ValueError(f"its columns are not {', '.join(COLUMNS)}")
+    except FileNotFoundError:
+        raise UserError(f"{FILE} is missing: install risbench again.") from None
+    except ValueError as error:  # pandas' own are ValueErrors
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{FILE} is damaged ({reason}): install risbench again.") from None
+    return known
+
+
+def _dataset(lines: pd.DataFrame, base: RunSpec) -> str:
+    """Return the data set that a row's numbers are of: the runs' own where the paper has it."""
+    printed = [*dict.fromkeys(lines["dataset"])]
+    return next((name for name in printed if name in _names(base)), printed[0])
+
+
+def _names(base: RunSpec) -> set[str]:
+    return {base.dataset, f"{base.dataset}-{base.split_by}"}
+
+
+def system(grid: Grid, row: Row) -> str:
+    """Return whose numbers a row is shown beside."""
+    return row.system or grid.system
+
+
+def note(started: Started, paper: Published) -> str:
+    """Return what the published numbers are, and what they are good for beside other runs."""
+    grid, base = started.study, next(iter(started.bases.values()))
+    systems = dict.fromkeys(system(grid, row) for row in grid.rows if row.published)
+    what = (
+        f"The published numbers are from {grid.place} of {PAPER}: {' and '.join(systems)} on"
+        f" {' and '.join(paper.datasets)}"
+    )
+    is_method = base.method == grid.system.split("+")[0].lower()
+    if is_method and base.variant == "paper" and {*paper.datasets} <= _names(base):
+        return f"{what}, one run each and without intervals."
+    ours = f"{base.method} {base.variant} on {base.dataset}"
+    return f"{what}. These runs are {ours}, so the numbers stand there for orientation only."

@@ -1,0 +1,111 @@
+"""The best trial as a preset file, and the commands that make use of it."""
+
+import contextlib
+import shlex
+from pathlib import Path
+
+import yaml
+
+import methods
+from benchmark import strategies
+from benchmark.base.errors import UserError
+from benchmark.data import datasets
+from benchmark.runs import splits
+from benchmark.runs.preset import Preset, RefShapes, read_preset
+from benchmark.runs.spec import RunSpec
+from reports.studies.searches.results import BEST, Results, heading
+from reports.studies.searches.trials import key_of, looked_at
+from studies.search_space import split_parameters
+from studies.study import Started
+from studies.trials import suggest
+
+
+def best_preset(found: Results) -> Preset:
+    """Return the preset whose only run is the best trial's.
+
+    Where the baseline won, its settings of the searched strategy are the paper's, so that the two
+    can be compared by the same file.
+    """
+    started, spec = found.started, found.run(BEST).spec
+    is_baseline = spec.strategy.is_reference
+    chosen = found.search.paper if is_baseline else suggest(found.search, found.best)
+    settings, _ = split_parameters(type(spec.recipe), chosen)
+    usual = methods.definition(spec.method).recipes[spec.variant].model_dump(mode="json")
+    recipe = spec.recipe.model_dump(mode="json")
+    changes = {name: value for name, value in recipe.items() if value != usual[name]}
+    owners = [owner for split in spec.selection.report if (owner := splits.owner(split))]
+    return Preset(
+        description=f"best of study {started.name}",
+        methods=(spec.method,),
+        strategies=(spec.strategy.name,),
+        datasets=(_entry(spec),),
+        variants=(spec.variant,),
+        seeds=(spec.seed,),
+        data=started.data,
+        refshapes=_refshapes(started, spec),
+        report=tuple(":".join(owner) for owner in owners),
+        recipes={spec.method: changes} if changes else {},
+        strategy=started.settings | settings,
+        # What is reported of the run's own set follows from the set.
+        selection=spec.selection.model_copy(update={"report": type(spec.selection)().report}),
+        execution=started.execution,
+        jobs=started.jobs,
+    )
+
+
+def _entry(spec: RunSpec) -> str:
+    """Return the data set as presets name it: with its way of splitting where that is not usual."""
+    known = spec.dataset in datasets.DATASETS
+    is_usual = known and spec.split_by == datasets.get(spec.dataset).split_by
+    return spec.dataset if is_usual else f"{spec.dataset}:{spec.split_by}"
+
+
+def _refshapes(started: Started, spec: RunSpec) -> RefShapes | None:
+    """Return how the study's preset writes the embedded data sets.
+
+    It is None where the data are no embedded set, or others than the preset's.
+    """
+    if spec.dataset in datasets.DATASETS and datasets.get(spec.dataset).write is not None:
+        with contextlib.suppress(
+            UserError
+        ):  # a preset file that is gone; the data it wrote are there
+            preset = read_preset(started.preset)
+            return preset.refshapes if preset.data == started.data else None
+    return None
+
+
+def as_yaml(found: Results) -> str:
+    """Return the preset as a file that says where it is from."""
+    values = best_preset(found).model_dump(mode="json", exclude_defaults=True)
+    head = [
+        f"Trial {found.best.number} of study {found.started.name}, the best of"
+        f" {len(found.ranked)} complete trials ({looked_at(found.trials)} looked at) by"
+        f" {heading(found.started, found.metric)}.",
+        f"`risbench run --preset` this file is the run {key_of(found.best)}.",
+    ]
+    if found.run(BEST).spec.strategy.is_reference:
+        head.append(
+            f"The baseline won; `strategy` holds the paper's setting of {found.search.strategy}, to"
+            " be compared with it."
+        )
+    comments = "".join(f"# {line}\n" for line in head)
+    return comments + yaml.safe_dump(values, sort_keys=False, width=120)
+
+
+def commands(found: Results, path: Path) -> tuple[str, str]:
+    """Return the command that makes the best run, and the one that tests the claim with new seeds.
+
+    Args:
+        path: where the preset is written.
+    """
+    started = found.started
+    where = f" --images {shlex.quote(str(started.images))}" if started.images else ""
+    preset = f"--preset {shlex.quote(str(path))}"
+    compared = f"{strategies.reference().name},{found.search.strategy}"
+    # The best trial is the best with the seed that was searched with.
+    seeds = [str(seed) for seed in range(4) if seed not in started.bases][:3]
+    return (
+        f"risbench run {preset}{where}",
+        f"risbench matrix {preset} --name {shlex.quote(started.name)}-claim --strategies {compared}"
+        f" --seeds {','.join(seeds)}{where}",
+    )

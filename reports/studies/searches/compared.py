@@ -1,0 +1,54 @@
+"""The tables of the best trial beside the paper's setting and the baseline.
+
+What chose and what is only reported never share a table.
+"""
+
+from collections.abc import Sequence
+
+from benchmark.evaluation import bootstrap, metrics
+from reports.layout import numbers
+from reports.layout.block import Block
+from reports.studies.searches.results import ROLES, Results
+from reports.studies.searches.trials import key_of
+
+
+def blocks(found: Results, splits: Sequence[str], title: str) -> list[Block]:
+    """Return the values of the three on some splits, and their differences where there are any."""
+    both = [value_block(found, splits, title), difference_block(found, splits)]
+    return [block for block in both if block]
+
+
+def value_block(found: Results, splits: Sequence[str], title: str) -> Block:
+    """Return the metric of the best trial, the paper's setting and the baseline."""
+    metric, done, lines = found.metric, found.done, []
+    for key, words in found.played().items():
+        number = next(trial.number for trial in found.roles.values() if key_of(trial) == key)
+        cells = []
+        for split in splits:
+            records = done[key].records[split]
+            low, high = bootstrap.intervals(records, names=[metric])[metric]
+            value = metrics.compute(records)[metric]
+            times = numbers.factor(metric)
+            cells.append(numbers.with_interval(value, float("nan"), low, high, times))
+        lines.append((words, str(number), *cells))
+    header = ("setting", "trial", *(_heading(metric, split) for split in splits))
+    return Block(title, "", header, lines, names=1)
+
+
+def difference_block(found: Results, splits: Sequence[str]) -> Block | None:
+    """Return the paired differences of the three; None where all that are complete are one run."""
+    metric, lines = found.metric, []
+    for one, other in found.pairs():
+        cells = []
+        for split in splits:
+            before, after = ({0: found.run(role).records[split]} for role in (other, one))
+            its = bootstrap.paired_differences(before, after, names=[metric])[metric]
+            cells.append(numbers.difference(its.value, *its.interval, numbers.factor(metric)))
+        lines.append((f"{ROLES[one]} - {ROLES[other]}", *cells))
+    header = ("difference", *(_heading(metric, split) for split in splits))
+    title = "Differences, paired on the same expressions"
+    return Block(title, "", header, lines, names=1) if lines else None
+
+
+def _heading(metric: str, split: str) -> str:
+    return f"{split} {numbers.heading(metric)} [95 %]"

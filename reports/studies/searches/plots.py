@@ -1,0 +1,110 @@
+"""What the figures of a search share: Optuna's plots put right for a paper's page, and marks.
+
+Optuna's grey "ggplot" and its pale blues are left out, numbers are percent, and the paper's setting
+and the baseline are marked.
+"""
+
+import contextlib
+import math
+import warnings
+from collections.abc import Iterator
+from unittest import mock
+
+import matplotlib.pyplot as plt
+import matplotlib.style
+import optuna
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+from optuna.exceptions import ExperimentalWarning
+from optuna.trial import FrozenTrial
+
+from reports import figures
+from reports.figures import OURS, PUBLISHED, STYLE
+from reports.studies.searches import results
+from reports.studies.searches.results import ROLES
+from studies.trials import BASELINE, PAPER
+
+# From light to dark, so that it reads in grey and for color-blind readers. Its lightest tone still
+# stands out from white.
+SHADES = LinearSegmentedColormap.from_list("shades", ["#A6CBE3", OURS, "#001F33"])
+MARKS = {
+    PAPER: {"marker": "D", "color": PUBLISHED},
+    BASELINE: {"marker": "s", "color": "#000000"},
+}
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep Optuna quiet: its matplotlib plots have been "experimental" since 2021."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        # A parameter that has one value in all trials has an axis of one value, which matplotlib
+        # widens by itself.
+        warnings.filterwarnings("ignore", "Attempting to set identical", UserWarning)
+        yield
+
+
+@contextlib.contextmanager
+def drawing() -> Iterator[None]:
+    """Draw without a display and in this package's style, and leave the caller's pyplot as it was."""
+    backend, before = plt.get_backend(), set(plt.get_fignums())
+    # Every plot of Optuna's puts "ggplot" over the style in force. While it draws, that is empty.
+    plain = mock.patch.dict(matplotlib.style.library, {"ggplot": {}})
+    style = [*STYLE, {"figure.constrained_layout.use": True}]
+    with matplotlib.style.context(style), plain, quiet():
+        plt.switch_backend("agg")
+        try:
+            yield
+        finally:
+            for number in set(plt.get_fignums()) - before:
+                plt.close(number)
+            # The backend may be named in the environment and have no display here.
+            with contextlib.suppress(ImportError):
+                plt.switch_backend(backend)
+
+
+def value(trial: FrozenTrial) -> float:
+    """Return a trial's first objective."""
+    return trial.values[0]
+
+
+def percent(axis: Axis) -> None:
+    """Show fractions as percent, with as many decimals as the ticks need to differ."""
+
+    def text(tick: float, _: int) -> str:
+        ticks = sorted(axis.get_majorticklocs())
+        steps = [b - a for a, b in zip(ticks, ticks[1:], strict=False) if b > a]
+        decimals = -math.floor(math.log10(100 * min(steps, default=0.01)) + 1e-6)
+        return f"{100 * tick:.{max(0, min(4, decimals))}f}"
+
+    axis.set_major_locator(MaxNLocator(nbins=6, steps=(1, 2, 2.5, 5, 10)))
+    axis.set_major_formatter(FuncFormatter(text))
+
+
+def untitled(axes: Axes, grid: str = "both") -> None:
+    """Take away what Optuna writes over a plot, and draw a pale grid behind it."""
+    axes.set_title("")
+    axes.set_title("", loc="left")
+    figures.grid(axes, grid)
+
+
+def references(study: optuna.Study) -> dict[str, FrozenTrial]:
+    """Return the complete trials of the paper's setting and the baseline."""
+    return results.references(study.get_trials(deepcopy=False))
+
+
+def mark(axes: Axes, x: float, y: float, role: str) -> Line2D:
+    """Mark a reference, and return what stands in the legend."""
+    look = {"linestyle": "", "markersize": 5, "markeredgecolor": "white", "markeredgewidth": 0.6}
+    look |= MARKS[role]
+    axes.plot(x, y, zorder=6, **look)
+    return Line2D([], [], label=ROLES[role], **look)
+
+
+def dot(label: str, **look: object) -> Line2D:
+    """Return a legend's entry for trials."""
+    usual = {"linestyle": "", "marker": "o", "markersize": 4, "color": OURS, "label": label}
+    return Line2D([], [], **{**usual, **look})

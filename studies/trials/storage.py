@@ -1,0 +1,129 @@
+"""Where a search keeps its trials: Optuna's storage, SQLite or a server, and the study in it."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import optuna
+from optuna.exceptions import StorageInternalError
+from optuna.storages import RDBStorage
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from benchmark.base.errors import UserError
+from studies.study import Started
+from studies.trials import queue
+
+PAPER, BASELINE = "paper", "baseline"
+
+
+def default_storage(runs: Path) -> str:
+    """Return the storage that is used where none is given: one SQLite file beside the runs."""
+    return f"sqlite:///{runs.resolve() / 'optuna.db'}"
+
+
+@contextlib.contextmanager
+def readable_errors(url: str) -> Iterator[None]:
+    """Turn what a storage can raise into one sentence.
+
+    Raises:
+        UserError: the storage cannot be used.
+    """
+    try:
+        with queue.without_warnings():
+            yield
+    except (ArgumentError, SQLAlchemyError, StorageInternalError) as error:
+        reason = str(error.__cause__ or error).strip().split("\n")[0][:200]
+        try:
+            address = make_url(url).render_as_string(hide_password=True)
+        except ArgumentError:
+            address = url
+        raise UserError(
+            f"the storage {address} cannot be used ({reason}); no run is lost: put it right or give"
+            " another --storage, such as sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE"
+            " (`pip install risbench[postgres]`)."
+        ) from None
+
+
+def open_storage(url: str) -> RDBStorage:
+    """Return the storage, with the heartbeat by which dead workers are found.
+
+    Raises:
+        UserError: it cannot be used.
+    """
+    with readable_errors(url):
+        address = make_url(url)
+        local = address.get_backend_name() == "sqlite"
+        if local and address.database in (None, "", ":memory:"):
+            raise UserError(
+                f"the storage {url} is no file, so workers could not share it: give sqlite:///FILE."
+            )
+        try:
+            return RDBStorage(
+                url,
+                engine_kwargs={"connect_args": {"timeout": 60}}
+                if local
+                else {"pool_pre_ping": True},
+                heartbeat_interval=queue.HEARTBEAT_SECONDS,
+                grace_period=queue.GRACE_SECONDS,
+                heartbeat_stale_trial_callback=queue.after_death,
+            )
+        except ImportError as error:
+            raise UserError(
+                f"{url.split(':')[0]} needs a driver ({error}): `pip install 'risbench[postgres]'`."
+            ) from None
+
+
+def _pruner(started: Started) -> optuna.pruners.BasePruner:
+    search, (base,) = started.study, started.bases.values()
+    if (
+        search.pruner == "none" or len(search.objectives) > 1
+    ):  # Optuna prunes single objectives alone
+        return optuna.pruners.NopPruner()
+    return optuna.pruners.HyperbandPruner(
+        min_resource=base.selection.every, max_resource=base.recipe.epochs
+    )
+
+
+def open_study(started: Started, url: str) -> optuna.Study:
+    """Return the study in its storage; a new one begins with the paper's setting and the baseline.
+
+    Raises:
+        UserError: the storage cannot be used.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    search = started.study
+    with readable_errors(url):
+        study = optuna.create_study(
+            storage=open_storage(url),
+            study_name=started.name,
+            directions=["maximize"] * len(search.objectives),
+            pruner=_pruner(started),
+            load_if_exists=True,
+        )
+        if "preset" not in study.user_attrs:
+            baseline = {**search.paper, "distill_weight": 0.0}
+            study.set_metric_names([f"val {name}" for name in search.objectives])
+            study.enqueue_trial(search.paper, {"reference": PAPER}, skip_if_exists=True)
+            study.enqueue_trial(baseline, {"reference": BASELINE}, skip_if_exists=True)
+            # This comes last, so that a start that was cut short is made good by the next.
+            study.set_user_attr("preset", started.preset)
+    return study
+
+
+def existing(started: Started, url: str) -> optuna.Study:
+    """Return the study as it lies in its storage.
+
+    Raises:
+        UserError: the storage cannot be used or does not hold it.
+    """
+    with readable_errors(url):
+        address = make_url(url)
+        # Optuna would make an empty database.
+        if address.get_backend_name() != "sqlite" or Path(address.database or "").exists():
+            with contextlib.suppress(KeyError):
+                return optuna.load_study(study_name=started.name, storage=open_storage(url))
+        where = address.render_as_string(hide_password=True)
+        raise UserError(
+            f"study {started.name} is not in {where}: give the --storage that it was started with."
+        )

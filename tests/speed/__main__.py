@@ -1,0 +1,67 @@
+"""Commands that measure speed on finished runs. They are no part of `risbench`."""
+
+import sys
+from typing import Annotated
+
+import torch
+import typer
+
+from benchmark.cli.app import guarded
+from benchmark.cli.options import (
+    RUNS,
+    DataOption,
+    DeviceOption,
+    ImagesOption,
+    OfflineOption,
+    PretrainedOption,
+    RunsOption,
+    console,
+    places,
+)
+from benchmark.evaluation import inference
+from benchmark.robustness.conditions import parse_condition
+from benchmark.runs.resolve import Opened
+from benchmark.runs.rundir import find_run
+from benchmark.training.worker import places_of
+from tests.speed.grouping import compare, show
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.callback()
+def about() -> None:
+    """Measure speed on finished runs."""
+
+
+@app.command()
+def grouping(
+    chosen: Annotated[
+        list[str],
+        typer.Argument(metavar="RUNS...", help="Finished runs: keys or unique beginnings."),
+    ],
+    split: Annotated[str, typer.Option()] = "val",
+    condition: Annotated[str, typer.Option(help="What the images go through, such as fog-3.")] = "gaussian_noise-3",
+    count: Annotated[int, typer.Option(min=1, help="Images of the split.")] = 48,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of a network on a CPU.")] = 1,
+    data: DataOption = None,
+    images: ImagesOption = None,
+    runs: RunsOption = RUNS,
+    pretrained: PretrainedOption = None,
+    offline: OfflineOption = False,
+    device: DeviceOption = "auto",
+) -> None:
+    """Measure what grouping expressions by image saves against treating every one alone."""
+    torch.set_num_threads(threads)
+    corruption = parse_condition(condition)
+    where = places(data, images, runs, pretrained=pretrained, offline=offline)
+    comparisons = {}
+    for name in chosen:
+        run = find_run(runs, name)
+        network = inference.load(run, Opened(places_of(run, where)), device)
+        comparisons[run.key] = compare(network, split, corruption, count)
+    title = f"{count} images of {split} under {corruption}, {network.device}"
+    show(comparisons, title, console)
+
+
+if __name__ == "__main__":
+    sys.exit(guarded(app))
