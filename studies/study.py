@@ -63,7 +63,13 @@ class Started(BaseModel):
     def row_specs(self, row: Row) -> list[RunSpec]:
         """Return the specs of a grid's row, one per seed; a setting that does not fit raises a UserError that names the row."""
         return [
-            derive(base, row.strategy or self.study.strategy, self.settings | row.settings, row.recipe, row.epochs)
+            derive(
+                base,
+                row.strategy or self.study.strategy,
+                self.settings | row.settings,
+                row.recipe,
+                row.epochs,
+            )
             for base in self.bases.values()
         ]
 

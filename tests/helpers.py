@@ -33,7 +33,9 @@ def write_boxes(root: Path, images: int = 10, name: str = "refcoco") -> Path:
         height, width = 60 + 4 * (image_id % 3), 72 - 4 * (image_id % 2)
         pixels = np.full((height, width, 3), 128, np.uint8)
         file_name = f"COCO_train2014_{image_id:012d}.jpg"
-        instances["images"].append({"id": image_id, "file_name": file_name, "height": height, "width": width})
+        instances["images"].append(
+            {"id": image_id, "file_name": file_name, "height": height, "width": width}
+        )
         for number, colour in enumerate(draw.permutation(list(COLOURS))):
             top, left, side = int(draw.integers(4, 30)), 4 + 22 * number, int(draw.integers(12, 20))
             pixels[top : top + side, left : left + side] = COLOURS[colour]
@@ -55,7 +57,12 @@ def write_boxes(root: Path, images: int = 10, name: str = "refcoco") -> Path:
             )
             texts = [f"{colour} box", f"the {colour} one"]
             sentences = [
-                {"sent_id": 2 * ann_id + place, "sent": text, "raw": text.capitalize(), "tokens": text.split()}
+                {
+                    "sent_id": 2 * ann_id + place,
+                    "sent": text,
+                    "raw": text.capitalize(),
+                    "tokens": text.split(),
+                }
                 for place, text in enumerate(texts)
             ]
             refs.append(
@@ -86,10 +93,14 @@ def tiny_matrix(root: Path, runs: Path | None = None, **changes: object) -> Matr
         "selection": preset.selection.model_copy(update={"every": 1}),
         **changes,
     }
-    return resolve_preset("test", preset.model_copy(update=update), Places(root, runs=runs or root.parent / "runs"))
+    return resolve_preset(
+        "test", preset.model_copy(update=update), Places(root, runs=runs or root.parent / "runs")
+    )
 
 
-def tiny_spec(root: Path, method: str = "cris", name: str = "maskris", /, **changes: object) -> tuple[RunSpec, Places]:
+def tiny_spec(
+    root: Path, method: str = "cris", name: str = "maskris", /, **changes: object
+) -> tuple[RunSpec, Places]:
     """Return one run of `tiny_matrix` and where its data lie."""
     found = tiny_matrix(root, methods=(method,), strategies=(name,), **changes)
     return found.specs[0], found.places

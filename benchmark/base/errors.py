@@ -32,6 +32,9 @@ def choose(name: str, valid: Iterable[str], what: str) -> str:
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     if not near:  # the beginning of a long name, such as a run key
         beginnings = {item[: len(name)]: item for item in known}
-        near = [beginnings[item] for item in difflib.get_close_matches(name, beginnings, n=3, cutoff=0.7)]
+        near = [
+            beginnings[item]
+            for item in difflib.get_close_matches(name, beginnings, n=3, cutoff=0.7)
+        ]
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     raise UserError(f"{what} '{name}' is not known: {hint}valid are {', '.join(known)}.")

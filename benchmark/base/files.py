@@ -17,7 +17,9 @@ def read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}): check the path and its permissions.") from error
+        raise UserError(
+            f"{path} cannot be read ({error.strerror}): check the path and its permissions."
+        ) from error
 
 
 def read_json(path: Path) -> Any:
@@ -42,9 +44,13 @@ def read_yaml(path: Path, what: str, shipped: Iterable[str]) -> Any:
     try:
         return yaml.safe_load(path.read_text())
     except FileNotFoundError:
-        raise UserError(f"there is no {what} file {path}; shipped ones are {', '.join(shipped)}.") from None
+        raise UserError(
+            f"there is no {what} file {path}; shipped ones are {', '.join(shipped)}."
+        ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{what} {path} is no valid YAML ({str(error).splitlines()[0]}); mend it.") from None
+        raise UserError(
+            f"{what} {path} is no valid YAML ({str(error).splitlines()[0]}); mend it."
+        ) from None
 
 
 def read_model(model: type[BaseModel], values: Any, where: str) -> Any:
@@ -58,7 +64,11 @@ def read_model(model: type[BaseModel], values: Any, where: str) -> Any:
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"])) or "the whole"
-        known = f"; fields are {', '.join(model.model_fields)}" if first["type"] == "extra_forbidden" else ""
+        known = (
+            f"; fields are {', '.join(model.model_fields)}"
+            if first["type"] == "extra_forbidden"
+            else ""
+        )
         raise UserError(f"{where}: {field}: {first['msg'].lower()}{known}.") from None
 
 

@@ -35,12 +35,15 @@ class Geometry:
         left, top = (self.size - scale * self.width) / 2, (self.size - scale * self.height) / 2
         source = np.array([[0, 0], [self.width, 0], [0, self.height]], np.float32)
         target = np.array(
-            [[left, top], [scale * self.width + left, top], [left, scale * self.height + top]], np.float32
+            [[left, top], [scale * self.width + left, top], [left, scale * self.height + top]],
+            np.float32,
         )
         return cv2.getAffineTransform(source, target), cv2.getAffineTransform(target, source)
 
 
-def prepare_image(image: np.ndarray, geometry: Geometry, mean: tuple[float, float, float]) -> np.ndarray:
+def prepare_image(
+    image: np.ndarray, geometry: Geometry, mean: tuple[float, float, float]
+) -> np.ndarray:
     """Return the network input before normalisation, uint8 (size, size, 3), of an RGB image uint8 (height, width, 3).
 
     `square`: PIL bilinear (antialiased). `letterbox`: OpenCV bicubic warp, padded with `mean` * 255.
@@ -49,7 +52,9 @@ def prepare_image(image: np.ndarray, geometry: Geometry, mean: tuple[float, floa
     if geometry.kind == "square":
         return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
     border = [255 * value for value in mean]
-    return cv2.warpAffine(image, geometry.matrices()[0], size, flags=cv2.INTER_CUBIC, borderValue=border)
+    return cv2.warpAffine(
+        image, geometry.matrices()[0], size, flags=cv2.INTER_CUBIC, borderValue=border
+    )
 
 
 def prepare_mask(mask: np.ndarray, geometry: Geometry) -> np.ndarray:
@@ -60,12 +65,16 @@ def prepare_mask(mask: np.ndarray, geometry: Geometry) -> np.ndarray:
     size = (geometry.size, geometry.size)
     if geometry.kind == "square":
         return np.asarray(Image.fromarray(mask * 255).resize(size, Image.Resampling.NEAREST))
-    return cv2.warpAffine(mask * 255, geometry.matrices()[0], size, flags=cv2.INTER_LINEAR, borderValue=0)
+    return cv2.warpAffine(
+        mask * 255, geometry.matrices()[0], size, flags=cv2.INTER_LINEAR, borderValue=0
+    )
 
 
 def resize(logits: Tensor, size: tuple[int, int], align_corners: bool) -> Tensor:
     """Return one map (h, w) resized bilinearly to `size` (height, width)."""
-    return F.interpolate(logits[None, None].float(), size, mode="bilinear", align_corners=align_corners)[0, 0]
+    return F.interpolate(
+        logits[None, None].float(), size, mode="bilinear", align_corners=align_corners
+    )[0, 0]
 
 
 def restore(logits: Tensor, geometry: Geometry) -> np.ndarray:
@@ -82,7 +91,9 @@ def restore(logits: Tensor, geometry: Geometry) -> np.ndarray:
     )
 
 
-def normalize(images: Tensor, mean: tuple[float, float, float], std: tuple[float, float, float]) -> Tensor:
+def normalize(
+    images: Tensor, mean: tuple[float, float, float], std: tuple[float, float, float]
+) -> Tensor:
     """Return uint8 (B, S, S, 3) images as normalised float32 (B, 3, S, S)."""
     scaled = images.permute(0, 3, 1, 2).float() / 255
     shape = (1, 3, 1, 1)

@@ -33,7 +33,9 @@ def locked(path: Path, busy: str | None = None) -> Iterator[None]:
     except Timeout:
         raise Busy(busy) from None
     except OSError as error:
-        raise UserError(f"cannot write {path.parent} ({error.strerror}): make room or choose another folder.") from None
+        raise UserError(
+            f"cannot write {path.parent} ({error.strerror}): make room or choose another folder."
+        ) from None
     try:
         yield
     finally:

@@ -38,7 +38,9 @@ class Source:
         if self.folder is None:
             return None
         if not self.folder.is_dir():
-            raise UserError(f"{self.folder}, named by --pretrained, is not a folder: make it or name another.")
+            raise UserError(
+                f"{self.folder}, named by --pretrained, is not a folder: make it or name another."
+            )
         return next((self.folder / name for name in names if (self.folder / name).exists()), None)
 
     @contextlib.contextmanager
@@ -52,7 +54,15 @@ class Source:
         from safetensors import SafetensorError
 
         # The libraries raise these without a network, without a file, for half a file and for one of another layout.
-        missing = (OSError, RuntimeError, ValueError, KeyError, SafetensorError, pickle.UnpicklingError, EOFError)
+        missing = (
+            OSError,
+            RuntimeError,
+            ValueError,
+            KeyError,
+            SafetensorError,
+            pickle.UnpicklingError,
+            EOFError,
+        )
         try:
             with _hub(self.offline):
                 yield
@@ -104,8 +114,12 @@ def start(module: "nn.Module", state: "Mapping[str, Tensor]", what: str) -> None
     import torch
 
     own = module.state_dict()
-    if wrong := [name for name, value in state.items() if name not in own or own[name].shape != value.shape]:
-        raise UserError(f"the weights '{what}' do not fit this network (first at '{wrong[0]}'); choose others.")
+    if wrong := [
+        name for name, value in state.items() if name not in own or own[name].shape != value.shape
+    ]:
+        raise UserError(
+            f"the weights '{what}' do not fit this network (first at '{wrong[0]}'); choose others."
+        )
     with torch.no_grad():
         for name, value in state.items():
             own[name].copy_(value)

@@ -55,7 +55,9 @@ def _declared(path: Path) -> Mapping[str, Mapping[str, str]]:
             f"{path}, named in {PLUGINS}, cannot be read ({error.strerror}): correct the variable."
         ) from None
     except (SyntaxError, ValueError) as error:
-        raise UserError(f"{path}, named in {PLUGINS}, is no valid Python ({error}): mend it.") from None
+        raise UserError(
+            f"{path}, named in {PLUGINS}, is no valid Python ({error}): mend it."
+        ) from None
     for node in tree.body:
         if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", None) == DECLARATION:
             try:
@@ -122,7 +124,11 @@ class Registry(Generic[T]):
             found[name] = (origin, loader)
 
         for entry in _entry_points(f"risbench.{self.kind}"):
-            add(entry.name, f"the package {entry.dist.name if entry.dist else entry.value}", entry.load)
+            add(
+                entry.name,
+                f"the package {entry.dist.name if entry.dist else entry.value}",
+                entry.load,
+            )
         for path in plugin_files():
             for name, attribute in _declared(path).get(self.kind, {}).items():
                 add(name, str(path), functools.partial(_attribute, path, attribute))
@@ -167,5 +173,7 @@ def _entry_points(group: str) -> tuple[importlib.metadata.EntryPoint, ...]:
 def _attribute(path: Path, attribute: str) -> Any:
     module = _module(path)
     if not hasattr(module, attribute):
-        raise UserError(f"{path} declares '{attribute}' in {DECLARATION} and does not define it: mend the file.")
+        raise UserError(
+            f"{path} declares '{attribute}' in {DECLARATION} and does not define it: mend the file."
+        )
     return getattr(module, attribute)

@@ -42,11 +42,15 @@ PANEL = "Checkpoints"
 
 @app.command(rich_help_panel=PANEL)
 def evaluate(
-    run: Annotated[str | None, typer.Argument(help="A finished run: key, unique beginning, or folder.")] = None,
+    run: Annotated[
+        str | None, typer.Argument(help="A finished run: key, unique beginning, or folder.")
+    ] = None,
     split: Annotated[str, typer.Option()] = "val",
     method: Annotated[str | None, typer.Option(help="With --weights, in place of a run.")] = None,
     variant: Annotated[str, typer.Option(help="Of the method, with --weights.")] = "paper",
-    weights: Annotated[Path | None, typer.Option(help="A checkpoint file of the authors' code, or an export.")] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="A checkpoint file of the authors' code, or an export.")
+    ] = None,
     dataset: Annotated[
         str | None,
         typer.Option(help="Data set of the split [the run's]; refcocog:google splits by google."),
@@ -59,7 +63,9 @@ def evaluate(
         bool,
         typer.Option("--text-blind", help="Also what can be had without reading the sentence."),
     ] = False,
-    noise_seeds: Annotated[int, typer.Option(min=1, help="Draws of a method's own noise (SaG), averaged.")] = 1,
+    noise_seeds: Annotated[
+        int, typer.Option(min=1, help="Draws of a method's own noise (SaG), averaged.")
+    ] = 1,
     data: DataOption = None,
     images: ImagesOption = None,
     runs: RunsOption = RUNS,
@@ -90,7 +96,9 @@ def evaluate(
         if dataset:  # a split of another set than the run was trained on
             loaded = dataclasses.replace(loaded, dataset=opened.dataset(*datasets.parse(dataset)))
     elif method is None or dataset is None:
-        raise UserError("with --weights, say which network and data they are for: --method and --dataset.")
+        raise UserError(
+            "with --weights, say which network and data they are for: --method and --dataset."
+        )
     else:
         folder = data or read_preset("paper").data
         where = places(folder, images, runs, pretrained=pretrained, offline=offline)
@@ -104,14 +112,19 @@ def evaluate(
             on_fit=lambda fitted: _print_fit(fitted, weights),
         )
     with _progress(loaded, split) as on_image:
-        results = evaluate_split(loaded, split, protocol=protocol, text_blind=text_blind, on_image=on_image)
+        results = evaluate_split(
+            loaded, split, protocol=protocol, text_blind=text_blind, on_image=on_image
+        )
     if out:
         atomic_write(out, lambda aside: results.records.to_parquet(aside, index=False))
     _print_metrics(f"{loaded.name} on {split}", results.numbers, results.intervals)
     if results.as_published:
         _print_metrics(f"as published ({protocol})", results.as_published)
     if results.text_blind:
-        cells = {baseline.HEADINGS[name]: f"{100 * value:.2f}" for name, value in results.text_blind.items()}
+        cells = {
+            baseline.HEADINGS[name]: f"{100 * value:.2f}"
+            for name, value in results.text_blind.items()
+        }
         _print_table("mIoU without reading the sentence", ["mIoU of", "percent"], cells.items())
     if noise_seeds > 1:
         with _progress(loaded, split) as on_image:
@@ -206,7 +219,9 @@ def export(
         str,
         typer.Option("--format", help="published (as the authors' code saves) or safetensors."),
     ] = "published",
-    out: Annotated[Path | None, typer.Option(help="File to write [KEY.pth or KEY.safetensors].")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="File to write [KEY.pth or KEY.safetensors].")
+    ] = None,
     runs: RunsOption = RUNS,
 ) -> None:
     """Write a run's chosen weights under the names of the method's published checkpoints.
@@ -258,7 +273,9 @@ def predict(
     run: Annotated[str, typer.Argument(help="A run: key, unique beginning, or folder.")],
     image: Annotated[Path, typer.Argument(help="A photograph.")],
     sentence: Annotated[str, typer.Argument(help="A referring expression.")],
-    out: Annotated[Path, typer.Option(help="Folder for mask.png and overlay.png.")] = Path("prediction"),
+    out: Annotated[Path, typer.Option(help="Folder for mask.png and overlay.png.")] = Path(
+        "prediction"
+    ),
     data: DataOption = None,
     images: ImagesOption = None,
     runs: RunsOption = RUNS,
@@ -277,5 +294,7 @@ def predict(
     for path in paths:
         console.print(f"wrote {path}")
     console.print(
-        f"{100 * fraction:.1f} % of the image is marked" if fraction else "the network marks nothing for this sentence"
+        f"{100 * fraction:.1f} % of the image is marked"
+        if fraction
+        else "the network marks nothing for this sentence"
     )

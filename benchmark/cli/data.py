@@ -17,7 +17,9 @@ def _embedded() -> list[str]:
 
 @app.command("check")
 def data_check(
-    root: Annotated[Path, typer.Argument(help="Folder that holds refcoco/, refcoco+/, refcocog/ ...")],
+    root: Annotated[
+        Path, typer.Argument(help="Folder that holds refcoco/, refcoco+/, refcocog/ ...")
+    ],
     images: ImagesOption = None,
     full: Annotated[bool, typer.Option("--full", help="Decode every image, too.")] = False,
 ) -> None:
@@ -34,7 +36,9 @@ def data_check(
 @app.command("refshapes")
 def data_refshapes(
     root: Annotated[Path, typer.Argument(help="Folder to write into.")],
-    name: Annotated[str | None, typer.Option(help=known(_embedded, "Which embedded set; the first."))] = None,
+    name: Annotated[
+        str | None, typer.Option(help=known(_embedded, "Which embedded set; the first."))
+    ] = None,
     train: Annotated[int, typer.Option(min=1)] = 2000,
     val: Annotated[int, typer.Option(min=1)] = 200,
     test: Annotated[int, typer.Option(min=1, help="Images of testA and of testB.")] = 150,

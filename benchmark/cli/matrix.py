@@ -111,7 +111,9 @@ def matrix(
     images: ImagesOption = None,
     runs: RunsOption = RUNS,
     jobs: JobsOption = None,
-    processes: Annotated[int | None, typer.Option(min=1, help="Processes (GPUs) per run [preset's].")] = None,
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="Processes (GPUs) per run [preset's].")
+    ] = None,
     launcher: LauncherOption = "local",
     sync: SyncOption = True,
     uri: UriOption = None,
@@ -162,7 +164,9 @@ def work_through(
     started = LAUNCHERS.get(launcher)(slots=at_a_time)
     jobs = run_jobs(directories, where, execution, started)
     left = sum(run.status().state != "done" for run in directories)
-    console.print(f"{len(directories)} runs in {where.runs}: {len(directories) - left} done, {left} to do")
+    console.print(
+        f"{len(directories)} runs in {where.runs}: {len(directories) - left} done, {left} to do"
+    )
     with syncing(where, sync):
         return work(started, jobs, console)
 
@@ -183,7 +187,9 @@ class syncing:
 
         if self.child and not watch.stop(self.child):
             log = self.where.runs / "sync.log"
-            errors.print(f"MLflow did not take everything (see {log}); nothing is lost: run `risbench sync` later.")
+            errors.print(
+                f"MLflow did not take everything (see {log}); nothing is lost: run `risbench sync` later."
+            )
 
 
 def conclude(outcomes: Sequence[Any], report: Any) -> None:
@@ -212,7 +218,10 @@ def run(
     variant: Annotated[str | None, typer.Option(help="[preset's first]")] = None,
     seed: Annotated[int | None, typer.Option(help="[preset's first]")] = None,
     pseudo_masks: Annotated[
-        str | None, typer.Option(help="Run whose pseudo masks are the targets, in place of one that is made for it.")
+        str | None,
+        typer.Option(
+            help="Run whose pseudo masks are the targets, in place of one that is made for it."
+        ),
     ] = None,
     preset: PresetOption = "quick",
     data: DataOption = None,
@@ -239,10 +248,15 @@ def run(
         seeds=[read.seeds[0] if seed is None else seed],
     )
     if pseudo_masks:
-        recipe = {**one.recipes.get(one.methods[0], {}), "pseudo_masks": find_run(runs, pseudo_masks).key}
+        recipe = {
+            **one.recipes.get(one.methods[0], {}),
+            "pseudo_masks": find_run(runs, pseudo_masks).key,
+        }
         one = one.model_copy(update={"recipes": {**one.recipes, one.methods[0]: recipe}})
     found = resolve(Chosen("run", "", one, one), data, images, runs, OUT, None, pretrained, offline)
-    if missing := [spec.key for spec in found.needed if not (runs / spec.key / "pseudo.json").exists()]:
+    if missing := [
+        spec.key for spec in found.needed if not (runs / spec.key / "pseudo.json").exists()
+    ]:
         raise UserError(
             f"this run is trained on the pseudo masks of {missing[0]}, which are not there: `risbench matrix` makes them first,"
             " or name another run with --pseudo-masks."
@@ -326,7 +340,9 @@ def plan(
     at_a_time = chosen.now.jobs
     if measure and (seconds := planning.total_seconds(planned, at_a_time)) is not None:
         time = planning.duration(seconds)
-        console.print(f"about {time} of training at {at_a_time} runs at a time, evaluation not counted")
+        console.print(
+            f"about {time} of training at {at_a_time} runs at a time, evaluation not counted"
+        )
 
 
 def _plan_table(planned: Sequence[Any], measure: bool) -> Table:
@@ -348,7 +364,9 @@ def _plan_table(planned: Sequence[Any], measure: bool) -> Table:
 
 @app.command(rich_help_panel=PANEL)
 def status(
-    plan: Annotated[str | None, typer.Argument(help="A planned preset or study [all runs].")] = None,
+    plan: Annotated[
+        str | None, typer.Argument(help="A planned preset or study [all runs].")
+    ] = None,
     runs: RunsOption = RUNS,
 ) -> None:
     """List runs and how far they are; with a name, every planned cell of that preset or study.
@@ -365,7 +383,9 @@ def status(
     else:
         rows = [(run.key, run.key) for run in all_runs(runs)]
     if not rows:
-        raise UserError(f"there are no runs in {runs}; start some with `risbench matrix --preset quick`.")
+        raise UserError(
+            f"there are no runs in {runs}; start some with `risbench matrix --preset quick`."
+        )
     table = Table("run", "state", "step", "best on val, %", "note", box=None)
     for name, key in rows:
         there = bool(key) and (runs / key / "spec.yaml").exists()

@@ -47,7 +47,9 @@ def known(names: Callable[[], Iterable[str]], text: str) -> str:
     return f"{text} Known: {', '.join(names())}."
 
 
-RunsOption = Annotated[Path, typer.Option("--runs", envvar="RISBENCH_RUNS", help="Folder of the run directories.")]
+RunsOption = Annotated[
+    Path, typer.Option("--runs", envvar="RISBENCH_RUNS", help="Folder of the run directories.")
+]
 DataOption = Annotated[
     Path | None,
     typer.Option("--data", help="Folder that holds refcoco/, refcoco+/, ... [preset's]"),
@@ -58,7 +60,9 @@ ImagesOption = Annotated[
 ]
 PresetOption = Annotated[
     str,
-    typer.Option("--preset", help="A shipped preset or a YAML file.", autocompletion=_completes(preset_names)),
+    typer.Option(
+        "--preset", help="A shipped preset or a YAML file.", autocompletion=_completes(preset_names)
+    ),
 ]
 PlanOption = Annotated[
     str | None,
@@ -84,12 +88,19 @@ DatasetsOption = Annotated[
     str | None,
     typer.Option(
         "--datasets",
-        help=known(datasets.names, "Which planned data sets, comma-separated; refcocog:google splits by google."),
+        help=known(
+            datasets.names,
+            "Which planned data sets, comma-separated; refcocog:google splits by google.",
+        ),
         autocompletion=_completes(datasets.names),
     ),
 ]
-VariantsOption = Annotated[str | None, typer.Option("--variants", help="Which planned variants, comma-separated.")]
-SeedsOption = Annotated[str | None, typer.Option("--seeds", help="Which planned seeds, comma-separated.")]
+VariantsOption = Annotated[
+    str | None, typer.Option("--variants", help="Which planned variants, comma-separated.")
+]
+SeedsOption = Annotated[
+    str | None, typer.Option("--seeds", help="Which planned seeds, comma-separated.")
+]
 UriOption = Annotated[
     str | None,
     typer.Option("--uri", envvar="MLFLOW_TRACKING_URI", help="MLflow store [RUNS/mlflow.db]."),
@@ -104,7 +115,9 @@ PretrainedOption = Annotated[
         help="Folder of published encoder weights, in place of a download.",
     ),
 ]
-OfflineOption = Annotated[bool, typer.Option("--offline", help="Fetch nothing: local files and caches alone.")]
+OfflineOption = Annotated[
+    bool, typer.Option("--offline", help="Fetch nothing: local files and caches alone.")
+]
 LauncherOption = Annotated[str, typer.Option("--launcher", help="What starts the jobs.")]
 JobsOption = Annotated[int | None, typer.Option("--jobs", min=1, help="Runs at a time [preset's].")]
 SyncOption = Annotated[bool, typer.Option(help="Project the runs into MLflow while they go on.")]
@@ -114,7 +127,9 @@ RunArgument = Annotated[
 ]
 RunsArgument = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[RUNS]...", help="Finished runs: keys or unique beginnings.", autocompletion=_runs),
+    typer.Argument(
+        metavar="[RUNS]...", help="Finished runs: keys or unique beginnings.", autocompletion=_runs
+    ),
 ]
 
 
@@ -147,4 +162,6 @@ def numbers(text: str | None, option: str = "--seeds") -> list[int] | None:
     try:
         return None if text is None else [int(name) for name in names(text) or []]
     except ValueError:
-        raise UserError(f"{option} takes whole numbers separated by commas, not '{text}'.") from None
+        raise UserError(
+            f"{option} takes whole numbers separated by commas, not '{text}'."
+        ) from None

@@ -28,7 +28,9 @@ app = typer.Typer()
 
 @app.command(rich_help_panel="Report")
 def report(
-    plan: Annotated[str, typer.Argument(help="A planned preset or study (see `risbench status`).")] = "quick",
+    plan: Annotated[
+        str, typer.Argument(help="A planned preset or study (see `risbench status`).")
+    ] = "quick",
     methods: MethodsOption = None,
     strategies: StrategiesOption = None,
     datasets: DatasetsOption = None,
@@ -43,6 +45,8 @@ def report(
     """
     from benchmark.runs.groups import read_group
 
+    if plan.endswith((".yaml", ".yml")):  # a preset's file, whose plan is called like it
+        plan = Path(plan).stem
     group = read_group(runs, plan)
     if group.kind == "study":
         from benchmark.cli.study import write_study_report
@@ -63,7 +67,9 @@ def report(
         if all(not values or getattr(cell, field) in values for field, values in chosen.items())
     ]
     if not cells:
-        raise UserError(f"no cell of the plan '{plan}' fits these options: `risbench status {plan}` lists them.")
+        raise UserError(
+            f"no cell of the plan '{plan}' fits these options: `risbench status {plan}` lists them."
+        )
     write_group_report(plan, places(None, None, runs, out), cells)
 
 
@@ -76,7 +82,9 @@ def write_group_report(name: str, where: Any, cells: Sequence[Any]) -> None:
 
     group = read_group(where.runs, name)
     wanted = {cell.identity for cell in cells}
-    collected = collect(group, where.runs, [cell for cell in group.cells if cell.identity in wanted])
+    collected = collect(
+        group, where.runs, [cell for cell in group.cells if cell.identity in wanted]
+    )
     table = compare.comparison(collected)
     paths = matrix_report.write(collected, table, where.reports)
     matrix_report.render(console, collected, table)

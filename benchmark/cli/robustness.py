@@ -41,19 +41,30 @@ def robustness(
     ] = "quick",
     corruptions: Annotated[
         str | None,
-        typer.Option(help="Comma-separated names; common (15), maskris (17), all; none. [preset's]"),
+        typer.Option(
+            help="Comma-separated names; common (15), maskris (17), all; none. [preset's]"
+        ),
     ] = None,
-    severities: Annotated[str | None, typer.Option(help="Comma-separated, 1 to 5. [preset's]")] = None,
+    severities: Annotated[
+        str | None, typer.Option(help="Comma-separated, 1 to 5. [preset's]")
+    ] = None,
     splits: Annotated[str | None, typer.Option(help="Comma-separated. [preset's]")] = None,
     occlusion: Annotated[bool, typer.Option(help="Also the preset's occlusion.")] = True,
     words: Annotated[bool, typer.Option(help="Also with words covered one by one.")] = True,
     conditions: Annotated[
-        str | None, typer.Option(hidden=True, help="Comma-separated conditions in place of all these.")
+        str | None,
+        typer.Option(hidden=True, help="Comma-separated conditions in place of all these."),
     ] = None,
-    reference: Annotated[str | None, typer.Option(help="Run whose errors corruption errors are divided by.")] = None,
-    workers: Annotated[int, typer.Option(min=0, help="Processes that corrupt images ahead of the networks.")] = 1,
+    reference: Annotated[
+        str | None, typer.Option(help="Run whose errors corruption errors are divided by.")
+    ] = None,
+    workers: Annotated[
+        int, typer.Option(min=0, help="Processes that corrupt images ahead of the networks.")
+    ] = 1,
     threads: Annotated[int, typer.Option(min=1, help="Threads of a network on a CPU.")] = 1,
-    cache: Annotated[Path | None, typer.Option(help="Folder that keeps corrupted images, losslessly.")] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder that keeps corrupted images, losslessly.")
+    ] = None,
     data: DataOption = None,
     images: ImagesOption = None,
     runs: RunsOption = RUNS,
@@ -61,7 +72,9 @@ def robustness(
     pretrained: PretrainedOption = None,
     offline: OfflineOption = False,
     launcher: LauncherOption = "local",
-    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Groups of runs at a time, one group a data set.")] = 1,
+    jobs: Annotated[
+        int, typer.Option("--jobs", min=1, help="Groups of runs at a time, one group a data set.")
+    ] = 1,
     sync: SyncOption = True,
     uri: UriOption = None,
     report: Annotated[bool, typer.Option(help="Write the report.")] = True,
@@ -71,7 +84,11 @@ def robustness(
 
     Example: risbench robustness --preset common --splits testA
     """
-    from benchmark.robustness.conditions import narrow_robustness, parse_condition, read_robustness_preset
+    from benchmark.robustness.conditions import (
+        narrow_robustness,
+        parse_condition,
+        read_robustness_preset,
+    )
     from benchmark.runs.execution import Execution
 
     asked = narrow_robustness(
@@ -93,13 +110,22 @@ def robustness(
     if wanted:  # language subsets are those of records that are there
         execution = Execution.of(device=device, threads=threads, workers=workers)
         with syncing(where, sync):
-            outcomes = _submit(directories, asked.splits, wanted, where, execution, launcher, jobs, cache)
+            outcomes = _submit(
+                directories, asked.splits, wanted, where, execution, launcher, jobs, cache
+            )
         conclude(outcomes, lambda: None)
     name = "runs" if chosen else Path(preset).stem
     unchanged = asked == read_robustness_preset(preset) and not chosen and not conditions
     said = f"{len(wanted)} conditions on {', '.join(asked.splits)} of {len(directories)} runs"
     _write_report(
-        name, asked.description if unchanged else said, asked.splits, wanted, directories, declared, where, device
+        name,
+        asked.description if unchanged else said,
+        asked.splits,
+        wanted,
+        directories,
+        declared,
+        where,
+        device,
     )
 
 
@@ -122,14 +148,19 @@ def _finished(plan: str, runs: Path) -> list[Any]:
     from benchmark.runs.groups import read_group
     from benchmark.runs.rundir import RunDir
 
-    every = [RunDir(runs / key) for key in read_group(runs, plan).keys] if plan in planned(runs) else []
+    plan = Path(plan).stem if plan.endswith((".yaml", ".yml")) else plan
+    every = (
+        [RunDir(runs / key) for key in read_group(runs, plan).keys] if plan in planned(runs) else []
+    )
     done = [run for run in every if run.status().state == "done"]
     if not done:
         raise UserError(
             f"no run of the matrix '{plan}' is finished in {runs}: run `risbench matrix --preset {plan}` first, or name runs."
         )
     if left := len(every) - len(done):
-        console.print(f"{left} of the {len(every)} runs of the matrix are not finished and are left out")
+        console.print(
+            f"{left} of the {len(every)} runs of the matrix are not finished and are left out"
+        )
     return done
 
 
@@ -141,7 +172,9 @@ def _reference(name: str | None, runs: Path, directories: Sequence[Any]) -> str 
         return None
     key = find_run(runs, name).key
     if key not in {run.key for run in directories}:
-        raise UserError(f"the reference run {key} is not among the runs that are evaluated; name it, too.")
+        raise UserError(
+            f"the reference run {key} is not among the runs that are evaluated; name it, too."
+        )
     return key
 
 
@@ -185,7 +218,9 @@ def _submit(
         spec = run.spec()
         by_data.setdefault((spec.dataset, spec.split_by, spec.data_sha256), []).append(run)
     jobs = [
-        robustness_job(f"{dataset}-{split_by}", runs, conditions, splits, where, execution, started, cache)
+        robustness_job(
+            f"{dataset}-{split_by}", runs, conditions, splits, where, execution, started, cache
+        )
         for (dataset, split_by, _), runs in by_data.items()
     ]
     return work_through(started, jobs, console, "data sets")
@@ -270,7 +305,9 @@ def _write_report(
     for path in folder.glob("*.*"):  # of an earlier report, perhaps on other runs
         path.unlink()
     paths = report.write(name, description, every, table, reference, where.reports)
-    shown = strips.compute(strip.wanted(every, table, where.runs), where.runs, opened_for(where), device)
+    shown = strips.compute(
+        strip.wanted(every, table, where.runs), where.runs, opened_for(where), device
+    )
     paths += files.write(folder, strip.draw(shown))
     report.render(console, every, table)
     tell_written(paths)

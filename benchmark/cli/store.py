@@ -19,7 +19,9 @@ def sync(
     runs: RunsOption = RUNS,
     uri: UriOption = None,
     tracker: TrackerOption = "mlflow",
-    watch: Annotated[bool, typer.Option("--watch", help="Go on until the parent process ends.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Go on until the parent process ends.")
+    ] = False,
 ) -> None:
     """Project the run directories into MLflow: nothing twice, and again after the database was lost.
 
@@ -49,7 +51,9 @@ def ui(
     store = TRACKERS.get(tracker)
     console.print(str(store.sync(runs, uri)), markup=False)
     command = store.ui_command(runs, uri, host, port)
-    console.print(f"MLflow UI on http://{host}:{port}/#/experiments?workflowType=machine_learning (Ctrl-C ends it)")
+    console.print(
+        f"MLflow UI on http://{host}:{port}/#/experiments?workflowType=machine_learning (Ctrl-C ends it)"
+    )
     os.execvp(command[0], command)
 
 

@@ -31,15 +31,21 @@ from benchmark.cli.options import (
 )
 from benchmark.cli.report import tell_written
 
-app = typer.Typer(no_args_is_help=True, help="Ablation grids of the papers, and searches with Optuna.")
+app = typer.Typer(
+    no_args_is_help=True, help="Ablation grids of the papers, and searches with Optuna."
+)
 
-NameArgument = Annotated[str, typer.Argument(help="A study that was started (see `risbench study list`).")]
+NameArgument = Annotated[
+    str, typer.Argument(help="A study that was started (see `risbench study list`).")
+]
 StorageOption = Annotated[
     str | None,
     typer.Option("--storage", envvar="RISBENCH_STORAGE", help="Optuna's storage [RUNS/optuna.db]."),
 ]
 WorkersOption = Annotated[int | None, typer.Option(min=1, help="Runs at a time [preset's].")]
-TrialsOption = Annotated[int | None, typer.Option(min=1, help="Trials to complete or prune [study's].")]
+TrialsOption = Annotated[
+    int | None, typer.Option(min=1, help="Trials to complete or prune [study's].")
+]
 
 
 @app.command("run")
@@ -54,7 +60,9 @@ def run_study(
     workers: WorkersOption = None,
     sampler: Annotated[str | None, typer.Option(help="tpe or gp [study's].")] = None,
     pruner: Annotated[str | None, typer.Option(help="hyperband or none [study's].")] = None,
-    objectives: Annotated[str | None, typer.Option(help="One or two, such as oiou,corrupted_oiou.")] = None,
+    objectives: Annotated[
+        str | None, typer.Option(help="One or two, such as oiou,corrupted_oiou.")
+    ] = None,
     called: Annotated[str | None, typer.Option("--name", help="Its name [STUDY-PRESET].")] = None,
     data: DataOption = None,
     images: ImagesOption = None,
@@ -84,7 +92,9 @@ def run_study(
     with console.status("reading the data"):
         started = study.start(name, preset, options, where, changes, called)
     if trials is None and started.study.kind == "search" and started.name in study.names(runs):
-        started = _of_trials(started, study.load(runs, started.name).study.trials)  # as it was last asked for
+        started = _of_trials(
+            started, study.load(runs, started.name).study.trials
+        )  # as it was last asked for
     _work(started, where, workers, storage, launcher, sync)
 
 
@@ -121,14 +131,18 @@ def _of_trials(started: Any, trials: int) -> Any:
     return started.model_copy(update={"study": started.study.model_copy(update={"trials": trials})})
 
 
-def _work(started: Any, where: Any, workers: int | None, storage: str | None, launcher: str, sync: bool) -> None:
+def _work(
+    started: Any, where: Any, workers: int | None, storage: str | None, launcher: str, sync: bool
+) -> None:
     """Run a study where its data lie."""
     there = dataclasses.replace(where, data=started.data, images=started.images)
     work = _grid if started.study.kind == "grid" else _search
     work(started, there, workers or started.jobs, storage, launcher, sync)
 
 
-def _grid(started: Any, where: Any, workers: int, storage: str | None, launcher: str, sync: bool) -> None:
+def _grid(
+    started: Any, where: Any, workers: int, storage: str | None, launcher: str, sync: bool
+) -> None:
     from benchmark.runs.groups import write_plan
     from studies import study
 
@@ -138,7 +152,9 @@ def _grid(started: Any, where: Any, workers: int, storage: str | None, launcher:
     conclude(outcomes, lambda: write_study_report(started, where.runs, storage, where.reports))
 
 
-def _search(started: Any, where: Any, workers: int, storage: str | None, launcher: str, sync: bool) -> None:
+def _search(
+    started: Any, where: Any, workers: int, storage: str | None, launcher: str, sync: bool
+) -> None:
     from benchmark.launch import LAUNCHERS
     from studies import launcher as searching
     from studies import trials
@@ -177,7 +193,9 @@ def write_study_report(started: Any, runs: Path, storage: str | None, out: Path)
         search_report.render(console, started, existing, runs)
     copy = study.folder(runs, started.name) / "report"
     for path in paths:
-        atomic_write(copy / path.name, lambda aside, path=path: aside.write_bytes(path.read_bytes()))
+        atomic_write(
+            copy / path.name, lambda aside, path=path: aside.write_bytes(path.read_bytes())
+        )
     tell_written(paths)
 
 
@@ -220,7 +238,9 @@ def _finished_trials(started: Any, storage: str | None, runs: Path) -> str:
 @app.command()
 def show(
     name: NameArgument,
-    form: Annotated[Literal["table", "csv"], typer.Option("--format", help="table or csv.")] = "table",
+    form: Annotated[
+        Literal["table", "csv"], typer.Option("--format", help="table or csv.")
+    ] = "table",
     runs: RunsOption = RUNS,
     storage: StorageOption = None,
 ) -> None:
@@ -253,7 +273,9 @@ def show(
 
 
 @app.command()
-def report(name: NameArgument, runs: RunsOption = RUNS, storage: StorageOption = None, out: OutOption = OUT) -> None:
+def report(
+    name: NameArgument, runs: RunsOption = RUNS, storage: StorageOption = None, out: OutOption = OUT
+) -> None:
     """Write a study's tables and figures again and print them. Example: risbench study report components-quick"""
     from studies import study
 

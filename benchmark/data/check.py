@@ -50,7 +50,9 @@ class Row:
         return None not in (self.found, self.known) and self.found != self.known
 
 
-def check(root: Path, images: Path | None = None, full: bool = False, console: Console | None = None) -> list[Row]:
+def check(
+    root: Path, images: Path | None = None, full: bool = False, console: Console | None = None
+) -> list[Row]:
     """Return one row per split of every data set in the REFER folder `root`, and one for each standard one that is not.
 
     Checked are the files, the counts, that every ref's image and annotation exist, images' sizes, and that no mask is
@@ -100,15 +102,28 @@ def check(root: Path, images: Path | None = None, full: bool = False, console: C
 
 def render(rows: list[Row], console: Console) -> bool:
     """Print the rows as a table, then what differs, is absent or is damaged; return whether nothing is damaged."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, caption="found/known, where they differ")
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+        caption="found/known, where they differ",
+    )
     for title in ("data set", "split", "images", "refs", "expressions", "state"):
-        table.add_column(title, justify="right" if title in ("images", "refs", "expressions") else "left", no_wrap=True)
+        table.add_column(
+            title,
+            justify="right" if title in ("images", "refs", "expressions") else "left",
+            no_wrap=True,
+        )
     for row in rows:
         cells = [_cell(row, field.name) for field in dataclasses.fields(Count)]
         table.add_row(_dataset(row), "" if row.absent else row.split, *cells, _state(row))
     console.print(table)
     if different := [row for row in rows if row.differs]:
-        _say(console, f"Other counts than the known ones, a warning only: {_names(different)}.", "yellow")
+        _say(
+            console,
+            f"Other counts than the known ones, a warning only: {_names(different)}.",
+            "yellow",
+        )
     if absent := [row for row in rows if row.absent]:
         _say(console, f"Absent: {_names(absent)}.")
     problems = [f"{_names([row])}: {problem}" for row in rows for problem in row.problems]
@@ -124,7 +139,9 @@ def render(rows: list[Row], console: Console) -> bool:
 
 
 def _count(refs: list[Ref]) -> Count:
-    return Count(len({ref.image_id for ref in refs}), len(refs), sum(len(ref.sentences) for ref in refs))
+    return Count(
+        len({ref.image_id for ref in refs}), len(refs), sum(len(ref.sentences) for ref in refs)
+    )
 
 
 def _find(dataset: ReferDataset, image_id: int) -> Path | None:
@@ -145,7 +162,9 @@ def _size(path: Path, full: bool) -> tuple[int, int] | None:
         return None
 
 
-def _problems(dataset: ReferDataset, refs: list[Ref], sizes: dict[Path, tuple[int, int] | None]) -> tuple[str, ...]:
+def _problems(
+    dataset: ReferDataset, refs: list[Ref], sizes: dict[Path, tuple[int, int] | None]
+) -> tuple[str, ...]:
     found: dict[str, list[str]] = defaultdict(list)
     for image_id in sorted({ref.image_id for ref in refs}):
         info, path = dataset.images.get(image_id), None

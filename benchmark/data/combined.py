@@ -39,13 +39,20 @@ def read_combined(
     """
     choose(rule, ("any-split", "list"), "rule of the combined data set")
     if (rule == "list") != (exclude is not None):
-        raise UserError("The combined data set needs a list of excluded images for the rule 'list', and for it alone.")
+        raise UserError(
+            "The combined data set needs a list of excluded images for the rule 'list', and for it alone."
+        )
     parts = [read_refer(root, name, split_by, images) for name, split_by in PARTS]
     if exclude is None:
         excluded = {ref.image_id for part in parts for ref in part.refs if ref.split != "train"}
     else:
         excluded = _read_ids(exclude)
-    train = [ref for part in parts for ref in part.refs if ref.split == "train" and ref.image_id not in excluded]
+    train = [
+        ref
+        for part in parts
+        for ref in part.refs
+        if ref.split == "train" and ref.image_id not in excluded
+    ]
     val = parts[0].refs_of("val")
     if not train:
         raise UserError(f"Every training image of {root} is excluded: use complete data sets.")
@@ -59,9 +66,15 @@ def read_combined(
         split_by=rule,
         images={image_id: info for part in parts for image_id, info in part.images.items()},
         refs=_renumbered(train + val),
-        segmentations={ann_id: value for part in parts for ann_id, value in part.segmentations.items()},
-        annotation_image={ann_id: image_id for part in parts for ann_id, image_id in part.annotation_image.items()},
-        categories={category_id: name for part in parts for category_id, name in part.categories.items()},
+        segmentations={
+            ann_id: value for part in parts for ann_id, value in part.segmentations.items()
+        },
+        annotation_image={
+            ann_id: image_id for part in parts for ann_id, image_id in part.annotation_image.items()
+        },
+        categories={
+            category_id: name for part in parts for category_id, name in part.categories.items()
+        },
         folder=parts[0].folder,
         sources=tuple(sources if exclude is None else [*sources, ("exclude", exclude)]),
     )
@@ -83,7 +96,8 @@ def _renumbered(refs: list[Ref]) -> tuple[Ref, ...]:
     renumbered, sent_id = [], 0
     for ref_id, ref in enumerate(refs):
         sentences = tuple(
-            dataclasses.replace(sentence, sent_id=number) for number, sentence in enumerate(ref.sentences, sent_id)
+            dataclasses.replace(sentence, sent_id=number)
+            for number, sentence in enumerate(ref.sentences, sent_id)
         )
         sent_id += len(sentences)
         renumbered.append(dataclasses.replace(ref, ref_id=ref_id, sentences=sentences))

@@ -58,7 +58,9 @@ class DataSet:
 def _refer(name: str) -> Reader:
     def read(root: Path, split_by: str, images: Path | None) -> ReferDataset:
         if name not in (present := find_datasets(root)):  # no misspelling, so nothing near is meant
-            raise UserError(f"{root} holds {', '.join(present)} and no data set '{name}': put its folder there.")
+            raise UserError(
+                f"{root} holds {', '.join(present)} and no data set '{name}': put its folder there."
+            )
         return read_refer(root, name, split_by, images)
 
     return read
@@ -66,7 +68,9 @@ def _refer(name: str) -> Reader:
 
 def _embedded(name: str, sentences: str) -> DataSet:
     def write(root: Path, sizes: Mapping[str, int], seed: int) -> None:
-        from benchmark.data.refshapes.writer import write_refshapes  # OpenCV: not for those who only read names
+        from benchmark.data.refshapes.writer import (
+            write_refshapes,
+        )  # OpenCV: not for those who only read names
 
         write_refshapes(root, name, sizes, seed)
 
@@ -160,7 +164,9 @@ def parse(entry: str) -> tuple[str, str]:
     if name not in DATASETS and split_by:
         return name, split_by
     dataset = get(name)
-    return name, choose(split_by, dataset.tests, f"way of splitting {name}:") if split_by else dataset.split_by
+    return name, choose(
+        split_by, dataset.tests, f"way of splitting {name}:"
+    ) if split_by else dataset.split_by
 
 
 def read(name: str, split_by: str, root: Path, images: Path | None = None) -> ReferDataset:

@@ -36,10 +36,13 @@ def content_digest(labels: list[str], paths: list[Path]) -> str:
             return cached
         with ThreadPoolExecutor() as pool:
             digest = _sha256(
-                f"{label} {content}" for label, content in zip(labels, pool.map(_file_sha256, paths), strict=True)
+                f"{label} {content}"
+                for label, content in zip(labels, pool.map(_file_sha256, paths), strict=True)
             )
     except OSError as error:
-        raise UserError(f"{error.filename} cannot be read ({error.strerror}): check it and its permissions.") from error
+        raise UserError(
+            f"{error.filename} cannot be read ({error.strerror}): check it and its permissions."
+        ) from error
     # A file written a moment ago could change again within one tick of its modification time: not kept.
     if time.time() - max(stat.st_mtime for stat in stats) > 2:
         _cache_digest(key, digest)

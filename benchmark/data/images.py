@@ -38,7 +38,13 @@ class EvaluationImage:
 class EvaluationImages(Dataset):
     """The images of a split in the order of their ids, each with all its expressions; `transform` changes their pixels."""
 
-    def __init__(self, dataset: ReferDataset, split: str, needs: DataNeeds, transform: Transform | None = None) -> None:
+    def __init__(
+        self,
+        dataset: ReferDataset,
+        split: str,
+        needs: DataNeeds,
+        transform: Transform | None = None,
+    ) -> None:
         self.dataset, self.needs, self.transform = dataset, needs, transform
         self.by_image: dict[int, list[Ref]] = defaultdict(list)
         for ref in dataset.refs_of(split):
@@ -56,7 +62,9 @@ class EvaluationImages(Dataset):
         return evaluation_image(self.dataset, self.by_image[image_id], pixels, self.needs)
 
 
-def evaluation_image(dataset: ReferDataset, refs: list[Ref], pixels: np.ndarray, needs: DataNeeds) -> EvaluationImage:
+def evaluation_image(
+    dataset: ReferDataset, refs: list[Ref], pixels: np.ndarray, needs: DataNeeds
+) -> EvaluationImage:
     """Return one image, uint8 (height, width, 3), prepared for a method, with all expressions of `refs`, which are of it."""
     pairs = [(ref, sentence) for ref in refs for sentence in ref.sentences]
     geometry = Geometry(*pixels.shape[:2], needs.size, needs.geometry)

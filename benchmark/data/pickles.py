@@ -44,4 +44,6 @@ def read_pickle(path: Path) -> Any:
             "get the file from a source that you trust."
         ) from error
     except _DAMAGE as error:
-        raise UserError(f"{path} is damaged or not a pickle ({describe_error(error)}): get it again.") from error
+        raise UserError(
+            f"{path} is damaged or not a pickle ({describe_error(error)}): get it again."
+        ) from error

@@ -104,7 +104,9 @@ class ReferDataset:
     def splits(self) -> tuple[str, ...]:
         """The splits that have refs: train first, then val, then the test splits."""
         found = {ref.split for ref in self.refs}
-        return tuple(split for split in SPLIT_ORDER if split in found) + tuple(sorted(found - set(SPLIT_ORDER)))
+        return tuple(split for split in SPLIT_ORDER if split in found) + tuple(
+            sorted(found - set(SPLIT_ORDER))
+        )
 
     @functools.cached_property
     def annotations_of(self) -> dict[int, list[int]]:
@@ -122,7 +124,9 @@ class ReferDataset:
     def info(self, image_id: int) -> ImageInfo:
         """Return path and size of an image. Raises UserError where instances.json does not list it."""
         if image_id not in self.images:
-            raise UserError(f"Image {image_id} is not in instances.json of {self.name}: get the complete file.")
+            raise UserError(
+                f"Image {image_id} is not in instances.json of {self.name}: get the complete file."
+            )
         return self.images[image_id]
 
     def rle(self, ann_id: int) -> dict[str, Any]:
@@ -136,7 +140,9 @@ class ReferDataset:
     def parts(self, ann_id: int) -> list[dict[str, Any]]:
         """Return an annotation's parts, each as one compressed RLE of the image's size; at least one. Raises like `rle`."""
         if ann_id not in self.segmentations:
-            raise UserError(f"Annotation {ann_id} is not in instances.json of {self.name}: get the complete file.")
+            raise UserError(
+                f"Annotation {ann_id} is not in instances.json of {self.name}: get the complete file."
+            )
         info = self.info(self.annotation_image[ann_id])
         try:
             return _parts(self.segmentations[ann_id], info.height, info.width)
@@ -172,7 +178,9 @@ class ReferDataset:
         for candidate in (path, self.folder / path.name, self.folder / name_2017):
             if os.path.isfile(candidate):
                 return candidate
-        raise UserError(f"Image {image_id} is missing: put {path.name} or {name_2017} into {self.folder}.")
+        raise UserError(
+            f"Image {image_id} is missing: put {path.name} or {name_2017} into {self.folder}."
+        )
 
     def image(self, image_id: int) -> np.ndarray:
         """Return an image as RGB, uint8 (height, width, 3); grayscale files are converted.
@@ -201,7 +209,9 @@ class ReferDataset:
         """
         used = sorted({ref.image_id for ref in self.refs})
         labels = [label for label, _ in self.sources] + [f"image {image_id}" for image_id in used]
-        paths = [path for _, path in self.sources] + [self.image_path(image_id) for image_id in used]
+        paths = [path for _, path in self.sources] + [
+            self.image_path(image_id) for image_id in used
+        ]
         return content_digest(labels, paths)
 
 
@@ -241,8 +251,12 @@ def read_refer(root: Path, name: str, split_by: str, images: Path | None = None)
     instances = read_json(instances_path)
     try:
         infos = [_image_info(image, folder) for image in instances["images"]]
-        segmentations = {entry["id"]: _segmentation(entry["segmentation"]) for entry in instances["annotations"]}
-        annotation_image = {entry["id"]: operator.index(entry["image_id"]) for entry in instances["annotations"]}
+        segmentations = {
+            entry["id"]: _segmentation(entry["segmentation"]) for entry in instances["annotations"]
+        }
+        annotation_image = {
+            entry["id"]: operator.index(entry["image_id"]) for entry in instances["annotations"]
+        }
         categories = {entry["id"]: _text(entry["name"]) for entry in instances["categories"]}
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
@@ -257,7 +271,10 @@ def read_refer(root: Path, name: str, split_by: str, images: Path | None = None)
         annotation_image=annotation_image,
         categories=categories,
         folder=folder,
-        sources=((f"{name}/instances.json", instances_path), (f"{name}/refs({split_by}).p", refs_path)),
+        sources=(
+            (f"{name}/instances.json", instances_path),
+            (f"{name}/refs({split_by}).p", refs_path),
+        ),
     )
 
 
@@ -270,8 +287,14 @@ def _text(value: Any) -> str:
 def _read_refs(path: Path) -> tuple[Ref, ...]:
     records = read_pickle(path)
     if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
-        what = f"a {type(records).__name__}" if not isinstance(records, list) else "a list of other things"
-        raise UserError(f"{path} holds {what} and not a list of refs (dicts): get REFER's own file.")
+        what = (
+            f"a {type(records).__name__}"
+            if not isinstance(records, list)
+            else "a list of other things"
+        )
+        raise UserError(
+            f"{path} holds {what} and not a list of refs (dicts): get REFER's own file."
+        )
     if not records:
         raise UserError(f"{path} holds an empty list: get REFER's own file.")
     refs = []
@@ -288,14 +311,19 @@ def _read_refs(path: Path) -> tuple[Ref, ...]:
 def _ref(record: dict[str, Any]) -> Ref:
     number = operator.index
     sentences = tuple(
-        Sentence(number(entry["sent_id"]), _text(entry["sent"]), _text(entry["raw"])) for entry in record["sentences"]
+        Sentence(number(entry["sent_id"]), _text(entry["sent"]), _text(entry["raw"]))
+        for entry in record["sentences"]
     )
     if not sentences:
         raise ValueError("no sentences")
-    ref_id, image_id, category_id = (number(record[key]) for key in ("ref_id", "image_id", "category_id"))
+    ref_id, image_id, category_id = (
+        number(record[key]) for key in ("ref_id", "image_id", "category_id")
+    )
     # A list where expressions may name several objects or none (gRefCOCO, which writes [-1] for none).
     several = record["ann_id"]
-    ann_ids = [number(ann_id) for ann_id in (several if isinstance(several, list | tuple) else [several])]
+    ann_ids = [
+        number(ann_id) for ann_id in (several if isinstance(several, list | tuple) else [several])
+    ]
     ann_ids = tuple(ann_id for ann_id in ann_ids if ann_id != NO_TARGET)
     return Ref(ref_id, ann_ids, image_id, category_id, _text(record["split"]), sentences)
 
@@ -325,7 +353,11 @@ def _parts(segmentation: Any, height: int, width: int) -> list[dict[str, Any]]:
     if polygons:
         rles += coco_mask.frPyObjects(polygons, height, width)
     if not rles:
-        rles = [coco_mask.frPyObjects({"size": [height, width], "counts": [height * width]}, height, width)]
+        rles = [
+            coco_mask.frPyObjects(
+                {"size": [height, width], "counts": [height * width]}, height, width
+            )
+        ]
     return rles
 
 

@@ -71,14 +71,20 @@ class TrainingSamples:
         self.units: list[Ref] = (
             refs
             if needs.unit == "ref"
-            else [dataclasses.replace(ref, sentences=(sentence,)) for ref in refs for sentence in ref.sentences]
+            else [
+                dataclasses.replace(ref, sentences=(sentence,))
+                for ref in refs
+                for sentence in ref.sentences
+            ]
         )
         self.by_image: dict[int, list[Ref]] = defaultdict(list)
         for ref in refs:
             self.by_image[ref.image_id].append(ref)
         self._images: dict[int, np.ndarray] = {}
         self._masks: dict[int, np.ndarray] = {}
-        pixels = needs.size**2 * (3 * len(self.by_image) + (len(refs) if needs.masks != "none" else 0))
+        pixels = needs.size**2 * (
+            3 * len(self.by_image) + (len(refs) if needs.masks != "none" else 0)
+        )
         self.cached = pixels <= CACHE_BYTES
 
     def __len__(self) -> int:
@@ -92,7 +98,9 @@ class TrainingSamples:
     def image(self, image_id: int) -> np.ndarray:
         """Return the preprocessed image, uint8 (S, S, 3)."""
         if image_id not in self._images:
-            prepared = prepare_image(self.dataset.image(image_id), self.geometry(image_id), self.needs.mean)
+            prepared = prepare_image(
+                self.dataset.image(image_id), self.geometry(image_id), self.needs.mean
+            )
             if not self.cached:
                 return prepared
             self._images[image_id] = prepared
@@ -101,7 +109,11 @@ class TrainingSamples:
     def target(self, ref: Ref) -> np.ndarray:
         """Return the preprocessed mask, annotated or pseudo, uint8 (S, S) in 0..255."""
         if ref.ref_id not in self._masks:
-            mask = self.dataset.target(ref) if self.needs.masks == "annotated" else self.pseudo_masks(ref)
+            mask = (
+                self.dataset.target(ref)
+                if self.needs.masks == "annotated"
+                else self.pseudo_masks(ref)
+            )
             prepared = prepare_mask(mask, self.geometry(ref.image_id))
             if not self.cached:
                 return prepared
@@ -128,7 +140,11 @@ class TrainingSamples:
         chosen = self.sentence(unit, epoch)
         found: list[str] = []
         while len(found) < self.needs.negatives:
-            other = others[draw.integers(len(others))] if others else self.units[draw.integers(len(self.units))]
+            other = (
+                others[draw.integers(len(others))]
+                if others
+                else self.units[draw.integers(len(self.units))]
+            )
             sentence = other.sentences[draw.integers(len(other.sentences))]
             if others or sentence.sent != chosen.sent:
                 found.append(getattr(sentence, self.needs.text_field))
@@ -137,7 +153,10 @@ class TrainingSamples:
     def order(self, epoch: int, batch_size: int, drop_last: bool) -> list[list[int]]:
         """Return the units of every optimizer step of an epoch."""
         permutation = generator(self.seed, "order", epoch).permutation(len(self.units)).tolist()
-        steps = [permutation[start : start + batch_size] for start in range(0, len(permutation), batch_size)]
+        steps = [
+            permutation[start : start + batch_size]
+            for start in range(0, len(permutation), batch_size)
+        ]
         return steps[:-1] if drop_last and len(steps) > 1 and len(steps[-1]) < batch_size else steps
 
     def batch(self, units: list[int], epoch: int) -> RawBatch:
@@ -145,10 +164,16 @@ class TrainingSamples:
         refs = [self.units[unit] for unit in units]
         words = self.needs.max_length
         sentences = [getattr(self.sentence(unit, epoch), self.needs.text_field) for unit in units]
-        negatives = [text for unit in units for text in self.negatives(unit, epoch)] if self.needs.negatives else []
+        negatives = (
+            [text for unit in units for text in self.negatives(unit, epoch)]
+            if self.needs.negatives
+            else []
+        )
         return RawBatch(
             torch.from_numpy(np.stack([self.image(ref.image_id) for ref in refs])),
-            torch.from_numpy(np.stack([self.target(ref) for ref in refs])) if self.needs.masks != "none" else None,
+            torch.from_numpy(np.stack([self.target(ref) for ref in refs]))
+            if self.needs.masks != "none"
+            else None,
             self.tokenizer.encode(sentences, words, self.needs.keep_end),
             units,
             self.tokenizer.encode(negatives, words, self.needs.keep_end) if negatives else None,
@@ -184,7 +209,10 @@ def training_batches(
     """
     parts, counts = [], []
     for units in steps:
-        micro = [units[start : start + micro_batch][rank::world] for start in range(0, len(units), micro_batch)]
+        micro = [
+            units[start : start + micro_batch][rank::world]
+            for start in range(0, len(units), micro_batch)
+        ]
         parts += micro
         counts.append(len(micro))
     loader = iter(DataLoader(_Listed(samples, parts, epoch), batch_size=None, num_workers=workers))

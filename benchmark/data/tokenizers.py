@@ -112,7 +112,11 @@ def published_tokenizer(family: str, source: Source) -> Tokenizer:
     path = folder / "vocab.txt" if folder else _cached_or_downloaded(source)
     pieces = _read_vocabulary(path)
     places = tuple(pieces.index(piece) if piece in pieces else None for piece in BERT_SPECIAL)
-    if len(pieces) != PUBLISHED_BERT_SIZE or len(set(pieces)) != len(pieces) or places != PUBLISHED_BERT_SPECIAL_IDS:
+    if (
+        len(pieces) != PUBLISHED_BERT_SIZE
+        or len(set(pieces)) != len(pieces)
+        or places != PUBLISHED_BERT_SPECIAL_IDS
+    ):
         raise UserError(
             f"{path} is not bert-base-uncased's vocabulary ({PUBLISHED_BERT_SIZE} different pieces, "
             f"{', '.join(BERT_SPECIAL)} at {', '.join(map(str, PUBLISHED_BERT_SPECIAL_IDS))}): replace it with "
@@ -172,7 +176,9 @@ def _word_pieces(sentences: Iterable[str]) -> list[str]:
     normaliser, splitter = _bert_rules()
     words: collections.Counter[str] = collections.Counter()
     for sentence in sentences:
-        words.update(word for word, _ in splitter.pre_tokenize_str(normaliser.normalize_str(sentence)))
+        words.update(
+            word for word, _ in splitter.pre_tokenize_str(normaliser.normalize_str(sentence))
+        )
     characters = sorted(set(itertools.chain.from_iterable(words)))
     frequent = sorted(words, key=lambda word: (-words[word], word))
     continued = [f"##{character}" for character in characters]
@@ -260,7 +266,9 @@ def _cached_or_downloaded(source: Source) -> Path:
         found = huggingface_hub.try_to_load_from_cache(name, "vocab.txt")
         if isinstance(found, str):
             return Path(found)
-    with source.obtaining("bert-base-uncased's vocabulary", _HUB_ADDRESS, "bert-base-uncased/vocab.txt"):
+    with source.obtaining(
+        "bert-base-uncased's vocabulary", _HUB_ADDRESS, "bert-base-uncased/vocab.txt"
+    ):
         return Path(huggingface_hub.hf_hub_download(_HUB_NAMES[0], "vocab.txt"))
 
 

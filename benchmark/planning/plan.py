@@ -72,7 +72,9 @@ def steps_of(spec: RunSpec, opened: Opened) -> int:
     return per_epoch * recipe.epochs
 
 
-def plan(matrix: Matrix, measure: bool, tell: Callable[[str], None] = lambda what: None) -> list[Planned]:
+def plan(
+    matrix: Matrix, measure: bool, tell: Callable[[str], None] = lambda what: None
+) -> list[Planned]:
     """Return all runs of a matrix, those that make targets for others first.
 
     Args:
@@ -103,10 +105,14 @@ def _measure(spec: RunSpec, matrix: Matrix) -> Measured:
     parameters = sum(parameter.numel() for parameter in network.parameters())
     if execution.numerics.device == "cuda" and not torch.cuda.is_available():
         return Measured(parameters, None)
-    if methods.definition(spec.method).targets_from:  # its targets are made by another run of this plan
+    if methods.definition(
+        spec.method
+    ).targets_from:  # its targets are made by another run of this plan
         return Measured(parameters, None)
     with tempfile.TemporaryDirectory() as folder:
-        trainer = Trainer(spec, RunDir(Path(folder) / spec.key), matrix.opened, execution, published_start=False)
+        trainer = Trainer(
+            spec, RunDir(Path(folder) / spec.key), matrix.opened, execution, published_start=False
+        )
         return Measured(parameters, _seconds_per_step(trainer))
 
 

@@ -21,7 +21,9 @@ PRESETS = Path(__file__).parent / "presets"
 class Condition(Protocol):
     """What happens to an image, to a sentence, or to both; its text names it and its file of records."""
 
-    def views(self, dataset: ReferDataset, refs: list[Ref], pixels: np.ndarray) -> list[tuple[np.ndarray, list[Ref]]]:
+    def views(
+        self, dataset: ReferDataset, refs: list[Ref], pixels: np.ndarray
+    ) -> list[tuple[np.ndarray, list[Ref]]]:
         """Return what becomes of one image, uint8 (height, width, 3), and all its refs: pictures of the same size, each with the
         refs, and the sentences of them, that are asked about in it."""
 
@@ -72,7 +74,11 @@ class RobustnessPreset(BaseModel):
         ]
         if self.occlusion:
             grid = self.occlusion
-            found += [Occlusion(name, n) for name in dict.fromkeys(grid.targets) for n in dict.fromkeys(grid.percents)]
+            found += [
+                Occlusion(name, n)
+                for name in dict.fromkeys(grid.targets)
+                for n in dict.fromkeys(grid.percents)
+            ]
         return [*found, *([CoveredWords()] if self.words else [])]
 
 
@@ -88,8 +94,14 @@ def read_robustness_preset(name: str) -> RobustnessPreset:
         UserError: there is none, or a field of it is wrong.
     """
     its_file = name.endswith((".yaml", ".yml"))
-    path = Path(name) if its_file else PRESETS / f"{choose(name, robustness_presets(), 'robustness preset')}.yaml"
-    return read_model(RobustnessPreset, read_yaml(path, "preset", robustness_presets()), f"preset {path.name}")
+    path = (
+        Path(name)
+        if its_file
+        else PRESETS / f"{choose(name, robustness_presets(), 'robustness preset')}.yaml"
+    )
+    return read_model(
+        RobustnessPreset, read_yaml(path, "preset", robustness_presets()), f"preset {path.name}"
+    )
 
 
 def narrow_robustness(

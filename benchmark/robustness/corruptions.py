@@ -22,8 +22,19 @@ from benchmark.data.refer import Ref, ReferDataset
 
 SEVERITIES = (1, 2, 3, 4, 5)
 SMALLEST = 32  # pixels: what the library takes
-LIBRARIES = ("imagecorruptions-imaug", "numba", "numpy", "opencv-python", "pillow", "scikit-image", "scipy")
-TAKES_SEED = ("impulse_noise", "glass_blur")  # draw from generators of their own, the others from numpy's global one
+LIBRARIES = (
+    "imagecorruptions-imaug",
+    "numba",
+    "numpy",
+    "opencv-python",
+    "pillow",
+    "scikit-image",
+    "scipy",
+)
+TAKES_SEED = (
+    "impulse_noise",
+    "glass_blur",
+)  # draw from generators of their own, the others from numpy's global one
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +97,9 @@ def _shipped() -> Mapping[str, Callable[[], Corruption]]:
     return {corruption.name: lambda corruption=corruption: corruption for corruption in _SHIPPED}
 
 
-CORRUPTIONS: Registry[Corruption] = Registry("corruptions", "corruption", _shipped, lambda: Corruption)
+CORRUPTIONS: Registry[Corruption] = Registry(
+    "corruptions", "corruption", _shipped, lambda: Corruption
+)
 
 
 def made_with() -> dict[str, str]:
@@ -119,7 +132,9 @@ def _named_sets() -> dict[str, tuple[str, ...]]:
 def sets() -> dict[str, tuple[str, ...]]:
     """Return the named sets: `common` (15), `maskris` (17) and `all`, the common ones first."""
     named = _named_sets()
-    others = [name for members in families().values() for name in members if name not in named["common"]]
+    others = [
+        name for members in families().values() for name in members if name not in named["common"]
+    ]
     return {**named, "all": (*named["common"], *others)}
 
 
@@ -184,7 +199,9 @@ class Condition:
     def __call__(self, pixels: np.ndarray, image_id: int) -> np.ndarray:
         return corrupt(pixels, self.corruption, self.severity, image_id)
 
-    def views(self, dataset: ReferDataset, refs: list[Ref], pixels: np.ndarray) -> list[tuple[np.ndarray, list[Ref]]]:
+    def views(
+        self, dataset: ReferDataset, refs: list[Ref], pixels: np.ndarray
+    ) -> list[tuple[np.ndarray, list[Ref]]]:
         """Return the corrupted picture of one image, uint8 (height, width, 3), with all refs that are evaluated on it."""
         return [(self(pixels, refs[0].image_id), refs)]
 
@@ -193,5 +210,7 @@ class Condition:
         """Return the condition that `text` names, e.g. `fog-3`. Raises UserError for any other text."""
         found = re.fullmatch(r"(.+)-(\d+)", text)
         if not found:
-            raise UserError(f"'{text}' is no condition: write corruption and severity, such as fog-3.")
+            raise UserError(
+                f"'{text}' is no condition: write corruption and severity, such as fog-3."
+            )
         return cls(found[1], int(found[2]))

@@ -33,9 +33,13 @@ class CoveredWords:
     def __str__(self) -> str:
         return "words"
 
-    def views(self, dataset: ReferDataset, refs: list[Ref], pixels: np.ndarray) -> list[tuple[np.ndarray, list[Ref]]]:
+    def views(
+        self, dataset: ReferDataset, refs: list[Ref], pixels: np.ndarray
+    ) -> list[tuple[np.ndarray, list[Ref]]]:
         """Return the image, uint8 (height, width, 3), with the refs that hold the marked sentences."""
-        return [(pixels, [dataclasses.replace(ref, sentences=_marked(ref.sentences)) for ref in refs])]
+        return [
+            (pixels, [dataclasses.replace(ref, sentences=_marked(ref.sentences)) for ref in refs])
+        ]
 
 
 def _marked(sentences: Sequence[Sentence]) -> tuple[Sentence, ...]:
@@ -43,7 +47,10 @@ def _marked(sentences: Sequence[Sentence]) -> tuple[Sentence, ...]:
     for sentence in sentences:
         words = sentence.sent.split()
         texts = [sentence.sent]
-        texts += [" ".join((*words[:n], f"{OPEN}{word}{CLOSE}", *words[n + 1 :])) for n, word in enumerate(words)]
+        texts += [
+            " ".join((*words[:n], f"{OPEN}{word}{CLOSE}", *words[n + 1 :]))
+            for n, word in enumerate(words)
+        ]
         found += [Sentence(sentence.sent_id, text, text) for text in texts]
     return tuple(found)
 
@@ -60,14 +67,22 @@ class CoveringTokenizer:
     def encode(self, sentences: Sequence[str], max_length: int, keep_end: bool = True) -> Text:
         """Return what `Tokenizer.encode` does of the sentences without their marks, the marked words masked."""
         own = self.tokenizer
-        text = own.encode([sentence.replace(OPEN, "").replace(CLOSE, "") for sentence in sentences], max_length, keep_end)
+        text = own.encode(
+            [sentence.replace(OPEN, "").replace(CLOSE, "") for sentence in sentences],
+            max_length,
+            keep_end,
+        )
         for row, sentence in enumerate(sentences):
             if found := MARKED.fullmatch(sentence):
                 before, word, _ = found.groups()
                 start = 1 + len(own.pieces(before))
-                place = slice(start, start + len(own.pieces(f"{before}{word}")) - len(own.pieces(before)))
+                place = slice(
+                    start, start + len(own.pieces(f"{before}{word}")) - len(own.pieces(before))
+                )
                 ids = text.ids[row, place]
-                ids[ids != own.end_id] = own.mask_id  # the end id stands there where the sentence was cut
+                ids[ids != own.end_id] = (
+                    own.mask_id
+                )  # the end id stands there where the sentence was cut
         return text
 
 

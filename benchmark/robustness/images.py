@@ -59,7 +59,9 @@ class Cache:
         """Return where an image lies, or would."""
         return self.folder / str(condition) / f"{image_id}.png"
 
-    def reserve(self, dataset: ReferDataset, image_ids: Sequence[int], conditions: Sequence[Condition]) -> str:
+    def reserve(
+        self, dataset: ReferDataset, image_ids: Sequence[int], conditions: Sequence[Condition]
+    ) -> str:
         """Return in words how much the cache will take at most.
 
         Raises:
@@ -78,7 +80,9 @@ class Cache:
         free = shutil.disk_usage(existing).free
         words = f"up to {size / 2**30:.2f} GiB for {len(new)} images in {self.folder}, where {free / 2**30:.1f} GiB are free"
         if size > free:
-            raise UserError(f"the cache would take {words}: make room, name fewer conditions, or leave --cache out.")
+            raise UserError(
+                f"the cache would take {words}: make room, name fewer conditions, or leave --cache out."
+            )
         return words
 
     def read(self, condition: Condition, image_id: int) -> np.ndarray | None:
@@ -90,12 +94,17 @@ class Cache:
         except FileNotFoundError:
             return None
         except (OSError, SyntaxError, ValueError):
-            raise UserError(f"{path} is damaged; delete it and start the same command again.") from None
+            raise UserError(
+                f"{path} is damaged; delete it and start the same command again."
+            ) from None
 
     def write(self, condition: Condition, image_id: int, pixels: np.ndarray) -> None:
         """Keep an image. Raises UserError where the disk is full."""
         image = Image.fromarray(pixels)
-        atomic_write(self.path(condition, image_id), lambda aside: image.save(aside, format="PNG", compress_level=1))
+        atomic_write(
+            self.path(condition, image_id),
+            lambda aside: image.save(aside, format="PNG", compress_level=1),
+        )
 
 
 class CorruptedImages(Dataset):
@@ -120,7 +129,9 @@ class CorruptedImages(Dataset):
         except UserError as error:
             return error
 
-    def altered(self, condition: Condition, image_id: int, refs: list[Ref] | None = None) -> CorruptedImage:
+    def altered(
+        self, condition: Condition, image_id: int, refs: list[Ref] | None = None
+    ) -> CorruptedImage:
         """Return one image under a condition, prepared for every method, with all its expressions or those of `refs`."""
         refs = refs or self.images.by_image[image_id]
         start = time.perf_counter()
@@ -128,7 +139,9 @@ class CorruptedImages(Dataset):
         kept = cache.read(condition, image_id) if cache else None
         pixels = self.dataset.image(image_id) if kept is None else kept
         decoded = time.perf_counter()
-        pictures = [(kept, refs)] if kept is not None else condition.views(self.dataset, refs, pixels)
+        pictures = (
+            [(kept, refs)] if kept is not None else condition.views(self.dataset, refs, pixels)
+        )
         changed = time.perf_counter()
         if cache and kept is None:
             cache.write(condition, image_id, pictures[0][0])
@@ -139,11 +152,17 @@ class CorruptedImages(Dataset):
             for its in self.needs:
                 geometry = dataclasses.replace(first.geometry, size=its.size, kind=its.geometry)
                 image = (
-                    torch.tensor(prepare_image(picture, geometry, its.mean)) if its != self.needs[0] else first.image
+                    torch.tensor(prepare_image(picture, geometry, its.mean))
+                    if its != self.needs[0]
+                    else first.image
                 )
                 prepared = dataclasses.replace(first, image=image, geometry=geometry)
                 views.setdefault(preparation(its), []).append(prepared)
-        before = {"decode": decoded - start, "alter": changed - decoded} if kept is None else {"cache": decoded - start}
+        before = (
+            {"decode": decoded - start, "alter": changed - decoded}
+            if kept is None
+            else {"cache": decoded - start}
+        )
         return CorruptedImage(views, before | {"prepare": time.perf_counter() - written})
 
 

@@ -13,7 +13,10 @@ import yaml
 def keywords() -> dict[str, tuple[tuple[str, ...], ...]]:
     """Return subset -> the words, or sequences of words, that put an expression into it (`language.yaml`)."""
     lists = yaml.safe_load((Path(__file__).parent / "language.yaml").read_text())
-    return {name: tuple(tuple(entry.split()) for entry in entries) for name, entries in lists["keywords"].items()}
+    return {
+        name: tuple(tuple(entry.split()) for entry in entries)
+        for name, entries in lists["keywords"].items()
+    }
 
 
 @functools.cache
@@ -38,6 +41,11 @@ def holds(words: tuple[str, ...], entries: Sequence[tuple[str, ...]]) -> bool:
 def subsets(sentences: Sequence[str]) -> dict[str, np.ndarray]:
     """Return subset -> which of N sentences are in it, bool (N,). An expression can be in several, or in none."""
     split = [tokens(sentence) for sentence in sentences]
-    found = {name: np.array([holds(words, entries) for words in split], bool) for name, entries in keywords().items()}
+    found = {
+        name: np.array([holds(words, entries) for words in split], bool)
+        for name, entries in keywords().items()
+    }
     count = np.array([len(words) for words in split])
-    return found | {name: (count >= low) & (count <= high) for name, (low, high) in lengths().items()}
+    return found | {
+        name: (count >= low) & (count <= high) for name, (low, high) in lengths().items()
+    }

@@ -53,7 +53,9 @@ class Occlusion:
     def __post_init__(self) -> None:
         choose(self.target, TARGETS, "occlusion target")
         if not 0 <= self.percent <= 100:
-            raise UserError(f"an occlusion covers 0 to 100 percent of its target, not {self.percent}.")
+            raise UserError(
+                f"an occlusion covers 0 to 100 percent of its target, not {self.percent}."
+            )
 
     def __str__(self) -> str:
         return f"{self.target}-{self.percent}"
@@ -63,10 +65,14 @@ class Occlusion:
         """Return the occlusion that `text` names, e.g. `referent-30`. Raises UserError for any other text."""
         found = re.fullmatch(r"(.+)-(\d+)", text)
         if not found:
-            raise UserError(f"'{text}' is no occlusion: write target and percent, such as referent-30.")
+            raise UserError(
+                f"'{text}' is no occlusion: write target and percent, such as referent-30."
+            )
         return cls(found[1], int(found[2]))
 
-    def views(self, dataset: ReferDataset, refs: list[Ref], pixels: np.ndarray) -> list[tuple[np.ndarray, list[Ref]]]:
+    def views(
+        self, dataset: ReferDataset, refs: list[Ref], pixels: np.ndarray
+    ) -> list[tuple[np.ndarray, list[Ref]]]:
         """Return pictures of one image, uint8 (height, width, 3), each with the refs that are asked about in it."""
         colour = pixels.reshape(-1, 3).mean(0).round().astype(np.uint8)
         masks = {} if self.target == "image" else _masks(dataset, refs[0].image_id)
@@ -74,11 +80,18 @@ class Occlusion:
         for ref in refs:
             by_referent.setdefault(ref.ann_id if masks else None, []).append(ref)
         return [
-            (np.where(self.cover(masks, ann_id, pixels, refs[0].image_id)[..., None], colour, pixels), asked)
+            (
+                np.where(
+                    self.cover(masks, ann_id, pixels, refs[0].image_id)[..., None], colour, pixels
+                ),
+                asked,
+            )
             for ann_id, asked in by_referent.items()
         ]
 
-    def cover(self, masks: dict[int, np.ndarray], ann_id: int | None, pixels: np.ndarray, image_id: int) -> np.ndarray:
+    def cover(
+        self, masks: dict[int, np.ndarray], ann_id: int | None, pixels: np.ndarray, image_id: int
+    ) -> np.ndarray:
         """Return what is covered for one referent: bool (height, width).
 
         Args:
@@ -89,7 +102,9 @@ class Occlusion:
             return covered(region, self._count(region), "image", image_id)
         referent = masks[ann_id]
         objects = np.any([*masks.values()], axis=0)
-        region = {"referent": referent, "distractors": objects & ~referent, "background": ~objects}[self.target]
+        region = {"referent": referent, "distractors": objects & ~referent, "background": ~objects}[
+            self.target
+        ]
         count = self._count(referent if self.target == "background" else region)
         return covered(region, count, self.target, image_id, ann_id)
 
@@ -98,4 +113,6 @@ class Occlusion:
 
 
 def _masks(dataset: ReferDataset, image_id: int) -> dict[int, np.ndarray]:
-    return {ann_id: dataset.mask(ann_id).astype(bool) for ann_id in dataset.annotations_of[image_id]}
+    return {
+        ann_id: dataset.mask(ann_id).astype(bool) for ann_id in dataset.annotations_of[image_id]
+    }

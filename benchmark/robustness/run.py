@@ -43,7 +43,9 @@ def load_all(runs: Sequence[RunDir], opened: OpenedFor, device: str) -> dict[str
     loaded = {}
     for run in runs:
         if (state := run.status().state) != "done":
-            raise UserError(f"run {run.key} is not finished ({state}): finish it with `risbench resume {run.key}`.")
+            raise UserError(
+                f"run {run.key} is not finished ({state}): finish it with `risbench resume {run.key}`."
+            )
         loaded[run.key] = inference.load(run, opened(run), device)
     return loaded
 
@@ -77,7 +79,9 @@ def evaluate_conditions(
             choose(split, run.spec().selection.report, f"split of run {run.key}")
     meters = {"images": Meter()}
     missing = [
-        run for run in runs if any(not results_path(run, split, its).exists() for split in splits for its in conditions)
+        run
+        for run in runs
+        if any(not results_path(run, split, its).exists() for split in splits for its in conditions)
     ]
     try:
         with contextlib.ExitStack() as held:
@@ -90,16 +94,18 @@ def evaluate_conditions(
                 by_data.setdefault(id(loaded[run.key].dataset), []).append(run)
             for split in splits:
                 for group in by_data.values():
-                    _Split(group, [loaded[run.key] for run in group], split, conditions, meters).work(
-                        workers, cache, console
-                    )
+                    _Split(
+                        group, [loaded[run.key] for run in group], split, conditions, meters
+                    ).work(workers, cache, console)
     except torch.cuda.OutOfMemoryError:
         raise UserError(
             f"the GPU is out of memory with {len(missing)} networks on it: name fewer runs at a time; finished conditions are"
             " kept."
         ) from None
     except KeyboardInterrupt:
-        raise Interrupted("stopped; finished conditions are kept, and the same command goes on from there") from None
+        raise Interrupted(
+            "stopped; finished conditions are kept, and the same command goes on from there"
+        ) from None
     finally:
         for run in runs:
             for split in splits:
@@ -120,7 +126,11 @@ class _Split:
     def work(self, workers: int, cache: Path | None, console: Console) -> None:
         """Evaluate the runs under the conditions that they lack."""
         lacking = {
-            condition: [n for n, run in enumerate(self.runs) if not results_path(run, self.split, condition).exists()]
+            condition: [
+                n
+                for n, run in enumerate(self.runs)
+                if not results_path(run, self.split, condition).exists()
+            ]
             for condition in self.conditions
         }
         todo = [(condition, numbers) for condition, numbers in lacking.items() if numbers]
@@ -129,9 +139,13 @@ class _Split:
         dataset = self.networks[0].dataset
         kept = Cache(cache, dataset) if cache else None
         needs = [network.method.needs for network in self.networks]
-        images = CorruptedImages(dataset, self.split, [condition for condition, _ in todo], needs, kept)
+        images = CorruptedImages(
+            dataset, self.split, [condition for condition, _ in todo], needs, kept
+        )
         if kept:
-            console.print(f"cache: {kept.reserve(dataset, images.images.image_ids, images.conditions)}")
+            console.print(
+                f"cache: {kept.reserve(dataset, images.images.image_ids, images.conditions)}"
+            )
         count = len(images.images)
         groups = [
             [(number, image) for image in range(start, min(start + IMAGES_AT_ONCE, count))]
@@ -139,7 +153,12 @@ class _Split:
             for start in range(0, count, IMAGES_AT_ONCE)
         ]
         made = ahead(images, groups, workers)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+        )
         with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
             bar = progress.add_task(self.split, total=count * len(todo))
             for condition, numbers in todo:
@@ -155,7 +174,9 @@ class _Split:
                     write_results(self.runs[number], self.split, condition, frame(rows[number]))
                 if not console.is_terminal:
                     seconds = time.perf_counter() - start
-                    console.print(f"{self.split} {condition}: {count} images, {len(numbers)} runs, {seconds:.1f} s")
+                    console.print(
+                        f"{self.split} {condition}: {count} images, {len(numbers)} runs, {seconds:.1f} s"
+                    )
 
     def _count(self, condition: Condition, group: list[CorruptedImage]) -> None:
         meter = self.meters["images"]
@@ -165,7 +186,9 @@ class _Split:
                 meter.add("corrupt" if corrupted else name, seconds)
 
     @torch.no_grad()
-    def _records(self, number: int, condition: Condition, group: list[CorruptedImage]) -> list[dict[str, Any]]:
+    def _records(
+        self, number: int, condition: Condition, group: list[CorruptedImage]
+    ) -> list[dict[str, Any]]:
         """Return the records of one run on some images."""
         network, meter = self.networks[number], self.meters[self.runs[number].key]
         its = preparation(network.method.needs)
@@ -176,6 +199,8 @@ class _Split:
         rows: list[dict[str, Any]] = []
         for first in range(0, len(views), IMAGES_AT_ONCE):
             at_once = views[first : first + IMAGES_AT_ONCE]
-            for prediction in predict(Timed(network.method, meter), at_once, tokenizer, network.device):
+            for prediction in predict(
+                Timed(network.method, meter), at_once, tokenizer, network.device
+            ):
                 rows += records_of(prediction)
         return rows

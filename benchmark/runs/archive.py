@@ -28,14 +28,20 @@ def pack(runs: Path, out: Path, limit: int) -> list[Path]:
     archives: list[list[Path]] = [[]]
     room = limit
     # What presets and studies know of their runs; a study's trials too, unless they lie in a database elsewhere.
-    groups = sorted(path for name in ("groups/*.json", "studies/*/study.yaml", "optuna.db") for path in runs.glob(name))
+    groups = sorted(
+        path
+        for name in ("groups/*.json", "studies/*/study.yaml", "optuna.db")
+        for path in runs.glob(name)
+    )
     every = [packed_files(run) for run in all_runs(runs)]
     whole = [[path for path in files if not _under_condition(path, runs)] for files in every]
     spread = [[path] for files in every for path in files if _under_condition(path, runs)]
     for files in [groups, *whole, *spread]:
         size = sum(path.stat().st_size + 1024 for path in files)
         if size > limit:
-            raise UserError(f"{files[0].parent} alone has {size / 2**20:.1f} MiB; allow more with --megabytes.")
+            raise UserError(
+                f"{files[0].parent} alone has {size / 2**20:.1f} MiB; allow more with --megabytes."
+            )
         if size > room:
             archives.append([])
             room = limit
@@ -72,10 +78,14 @@ def unpack(archives: Sequence[Path], runs: Path) -> int:
     for path in archives:
         try:
             with tarfile.open(path) as archive:
-                new = [member for member in archive.getmembers() if not (runs / member.name).exists()]
+                new = [
+                    member for member in archive.getmembers() if not (runs / member.name).exists()
+                ]
                 archive.extractall(runs, members=new, filter="data")
         except FileNotFoundError:
             raise UserError(f"there is no archive {path}.") from None
         except (tarfile.TarError, EOFError, OSError) as error:
-            raise UserError(f"{path} is no archive of `risbench pack` or is damaged ({error}).") from None
+            raise UserError(
+                f"{path} is no archive of `risbench pack` or is damaged ({error})."
+            ) from None
     return len({run.key for run in all_runs(runs)} - before)

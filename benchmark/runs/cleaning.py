@@ -61,4 +61,6 @@ def remove(found: Mapping[str, Sequence[Path]]) -> None:
         try:
             shutil.rmtree(path)
         except OSError as error:
-            raise UserError(f"{path} cannot be deleted ({error.strerror}): check its permissions.") from None
+            raise UserError(
+                f"{path} cannot be deleted ({error.strerror}): check its permissions."
+            ) from None

@@ -31,7 +31,9 @@ PACKAGES = (
 def _git(*arguments: str) -> str:
     folder = Path(__file__).parent
     try:
-        done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=20)
+        done = subprocess.run(
+            ["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=20
+        )
     except (OSError, subprocess.TimeoutExpired):
         return "unknown"
     return done.stdout.strip() if done.returncode == 0 else "unknown"
@@ -50,9 +52,13 @@ def _gpu_name(device: Any) -> str:
     return torch.cuda.get_device_name(device)
 
 
-def describe(spec: RunSpec, dataset: ReferDataset, execution: Execution, device: Any, world: int) -> dict[str, Any]:
+def describe(
+    spec: RunSpec, dataset: ReferDataset, execution: Execution, device: Any, world: int
+) -> dict[str, Any]:
     """Return the environment of a run."""
-    name = _gpu_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    name = (
+        _gpu_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    )
     return {
         "git": git_state(),
         "python": platform.python_version(),
@@ -63,7 +69,11 @@ def describe(spec: RunSpec, dataset: ReferDataset, execution: Execution, device:
             "processes": world,
             "threads": execution.numerics.threads,
         },
-        "numerics": {**dataclasses.asdict(execution.numerics), "device": device.type, "processes": world},
+        "numerics": {
+            **dataclasses.asdict(execution.numerics),
+            "device": device.type,
+            "processes": world,
+        },
         "cpu_count": os.cpu_count(),
         "host": platform.node(),
         "data": {

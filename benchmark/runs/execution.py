@@ -82,10 +82,17 @@ class Execution:
             choose(name, fields(), "execution setting")
             if name == "device":
                 choose(str(value), DEVICES, "device")
-            elif isinstance(value, bool) or not isinstance(value, int | float) or value < _LEAST[name]:
-                raise UserError(f"execution: {name} is {value!r} and must be a number of at least {_LEAST[name]}.")
+            elif (
+                isinstance(value, bool)
+                or not isinstance(value, int | float)
+                or value < _LEAST[name]
+            ):
+                raise UserError(
+                    f"execution: {name} is {value!r} and must be a number of at least {_LEAST[name]}."
+                )
         halves = {
-            half: {name: value for name, value in settings.items() if name in names} for half, names in _HALVES.items()
+            half: {name: value for name, value in settings.items() if name in names}
+            for half, names in _HALVES.items()
         }
         return cls(How(**halves["how"]), Numerics(**halves["numerics"]))
 
@@ -95,7 +102,10 @@ class Execution:
 
     def changed(self, **settings: Any) -> "Execution":
         """Return this execution with the settings that are given and not None."""
-        return Execution.of(**self.settings() | {name: value for name, value in settings.items() if value is not None})
+        return Execution.of(
+            **self.settings()
+            | {name: value for name, value in settings.items() if value is not None}
+        )
 
 
 _HALVES = {

@@ -51,7 +51,15 @@ class Cell:
         """What tells it from the other cells of its group. A trial is one whatever it varies."""
         if self.trial is not None:
             return (self.trial,)
-        return self.method, self.variant, self.strategy, self.dataset, self.split_by, self.seed, self.row
+        return (
+            self.method,
+            self.variant,
+            self.strategy,
+            self.dataset,
+            self.split_by,
+            self.seed,
+            self.row,
+        )
 
     @classmethod
     def of(cls, spec: RunSpec, row: str = "", trial: int | None = None) -> "Cell":
@@ -131,9 +139,13 @@ def _read(path: Path) -> Group:
         cells = {name: [Cell(**cell) for cell in content.pop(name)] for name in ("cells", "gone")}
         return Group(**content, **cells)
     except (ValueError, TypeError, KeyError, AttributeError):
-        raise UserError(f"{path} is damaged: delete it and start the same matrix or study again.") from None
+        raise UserError(
+            f"{path} is damaged: delete it and start the same matrix or study again."
+        ) from None
     except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}): check its permissions.") from None
+        raise UserError(
+            f"{path} cannot be read ({error.strerror}): check its permissions."
+        ) from None
 
 
 def _from_keys(content: Mapping[str, Any], runs: Path) -> Group:
@@ -159,7 +171,9 @@ def read_group(runs: Path, name: str) -> Group:
         UserError: nothing was planned under this name (the nearest are listed), or the file is damaged.
     """
     if not names(runs):
-        raise UserError(f"nothing was planned in {runs}: start with `risbench matrix --preset quick`.")
+        raise UserError(
+            f"nothing was planned in {runs}: start with `risbench matrix --preset quick`."
+        )
     return _read(_path(runs, choose(name, names(runs), "planned preset or study")))
 
 
@@ -177,9 +191,13 @@ def check_name(runs: Path, name: str, kind: Kind) -> None:
         UserError: it cannot be a file name, or a group of the other kind has it.
     """
     if not NAME.fullmatch(name):
-        raise UserError(f"'{name}' cannot name a preset or study: use letters, digits and . _ + - alone.")
+        raise UserError(
+            f"'{name}' cannot name a preset or study: use letters, digits and . _ + - alone."
+        )
     if _path(runs, name).exists() and (other := _read(_path(runs, name)).kind) != kind:
-        raise UserError(f"'{name}' is the name of a {other} in {runs}: give this {kind} another name.")
+        raise UserError(
+            f"'{name}' is the name of a {other} in {runs}: give this {kind} another name."
+        )
 
 
 def write_plan(runs: Path, plan: Group) -> Group:
@@ -211,9 +229,13 @@ def _merged(before: Group, plan: Group, runs: Path) -> Group:
         for field in ("primary", "margin"):
             was, now = getattr(before, field), getattr(plan, field)
             if was != now:
-                changes.append(f"{field} was {_words(was)} when runs were done already, and is now {_words(now)}")
+                changes.append(
+                    f"{field} was {_words(was)} when runs were done already, and is now {_words(now)}"
+                )
     needed = list(dict.fromkeys((*before.needed, *plan.needed)))
-    return dataclasses.replace(plan, cells=cells, gone=list(known.values()), needed=needed, changes=changes)
+    return dataclasses.replace(
+        plan, cells=cells, gone=list(known.values()), needed=needed, changes=changes
+    )
 
 
 def _carried(old: Cell | None, new: Cell) -> Cell:

@@ -108,7 +108,9 @@ def narrow(preset: Preset, **choices: Sequence[Any] | None) -> Preset:
 
 def replaced(preset: Preset, **choices: Sequence[Any] | None) -> Preset:
     """Return the preset with other values on the axes that are given: another plan."""
-    return preset.model_copy(update={axis: tuple(values) for axis, values in choices.items() if values})
+    return preset.model_copy(
+        update={axis: tuple(values) for axis, values in choices.items() if values}
+    )
 
 
 def preset_text(name: str) -> str:

@@ -37,7 +37,9 @@ class Opened:
     def dataset(self, name: str, split_by: str) -> ReferDataset:
         """Return a data set. Raises as `datasets.read`."""
         if (name, split_by) not in self._datasets:
-            self._datasets[name, split_by] = datasets.read(name, split_by, self.places.data, self.places.images)
+            self._datasets[name, split_by] = datasets.read(
+                name, split_by, self.places.data, self.places.images
+            )
         return self._datasets[name, split_by]
 
     def tokenizer(self, definition: Definition, config: Config, dataset: ReferDataset) -> Tokenizer:
@@ -51,7 +53,11 @@ class Opened:
                 if published
                 else trained_tokenizer(
                     family,
-                    [getattr(sentence, field) for ref in dataset.refs_of("train") for sentence in ref.sentences],
+                    [
+                        getattr(sentence, field)
+                        for ref in dataset.refs_of("train")
+                        for sentence in ref.sentences
+                    ],
                 )
             )
         return self._tokenizers[key]
@@ -62,7 +68,9 @@ class Opened:
             return "scratch"
         key = (definition.name, config.pretrained)
         if key not in self._weights:
-            weights = methods.get(definition.name).weights.starting_weights(config, self.places.weights)
+            weights = methods.get(definition.name).weights.starting_weights(
+                config, self.places.weights
+            )
             self._weights[key] = pretrained.digest(weights)
         return self._weights[key]
 
@@ -76,7 +84,9 @@ class Opened:
         self._check(dataset, spec.data_sha256)
         tokenizer = self.tokenizer(methods.definition(spec.method), spec.network, dataset)
         if tokenizer.identity() != spec.tokenizer:
-            raise UserError("the vocabulary made from these data is not the run's: install the pinned `tokenizers`.")
+            raise UserError(
+                "the vocabulary made from these data is not the run's: install the pinned `tokenizers`."
+            )
         return dataset, tokenizer
 
     def split(self, spec: RunSpec, name: str) -> tuple[ReferDataset, str]:
@@ -101,7 +111,9 @@ class Opened:
 def changed_recipe(definition: Definition, recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
     """Return a recipe with `changes`; an unknown field or a wrong value raises a UserError."""
     aliases = {name: field.alias or name for name, field in type(recipe).model_fields.items()}
-    values = recipe.model_dump() | {aliases.get(name, name): value for name, value in changes.items()}
+    values = recipe.model_dump() | {
+        aliases.get(name, name): value for name, value in changes.items()
+    }
     recipe = read_model(definition.recipe_type, values, f"recipe of {definition.name}")
     if recipe.batch_size % recipe.micro_batch:
         raise UserError(
@@ -110,7 +122,9 @@ def changed_recipe(definition: Definition, recipe: Recipe, changes: Mapping[str,
     return recipe
 
 
-def resolve_strategy(name: str, changes: Mapping[str, Any], definition: Definition, config: Config) -> Strategy:
+def resolve_strategy(
+    name: str, changes: Mapping[str, Any], definition: Definition, config: Config
+) -> Strategy:
     """Return the strategy with `changes` to the settings that it uses, checked against the method and its size.
 
     The baseline uses none of them, so it keeps one key whatever is changed for the others.
@@ -221,7 +235,9 @@ def planned_cells(preset: Preset) -> list[Cell]:
     return cells
 
 
-def resolve_preset(name: str, preset: Preset, places: Places, write_embedded: bool = False) -> Matrix:
+def resolve_preset(
+    name: str, preset: Preset, places: Places, write_embedded: bool = False
+) -> Matrix:
     """Return the runs of a preset.
 
     Args:
@@ -239,7 +255,9 @@ def resolve_preset(name: str, preset: Preset, places: Places, write_embedded: bo
             write(places.data, preset.refshapes.sizes(), preset.refshapes.seed)
     resolver = _Resolver(preset, opened, reported)
     specs = [resolver.spec(cell) for cell in cells]
-    resolved = [dataclasses.replace(cell, key=spec.key) for cell, spec in zip(cells, specs, strict=True)]
+    resolved = [
+        dataclasses.replace(cell, key=spec.key) for cell, spec in zip(cells, specs, strict=True)
+    ]
     keys = {spec.key for spec in specs}
     needed = tuple(spec for key, spec in resolver.needed.items() if key not in keys)
     return Matrix(name, preset, tuple(resolved), tuple(specs), needed, opened)
@@ -260,7 +278,9 @@ class _Resolver:
         changes = self.preset.recipes.get(cell.method, {})
         recipe = changed_recipe(definition, definition.recipes[cell.variant], changes)
         if definition.targets_from and not recipe.pseudo_masks:
-            recipe = changed_recipe(definition, recipe, {"pseudo_masks": self._targets(definition, cell)})
+            recipe = changed_recipe(
+                definition, recipe, {"pseudo_masks": self._targets(definition, cell)}
+            )
         return RunSpec(
             method=cell.method,
             variant=cell.variant,
@@ -284,7 +304,9 @@ class _Resolver:
         It is the same for every strategy, so that two of them differ in nothing but the strategy.
         """
         reference = strategies.reference().name
-        spec = self.spec(dataclasses.replace(cell, method=definition.targets_from, strategy=reference))
+        spec = self.spec(
+            dataclasses.replace(cell, method=definition.targets_from, strategy=reference)
+        )
         self.needed[spec.key] = spec
         return spec.key
 

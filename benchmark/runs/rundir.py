@@ -107,7 +107,9 @@ class RunDir:
     @property
     def kind(self) -> Kind:
         """`trained`, or `predictions` where others made the masks: their spec says so, and a trained run's says nothing."""
-        return choose(self._spec_values().get("kind", "trained"), ("trained", "predictions"), "kind of run")
+        return choose(
+            self._spec_values().get("kind", "trained"), ("trained", "predictions"), "kind of run"
+        )
 
     def _spec_values(self) -> dict[str, Any]:
         path = self.path / "spec.yaml"
@@ -125,7 +127,9 @@ class RunDir:
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
         """Write one JSON file, whole or not at all."""
-        atomic_write(self.path / name, lambda aside: aside.write_text(json.dumps(content, indent=1) + "\n"))
+        atomic_write(
+            self.path / name, lambda aside: aside.write_text(json.dumps(content, indent=1) + "\n")
+        )
 
     def read_json(self, name: str) -> dict[str, Any]:
         """Return a JSON file's content; empty where there is none; a damaged one raises a UserError."""
@@ -134,7 +138,9 @@ class RunDir:
         except FileNotFoundError:
             return {}
         except (json.JSONDecodeError, UnicodeDecodeError):
-            raise UserError(f"{self.path / name} is damaged; delete it and run the same command again.") from None
+            raise UserError(
+                f"{self.path / name} is damaged; delete it and run the same command again."
+            ) from None
 
     # --- state ----------------------------------------------------------------------------------
 
@@ -171,7 +177,10 @@ class RunDir:
         Raises:
             Busy: another process holds it.
         """
-        with locked(self.path / ".lock", f"run {self.key} is being worked on by another process; wait for it."):
+        with locked(
+            self.path / ".lock",
+            f"run {self.key} is being worked on by another process; wait for it.",
+        ):
             yield
 
     def claimed(self) -> bool:
@@ -186,7 +195,9 @@ class RunDir:
             with (self.path / "metrics.jsonl").open("a") as file:
                 file.write(json.dumps({"step": step, "epoch": epoch, **values}) + "\n")
         except OSError as error:
-            raise UserError(f"cannot write {self.path / 'metrics.jsonl'} ({error.strerror}); make room.") from None
+            raise UserError(
+                f"cannot write {self.path / 'metrics.jsonl'} ({error.strerror}); make room."
+            ) from None
 
     def metrics(self) -> list[dict[str, float]]:
         """Return the logged lines; a last line that a kill cut short is left out."""
@@ -227,7 +238,9 @@ class RunDir:
         except FileNotFoundError:
             raise UserError(f"run {self.key} has no records of split '{split}' ({path}).") from None
         except (OSError, ValueError):
-            raise UserError(f"{path} is damaged; delete the run's status.json and run it again.") from None
+            raise UserError(
+                f"{path} is damaged; delete the run's status.json and run it again."
+            ) from None
 
 
 def all_runs(runs: Path) -> list[RunDir]:
@@ -245,8 +258,12 @@ def find_run(runs: Path, name: str) -> RunDir:
         return RunDir(Path(name).resolve())
     keys = [run.key for run in all_runs(runs)]
     if not keys:
-        raise UserError(f"there are no runs in {runs}; start some with `risbench matrix --preset quick`.")
+        raise UserError(
+            f"there are no runs in {runs}; start some with `risbench matrix --preset quick`."
+        )
     fitting = [key for key in keys if key.startswith(name)]
     if len(fitting) > 1 and name not in fitting:
-        raise UserError(f"'{name}' fits {len(fitting)} runs ({', '.join(fitting[:4])} ...); give more of the key.")
+        raise UserError(
+            f"'{name}' fits {len(fitting)} runs ({', '.join(fitting[:4])} ...); give more of the key."
+        )
     return RunDir(runs / (fitting[0] if len(fitting) == 1 else choose(name, keys, "run")))

@@ -21,7 +21,9 @@ def parse(entry: str) -> str:
     """
     name, *parts = entry.split(":")
     if not 1 <= len(parts) <= 2 or not all(parts):
-        raise UserError(f"'{entry}' names no split of a data set: write DATASET:SPLIT, such as refcoco:testA.")
+        raise UserError(
+            f"'{entry}' names no split of a data set: write DATASET:SPLIT, such as refcoco:testA."
+        )
     set_name, split_by = datasets.parse(":".join([name, *parts[:-1]]))
     return label(set_name, split_by, parts[-1])
 

@@ -10,7 +10,10 @@ from benchmark.strategies.strategy import Strategy
 
 
 def _shipped() -> Mapping[str, Loader]:
-    modules = [importlib.import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)]
+    modules = [
+        importlib.import_module(f"{__name__}.{module.name}")
+        for module in pkgutil.iter_modules(__path__)
+    ]
     found = [strategy for module in modules for strategy in getattr(module, "STRATEGIES", ())]
     return {strategy.name: lambda strategy=strategy: strategy for strategy in found}
 

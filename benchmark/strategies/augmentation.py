@@ -44,7 +44,9 @@ def augment(raw: RawBatch, names: Sequence[str], seed: int, epoch: int) -> RawBa
         image = raw.images[number].permute(2, 0, 1)
         target = None if raw.targets is None else raw.targets[number][None]
         for name in names:
-            image, target = _AUGMENTATIONS[name](generator(seed, name, epoch, sample), image, target)
+            image, target = _AUGMENTATIONS[name](
+                generator(seed, name, epoch, sample), image, target
+            )
         images.append(image.permute(1, 2, 0))
         targets.append(target)
     stacked = None if raw.targets is None else torch.cat(targets)

@@ -36,9 +36,13 @@ class Augmented(Strategy):
 
     def step(self, micro: MicroBatch) -> dict[str, Tensor]:
         """Add the gradient of the method's own loss on the augmented samples."""
-        from benchmark.strategies.augmentation import augment  # torchvision: a second that a table need not wait
+        from benchmark.strategies.augmentation import (
+            augment,
+        )  # torchvision: a second that a table need not wait
 
-        micro = micro.with_samples(augment(micro.samples, self.augmentations, micro.seed, micro.epoch))
+        micro = micro.with_samples(
+            augment(micro.samples, self.augmentations, micro.seed, micro.epoch)
+        )
         _, terms, loss = micro.supervised(micro.batch)
         micro.backward(loss)
         return logged(loss.detach(), terms, loss_ce=loss)

@@ -54,4 +54,6 @@ def own_settings(values: Mapping[str, Any], settings: set[str]) -> dict[str, Any
             frozen = _BEFORE[field]
             if (tuple(value) if isinstance(value, list) else value) != frozen:
                 raise ValueError(f"{field} is {value}, which this strategy does not use")
-    return {field: value for field, value in values.items() if field in settings or field not in _BEFORE}
+    return {
+        field: value for field, value in values.items() if field in settings or field not in _BEFORE
+    }

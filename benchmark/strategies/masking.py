@@ -51,7 +51,11 @@ def check_image_mask(size: int, patch_size: int, ratio: float, sampling: str) ->
 
 
 def draw_image_mask(
-    generator: np.random.Generator, size: int, patch_size: int, ratio: float, sampling: str = "patch"
+    generator: np.random.Generator,
+    size: int,
+    patch_size: int,
+    ratio: float,
+    sampling: str = "patch",
 ) -> np.ndarray:
     """Return one sample's mask, bool (g, g) with g = size / patch_size, True where a patch is masked.
 
@@ -95,8 +99,14 @@ def check_text_mask(ratio: float, shares: tuple[float, float, float]) -> None:
     """
     if not 0 <= ratio <= 1:
         raise UserError(f"text mask ratio {ratio} must lie between 0 and 1.")
-    if len(shares) != 3 or not all(0 <= share <= 1 for share in shares) or not math.isclose(sum(shares), 1):
-        raise UserError(f"text mask shares {_listed(shares)} must be three (mask, random word, keep) that sum to 1.")
+    if (
+        len(shares) != 3
+        or not all(0 <= share <= 1 for share in shares)
+        or not math.isclose(sum(shares), 1)
+    ):
+        raise UserError(
+            f"text mask shares {_listed(shares)} must be three (mask, random word, keep) that sum to 1."
+        )
 
 
 def mask_words(
@@ -122,7 +132,9 @@ def mask_words(
     words = generator.integers(tokenizer.random_ids.start, tokenizer.random_ids.stop, len(ids))
     selected = (selection < ratio) & ~np.isin(ids, list(tokenizer.special_ids))
     to_mask, to_random, _ = shares
-    replacement = np.where(fate < to_mask, tokenizer.mask_id, np.where(fate < to_mask + to_random, words, ids))
+    replacement = np.where(
+        fate < to_mask, tokenizer.mask_id, np.where(fate < to_mask + to_random, words, ids)
+    )
     return np.where(selected, replacement, ids)
 
 

@@ -79,13 +79,17 @@ class MaskRIS(Strategy):
         # Each pass is followed by its backward, so memory stays the baseline's. The gradients add up to that of Eq. 5.
         weight = self.distill_weight
         output, terms, loss_ce = micro.supervised(micro.batch)
-        teacher = detached(output)  # the train-mode prediction of the present weights: no EMA, no eval pass
+        teacher = detached(
+            output
+        )  # the train-mode prediction of the present weights: no EMA, no eval pass
         micro.backward(loss_ce, 1 - weight)
 
         # The masked pass is given no target at all: it learns from the teacher alone.
         masked = self.masked(micro, keep_targets=False)
         running_statistics = (
-            contextlib.nullcontext() if self.batchnorm_in_masked_pass else frozen_running_statistics(micro.method)
+            contextlib.nullcontext()
+            if self.batchnorm_in_masked_pass
+            else frozen_running_statistics(micro.method)
         )
         with running_statistics:
             student = micro.forward(masked, "prediction", "masked pass")
@@ -168,7 +172,9 @@ class MaskRIS(Strategy):
     def check(self, definition: Definition, config: Config) -> None:
         """Check that the patches divide the input and the shares of masked words add up; raises a UserError."""
         if self.image_mask:
-            check_image_mask(config.size, self.patch_size, self.image_mask_ratio, self.image_mask_sampling)
+            check_image_mask(
+                config.size, self.patch_size, self.image_mask_ratio, self.image_mask_sampling
+            )
         if self.text_mask:
             check_text_mask(self.text_mask_ratio, self.text_mask_shares)
 
@@ -194,13 +200,17 @@ class MaskRIS(Strategy):
             parts.append(f"text mask ratio {self.text_mask_ratio:g}")
             if self.text_mask_shares != MaskRIS.model_fields["text_mask_shares"].default:
                 shares = zip(self.text_mask_shares, MASKED_WORDS, strict=True)
-                parts.append(f"of masked words {', '.join(f'{share:.3g} {what}' for share, what in shares)}")
+                parts.append(
+                    f"of masked words {', '.join(f'{share:.3g} {what}' for share, what in shares)}"
+                )
         if self.distillation:
             updates = "updates" if self.batchnorm_in_masked_pass else "does not update"
             parts.append(f"distillation with w = {self.distill_weight:g}")
             parts.append(f"the masked pass {updates} BatchNorm's running statistics")
         else:
-            parts.append(f"applied with probability {self.augment_probability:g}, without distillation")
+            parts.append(
+                f"applied with probability {self.augment_probability:g}, without distillation"
+            )
         return parts
 
     def notes(self, families: set[str]) -> list[str]:
@@ -220,7 +230,9 @@ class MaskRIS(Strategy):
 
 def detached(output: Output) -> Output:
     """Return an output as a constant, from which a student can learn."""
-    return type(output)(output.logits.detach(), {name: value.detach() for name, value in output.extras.items()})
+    return type(output)(
+        output.logits.detach(), {name: value.detach() for name, value in output.extras.items()}
+    )
 
 
 STRATEGIES = (

@@ -21,7 +21,9 @@ def probe_masks(size: int) -> MaskRIS:
     """Return the masks of `probe` at an input of side `size`: the patch that divides it and is nearest to a fourteenth."""
     divisors = (side for side in range(1, size + 1) if size % side == 0)
     patch = min(divisors, key=lambda side: abs(side - size / PAPER_PATCHES))
-    return MaskRIS(name="probe", image_mask=True, text_mask=True, distillation=True, patch_size=patch)
+    return MaskRIS(
+        name="probe", image_mask=True, text_mask=True, distillation=True, patch_size=patch
+    )
 
 
 def probe(micro: MicroBatch, masks: MaskRIS) -> dict[str, Tensor]:

@@ -65,7 +65,9 @@ class Strategy(BaseModel, abc.ABC):
 
     def key_fields(self) -> dict[str, Any]:
         """Return what the run's spec, and so its key, says of it: name, settings and revision."""
-        own = {name: getattr(self, name) for name in type(self).model_fields if name in self.settings()}
+        own = {
+            name: getattr(self, name) for name in type(self).model_fields if name in self.settings()
+        }
         if self.name in frozen.NAMES:
             return frozen.key_fields(self.name, own, self.revision)
         return {"name": self.name, **own, "revision": self.revision}
@@ -80,7 +82,11 @@ class Strategy(BaseModel, abc.ABC):
         Raises:
             ValueError: the fields are not those of this kind (pydantic's errors are ValueErrors).
         """
-        own = frozen.own_settings(values, self.settings()) if self.name in frozen.NAMES else dict(values)
+        own = (
+            frozen.own_settings(values, self.settings())
+            if self.name in frozen.NAMES
+            else dict(values)
+        )
         return type(self).model_validate(own)
 
     def check(self, definition: Definition, config: Config) -> None:
@@ -164,7 +170,9 @@ class MicroBatch:
         """Add the gradient of `weight` times a loss of this micro-batch."""
         self.add_gradient(weight * self.share * loss)
 
-    def supervised(self, batch: Batch, name: str = "clean pass") -> tuple[Output, dict[str, Tensor], Tensor]:
+    def supervised(
+        self, batch: Batch, name: str = "clean pass"
+    ) -> tuple[Output, dict[str, Tensor], Tensor]:
         """Return output, terms and sum of the method's own loss for `batch`; nothing is added to the gradients."""
         output = self.forward(batch, "loss", name)
         terms = self.method.loss(output, batch)

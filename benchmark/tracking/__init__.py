@@ -21,9 +21,13 @@ DEFAULT = "mlflow"
 
 
 def _shipped() -> Mapping[str, Loader]:
-    modules = [module.name for module in pkgutil.iter_modules(__path__) if module.name.endswith(SUFFIX)]
+    modules = [
+        module.name for module in pkgutil.iter_modules(__path__) if module.name.endswith(SUFFIX)
+    ]
     return {
-        name.removesuffix(SUFFIX): lambda name=name: importlib.import_module(f"{__name__}.{name}").TRACKER
+        name.removesuffix(SUFFIX): lambda name=name: (
+            importlib.import_module(f"{__name__}.{name}").TRACKER
+        )
         for name in modules
     }
 

@@ -47,7 +47,9 @@ class Experiment:
         self.runs: dict[str, Run] = {}
         for run in self.search():
             name = run.data.tags.get("ris.key") or run.data.tags.get("ris.parent")
-            if name in self.runs:  # two machines made it at once, or a restored experiment brought it back
+            if (
+                name in self.runs
+            ):  # two machines made it at once, or a restored experiment brought it back
                 client.delete_run(run.info.run_id)
             elif name:
                 self.runs[name] = run
@@ -56,7 +58,9 @@ class Experiment:
         """Return all runs, oldest first."""
         found, page = [], None
         while True:
-            runs = self.client.search_runs([self.id], max_results=1000, order_by=["start_time ASC"], page_token=page)
+            runs = self.client.search_runs(
+                [self.id], max_results=1000, order_by=["start_time ASC"], page_token=page
+            )
             found, page = found + list(runs), runs.token
             if not page:
                 return found
@@ -68,7 +72,11 @@ class Experiment:
 
     def tag(self, run: Run, tags: dict[str, str]) -> None:
         """Set the tags that differ; an empty value is set only where there was one."""
-        new = [RunTag(name, value) for name, value in tags.items() if run.data.tags.get(name, "") != value]
+        new = [
+            RunTag(name, value)
+            for name, value in tags.items()
+            if run.data.tags.get(name, "") != value
+        ]
         if new:
             self.client.log_batch(run.info.run_id, tags=new)
 
@@ -83,40 +91,66 @@ class Experiment:
         """Show a run directory and return what that took: `created`, `updated` or `unchanged`."""
         shown, parent = self.runs.get(entry.run.key), self.runs.get(entry.parent)
         before = shown.data.tags if shown else {}
-        if before.get("ris.stamp") == entry.stamp and parent and before.get(PARENT) == parent.info.run_id:
+        if (
+            before.get("ris.stamp") == entry.stamp
+            and parent
+            and before.get(PARENT) == parent.info.run_id
+        ):
             return "unchanged"
-        last = {metric.key: metric.step for metric in shown.data.to_proto().metrics} if shown else {}
+        last = (
+            {metric.key: metric.step for metric in shown.data.to_proto().metrics} if shown else {}
+        )
         with reading(entry.run):
-            points = [Metric(*point) for point in entry.points(last, shown.data.metrics if shown else {})]
+            points = [
+                Metric(*point) for point in entry.points(last, shown.data.metrics if shown else {})
+            ]
             tags, artifacts = entry.tags(), entry.artifacts()
             planned = (entry.run.path / "spec.yaml").stat().st_mtime
-        parent_id = (parent or self.create(entry.parent, planned, {"ris.parent": entry.parent})).info.run_id
-        run = shown or self.create(entry.run.key, planned, {"ris.key": entry.run.key, PARENT: parent_id})
+        parent_id = (
+            parent or self.create(entry.parent, planned, {"ris.parent": entry.parent})
+        ).info.run_id
+        run = shown or self.create(
+            entry.run.key, planned, {"ris.key": entry.run.key, PARENT: parent_id}
+        )
         tags[PARENT] = parent_id
         self.tag(run, tags)
         params = flatten(entry.spec.model_dump(mode="json")).items()
-        for batch in _batches([Param(*param) for param in params if param[0] not in run.data.params], PARAMS_AT_ONCE):
+        for batch in _batches(
+            [Param(*param) for param in params if param[0] not in run.data.params], PARAMS_AT_ONCE
+        ):
             self.client.log_batch(run.info.run_id, params=batch)
         for batch in _batches(points, METRICS_AT_ONCE):
             self.client.log_batch(run.info.run_id, metrics=batch)
         sent = json.loads(before.get("ris.artifacts", "{}"))
         for path, content in artifacts.items():
             if sent.get(path) != content:
-                self.client.log_artifact(run.info.run_id, str(entry.run.path / path), os.path.dirname(path) or None)
+                self.client.log_artifact(
+                    run.info.run_id, str(entry.run.path / path), os.path.dirname(path) or None
+                )
         self.set_state(run, entry.state, entry.end)
         digests = json.dumps(artifacts)
-        self.tag(run, {"ris.artifacts": digests if len(digests) <= TEXT_CHARACTERS else "{}", "ris.stamp": entry.stamp})
+        self.tag(
+            run,
+            {
+                "ris.artifacts": digests if len(digests) <= TEXT_CHARACTERS else "{}",
+                "ris.stamp": entry.stamp,
+            },
+        )
         if shown and before.get(PARENT) != parent_id:
             self.leave(before.get(PARENT, ""))
         return "updated" if shown else "created"
 
     def leave(self, parent_id: str) -> None:
         """Delete a parent whose last child went to another one."""
-        left = next((name for name, run in self.runs.items() if run.info.run_id == parent_id), "study")
+        left = next(
+            (name for name, run in self.runs.items() if run.info.run_id == parent_id), "study"
+        )
         if not left.startswith(
             "study"
         ):  # a study's own, which holds its report, may have runs that are shown elsewhere
-            if not self.client.search_runs([self.id], f"tags.`{PARENT}` = '{parent_id}'", max_results=1):
+            if not self.client.search_runs(
+                [self.id], f"tags.`{PARENT}` = '{parent_id}'", max_results=1
+            ):
                 self.client.delete_run(parent_id)
 
     def show_report(self, study: Group, files: list[Path]) -> None:
@@ -141,9 +175,13 @@ class Experiment:
                 for name, value in entries[0].identity().items()
                 if all(e.identity()[name] == value for e in entries)
             },
-            "ris.groups": name.removeprefix("study ") if name.startswith("study ") else _first_group(entries[0]),
+            "ris.groups": name.removeprefix("study ")
+            if name.startswith("study ")
+            else _first_group(entries[0]),
             "ris.status": next(
-                state for state in ("running", "failed", "planned", "done", "pruned") if state in states
+                state
+                for state in ("running", "failed", "planned", "done", "pruned")
+                if state in states
             ),
             "ris.done": f"{len(done)}/{len(entries)}",
         }
@@ -159,8 +197,16 @@ class Experiment:
                 if metric.startswith(("test/", "selected/")):
                     numbers[metric].append(value)
         now = milliseconds(time.time())
-        means = {metric: sum(values) / len(values) for metric, values in numbers.items() if len(values) == len(done)}
-        new = [Metric(metric, mean, now, 0) for metric, mean in means.items() if run.data.metrics.get(metric) != mean]
+        means = {
+            metric: sum(values) / len(values)
+            for metric, values in numbers.items()
+            if len(values) == len(done)
+        }
+        new = [
+            Metric(metric, mean, now, 0)
+            for metric, mean in means.items()
+            if run.data.metrics.get(metric) != mean
+        ]
         for batch in _batches(new, METRICS_AT_ONCE):
             self.client.log_batch(run.info.run_id, metrics=batch)
 

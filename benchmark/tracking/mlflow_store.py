@@ -52,7 +52,9 @@ def database_file(uri: str) -> Path | None:
     try:
         url = make_url(uri)
     except ArgumentError:
-        raise UserError(f"'{uri}' is no tracking address: give sqlite:///<file> or http://<host>:<port>.") from None
+        raise UserError(
+            f"'{uri}' is no tracking address: give sqlite:///<file> or http://<host>:<port>."
+        ) from None
     if url.get_backend_name() != "sqlite":
         return None
     if not url.database:
@@ -102,7 +104,9 @@ def _readable_errors(uri: str) -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        raise UserError(f"{uri.split(':')[0]} needs a database driver ({error}); install it.") from None
+        raise UserError(
+            f"{uri.split(':')[0]} needs a database driver ({error}); install it."
+        ) from None
     except (MlflowException, SQLAlchemyError, OSError) as error:
         refused = re.search(r"\[Errno -?\d+\] ([\w ]+)", str(error))
         reason = refused[1] if refused else str(error).strip().split("\n")[0][:200]
@@ -139,7 +143,9 @@ def sync(runs: Path, uri: str | None = None) -> Summary:
         UserError: there is no such folder, or the store cannot be used; then nothing is lost and a later sync goes on.
     """
     if not runs.is_dir():
-        raise UserError(f"there is no folder {runs}: give the runs' folder with --runs, or start some first.")
+        raise UserError(
+            f"there is no folder {runs}: give the runs' folder with --runs, or start some first."
+        )
     uri = uri or default_uri(runs)
     location = None if uri.startswith(("http:", "https:")) else artifact_folder(runs, uri)
     summary = Summary()
@@ -152,7 +158,9 @@ def sync(runs: Path, uri: str | None = None) -> Summary:
                 experiments[entry.spec.dataset][entry.parent].append(entry)
         client = _client(uri)
         if not experiments:
-            client.search_experiments(max_results=1)  # a wrong address shows before there is anything to send
+            client.search_experiments(
+                max_results=1
+            )  # a wrong address shows before there is anything to send
         for dataset, parents in sorted(experiments.items()):
             experiment = Experiment(client, dataset, location)
             for entries in parents.values():
@@ -160,17 +168,27 @@ def sync(runs: Path, uri: str | None = None) -> Summary:
                     with _named(entry.run.key, summary):
                         what = experiment.show(entry)
                         setattr(summary, what, getattr(summary, what) + 1)
-            shown = [entry for entries in parents.values() for entry in entries if entry.run.key not in summary.failed]
+            shown = [
+                entry
+                for entries in parents.values()
+                for entry in entries
+                if entry.run.key not in summary.failed
+            ]
             for name, entries in by_parent(shown).items():
                 experiment.show_parent(name, entries)
             for group in {
-                group.name: group for entry in shown for group in entry.groups if group.kind == "study"
+                group.name: group
+                for entry in shown
+                for group in entry.groups
+                if group.kind == "study"
             }.values():
                 experiment.show_report(group, study_report(runs, group))
     return summary
 
 
-def ui_command(runs: Path, uri: str | None = None, host: str = "127.0.0.1", port: int = 5000) -> list[str]:
+def ui_command(
+    runs: Path, uri: str | None = None, host: str = "127.0.0.1", port: int = 5000
+) -> list[str]:
     """Return the command line of MLflow's UI on a store; sync first, so that two processes never make one database.
 
     Raises:
@@ -183,7 +201,19 @@ def ui_command(runs: Path, uri: str | None = None, host: str = "127.0.0.1", port
     if file and not file.exists():
         raise UserError(f"there is no database {file} yet: `risbench sync` makes it.")
     place = ["--backend-store-uri", uri, "--artifacts-destination", str(artifact_folder(runs, uri))]
-    return [sys.executable, "-m", "mlflow", "server", *place, "--host", host, "--port", str(port), "--workers", "1"]
+    return [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "server",
+        *place,
+        "--host",
+        host,
+        "--port",
+        str(port),
+        "--workers",
+        "1",
+    ]
 
 
 class MlflowTracker(Tracker):

@@ -41,7 +41,9 @@ def reading(run: RunDir) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError) as error:
-        raise UserError(f"{run.path} is damaged ({error}); delete what is damaged and start the run again.") from None
+        raise UserError(
+            f"{run.path} is damaged ({error}); delete what is damaged and start the run again."
+        ) from None
 
 
 @functools.cache
@@ -57,7 +59,9 @@ def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, str]:
         if isinstance(value, dict):
             flat |= flatten(value, f"{prefix}{name}.")
         else:
-            flat[prefix + name] = (value if isinstance(value, str) else json.dumps(value))[:TEXT_CHARACTERS]
+            flat[prefix + name] = (value if isinstance(value, str) else json.dumps(value))[
+                :TEXT_CHARACTERS
+            ]
     return flat
 
 
@@ -104,7 +108,9 @@ def parent_of(study: Group) -> str:
 def study_report(runs: Path, group: Group) -> list[Path]:
     """Return the files of a study's report, none where `group` is no study."""
     folder = runs / "studies" / group.name / "report"
-    return sorted(path for path in folder.glob("*") if path.suffix in (".md", ".csv", ".png", ".yaml"))
+    return sorted(
+        path for path in folder.glob("*") if path.suffix in (".md", ".csv", ".png", ".yaml")
+    )
 
 
 class Entry:
@@ -116,7 +122,12 @@ class Entry:
             f"{group.name} {number}" for group in groups for number in group.trials.get(run.key, ())
         )
         self.state: str = self.status.state
-        look = [self.state, self.status.reason or None, [group.name for group in groups], self.trials]
+        look = [
+            self.state,
+            self.status.reason or None,
+            [group.name for group in groups],
+            self.trials,
+        ]
         for name in ("metrics.jsonl", "timing.json", *ARTIFACTS):
             for path in sorted(run.path.glob(name)):
                 stat = path.stat()
@@ -135,7 +146,11 @@ class Entry:
     @property
     def end(self) -> int | None:
         """Return when the run ended, in milliseconds; None while it goes on."""
-        return milliseconds(self.status.heartbeat) if self.state in ("done", "failed", "pruned") else None
+        return (
+            milliseconds(self.status.heartbeat)
+            if self.state in ("done", "failed", "pruned")
+            else None
+        )
 
     def identity(self) -> dict[str, str]:
         """Return the tags that a parent shares with its children."""
@@ -170,11 +185,17 @@ class Entry:
         written = milliseconds((self.run.path / "metrics.jsonl").stat().st_mtime) if lines else 0
         for line in lines:
             for name, value in line.items():
-                if name not in ("step", "epoch") and value is not None and line["step"] > last.get(name, -1):
+                if (
+                    name not in ("step", "epoch")
+                    and value is not None
+                    and line["step"] > last.get(name, -1)
+                ):
                     points.append(Point(name, value, written, line["step"]))
         step, now = (lines[-1]["step"] if lines else 0), milliseconds(time.time())
         final = final_metrics(self.run).items()
-        return points + [Point(name, value, now, step) for name, value in final if values.get(name) != value]
+        return points + [
+            Point(name, value, now, step) for name, value in final if values.get(name) != value
+        ]
 
     def artifacts(self) -> dict[str, str]:
         """Return path in the run directory -> digest of every file that is shown."""

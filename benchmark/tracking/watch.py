@@ -27,7 +27,9 @@ def start(runs: Path, address: str | None, tracker: str = DEFAULT) -> subprocess
         runs.mkdir(parents=True, exist_ok=True)
         log = (runs / "sync.log").open("a")
     except OSError as error:
-        raise UserError(f"cannot write {runs} ({error.strerror}); make room or choose another --runs folder.") from None
+        raise UserError(
+            f"cannot write {runs} ({error.strerror}); make room or choose another --runs folder."
+        ) from None
     # -P: a folder of the user that holds `methods/` or `reports/` must not take the place of the suite's.
     command = [
         sys.executable,
@@ -48,7 +50,12 @@ def start(runs: Path, address: str | None, tracker: str = DEFAULT) -> subprocess
     try:
         with log:
             return subprocess.Popen(
-                command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment, start_new_session=True
+                command,
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                env=environment,
+                start_new_session=True,
             )
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
@@ -87,7 +94,9 @@ def watch(
     parent = stop if isinstance(stop, int) else os.getppid()
     asked = False
 
-    def ask(*_: object) -> None:  # sets no event: that could wait for a lock that the interrupted code holds
+    def ask(
+        *_: object,
+    ) -> None:  # sets no event: that could wait for a lock that the interrupted code holds
         nonlocal asked
         asked = True
 
@@ -95,7 +104,9 @@ def watch(
         return asked or event.is_set() or os.getppid() != parent
 
     in_main = threading.current_thread() is threading.main_thread()
-    previous = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT) if in_main}
+    previous = {
+        number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT) if in_main
+    }
     signal.pthread_sigmask(
         signal.SIG_UNBLOCK, previous
     )  # whoever started this process may have held them back until now
@@ -108,7 +119,9 @@ def watch(
             except UserError as error:
                 trouble = str(error)
             if trouble != told:
-                print(trouble or "the tracking store is up to date again", file=sys.stderr, flush=True)
+                print(
+                    trouble or "the tracking store is up to date again", file=sys.stderr, flush=True
+                )
                 told = trouble
             next_pass = time.monotonic() + interval
             while not over() and time.monotonic() < next_pass:

@@ -51,7 +51,9 @@ def _obtain(method: AuxiliaryMethod, path: Path, train: Callable[[], dict[str, T
             method.load_auxiliary({name: file.get_tensor(name) for name in file.keys()})
             return float(file.metadata()["seconds"])
     except (SafetensorError, RuntimeError, KeyError, TypeError):
-        raise UserError(f"{path} is damaged; delete it and start the same command again: it is made anew.") from None
+        raise UserError(
+            f"{path} is damaged; delete it and start the same command again: it is made anew."
+        ) from None
 
 
 def restore(
@@ -77,10 +79,14 @@ def restore(
         return 0.0
     if method.auxiliary_passes:
         path = runs / FOLDER / f"{spec.method}-{_digest(spec)}.safetensors"
-        return _obtain(method, path, lambda: _train(method, dataset, tokenizer, device, on_progress))
+        return _obtain(
+            method, path, lambda: _train(method, dataset, tokenizer, device, on_progress)
+        )
     if spec.weights != "scratch":
         published = method.weights.starting_weights(spec.network, source).items()
-        if found := {name.removeprefix(PREFIX): value for name, value in published if name.startswith(PREFIX)}:
+        if found := {
+            name.removeprefix(PREFIX): value for name, value in published if name.startswith(PREFIX)
+        }:
             method.load_auxiliary(found)
     return 0.0
 
@@ -93,7 +99,11 @@ def _digest(spec: RunSpec) -> str:
 
 
 def _train(
-    method: AuxiliaryMethod, dataset: ReferDataset, tokenizer: Tokenizer, device: torch.device, on_progress: Progress
+    method: AuxiliaryMethod,
+    dataset: ReferDataset,
+    tokenizer: Tokenizer,
+    device: torch.device,
+    on_progress: Progress,
 ) -> dict[str, Tensor]:
     epochs, batch_size = method.auxiliary_passes
     needs = dataclasses.replace(method.needs, negatives=0, masks="none")

@@ -35,10 +35,14 @@ def make(run: RunDir, loaded: Loaded, source: Source, console: Console) -> Path:
     """
     method, dataset, tokenizer = loaded.method, loaded.dataset, loaded.tokenizer
     needs = method.needs
-    auxiliary.restore(method, run.spec(), dataset, tokenizer, run.path.parent, source, loaded.device)
+    auxiliary.restore(
+        method, run.spec(), dataset, tokenizer, run.path.parent, source, loaded.device
+    )
     found = {}
     refs = dataset.refs_of(TRAIN)
-    for ref in track(refs, "pseudo masks", console=console, transient=True, disable=not console.is_terminal):
+    for ref in track(
+        refs, "pseudo masks", console=console, transient=True, disable=not console.is_terminal
+    ):
         pixels = dataset.image(ref.image_id)
         geometry = Geometry(*pixels.shape[:2], needs.size, needs.geometry)
         prepared = torch.tensor(prepare_image(pixels, geometry, needs.mean))[None].to(loaded.device)
@@ -71,7 +75,9 @@ def reader(runs: Path, key: str) -> Callable[[Ref], np.ndarray]:
 
     def read(ref: Ref) -> np.ndarray:
         if str(ref.ref_id) not in codes:
-            raise UserError(f"run {key} has no pseudo mask of ref {ref.ref_id}: it was trained on other data.")
+            raise UserError(
+                f"run {key} has no pseudo mask of ref {ref.ref_id}: it was trained on other data."
+            )
         try:
             return masks.decode(codes[str(ref.ref_id)]).astype(np.uint8)
         except ValueError:

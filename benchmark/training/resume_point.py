@@ -30,4 +30,6 @@ def load(run: RunDir) -> dict[str, Any] | None:
         # Tensors and plain values alone: nothing in the file is run.
         return torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, OSError, pickle.UnpicklingError):
-        raise UserError(f"{path} is damaged; delete it and the run starts from its beginning.") from None
+        raise UserError(
+            f"{path} is damaged; delete it and the run starts from its beginning."
+        ) from None

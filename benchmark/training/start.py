@@ -14,7 +14,9 @@ from methods.contract import Method
 def build_optimizer(method: Method, spec: RunSpec) -> torch.optim.Optimizer:
     """Return Adam or AdamW over the method's published groups."""
     recipe = spec.recipe
-    groups = [{"weight_decay": recipe.weight_decay, **group} for group in method.parameter_groups(recipe)]
+    groups = [
+        {"weight_decay": recipe.weight_decay, **group} for group in method.parameter_groups(recipe)
+    ]
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[recipe.optimizer]
     return kind(groups, lr=recipe.learning_rate, fused=True)
 

@@ -38,7 +38,9 @@ from benchmark.training import auxiliary, pseudo_masks, resume_point
 from benchmark.training.start import Stop, build_optimizer, start_from_published
 
 OVERLAY_IMAGES = 6
-PROBE_STEPS = 25  # between two looks at the loss on original and masked inputs, which cost two forward passes
+PROBE_STEPS = (
+    25  # between two looks at the loss on original and masked inputs, which cost two forward passes
+)
 OnProgress = Callable[[int, int, str], None]
 OnSelected = Callable[[int, float], None]
 
@@ -90,8 +92,14 @@ class Trainer:
         self.network, self.optimizer = self.accelerator.prepare(self.method, optimizer)
 
         needs = self.method.needs
-        targets = pseudo_masks.reader(run.path.parent, recipe.pseudo_masks) if needs.masks == "pseudo" else None
-        self.samples = TrainingSamples(self.dataset, "train", needs, self.tokenizer, spec.seed, targets)
+        targets = (
+            pseudo_masks.reader(run.path.parent, recipe.pseudo_masks)
+            if needs.masks == "pseudo"
+            else None
+        )
+        self.samples = TrainingSamples(
+            self.dataset, "train", needs, self.tokenizer, spec.seed, targets
+        )
         self.probe_masks = probe_masks(spec.network.size)
         self.steps_per_epoch = len(self.samples.order(0, recipe.batch_size, recipe.drop_last))
         self.steps = self.steps_per_epoch * recipe.epochs
@@ -139,7 +147,9 @@ class Trainer:
 
     # --- training ---------------------------------------------------------------------------------
 
-    def micro_batch(self, samples: RawBatch, epoch: int, key: tuple[object, ...], share: float = 1.0) -> MicroBatch:
+    def micro_batch(
+        self, samples: RawBatch, epoch: int, key: tuple[object, ...], share: float = 1.0
+    ) -> MicroBatch:
         """Return what a strategy works with."""
         return MicroBatch(
             network=self.network,
@@ -243,8 +253,13 @@ class Trainer:
             if self.main:
                 # A run that is trained again, its status deleted: results under conditions are those of other weights.
                 shutil.rmtree(self.run.path / "robustness", ignore_errors=True)
-                weights = {name: value.contiguous().cpu() for name, value in self.method.state_dict().items()}
-                atomic_write(self.run.path / "best.safetensors", lambda aside: save_file(weights, aside))
+                weights = {
+                    name: value.contiguous().cpu()
+                    for name, value in self.method.state_dict().items()
+                }
+                atomic_write(
+                    self.run.path / "best.safetensors", lambda aside: save_file(weights, aside)
+                )
                 self.run.write_records(split, records)
         return numbers[self.metric]
 
@@ -253,7 +268,9 @@ class Trainer:
         self.accelerator.wait_for_everyone()  # the main process may still be writing the best weights
         load_best(self.run, self.method)
         selection = self.spec.selection
-        result: dict[str, Any] = {"selected": {**self.best, "split": selection.split, "metric": self.metric}}
+        result: dict[str, Any] = {
+            "selected": {**self.best, "split": selection.split, "metric": self.metric}
+        }
         for split in selection.report:
             tell(f"evaluating {split}")
             if split != selection.split:
@@ -333,7 +350,9 @@ class Trainer:
         self.report(tell)
         if self.main:
             self.run.write_json("timing.json", self.timing())
-            self.run.write_status("done", step=self.step, steps=self.steps, best=self.best[self.metric])
+            self.run.write_status(
+                "done", step=self.step, steps=self.steps, best=self.best[self.metric]
+            )
         on_progress(self.steps, self.steps, "done")
 
     def _prepare(self, tell: Callable[..., None]) -> None:
@@ -367,7 +386,9 @@ class Trainer:
         remaining = order[self.step % self.steps_per_epoch :]
         process = (self.accelerator.process_index, self.world)
         started = time.monotonic()
-        for batches in training_batches(self.samples, epoch, remaining, recipe.micro_batch, *process, how.workers):
+        for batches in training_batches(
+            self.samples, epoch, remaining, recipe.micro_batch, *process, how.workers
+        ):
             if self.step % PROBE_STEPS == 0:
                 before = time.monotonic()
                 self.probe(batches[0], epoch)
@@ -393,7 +414,9 @@ class Trainer:
         return {
             "training_seconds": round(self.seconds["training"], 2),
             "evaluation_seconds": round(self.seconds["evaluation"], 2),
-            "auxiliary_seconds": self.seconds["auxiliary"],  # shared by the runs of a method on this data set
+            "auxiliary_seconds": self.seconds[
+                "auxiliary"
+            ],  # shared by the runs of a method on this data set
             "seconds_per_step": self.seconds["training"] / self.steps,
             "images_per_second": samples / max(self.seconds["training"], 1e-9),
             "peak_gpu_bytes": memory,

@@ -75,9 +75,7 @@ def work(
             run.fail(str(error))
             raise
         except torch.cuda.OutOfMemoryError:
-            reason = (
-                "the GPU is out of memory: lower recipe.micro_batch (it is part of the run key) or use a larger GPU"
-            )
+            reason = "the GPU is out of memory: lower recipe.micro_batch (it is part of the run key) or use a larger GPU"
             run.fail(reason)
             raise UserError(f"{run.key}: {reason}.") from None
         except (RuntimeError, OSError, ValueError, KeyError, TypeError, MemoryError) as error:
@@ -88,7 +86,9 @@ def work(
     _print_result(run, console)
 
 
-def _train(run: RunDir, opened: Opened, execution: Execution, console: Console, on_selected: OnSelected) -> None:
+def _train(
+    run: RunDir, opened: Opened, execution: Execution, console: Console, on_selected: OnSelected
+) -> None:
     with Progress(console=console, disable=not console.is_terminal) as progress:
         bar = progress.add_task(run.key, total=None)
 

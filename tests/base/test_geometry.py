@@ -20,7 +20,9 @@ SIZES = json.loads(str(ARCHIVE["notes"]))["sizes"]
 def picture(index):
     height, width = SIZES[index]
     pixels = fill.image(1, height, width, 11 + index)[0].transpose(1, 2, 0) * 40 + 128
-    return np.clip(pixels, 0, 255).astype(np.uint8)[:, :, ::-1].copy(), fill.mask(1, height, width)[0]
+    return np.clip(pixels, 0, 255).astype(np.uint8)[:, :, ::-1].copy(), fill.mask(1, height, width)[
+        0
+    ]
 
 
 @pytest.mark.parametrize("index", [0, 1])
@@ -30,7 +32,9 @@ def test_letterbox_is_the_published_one(index):
     np.testing.assert_allclose(matrix, ARCHIVE[f"mat_{index}"], atol=1e-5)
     np.testing.assert_allclose(inverse, ARCHIVE[f"inv_{index}"], atol=1e-5)
     image, mask = picture(index)
-    prepared = normalize(torch.from_numpy(prepare_image(image, geometry, CLIP_MEAN))[None], CLIP_MEAN, CLIP_STD)[0]
+    prepared = normalize(
+        torch.from_numpy(prepare_image(image, geometry, CLIP_MEAN))[None], CLIP_MEAN, CLIP_STD
+    )[0]
     # OpenCV 4 and 5 round a few uint8 values differently: one step of 1/255 over the smallest deviation.
     step = 1 / 255 / min(CLIP_STD) + 1e-4
     difference = np.abs(prepared.numpy() - ARCHIVE[f"image_{index}"])
@@ -46,9 +50,15 @@ def test_the_inverse_letterbox_is_the_published_one(sentence, index):
     height, width = SIZES[index]
     inverse = Geometry(height, width, 64, "letterbox").matrices()[1]
     probability = torch.from_numpy(ARCHIVE["eval_in_logits"][sentence])[None].sigmoid()
-    at_input = F.interpolate(probability, (64, 64), mode="bicubic", align_corners=True)[0, 0].numpy()
-    original = cv2.warpAffine(at_input, inverse, (width, height), flags=cv2.INTER_CUBIC, borderValue=0)
-    np.testing.assert_allclose(original, ARCHIVE[f"eval_prob_{sentence}"], atol=0.007)  # OpenCV 4 and 5 differ by 0.006
+    at_input = F.interpolate(probability, (64, 64), mode="bicubic", align_corners=True)[
+        0, 0
+    ].numpy()
+    original = cv2.warpAffine(
+        at_input, inverse, (width, height), flags=cv2.INTER_CUBIC, borderValue=0
+    )
+    np.testing.assert_allclose(
+        original, ARCHIVE[f"eval_prob_{sentence}"], atol=0.007
+    )  # OpenCV 4 and 5 differ by 0.006
 
 
 @pytest.mark.parametrize("kind", ["square", "letterbox"])
@@ -57,7 +67,9 @@ def test_restore_brings_a_mask_back_to_its_place(kind, height, width):
     """Image -> input -> image of a big soft disc is nearly the identity, for both geometries."""
     geometry = Geometry(height, width, 128, kind)
     y, x = np.mgrid[:height, :width]
-    disc = (((y - height * 0.4) / height) ** 2 + ((x - width * 0.6) / width) ** 2 < 0.06).astype(np.uint8)
+    disc = (((y - height * 0.4) / height) ** 2 + ((x - width * 0.6) / width) ** 2 < 0.06).astype(
+        np.uint8
+    )
     logits = torch.from_numpy(prepare_mask(disc, geometry).astype(np.float32) / 255 - 0.5)
     back = restore(logits, geometry) > 0
     union = (back | disc.astype(bool)).sum()
@@ -68,8 +80,12 @@ def test_square_resize_is_torch_antialiased_bilinear():
     image = picture(0)[0]
     ours = prepare_image(image, Geometry(96, 144, 48, "square"), CLIP_MEAN)
     tensor = torch.from_numpy(image).permute(2, 0, 1)[None].float()
-    reference = F.interpolate(tensor, (48, 48), mode="bilinear", antialias=True)[0].permute(1, 2, 0).round()
+    reference = (
+        F.interpolate(tensor, (48, 48), mode="bilinear", antialias=True)[0].permute(1, 2, 0).round()
+    )
     assert np.abs(ours.astype(int) - reference.numpy().astype(int)).max() <= 1
     mask = prepare_mask(picture(0)[1], Geometry(96, 144, 48, "square"))
     assert set(np.unique(mask)) == {0, 255}
-    assert np.array_equal(mask, cv2.resize(picture(0)[1] * 255, (48, 48), interpolation=cv2.INTER_NEAREST_EXACT))
+    assert np.array_equal(
+        mask, cv2.resize(picture(0)[1] * 255, (48, 48), interpolation=cv2.INTER_NEAREST_EXACT)
+    )

@@ -43,7 +43,9 @@ def swin_state():
 
 def as_swins_authors(state):
     """Return timm's weights as Swin's authors store them: merging at the end of a stage, and buffers."""
-    renamed = {"layers.0.blocks.0.attn.relative_position_index": torch.zeros(49, 49, dtype=torch.int64)}
+    renamed = {
+        "layers.0.blocks.0.attn.relative_position_index": torch.zeros(49, 49, dtype=torch.int64)
+    }
     for name, value in state.items():
         parts = name.replace("head.fc.", "head.").split(".")
         if parts[0] == "layers" and parts[2] == "downsample":
@@ -68,7 +70,9 @@ def save_bert(folder, name="small-bert", old_names=False):
     if old_names:
         path = folder / name / "model.safetensors"
         renamed = {
-            key.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): value
+            key.replace("LayerNorm.weight", "LayerNorm.gamma").replace(
+                "LayerNorm.bias", "LayerNorm.beta"
+            ): value
             for key, value in load_file(path).items()
         }
         save_file(renamed, path, metadata={"format": "pt"})
@@ -78,23 +82,34 @@ def save_bert(folder, name="small-bert", old_names=False):
 def test_swin_from_timms_file_and_from_its_authors(folder, swin_state):
     save_file(swin_state, folder / f"{SWIN}.safetensors")
     own = swin.starting_weights(SWIN, from_environment())
-    assert torch.equal(own["layers.0.downsample.reduction.weight"], swin_state["layers.1.downsample.reduction.weight"])
+    assert torch.equal(
+        own["layers.0.downsample.reduction.weight"],
+        swin_state["layers.1.downsample.reduction.weight"],
+    )
     (folder / f"{SWIN}.safetensors").unlink()
     torch.save(as_swins_authors(swin_state), folder / "swin_tiny_patch4_window7_224_22k.pth")
     again = swin.starting_weights(SWIN, from_environment())
-    assert pretrained.digest(again) == pretrained.digest(own), "the same weights, whatever file they came from"
+    assert pretrained.digest(again) == pretrained.digest(own), (
+        "the same weights, whatever file they came from"
+    )
     with torch.device("meta"):
         network = LAVT(LAVT.definition.variants["paper-t"], 30522).network.backbone
     given = {name: value.shape for name, value in network.state_dict().items() if name in own}
     assert given == {name: value.shape for name, value in own.items()}
     assert all(
-        name.startswith("norm") or "fusion" in name or "gate" in name for name in set(network.state_dict()) - set(own)
+        name.startswith("norm") or "fusion" in name or "gate" in name
+        for name in set(network.state_dict()) - set(own)
     )
 
 
 def test_a_swin_file_that_lacks_a_part_is_refused(folder, swin_state):
-    save_file({k: v for k, v in swin_state.items() if "layers.2.blocks.3" not in k}, folder / f"{SWIN}.safetensors")
-    with pytest.raises(UserError, match=r"could not be loaded.*huggingface\.co/timm/swin_tiny.*--pretrained"):
+    save_file(
+        {k: v for k, v in swin_state.items() if "layers.2.blocks.3" not in k},
+        folder / f"{SWIN}.safetensors",
+    )
+    with pytest.raises(
+        UserError, match=r"could not be loaded.*huggingface\.co/timm/swin_tiny.*--pretrained"
+    ):
         swin.starting_weights(SWIN, from_environment())
 
 
@@ -109,10 +124,15 @@ def test_bert_from_a_folder(folder, old_names):
 def test_a_bert_that_lacks_a_part_is_refused(folder):
     save_bert(folder)
     path = folder / "small-bert" / "model.safetensors"
-    cut = {name: value for name, value in load_file(path).items() if "layer.1.output.dense.weight" not in name}
+    cut = {
+        name: value
+        for name, value in load_file(path).items()
+        if "layer.1.output.dense.weight" not in name
+    }
     save_file(cut, path, metadata={"format": "pt"})
     with pytest.raises(
-        UserError, match=r"encoder\.layer\.1\.output\.dense\.weight' is missing.*small-bert/ into a folder"
+        UserError,
+        match=r"encoder\.layer\.1\.output\.dense\.weight' is missing.*small-bert/ into a folder",
     ):
         bert.starting_weights("small-bert", from_environment())
 
@@ -121,16 +141,25 @@ def save_clip(folder, model):
     """Write a random CLIP as the hub has it, in half precision."""
     torch.manual_seed(3)
     state = open_clip.create_model(f"{model}-quickgelu").state_dict()
-    half = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
-    save_file({key: value.contiguous() for key, value in half.items()}, folder / f"{model}.safetensors")
+    half = {
+        key: value.half() if value.is_floating_point() else value for key, value in state.items()
+    }
+    save_file(
+        {key: value.contiguous() for key, value in half.items()}, folder / f"{model}.safetensors"
+    )
     return half
 
 
-@pytest.mark.parametrize("kind, variant, model", [(CRIS, "paper-rn50", "RN50"), (ETRIS, "paper-vitb16", "ViT-B-16")])
+@pytest.mark.parametrize(
+    "kind, variant, model", [(CRIS, "paper-rn50", "RN50"), (ETRIS, "paper-vitb16", "ViT-B-16")]
+)
 def test_clip_from_the_hubs_file(folder, kind, variant, model):
     half, config = save_clip(folder, model), kind.definition.variants[variant]
     own = kind.weights.starting_weights(config, from_environment())
-    for name in ("backbone.visual.conv1.weight", "backbone.transformer.resblocks.0.mlp.c_fc.weight"):
+    for name in (
+        "backbone.visual.conv1.weight",
+        "backbone.transformer.resblocks.0.mlp.c_fc.weight",
+    ):
         assert torch.equal(own[name], half[name.removeprefix("backbone.")].float())
     with torch.device("meta"):
         network = kind(config, 49408).network.state_dict()
@@ -146,23 +175,41 @@ def test_tris_takes_two_clips(folder):
     own = TRIS.weights.starting_weights(config, from_environment())
     with torch.device("meta"):
         method = TRIS(config, 49408)
-    towers, helper = ({n: v.shape for n, v in part.state_dict().items()} for part in (method.network, method.auxiliary))
+    towers, helper = (
+        {n: v.shape for n, v in part.state_dict().items()}
+        for part in (method.network, method.auxiliary)
+    )
     given = {name: value.shape for name, value in own.items()}
-    assert {name.removeprefix("auxiliary."): s for name, s in given.items() if name.startswith("auxiliary.")} == helper
-    assert all(towers[name] == shape for name, shape in given.items() if not name.startswith("auxiliary."))
+    assert {
+        name.removeprefix("auxiliary."): s
+        for name, s in given.items()
+        if name.startswith("auxiliary.")
+    } == helper
+    assert all(
+        towers[name] == shape for name, shape in given.items() if not name.startswith("auxiliary.")
+    )
 
 
 def test_openais_torchscript_is_refused(folder):
     torch.jit.trace(nn.Linear(2, 2), torch.zeros(1, 2)).save(folder / "RN50.pt")
     with pytest.raises(
-        UserError, match=r"'openai-RN50' could not be loaded.*fetch https://huggingface\.co/timm/resnet50_clip"
+        UserError,
+        match=r"'openai-RN50' could not be loaded.*fetch https://huggingface\.co/timm/resnet50_clip",
     ):
         CRIS.weights.starting_weights(CRIS.definition.variants["paper-rn50"], from_environment())
 
 
-@pytest.mark.parametrize("read", [lambda: swin.starting_weights(SWIN, from_environment()), lambda: bert.starting_weights("small-bert", from_environment())])
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda: swin.starting_weights(SWIN, from_environment()),
+        lambda: bert.starting_weights("small-bert", from_environment()),
+    ],
+)
 def test_without_file_and_network_the_message_says_what_to_fetch(folder, read):
-    with pytest.raises(UserError, match=r"fetch https://huggingface\.co/\S+ .* into a folder and name that folder"):
+    with pytest.raises(
+        UserError, match=r"fetch https://huggingface\.co/\S+ .* into a folder and name that folder"
+    ):
         read()
 
 
@@ -187,10 +234,14 @@ def test_the_digest_is_of_the_weights_and_a_run_refuses_others(folder, swin_stat
     spec = type("Spec", (), {"network": config, "weights": digest_of(config)})
     start_from_published(method, spec, from_environment())
     merged = method.network.state_dict()
-    assert torch.equal(merged["backbone.patch_embed.proj.weight"], swin_state["patch_embed.proj.weight"])
+    assert torch.equal(
+        merged["backbone.patch_embed.proj.weight"], swin_state["patch_embed.proj.weight"]
+    )
     assert torch.equal(
         merged["text_encoder.embeddings.word_embeddings.weight"],
-        bert.starting_weights("small-bert", from_environment())["embeddings.word_embeddings.weight"],
+        bert.starting_weights("small-bert", from_environment())[
+            "embeddings.word_embeddings.weight"
+        ],
     )
     changed = {**swin_state, "patch_embed.proj.bias": swin_state["patch_embed.proj.bias"] + 1e-6}
     save_file(changed, folder / f"{SWIN}.safetensors")

@@ -5,8 +5,10 @@ Nothing of the suite is edited, and the workers are real processes: they must se
 
 import json
 import os
+import re
 import subprocess
 import sys
+import tomllib
 
 import pandas as pd
 import pytest
@@ -14,16 +16,15 @@ import yaml
 
 from tests.helpers import PROJECT, write_boxes
 
-PLUGINS = PROJECT / "tests" / "plugins"
-ENTRY_POINTS = {
-    "methods": {"toy": "ris_toy_method:TOY"},
-    "strategies": {"dimming": "ris_toys:DIMMING"},
-    "datasets": {"boxes": "ris_toys:BOXES"},
-    "corruptions": {"inverted": "ris_toys:INVERTED"},
-    "metrics": {"touch": "ris_toys:TOUCH"},
-    "launchers": {"toy": "ris_toys:ToyLauncher"},
-    "trackers": {"toy": "ris_toys:TRACKER"},
-}
+DOCS = PROJECT / "docs" / "extending.md"
+
+
+def examples():
+    """Return file name -> text of the worked examples in the documentation."""
+    blocks = re.findall(r"```python\n# (\w+\.py)\n(.*?)```", DOCS.read_text(), re.DOTALL)
+    return dict(blocks)
+
+
 PRESET = {
     "description": "toys",
     "methods": ["toy"],
@@ -37,31 +38,45 @@ PRESET = {
 
 
 def installed(folder):
-    """Lay the toys out as pip lays out an installed package; return the environment in which it is found."""
-    (folder / "ris_toys.py").write_text((PLUGINS / "toys.py").read_text())
-    (folder / "ris_toy_method.py").write_text((PLUGINS / "toy_method.py").read_text())
+    """Lay the examples out as pip lays out an installed package; return the environment in which it is found."""
+    for name, text in examples().items():
+        (folder / name).write_text(text)
     info = folder / "ris_toys-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: ris-toys\nVersion: 1.0\n")
-    groups = (
-        f"[risbench.{kind}]\n" + "".join(f"{name} = {target}\n" for name, target in names.items())
-        for kind, names in ENTRY_POINTS.items()
-    )
-    (info / "entry_points.txt").write_text("\n".join(groups))
+    (block,) = re.findall(r"```toml\n(.*?)```", DOCS.read_text(), re.DOTALL)
+    groups = tomllib.loads(block)["project"]["entry-points"]
+    lines = [
+        line
+        for group, names in groups.items()
+        for line in (f"[{group}]", *(f"{name} = {target}" for name, target in names.items()))
+    ]
+    (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
     return {"PYTHONPATH": f"{folder}{os.pathsep}{PROJECT}"}
 
 
 def named(folder):
-    """Name the toys' files in RISBENCH_PLUGINS."""
-    files = (PLUGINS / "toys.py", PLUGINS / "toy_method.py")
-    return {"RISBENCH_PLUGINS": os.pathsep.join(map(str, files)), "PYTHONPATH": str(PROJECT)}
+    """Name the examples' files in RISBENCH_PLUGINS."""
+    for name, text in examples().items():
+        (folder / name).write_text(text)
+    files = [str(folder / name) for name in examples()]
+    return {"RISBENCH_PLUGINS": os.pathsep.join(files), "PYTHONPATH": str(PROJECT)}
+
+
+def test_the_documented_method_is_the_tests_own():
+    assert (
+        examples()["toy_method.py"] == (PROJECT / "tests" / "plugins" / "toy_method.py").read_text()
+    )
+    assert len(examples()) == 7
 
 
 def risbench(folder, environment, *arguments):
     """Run a command as a user does, in a folder of his own that holds what could shadow the suite's packages."""
     for name in ("methods", "reports", "benchmark"):
         (folder / name).mkdir(exist_ok=True)
-        (folder / name / "__init__.py").write_text("raise RuntimeError('this folder is not the suite')\n")
+        (folder / name / "__init__.py").write_text(
+            "raise RuntimeError('this folder is not the suite')\n"
+        )
     done = subprocess.run(
         [sys.executable, "-P", "-m", "benchmark.cli", *map(str, arguments)],
         cwd=folder,
@@ -83,43 +98,64 @@ def test_toys_of_every_kind_need_no_edit(tmp_path, how):
     preset = work / "toys.yaml"
     preset.write_text(yaml.safe_dump(PRESET | {"data": str(data)}))
 
-    out = risbench(work, environment, "matrix", "--preset", preset, "--launcher", "toy")
-    assert "+dimming" in out and "touch" in out
+    out = risbench(work, environment, "matrix", "--preset", preset, "--launcher", "counting")
+    assert "+dimming" in out and "touch" in out and "counting: 2 jobs" in out
     table = pd.read_csv(work / "reports" / "out" / "toys" / "table.csv")
-    row = table[(table.strategy == "+dimming") & (table.split == "testA") & (table.metric == "touch")]
+    row = table[
+        (table.strategy == "+dimming") & (table.split == "testA") & (table.metric == "touch")
+    ]
     assert row.dataset.tolist() == ["boxes"] and row.method.tolist() == ["toy"]
     assert 0 <= row["mean"].item() <= 1
     definitions = (work / "reports" / "out" / "toys" / "table.md").read_text()
-    assert "a second pass on images dimmed to 0.5" in definitions and "meets the ground truth" in definitions
+    assert (
+        "a second pass on images dimmed to 0.5" in definitions
+        and "meets the ground truth" in definitions
+    )
 
     runs = sorted(path.parent for path in (work / "runs").glob("*/spec.yaml"))
-    assert len(runs) == 2 and {json.loads((run / "job.json").read_text())["launcher"] for run in runs} == {"toy"}
-    lines = [json.loads(line) for run in runs for line in (run / "metrics.jsonl").read_text().splitlines()]
+    launchers = {json.loads((run / "job.json").read_text())["launcher"] for run in runs}
+    assert len(runs) == 2 and launchers == {"counting"}
+    lines = [
+        json.loads(line)
+        for run in runs
+        for line in (run / "metrics.jsonl").read_text().splitlines()
+    ]
     assert any("train/loss_dimmed" in line for line in lines)
     assert all("touch" in json.loads((run / "result.json").read_text())["val"] for run in runs)
 
-    out = risbench(work, environment, "robustness", *(run.name for run in runs), "--corruptions", "inverted")
-    assert "inverted" in (work / "reports" / "out" / "runs" / "robustness" / "robustness.csv").read_text()
+    out = risbench(
+        work, environment, "robustness", *(run.name for run in runs), "--corruptions", "inverted"
+    )
+    assert (
+        "inverted"
+        in (work / "reports" / "out" / "runs" / "robustness" / "robustness.csv").read_text()
+    )
 
     from mlflow.tracking import MlflowClient
 
     client = MlflowClient(f"sqlite:///{work / 'runs' / 'mlflow.db'}")
     (experiment,) = [found for found in client.search_experiments() if found.name == "boxes"]
-    shown = {run.data.tags.get("ris.strategy"): run.data.metrics for run in client.search_runs([experiment.experiment_id])}
+    shown = {
+        run.data.tags.get("ris.strategy"): run.data.metrics
+        for run in client.search_runs([experiment.experiment_id])
+    }
     assert "test/testA/touch" in shown["dimming"] and "train/loss_dimmed" in shown["dimming"]
     assert any(name.startswith("robust/val/inverted/") for name in shown["dimming"])
 
-    risbench(work, environment, "sync", "--tracker", "toy")
-    assert set(json.loads((work / "runs" / "toy_tracker.json").read_text()).values()) == {"done"}
+    risbench(work, environment, "sync", "--tracker", "ledger")
+    assert set(json.loads((work / "runs" / "ledger.json").read_text()).values()) == {"done"}
     assert "boxes" in risbench(work, environment, "data", "check", data)
 
 
 def test_names_are_known_in_help_and_near_misses(tmp_path):
-    environment = named(tmp_path)
-    assert "dimming" in risbench(tmp_path, environment, "matrix", "--help")
+    packages, work = tmp_path / "packages", tmp_path / "work"
+    packages.mkdir()
+    work.mkdir()
+    environment = named(packages)
+    assert "dimming" in risbench(work, environment, "matrix", "--help")
     done = subprocess.run(
         [sys.executable, "-P", "-m", "benchmark.cli", "run", "--strategy", "diming"],
-        cwd=tmp_path,
+        cwd=work,
         env={**os.environ, **environment},
         capture_output=True,
         text=True,

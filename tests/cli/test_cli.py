@@ -39,21 +39,18 @@ def world(tmp_path_factory):
         "execution": {"device": "cpu"},
     }
     (root / "boxes.yaml").write_text(yaml.safe_dump(preset))
-    for strategy in preset["strategies"]:
-        assert (
-            run(
-                "run",
-                "--preset",
-                root / "boxes.yaml",
-                "--method",
-                "cris",
-                "--strategy",
-                strategy,
-                "--runs",
-                root / "runs",
-            )
-            == 0
+    assert (
+        run(
+            "matrix",
+            "--preset",
+            root / "boxes.yaml",
+            "--runs",
+            root / "runs",
+            "--out",
+            root / "first",
         )
+        == 0
+    )
     return root
 
 
@@ -80,25 +77,49 @@ def test_run_says_what_came_out_and_does_not_repeat_itself(world, capsys):
 
 
 def test_plan_names_states_steps_and_parameters(world, capsys):
-    assert (
-        run("plan", "--preset", world / "boxes.yaml", "--runs", world / "runs", "--no-measure", "--seeds", "0,1") == 0
-    )
+    command = [
+        "plan",
+        "--preset",
+        world / "boxes.yaml",
+        "--runs",
+        world / "runs",
+        "--seeds",
+        "0,1",
+        "--no-measure",
+    ]
+    assert run(*command) == 1
+    assert "plans seeds 0 and no 1" in capsys.readouterr().err
+    assert run(*command, "--name", "two-seeds") == 0
     out = capsys.readouterr().out
-    assert out.count("done") == 2 and out.count("planned") == 2 and " M" in out
+    assert out.count("done") == 2 and out.count("planned") == 2 and "/4" in out
 
 
 def test_plan_measures_a_step(world, capsys):
-    assert run("plan", "--preset", world / "boxes.yaml", "--runs", world / "other", "--strategies", "maskris") == 0
-    assert "of training at 1 runs at a time" in capsys.readouterr().out
+    assert (
+        run(
+            "plan",
+            "--preset",
+            world / "boxes.yaml",
+            "--runs",
+            world / "other",
+            "--strategies",
+            "maskris",
+        )
+        == 0
+    )
+    out = capsys.readouterr().out
+    assert "of training at 1 runs at a time" in out and " M" in out
     assert not (world / "other").exists(), "planning writes no run"
 
 
 def test_report_is_byte_identical_on_rerun(world, capsys):
     written = []
     for place in ("a", "b"):
-        command = ["report", "--preset", world / "boxes.yaml", "--runs", world / "runs", "--out", world / place]
+        command = ["report", "boxes", "--runs", world / "runs", "--out", world / place]
         assert run(*command) == 0
-        written.append({path.name: path.read_bytes() for path in (world / place).rglob("*") if path.is_file()})
+        written.append(
+            {path.name: path.read_bytes() for path in (world / place).rglob("*") if path.is_file()}
+        )
     assert written[0] == written[1] and {"table.md", "table.csv", "table.tex"} <= set(written[0])
 
 
@@ -107,12 +128,33 @@ def test_an_exported_run_evaluates_to_the_same_numbers(world, form, capsys):
     key = keys(world)[0]
     path = world / {"published": "out.pth", "safetensors": "out.safetensors"}[form]
     assert run("export", key, "--format", form, "--out", path, "--runs", world / "runs") == 0
-    command = ["evaluate", "--method", "cris", "--variant", "tiny", "--weights", path, "--dataset", "refcoco"]
-    command += ["--data", world / "data", "--split", "testA", "--out", world / "file.parquet", "--protocol", "cris"]
+    command = [
+        "evaluate",
+        "--method",
+        "cris",
+        "--variant",
+        "tiny",
+        "--weights",
+        path,
+        "--dataset",
+        "refcoco",
+    ]
+    command += [
+        "--data",
+        world / "data",
+        "--split",
+        "testA",
+        "--out",
+        world / "file.parquet",
+        "--protocol",
+        "cris",
+    ]
     assert run(*command) == 0
     out = capsys.readouterr().out
     assert "0 not used, 0 missing" in out and "as published (cris)" in out
-    assert cli_records(world / "file.parquet") == cli_records(world / "runs" / key / "records" / "testA.parquet")
+    assert cli_records(world / "file.parquet") == cli_records(
+        world / "runs" / key / "records" / "testA.parquet"
+    )
 
 
 @pytest.mark.parametrize(
@@ -121,10 +163,25 @@ def test_an_exported_run_evaluates_to_the_same_numbers(world, form, capsys):
         ([], "name either a run, or"),
         (["KEY", "--weights", "some.pth"], "name either a run, or"),
         (["--weights", "some.pth"], "say which network and data"),
-        (["--weights", "absent.pth", "--method", "cris", "--dataset", "refcoco"], "no weights file"),
-        (["--weights", "absent.pth", "--method", "crsi", "--dataset", "refcoco"], "did you mean cris"),
         (
-            ["--weights", "absent.pth", "--method", "cris", "--variant", "papr", "--dataset", "refcoco"],
+            ["--weights", "absent.pth", "--method", "cris", "--dataset", "refcoco"],
+            "no weights file",
+        ),
+        (
+            ["--weights", "absent.pth", "--method", "crsi", "--dataset", "refcoco"],
+            "did you mean cris",
+        ),
+        (
+            [
+                "--weights",
+                "absent.pth",
+                "--method",
+                "cris",
+                "--variant",
+                "papr",
+                "--dataset",
+                "refcoco",
+            ],
             "did you mean paper",
         ),
         (["KEY", "--protocol", "lavt"], "take --protocol cris"),
@@ -139,7 +196,17 @@ def test_evaluate_says_what_to_name(world, options, message, capsys):
 def test_a_wrong_variant_is_answered_with_the_right_one(world, capsys):
     path = world / "variant.pth"
     assert run("export", keys(world)[0], "--out", path, "--runs", world / "runs") == 0
-    command = ["evaluate", "--method", "cris", "--variant", "small", "--weights", path, "--dataset", "refcoco"]
+    command = [
+        "evaluate",
+        "--method",
+        "cris",
+        "--variant",
+        "small",
+        "--weights",
+        path,
+        "--dataset",
+        "refcoco",
+    ]
     assert run(*command, "--data", world / "data") == 1
     assert "it fits --variant tiny" in capsys.readouterr().err
 
@@ -149,15 +216,38 @@ def test_offline_planning_says_what_to_fetch(world, capsys, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     (world / "pretrained").mkdir()
     monkeypatch.setenv("RISBENCH_PRETRAINED", str(world / "pretrained"))
-    command = ["plan", "--preset", world / "boxes.yaml", "--variants", "paper", "--runs", world / "runs"]
+    command = [
+        "plan",
+        "--preset",
+        world / "boxes.yaml",
+        "--variants",
+        "paper",
+        "--runs",
+        world / "runs",
+    ]
     assert run(*command, "--offline") == 1
     error = " ".join(capsys.readouterr().err.split())
-    assert "'openai-RN101' could not be loaded" in error and "put it as RN101.safetensors into a folder" in error
+    assert (
+        "'openai-RN101' could not be loaded" in error
+        and "put it as RN101.safetensors into a folder" in error
+    )
 
 
 def test_evaluate_repeats_the_runs_numbers(world, capsys):
     key = keys(world)[0]
-    assert run("evaluate", key, "--split", "testA", "--runs", world / "runs", "--out", world / "again.parquet") == 0
+    assert (
+        run(
+            "evaluate",
+            key,
+            "--split",
+            "testA",
+            "--runs",
+            world / "runs",
+            "--out",
+            world / "again.parquet",
+        )
+        == 0
+    )
     assert "95 % interval" in capsys.readouterr().out
     again = pickle.dumps(cli_records(world / "again.parquet"))
     assert again == pickle.dumps(cli_records(world / "runs" / key / "records" / "testA.parquet"))
@@ -171,15 +261,31 @@ def cli_records(path):
 
 def test_predict_writes_a_mask_of_the_original_size(world, capsys):
     image = next((world / "data" / "images" / "train2014").glob("*.jpg"))
-    assert run("predict", keys(world)[0], image, "the red box", "--runs", world / "runs", "--out", world / "out") == 0
+    assert (
+        run(
+            "predict",
+            keys(world)[0],
+            image,
+            "the red box",
+            "--runs",
+            world / "runs",
+            "--out",
+            world / "out",
+        )
+        == 0
+    )
     mask = np.asarray(Image.open(world / "out" / "mask.png"))
-    assert mask.shape == np.asarray(Image.open(image)).shape[:2] and set(np.unique(mask)) <= {0, 255}
+    assert mask.shape == np.asarray(Image.open(image)).shape[:2] and set(np.unique(mask)) <= {
+        0,
+        255,
+    }
     assert Image.open(world / "out" / "overlay.png").size == Image.open(image).size
 
 
-def test_runs_lists_states(world, capsys):
-    assert run("runs", "--runs", world / "runs") == 0
-    assert capsys.readouterr().out.count("done") == 2
+def test_status_lists_states(world, capsys):
+    for plan in ([], ["boxes"]):
+        assert run("status", *plan, "--runs", world / "runs") == 0
+        assert capsys.readouterr().out.count("done") == 2
 
 
 @pytest.mark.parametrize(
@@ -187,30 +293,63 @@ def test_runs_lists_states(world, capsys):
     [
         (["plan", "--preset", "quik"], "preset 'quik' is not known: did you mean quick"),
         (["plan", "--preset", "missing.yaml"], "there is no preset file missing.yaml"),
-        (["plan", "--methods", "lvat"], "method 'lvat' is not known: did you mean lavt"),
-        (["plan", "--strategies", "baselin"], "did you mean baseline"),
+        (["plan", "--methods", "lvat"], "plans methods"),
+        (
+            ["plan", "--methods", "lvat", "--name", "x"],
+            "method 'lvat' is not known: did you mean lavt",
+        ),
+        (["plan", "--strategies", "baselin", "--name", "x"], "did you mean baseline"),
         (["plan", "--seeds", "one"], "--seeds takes whole numbers"),
-        (["report", "--data", "{world}/nowhere"], "is not a folder"),
-        (["plan", "--data", "{world}/data", "--datasets", "refcocog"], "no data set 'refcocog'"),
-        (["plan", "--data", "{world}/data", "--datasets", "refcocg"], "did you mean refcocog"),
-        (["plan", "--data", "{world}/data", "--datasets", "refcoco:umd"], "split_by 'umd' is not known"),
-        (["runs", "--runs", "{world}/empty"], "there are no runs in"),
-        (["run", "--method", "cris,lavt", "--data", "{world}/data", "--dataset", "refcoco"], "name 2 runs"),
+        (["report", "boxs", "--runs", "{world}/runs"], "did you mean boxes"),
+        (["report", "boxes", "--runs", "{world}/empty"], "nothing was planned in"),
+        (["report", "boxes", "--seeds", "3", "--runs", "{world}/runs"], "no cell of the plan"),
+        (["status", "boxs", "--runs", "{world}/runs"], "did you mean boxes"),
+        (
+            ["plan", "--data", "{world}/data", "--datasets", "refcocog", "--name", "x"],
+            "no data set 'refcocog'",
+        ),
+        (
+            ["plan", "--data", "{world}/data", "--datasets", "refcocg", "--name", "x"],
+            "did you mean refcocog",
+        ),
+        (
+            ["plan", "--data", "{world}/data", "--datasets", "refcoco:umd", "--name", "x"],
+            "'umd' is not known",
+        ),
+        (["status", "--runs", "{world}/empty"], "there are no runs in"),
+        (
+            ["run", "--method", "cris,lavt", "--data", "{world}/data", "--dataset", "refcoco"],
+            "is not known",
+        ),
         (["predict", "cris", "{world}/none.jpg", "a box"], "there are no runs in"),
-        (["predict", "cris-tiny-b", "{world}/none.jpg", "a box", "--runs", "{world}/runs"], "there is no image"),
+        (
+            ["predict", "cris-tiny-b", "{world}/none.jpg", "a box", "--runs", "{world}/runs"],
+            "there is no image",
+        ),
         (
             ["predict", "cris-tiny-b", "{world}/boxes.yaml", "a box", "--runs", "{world}/runs"],
             "is no image that can be decoded",
         ),
-        (["predict", "cris-tiny-b", "{world}/none.jpg", " ", "--runs", "{world}/runs"], "the sentence is empty"),
-        (["evaluate", "cris-tiny-b", "--split", "tesA", "--runs", "{world}/runs"], "did you mean testA"),
-        (["evaluate", "crs-tiny-b", "--runs", "{world}/runs"], "is not known: did you mean cris-tiny-"),
+        (
+            ["predict", "cris-tiny-b", "{world}/none.jpg", " ", "--runs", "{world}/runs"],
+            "the sentence is empty",
+        ),
+        (
+            ["evaluate", "cris-tiny-b", "--split", "tesA", "--runs", "{world}/runs"],
+            "did you mean testA",
+        ),
+        (
+            ["evaluate", "crs-tiny-b", "--runs", "{world}/runs"],
+            "is not known: did you mean cris-tiny-",
+        ),
         (["data", "check", "{world}/nowhere"], "is not a folder"),
         (["unpack", "{world}/boxes.yaml", "--runs", "{world}/unpacked"], "is damaged"),
         (["pack", "{world}/packed", "--runs", "{world}/empty"], "there are no runs"),
     ],
 )
-def test_a_user_error_is_one_sentence_and_exit_code_1(world, tmp_path, monkeypatch, capsys, arguments, message):
+def test_a_user_error_is_one_sentence_and_exit_code_1(
+    world, tmp_path, monkeypatch, capsys, arguments, message
+):
     monkeypatch.chdir(tmp_path)
     assert run(*[argument.format(world=world) for argument in arguments]) == 1
     shown = capsys.readouterr()
@@ -256,12 +395,14 @@ def test_pack_and_unpack_keep_what_a_report_needs(world, tmp_path, capsys):
     assert run("pack", tmp_path / "packed", "--runs", world / "runs") == 0
     archives = sorted((tmp_path / "packed").glob("*.tar.gz"))
     assert run("unpack", *archives, "--runs", tmp_path / "runs") == 0
-    out = ["report", "--preset", world / "boxes.yaml"]
+    out = ["report", "boxes"]
     assert run(*out, "--runs", tmp_path / "runs", "--out", tmp_path / "there") == 0
     assert run(*out, "--runs", world / "runs", "--out", tmp_path / "here") == 0
-    assert (tmp_path / "there/boxes/table.csv").read_bytes() == (tmp_path / "here/boxes/table.csv").read_bytes()
+    assert (tmp_path / "there/boxes/table.csv").read_bytes() == (
+        tmp_path / "here/boxes/table.csv"
+    ).read_bytes()
 
 
 def test_the_folder_of_runs_comes_from_the_environment(world, monkeypatch, capsys):
     monkeypatch.setenv("RISBENCH_RUNS", str(world / "runs"))
-    assert run("runs") == 0 and "done" in capsys.readouterr().out
+    assert run("status") == 0 and "done" in capsys.readouterr().out

@@ -46,7 +46,10 @@ def test_coco_mini_is_complete_and_differs_from_the_known_counts():
     rows = check(MINI, full=True)
     counts = {row.split: row.found for row in rows if row.found}
     assert (counts["all"].refs, counts["all"].expressions) == (274, 524)
-    assert sum(counts[split].images for split in ("train", "val", "testA", "testB")) == counts["all"].images
+    assert (
+        sum(counts[split].images for split in ("train", "val", "testA", "testB"))
+        == counts["all"].images
+    )
     assert next(row.known for row in rows if row.split == "val") == Count(1500, 3811, 10834)
     ok, text = report(rows)
     assert ok and "Other counts than the known ones, a warning only: refcoco (unc) train" in text
@@ -59,9 +62,14 @@ def test_all_data_sets_present_are_checked_with_embedded_ones(tmp_path):
     write(tmp_path, [ref(split="val")], name="refcocog", split_by="google")
     write(tmp_path, name="refshapes-hard")
     rows = check(tmp_path)
-    assert [(row.dataset, row.split_by) for row in rows if row.absent] == [("refcoco+", "unc"), ("refcocog", "umd")]
+    assert [(row.dataset, row.split_by) for row in rows if row.absent] == [
+        ("refcoco+", "unc"),
+        ("refcocog", "umd"),
+    ]
     found = {(row.dataset, row.split): row for row in rows if row.found}
-    assert found["refcocog", "val"].found == Count(1, 1, 1) and found["refcocog", "train"].found == Count(0, 0, 0)
+    assert found["refcocog", "val"].found == Count(1, 1, 1) and found[
+        "refcocog", "train"
+    ].found == Count(0, 0, 0)
     assert found["refcocog", "train"].differs and found["refcocog", "all"].known is None
     assert not found["refshapes-hard", "all"].differs
     assert report(rows)[0]
@@ -81,15 +89,21 @@ def test_missing_images_are_counted_per_split_and_the_first_ones_named(tmp_path)
     refs = [ref(n, ann_id=10 + n, image_id=n, split="val" if n == 6 else "train") for n in ids]
     instances = write(tmp_path, refs, image_ids=ids) / "refcoco" / "instances.json"
     content = json.loads(instances.read_text())
-    content["annotations"] = [{**content["annotations"][0], "id": 10 + n, "image_id": n} for n in ids]
+    content["annotations"] = [
+        {**content["annotations"][0], "id": 10 + n, "image_id": n} for n in ids
+    ]
     instances.write_text(json.dumps(content))
     assert damage(tmp_path) == []
     for image_id in (1, 2, 4, 5, 6):
         (tmp_path / "images" / "train2014" / f"COCO_train2014_{image_id:012d}.jpg").unlink()
     (first, train), (second, val) = damage(tmp_path)
     assert (first, second) == ("train", "val")
-    assert train.startswith("images missing in ") and ": 4 (COCO_train2014_000000000001.jpg; " in train
-    assert train.endswith("000000000004.jpg; ...).") and val.endswith(": 1 (COCO_train2014_000000000006.jpg).")
+    assert (
+        train.startswith("images missing in ") and ": 4 (COCO_train2014_000000000001.jpg; " in train
+    )
+    assert train.endswith("000000000004.jpg; ...).") and val.endswith(
+        ": 1 (COCO_train2014_000000000006.jpg)."
+    )
     ok, text = report(check(tmp_path))
     assert not ok and "refcoco (unc) train: images missing in" in text and "damaged" in text
 
@@ -109,7 +123,9 @@ def test_a_truncated_image_is_found_by_decoding_and_an_empty_one_at_once(tmp_pat
 def test_a_resized_image_is_found(tmp_path):
     image = write(tmp_path) / "images" / "train2014" / "COCO_train2014_000000000001.jpg"
     Image.new("RGB", (HEIGHT, WIDTH)).save(image)
-    assert damage(tmp_path) == [("train", f"images of another size than in instances.json: 1 ({image.name}).")]
+    assert damage(tmp_path) == [
+        ("train", f"images of another size than in instances.json: 1 ({image.name}).")
+    ]
 
 
 def test_images_may_lie_elsewhere_under_their_2017_names(tmp_path):
@@ -122,7 +138,14 @@ def test_images_may_lie_elsewhere_under_their_2017_names(tmp_path):
 def test_refs_without_annotation_image_or_mask_are_found(tmp_path):
     damaged = {"size": [HEIGHT, WIDTH], "counts": [3]}
     segmentations = [[box(5, 6, 20, 30)], [[1, 2, 3, 4]], damaged]
-    refs = [ref(0), ref(1, ann_id=11), ref(2, ann_id=12), ref(3, ann_id=99), ref(4, image_id=2), ref(5, image_id=77)]
+    refs = [
+        ref(0),
+        ref(1, ann_id=11),
+        ref(2, ann_id=12),
+        ref(3, ann_id=99),
+        ref(4, image_id=2),
+        ref(5, image_id=77),
+    ]
     write(tmp_path, refs, segmentations, image_ids=(1, 2))
     assert [problem for _, problem in damage(tmp_path)] == [
         "images not in instances.json: 1 (77).",

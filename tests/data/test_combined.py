@@ -25,7 +25,13 @@ SPLITS = {
 def root(tmp_path):
     for (name, split_by), splits in SPLITS.items():
         refs = [
-            ref(number, ann_id=10, image_id=image_id, split=split, sentences=(f"{name} {image_id}", "again"))
+            ref(
+                number,
+                ann_id=10,
+                image_id=image_id,
+                split=split,
+                sentences=(f"{name} {image_id}", "again"),
+            )
             for number, (image_id, split) in enumerate(splits.items())
         ]
         write(tmp_path, refs, name=name, split_by=split_by, image_ids=tuple(splits))
@@ -60,7 +66,9 @@ def test_no_training_image_is_evaluated_on_in_any_set(root):
 def test_ids_are_renumbered_and_coco_ids_are_kept(root):
     dataset = read_combined(root)
     assert [found.ref_id for found in dataset.refs] == list(range(7))
-    assert [sentence.sent_id for found in dataset.refs for sentence in found.sentences] == list(range(14))
+    assert [sentence.sent_id for found in dataset.refs for sentence in found.sentences] == list(
+        range(14)
+    )
     assert {found.image_id for found in dataset.refs} == {1, 3, 7, 8}
     assert set(dataset.images) == {1, 2, 3, 4, 5, 6, 7, 8}
     parts = [read_refer(root, name, split_by) for name, split_by in SPLITS]
@@ -88,8 +96,14 @@ def test_the_published_list_itself_is_read(root, tmp_path):
     ids = read_pickle(LIST)
     assert len(ids) == 10_113 and all(isinstance(entry, str) and len(entry) == 12 for entry in ids)
     with pytest.raises(UserError, match="1 val images of RefCOCO in train"):
-        read_combined(root, rule="list", exclude=LIST)  # the list knows nothing of image 3 of this test's set
-    refs = [ref(0, image_id=int(min(ids))), ref(1, image_id=int(min(ids)), split="val"), ref(2, image_id=1)]
+        read_combined(
+            root, rule="list", exclude=LIST
+        )  # the list knows nothing of image 3 of this test's set
+    refs = [
+        ref(0, image_id=int(min(ids))),
+        ref(1, image_id=int(min(ids)), split="val"),
+        ref(2, image_id=1),
+    ]
     write(root, refs, image_ids=(1,))
     write(root, [ref()], name="refcocog", split_by="umd")
     assert len(read_combined(root, rule="list", exclude=LIST).refs_of("train")) == 5
@@ -118,10 +132,19 @@ def test_a_missing_part_is_named(root):
 
 
 def test_the_digest_is_that_of_all_parts_and_of_the_rule(root, tmp_path):
-    (tmp_path / "list.p").write_bytes(pickle.dumps({2, 3, 4, 5, 6}, 4))  # the same images as by the default rule
-    any_split, listed = read_combined(root), read_combined(root, rule="list", exclude=tmp_path / "list.p")
+    (tmp_path / "list.p").write_bytes(
+        pickle.dumps({2, 3, 4, 5, 6}, 4)
+    )  # the same images as by the default rule
+    any_split, listed = (
+        read_combined(root),
+        read_combined(root, rule="list", exclude=tmp_path / "list.p"),
+    )
     assert expressions(any_split, "train") == expressions(listed, "train")
-    digests = {any_split.digest(), listed.digest(), *(read_refer(root, *part).digest() for part in SPLITS)}
+    digests = {
+        any_split.digest(),
+        listed.digest(),
+        *(read_refer(root, *part).digest() for part in SPLITS),
+    }
     refs = root / "refcocog" / "refs(umd).p"
     refs.write_bytes(refs.read_bytes().replace(b"refcocog 7", b"refcocog 9"))
     digests.add(read_combined(root).digest())

@@ -50,7 +50,12 @@ def run_lengths(mask):
 
 def ref(ref_id=0, ann_id=10, image_id=1, split="train", sentences=("the box",)):
     entries = [
-        {"sent_id": 100 * ref_id + number, "sent": text, "raw": text.upper(), "tokens": text.split()}
+        {
+            "sent_id": 100 * ref_id + number,
+            "sent": text,
+            "raw": text.upper(),
+            "tokens": text.split(),
+        }
         for number, text in enumerate(sentences)
     ]
     return {
@@ -65,7 +70,15 @@ def ref(ref_id=0, ann_id=10, image_id=1, split="train", sentences=("the box",)):
     }
 
 
-def write(root, refs=None, segmentations=None, name="refcoco", split_by="unc", file_name=None, image_ids=(1,)):
+def write(
+    root,
+    refs=None,
+    segmentations=None,
+    name="refcoco",
+    split_by="unc",
+    file_name=None,
+    image_ids=(1,),
+):
     """Write a REFER folder: gray images of 60 x 40 pixels, annotation ids counted from 10 on the first image."""
     folder, images = root / name, root / "images" / "train2014"
     folder.mkdir(parents=True, exist_ok=True)
@@ -83,7 +96,9 @@ def write(root, refs=None, segmentations=None, name="refcoco", split_by="unc", f
     categories = [{"id": 3, "name": "box"}]
     content = {"images": entries, "annotations": annotations, "categories": categories}
     (folder / "instances.json").write_text(json.dumps(content))
-    (folder / f"refs({split_by}).p").write_bytes(pickle.dumps([ref()] if refs is None else refs, protocol=2))
+    (folder / f"refs({split_by}).p").write_bytes(
+        pickle.dumps([ref()] if refs is None else refs, protocol=2)
+    )
     return root
 
 
@@ -96,7 +111,11 @@ def test_coco_mini_is_read_completely():
     assert dataset.splits == ("train", "val", "testA", "testB")
     assert [len(dataset.refs_of(split)) for split in dataset.splits] == [203, 22, 28, 21]
     assert sum(len(ref.sentences) for ref in dataset.refs) == 524
-    assert (len(dataset.images), len(dataset.segmentations), len(dataset.categories)) == (128, 900, 80)
+    assert (len(dataset.images), len(dataset.segmentations), len(dataset.categories)) == (
+        128,
+        900,
+        80,
+    )
     sentences = [s.sent for ref in dataset.refs if ref.ann_id == 1143796 for s in ref.sentences]
     assert "the stack of papers on the farthest left" in sentences
     assert all(dataset.annotation_image[ref.ann_id] == ref.image_id for ref in dataset.refs)
@@ -107,7 +126,9 @@ def test_every_image_of_coco_mini_is_rgb_of_the_annotated_size():
     dataset = read_refer(MINI, "refcoco", "unc")
     modes = set()
     for image_id in sorted(dataset.images)[::4] + [
-        image_id for image_id in dataset.images if Image.open(dataset.image_path(image_id)).mode == "L"
+        image_id
+        for image_id in dataset.images
+        if Image.open(dataset.image_path(image_id)).mode == "L"
     ]:
         info, pixels = dataset.images[image_id], dataset.image(image_id)
         assert pixels.shape == (info.height, info.width, 3) and pixels.dtype == np.uint8
@@ -117,7 +138,9 @@ def test_every_image_of_coco_mini_is_rgb_of_the_annotated_size():
 
 def test_sent_and_raw_are_kept_apart_and_the_refs_own_file_name_is_ignored(tmp_path):
     dataset = read_refer(write(tmp_path), "refcoco", "unc")
-    assert [(s.sent_id, s.sent, s.raw) for s in dataset.refs[0].sentences] == [(0, "the box", "THE BOX")]
+    assert [(s.sent_id, s.sent, s.raw) for s in dataset.refs[0].sentences] == [
+        (0, "the box", "THE BOX")
+    ]
     assert dataset.image_path(1).name == "COCO_train2014_000000000001.jpg"
     assert (dataset.image(1) == 7).all()
 
@@ -137,10 +160,14 @@ def test_the_default_split_is_the_literatures():
         datasets.parse("refcocgo")
 
 
-@pytest.mark.parametrize("placed", ["COCO_train2014_000000000001.jpg", "000000000001.jpg", "train/odd.jpg", "odd.jpg"])
+@pytest.mark.parametrize(
+    "placed", ["COCO_train2014_000000000001.jpg", "000000000001.jpg", "train/odd.jpg", "odd.jpg"]
+)
 def test_images_are_found_under_their_2014_or_2017_name(tmp_path, placed):
     file_name = "train/odd.jpg" if "odd" in placed else None
-    dataset = read_refer(write(tmp_path / "a", file_name=file_name), "refcoco", "unc", tmp_path / "b")
+    dataset = read_refer(
+        write(tmp_path / "a", file_name=file_name), "refcoco", "unc", tmp_path / "b"
+    )
     written = next((tmp_path / "a" / "images" / "train2014").iterdir())
     (tmp_path / "b" / placed).parent.mkdir(parents=True)
     written.rename(tmp_path / "b" / placed)
@@ -152,7 +179,9 @@ def test_an_image_name_does_not_lead_out_of_the_folder(tmp_path, way_out):
     secret = tmp_path / "secret.jpg"
     secret.write_bytes(b"outside of the images folder")
     dataset = read_refer(
-        write(tmp_path, file_name=str(secret) if way_out == "absolute" else "../../secret.jpg"), "refcoco", "unc"
+        write(tmp_path, file_name=str(secret) if way_out == "absolute" else "../../secret.jpg"),
+        "refcoco",
+        "unc",
     )
     assert dataset.image_path(1) == tmp_path / "images" / "train2014" / "secret.jpg"
 
@@ -162,7 +191,9 @@ def test_an_image_name_does_not_lead_out_of_the_folder(tmp_path, way_out):
 
 def test_the_mask_is_the_union_of_its_parts(tmp_path):
     parts = [(2, 3, 20, 10), (10, 5, 30, 35), (50, 30, 60, 40)]
-    dataset = read_refer(write(tmp_path, segmentations=[[box(*part) for part in parts]]), "refcoco", "unc")
+    dataset = read_refer(
+        write(tmp_path, segmentations=[[box(*part) for part in parts]]), "refcoco", "unc"
+    )
     mask = dataset.mask(10)
     assert mask.dtype == np.uint8 and mask.flags.c_contiguous
     np.testing.assert_array_equal(mask, box_mask(*parts))
@@ -175,7 +206,10 @@ def test_run_lengths_in_every_form_give_the_same_mask(tmp_path, form):
     rle = {"size": [HEIGHT, WIDTH], "counts": run_lengths(second)}
     value = {
         "crowd": rle,
-        "compressed": {**rle, "counts": coco_mask.encode(np.asfortranarray(second))["counts"].decode()},
+        "compressed": {
+            **rle,
+            "counts": coco_mask.encode(np.asfortranarray(second))["counts"].decode(),
+        },
         "list": [rle],
         "list of two": [{**rle, "counts": run_lengths(first)}, rle],
     }[form]
@@ -224,7 +258,11 @@ def test_masks_of_coco_mini_agree_with_opencv_and_with_run_lengths_by_hand():
         counts = entry["segmentation"]["counts"]
         by_hand = np.repeat(np.arange(len(counts)) % 2, counts).reshape(width, height).T
         np.testing.assert_array_equal(dataset.mask(entry["id"]), by_hand)
-    parts = [entry for entry in raw if not entry["iscrowd"] and len(entry["segmentation"]) > 1 and entry["area"] > 4000]
+    parts = [
+        entry
+        for entry in raw
+        if not entry["iscrowd"] and len(entry["segmentation"]) > 1 and entry["area"] > 4000
+    ]
     assert len(crowds) > 10 and len(parts) > 10
     for entry in parts:
         info = dataset.images[entry["image_id"]]
@@ -251,7 +289,9 @@ def test_misspelt_names_list_what_is_there(tmp_path):
 
 @pytest.mark.parametrize("root", ["", "nowhere"])
 def test_a_wrong_root_shows_the_layout(tmp_path, root):
-    with pytest.raises(UserError, match=r"(?s)refcoco/ +instances.json, refs\(unc\).p.*images/train2014"):
+    with pytest.raises(
+        UserError, match=r"(?s)refcoco/ +instances.json, refs\(unc\).p.*images/train2014"
+    ):
         read_refer(tmp_path / root, "refcoco", "unc")
 
 
@@ -327,7 +367,11 @@ def test_python_2_files_are_read(tmp_path):
     (write(tmp_path) / "refcoco" / "refs(unc).p").write_bytes(python_2_refs())
     (found,) = read_refer(tmp_path, "refcoco", "unc").refs
     assert (found.ref_id, found.ann_id, found.image_id, found.split) == (0, 10, 1, "train")
-    assert (found.sentences[0].raw, found.sentences[0].sent, found.sentences[0].sent_id) == ("Café", "café", 5)
+    assert (found.sentences[0].raw, found.sentences[0].sent, found.sentences[0].sent_id) == (
+        "Café",
+        "café",
+        5,
+    )
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
@@ -361,7 +405,9 @@ def hostile(kind, witness):
     """A pickle that would make the folder `witness` if it were run."""
     call = os.mkdir.__module__.encode()
     path = str(witness).encode()
-    if isinstance(kind, int):  # REDUCE on GLOBAL (up to protocol 3) or STACK_GLOBAL, hidden in a list of refs
+    if isinstance(
+        kind, int
+    ):  # REDUCE on GLOBAL (up to protocol 3) or STACK_GLOBAL, hidden in a list of refs
         return pickle.dumps([ref(), {"ref_id": Touch(witness)}], kind)
     if kind == "persistent id":
         buffer = io.BytesIO()
@@ -484,12 +530,16 @@ def age(root):
 
 
 def cached():
-    return json.loads((Path(os.environ["XDG_CACHE_HOME"]) / "risbench" / "digests.json").read_text())
+    return json.loads(
+        (Path(os.environ["XDG_CACHE_HOME"]) / "risbench" / "digests.json").read_text()
+    )
 
 
 def test_the_digest_does_not_depend_on_where_or_under_which_name_files_lie(tmp_path):
     first, second = write(tmp_path / "a"), write(tmp_path / "b" / "c")
-    (second / "images" / "train2014" / "COCO_train2014_000000000001.jpg").rename(tmp_path / "000000000001.jpg")
+    (second / "images" / "train2014" / "COCO_train2014_000000000001.jpg").rename(
+        tmp_path / "000000000001.jpg"
+    )
     assert digest(first) == digest(second, tmp_path) == digest(first)
     assert len(digest(first)) == 64
 

@@ -11,7 +11,13 @@ from pycocotools import mask as coco_mask
 
 from benchmark.base.errors import UserError
 from benchmark.data.refer import find_datasets, read_refer
-from benchmark.data.refshapes.writer import RefShapesSize, segmentation, sentence_kinds, shutil, write_refshapes
+from benchmark.data.refshapes.writer import (
+    RefShapesSize,
+    segmentation,
+    sentence_kinds,
+    shutil,
+    write_refshapes,
+)
 
 NAMES = ("refshapes", "refshapes+", "refshapesg")
 SIZE = {"train": 30, "val": 6, "testA": 8, "testB": 8}
@@ -19,11 +25,23 @@ TINY = {"train": 2, "val": 1, "testA": 1, "testB": 0}
 ROUND = {"circle", "ring", "heart", "moon"}
 MEANING = {
     **{word: ("shape", word) for word in (*ROUND, "square", "triangle", "star", "cross")},
-    **{word: ("colour", word) for word in ("red", "orange", "yellow", "green", "cyan", "blue", "purple")},
-    **{"big": ("size", "big"), "large": ("size", "big"), "small": ("size", "small"), "little": ("size", "small")},
+    **{
+        word: ("colour", word)
+        for word in ("red", "orange", "yellow", "green", "cyan", "blue", "purple")
+    },
+    **{
+        "big": ("size", "big"),
+        "large": ("size", "big"),
+        "small": ("size", "small"),
+        "little": ("size", "small"),
+    },
     **{"solid": ("fill", "solid"), "plain": ("fill", "solid"), "striped": ("fill", "striped")},
     **{"stripes": ("fill", "striped"), "dotted": ("fill", "dotted"), "dots": ("fill", "dotted")},
-    **{"checked": ("fill", "checked"), "checkered": ("fill", "checked"), "checks": ("fill", "checked")},
+    **{
+        "checked": ("fill", "checked"),
+        "checkered": ("fill", "checked"),
+        "checks": ("fill", "checked"),
+    },
 }
 EMPTY = {"object", "shape", "thing", "the", "with"}
 PLACE = set(
@@ -69,7 +87,12 @@ def expressions(root, scenes, name):
         scene = scenes[name]["images"][str(ref.image_id)]
         index = [thing["ann_id"] for thing in scene["things"]].index(ref.ann_id)
         for sentence in ref.sentences:
-            yield scenes[name]["sentences"][str(sentence.sent_id)]["kind"], sentence.sent, scene, index
+            yield (
+                scenes[name]["sentences"][str(sentence.sent_id)]["kind"],
+                sentence.sent,
+                scene,
+                index,
+            )
 
 
 def matching(text, scene):
@@ -112,7 +135,8 @@ def test_test_splits_hold_round_and_angular_referents(root):
     for name in NAMES:
         dataset = read_refer(root, name, "unc")
         shapes = {
-            split: {dataset.categories[ref.category_id] for ref in dataset.refs_of(split)} for split in dataset.splits
+            split: {dataset.categories[ref.category_id] for ref in dataset.refs_of(split)}
+            for split in dataset.splits
         }
         assert shapes["testA"] <= ROUND and not shapes["testB"] & ROUND
         assert shapes["train"] & ROUND and shapes["train"] - ROUND
@@ -144,7 +168,9 @@ def test_an_existing_set_is_left_alone_and_another_refused(tmp_path):
             write_refshapes(tmp_path, "refshapes+", size, seed)
 
 
-@pytest.mark.parametrize("lost", ["refshapes.json", "refs(unc).p", "instances.json", "scenes.json", "an image"])
+@pytest.mark.parametrize(
+    "lost", ["refshapes.json", "refs(unc).p", "instances.json", "scenes.json", "an image"]
+)
 def test_a_set_with_a_missing_file_is_refused(tmp_path, lost):
     write_refshapes(tmp_path, "refshapes", TINY)
     images = sorted((tmp_path / "images" / "train2014").iterdir())
@@ -192,15 +218,20 @@ def test_masks_are_apart_visible_and_where_the_scene_says(root, scenes):
             masks = np.stack([dataset.mask(thing["ann_id"]) for thing in scene["things"]])
             assert masks.sum(0).max() == 1
             for thing, mask in zip(scene["things"], masks, strict=True):
-                hidden = sum(other["covers"][scene["things"].index(thing)] for other in scene["things"])
+                hidden = sum(
+                    other["covers"][scene["things"].index(thing)] for other in scene["things"]
+                )
                 assert mask.sum() > 1.2 * hidden and mask.sum() > 120
                 y, x = np.nonzero(mask)
-                assert thing["x"] == pytest.approx(x.mean(), abs=0.06) and thing["y"] == pytest.approx(
-                    y.mean(), abs=0.06
-                )
+                assert thing["x"] == pytest.approx(x.mean(), abs=0.06) and thing[
+                    "y"
+                ] == pytest.approx(y.mean(), abs=0.06)
                 if thing["fill"] == "solid":
                     pixel = np.median(dataset.image(int(image_id))[mask > 0], 0)
-                    assert min(RGB, key=lambda colour: np.abs(pixel - RGB[colour]).sum()) == thing["colour"]
+                    assert (
+                        min(RGB, key=lambda colour: np.abs(pixel - RGB[colour]).sum())
+                        == thing["colour"]
+                    )
 
 
 def test_covers_tell_who_lies_in_front(root, scenes):
@@ -210,16 +241,24 @@ def test_covers_tell_who_lies_in_front(root, scenes):
         dataset = read_refer(root, name, "unc")
         for scene in scenes[name]["images"].values():
             for index, thing in enumerate(scene["things"]):
-                assert thing["covers"][index:] == [0] * (len(scene["things"]) - index)  # those behind come first
+                assert thing["covers"][index:] == [0] * (
+                    len(scene["things"]) - index
+                )  # those behind come first
                 if thing["shape"] in areas:
                     whole = areas[thing["shape"]] * thing["diameter"] ** 2
                     hidden = sum(other["covers"][index] for other in scene["things"])
-                    assert dataset.mask(thing["ann_id"]).sum() + hidden == pytest.approx(whole, rel=0.06)
+                    assert dataset.mask(thing["ann_id"]).sum() + hidden == pytest.approx(
+                        whole, rel=0.06
+                    )
 
 
 def test_segmentation_gives_exactly_the_mask_back():
     draw = np.random.default_rng(0)
-    masks = [(draw.random((7, 9)) < share).astype(np.uint8) for share in (0.2, 0.5, 0.8) for _ in range(40)]
+    masks = [
+        (draw.random((7, 9)) < share).astype(np.uint8)
+        for share in (0.2, 0.5, 0.8)
+        for _ in range(40)
+    ]
     ring = np.ones((5, 6), np.uint8)
     ring[2, 2:4] = 0
     for mask in [*masks, ring, np.ones((3, 4), np.uint8)]:
@@ -229,7 +268,9 @@ def test_segmentation_gives_exactly_the_mask_back():
         else:
             rle = coco_mask.merge(coco_mask.frPyObjects(found, *mask.shape))
         assert np.array_equal(coco_mask.decode(rle), mask)
-    assert isinstance(segmentation(ring), dict) and isinstance(segmentation(np.ones((3, 4), np.uint8)), list)
+    assert isinstance(segmentation(ring), dict) and isinstance(
+        segmentation(np.ones((3, 4), np.uint8)), list
+    )
 
 
 def test_annotations_agree_with_their_masks(root):
@@ -239,7 +280,10 @@ def test_annotations_agree_with_their_masks(root):
         for entry in json.loads((root / name / "instances.json").read_text())["annotations"]:
             mask = dataset.mask(entry["id"])
             assert entry["area"] == mask.sum()
-            assert entry["bbox"] == coco_mask.toBbox(coco_mask.encode(np.asfortranarray(mask))).tolist()
+            assert (
+                entry["bbox"]
+                == coco_mask.toBbox(coco_mask.encode(np.asfortranarray(mask))).tolist()
+            )
             kinds.add(type(entry["segmentation"]))
         assert kinds == {list, dict}
 
@@ -252,7 +296,9 @@ def test_sent_is_the_cleaned_raw(root):
                 assert sentence.sent == " ".join(re.findall("[a-z]+", sentence.raw.lower()))
                 assert len(sentence.sent.split()) <= 18
                 typed.add(sentence.raw == sentence.sent)
-            assert len({sentence.sent.removeprefix("the ") for sentence in ref.sentences}) == len(ref.sentences)
+            assert len({sentence.sent.removeprefix("the ") for sentence in ref.sentences}) == len(
+                ref.sentences
+            )
     assert typed == {True, False}
 
 
@@ -291,7 +337,9 @@ def check_size(sent, scene, index):
     assert len(group) > 1 and (len(group) == 2 or word.endswith("est"))
     ranked = sorted(group, key=lambda at: -sign * scene["things"][at]["diameter"])
     assert ranked[0] == index
-    assert abs(np.log(scene["things"][index]["diameter"] / scene["things"][ranked[1]]["diameter"])) > np.log(1.2)
+    assert abs(
+        np.log(scene["things"][index]["diameter"] / scene["things"][ranked[1]]["diameter"])
+    ) > np.log(1.2)
 
 
 def check_ordering(sent, scene, index):
@@ -305,22 +353,38 @@ def check_ordering(sent, scene, index):
 
 
 def check_position(sent, scene, index):
-    things, ways = scene["things"], {"left": ("x", -1), "right": ("x", 1), "top": ("y", -1), "bottom": ("y", 1)}
+    things, ways = (
+        scene["things"],
+        {"left": ("x", -1), "right": ("x", 1), "top": ("y", -1), "bottom": ("y", 1)},
+    )
     found = re.fullmatch(
         r"(?:the )?(?:(highest|lowest|leftmost|rightmost|topmost|bottommost) (.*)|(.*) farthest to the (left|right))",
         sent,
     )
     if found:
-        side = found[4] or {"highest": "top", "lowest": "bottom"}.get(found[1]) or found[1].removesuffix("most")
+        side = (
+            found[4]
+            or {"highest": "top", "lowest": "bottom"}.get(found[1])
+            or found[1].removesuffix("most")
+        )
         axis, sign = ways[side]
-        group = sorted(matching(found[2] or found[3], scene), key=lambda at: -sign * things[at][axis])
-        assert group[0] == index and len(group) > 1 and abs(things[index][axis] - things[group[1]][axis]) > 9.5
+        group = sorted(
+            matching(found[2] or found[3], scene), key=lambda at: -sign * things[at][axis]
+        )
+        assert (
+            group[0] == index
+            and len(group) > 1
+            and abs(things[index][axis] - things[group[1]][axis]) > 9.5
+        )
         return
     words = re.sub(r"\b(in the|at the|on the|near the|side|corner)\b", "", sent).split()
     noun = " ".join(word for word in words if word not in (*ways, "middle", "centre"))
     fits = []
     for at in matching(noun, scene):
-        place = {"x": things[at]["x"] / scene["width"] - 0.5, "y": things[at]["y"] / scene["height"] - 0.5}
+        place = {
+            "x": things[at]["x"] / scene["width"] - 0.5,
+            "y": things[at]["y"] / scene["height"] - 0.5,
+        }
         if "middle" in words or "centre" in words:
             fits.append((at, -max(map(abs, place.values())) + 0.165))
         else:

@@ -32,7 +32,9 @@ def test_intervals_of_one_expression_per_image_agree_with_scipy_and_normal_theor
         "method": "percentile",
         "rng": np.random.default_rng(2),
     }
-    expected = scipy.stats.bootstrap(counts, overall, vectorized=True, **options).confidence_interval
+    expected = scipy.stats.bootstrap(
+        counts, overall, vectorized=True, **options
+    ).confidence_interval
     width = expected.high - expected.low
     np.testing.assert_allclose(found["oiou"], (expected.low, expected.high), atol=0.05 * width)
 
@@ -44,7 +46,9 @@ def test_repeating_every_sentence_of_an_image_leaves_its_interval():
     once, often = bootstrap.intervals(records), bootstrap.intervals(repeated)
     for name in metrics.names():
         np.testing.assert_allclose(often[name], once[name], rtol=1e-9)
-    alone = bootstrap.intervals(repeated.assign(image_id=repeated["sent_id"]))  # as if they were independent
+    alone = bootstrap.intervals(
+        repeated.assign(image_id=repeated["sent_id"])
+    )  # as if they were independent
     assert alone["miou"].high - alone["miou"].low < 0.6 * (once["miou"].high - once["miou"].low)
 
 
@@ -75,7 +79,9 @@ def test_the_interval_of_a_seed_mean_is_between_those_of_the_seeds():
 
 def test_one_image_has_no_interval():
     records = random_table(0).assign(image_id=7)
-    assert all(np.isnan(end) for interval in bootstrap.intervals(records).values() for end in interval)
+    assert all(
+        np.isnan(end) for interval in bootstrap.intervals(records).values() for end in interval
+    )
     difference = bootstrap.paired_differences({0: records}, {0: records})["miou"]
     assert difference.value == 0 and np.isnan(difference.p_value)
     assert bootstrap.verdict([0.1, 0.2, 0.3], difference.interval) == "undecided"
@@ -95,7 +101,8 @@ def test_differences_are_paired_per_seed():
     found = bootstrap.paired_differences(reference, other)
     for name in metrics.names():
         points = {
-            seed: metrics.compute(other[seed])[name] - metrics.compute(reference[seed])[name] for seed in reference
+            seed: metrics.compute(other[seed])[name] - metrics.compute(reference[seed])[name]
+            for seed in reference
         }
         assert found[name].per_seed == pytest.approx(points)
         assert found[name].value == pytest.approx(np.mean(list(points.values())))
@@ -106,12 +113,16 @@ def test_a_miou_difference_is_the_bootstrap_of_the_images_seed_means():
     stream = np.random.default_rng(8)
     union = stream.integers(100, 1000, 300)
     tables = [table_of(stream.integers(0, union + 1), union) for _ in range(4)]
-    found = bootstrap.paired_differences(dict(enumerate(tables[:2])), dict(enumerate(tables[2:])), resamples=8000)[
-        "miou"
-    ]
+    found = bootstrap.paired_differences(
+        dict(enumerate(tables[:2])), dict(enumerate(tables[2:])), resamples=8000
+    )["miou"]
     values = np.stack([metrics.iou(table) for table in tables])
-    change = values[2:].mean(0) - values[:2].mean(0)  # one expression per image: the image's seed mean
-    expected = scipy.stats.bootstrap((change,), np.mean, n_resamples=8000, method="percentile", rng=3)
+    change = values[2:].mean(0) - values[:2].mean(
+        0
+    )  # one expression per image: the image's seed mean
+    expected = scipy.stats.bootstrap(
+        (change,), np.mean, n_resamples=8000, method="percentile", rng=3
+    )
     width = found.interval.high - found.interval.low
     np.testing.assert_allclose(found.interval, expected.confidence_interval, atol=0.05 * width)
     assert found.p_value == pytest.approx(scipy.stats.ttest_1samp(change, 0).pvalue, abs=0.03)
@@ -134,7 +145,9 @@ def test_swapping_the_strategies_turns_the_sign():
     back = bootstrap.paired_differences(seeds(3, 4, shift=0.01), seeds(1, 2))
     for name in metrics.names():
         assert back[name].value == pytest.approx(-forth[name].value)
-        assert back[name].interval == pytest.approx((-forth[name].interval.high, -forth[name].interval.low))
+        assert back[name].interval == pytest.approx(
+            (-forth[name].interval.high, -forth[name].interval.low)
+        )
         assert back[name].p_value == forth[name].p_value
 
 
@@ -181,11 +194,15 @@ def test_holm_rejects_what_its_step_down_rule_rejects():
             if values[number] > 0.05 / (8 - step):
                 break
             rejected.add(number)
-        assert {number for number, value in enumerate(bootstrap.holm(values)) if value <= 0.05} == rejected
+        assert {
+            number for number, value in enumerate(bootstrap.holm(values)) if value <= 0.05
+        } == rejected
 
 
 def test_spread_uses_the_sample_standard_deviation():
-    assert bootstrap.spread([0.1, 0.2, 0.6]) == pytest.approx((0.3, np.std([0.1, 0.2, 0.6], ddof=1), 3))
+    assert bootstrap.spread([0.1, 0.2, 0.6]) == pytest.approx(
+        (0.3, np.std([0.1, 0.2, 0.6], ddof=1), 3)
+    )
     assert bootstrap.spread([0.4]) == (0.4, None, 1)
 
 

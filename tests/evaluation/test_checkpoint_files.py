@@ -29,7 +29,9 @@ def build(name, variant="tiny", words=WORDS):
 
 def published(name):
     """Return what a published checkpoint of the method's tiny network holds, flat."""
-    return checkpoint_files._flat(methods.get(name).weights.checkpoint(build(name).network.state_dict()))
+    return checkpoint_files._flat(
+        methods.get(name).weights.checkpoint(build(name).network.state_dict())
+    )
 
 
 def load(method, path):
@@ -71,10 +73,14 @@ def test_what_goes_out_comes_in_again(name, form, tmp_path):
 @pytest.mark.parametrize("name", PUBLISHING)
 def test_published_to_ours_to_published_is_the_identity(name):
     weights, state = methods.get(name).weights, published(name)
-    kept = {key: value for key, value in state.items() if not checkpoint_files._reason(weights, key)}
+    kept = {
+        key: value for key, value in state.items() if not checkpoint_files._reason(weights, key)
+    }
     back = weights.to_published(weights.from_published(kept))
     assert back.keys() == state.keys()
-    assert all(torch.equal(back[key], state[key]) and back[key].dtype == state[key].dtype for key in state)
+    assert all(
+        torch.equal(back[key], state[key]) and back[key].dtype == state[key].dtype for key in state
+    )
 
 
 @pytest.mark.parametrize("name, fixture", [(path.stem.split("_")[0], path) for path in FULL_LISTS])
@@ -82,10 +88,17 @@ def test_every_entry_of_a_published_checkpoint_comes_back(name, fixture):
     """The full key lists of the published networks: names, shapes, types and the same tensors."""
     weights = methods.get({"maskris": "caris"}.get(name, name)).weights
     keys = json.loads(str(np.load(fixture)["keys"]))
-    state = {key: torch.empty(shape, dtype=getattr(torch, kind), device="meta") for key, (shape, kind) in keys.items()}
-    kept = {key: value for key, value in state.items() if not checkpoint_files._reason(weights, key)}
+    state = {
+        key: torch.empty(shape, dtype=getattr(torch, kind), device="meta")
+        for key, (shape, kind) in keys.items()
+    }
+    kept = {
+        key: value for key, value in state.items() if not checkpoint_files._reason(weights, key)
+    }
     back = weights.to_published(weights.from_published(kept))
-    lost = {"backbone.vis_encoder.mask_token"} if name == "maskris" else set()  # which nothing reads
+    lost = (
+        {"backbone.vis_encoder.mask_token"} if name == "maskris" else set()
+    )  # which nothing reads
     assert {key: (value.shape, value.dtype) for key, value in back.items()} == {
         key: (value.shape, value.dtype) for key, value in state.items() if key not in lost
     }
@@ -116,7 +129,9 @@ def test_files_as_people_have_them(name, tmp_path):
 def test_lavt_as_two_dictionaries_and_lavt_one_as_a_joint_one(tmp_path):
     method = build("lavt")
     two = methods.get("lavt").weights.checkpoint(method.network.state_dict())
-    assert set(two) == {"model", "bert_model"} and not any(key.startswith("text_encoder") for key in two["bert_model"])
+    assert set(two) == {"model", "bert_model"} and not any(
+        key.startswith("text_encoder") for key in two["bert_model"]
+    )
     joint = {
         **two["model"],
         **{f"text_encoder.{key}": value for key, value in two["bert_model"].items()},
@@ -139,7 +154,9 @@ def test_code_in_a_file_is_not_run(inside, new_format, tmp_path):
     content = {"model": {"weight": torch.zeros(2)}, "args": inside(Hostile(tmp_path / "ran"))}
     path = tmp_path / "hostile.pth"
     torch.save(content, path, _use_new_zipfile_serialization=new_format)
-    with pytest.raises(UserError, match=r"not read: it refers to \w+\.system, which could run code"):
+    with pytest.raises(
+        UserError, match=r"not read: it refers to \w+\.system, which could run code"
+    ):
         checkpoint_files.read(path)
     assert not (tmp_path / "ran").exists()
     torch.load(path, weights_only=False)
@@ -183,8 +200,12 @@ def test_a_wrong_variant_is_named_with_the_right_one(name):
         small = build(name, "small")
     state = methods.get(name).weights.to_published(small.network.state_dict())
     method = build(name)
-    with pytest.raises(UserError, match=r"'[\w.]+' is \[.*\] in the file and \[.*\].*; it fits --variant small\."):
-        checkpoint_files.load(method, state, checkpoint_files.fit(method, state), "model.pth", WORDS)
+    with pytest.raises(
+        UserError, match=r"'[\w.]+' is \[.*\] in the file and \[.*\].*; it fits --variant small\."
+    ):
+        checkpoint_files.load(
+            method, state, checkpoint_files.fit(method, state), "model.pth", WORDS
+        )
 
 
 def test_missing_and_unknown_entries_are_reported_and_missing_ones_refused(tmp_path):

@@ -52,7 +52,9 @@ def test_an_export_is_loaded_as_a_checkpoint(made, form, tmp_path):
     out = tmp_path / f"out{checkpoint_files.FORMS[form]}"
     assert checkpoint_files.export(run, inference.best_weights(run), form, out) == out
     fits = []
-    loaded = inference.load_checkpoint(out, "cris", "tiny", "refcoco", "unc", opened, "cpu", fits.append)
+    loaded = inference.load_checkpoint(
+        out, "cris", "tiny", "refcoco", "unc", opened, "cpu", fits.append
+    )
     assert loaded.name == f"cris tiny of {out.name}" and not fits[0].unknown and not fits[0].missing
     for name, value in inference.best_weights(run).items():
         assert torch.equal(loaded.method.state_dict()[name], value)
@@ -63,7 +65,9 @@ def test_a_file_that_does_not_fit_is_described_before_it_is_refused(made, tmp_pa
     out = checkpoint_files.export(run, inference.best_weights(run), "published", tmp_path / "x.pth")
     fits = []
     with pytest.raises(UserError, match="it fits --variant tiny"):
-        inference.load_checkpoint(out, "cris", "small", "refcoco", "unc", opened, "cpu", fits.append)
+        inference.load_checkpoint(
+            out, "cris", "small", "refcoco", "unc", opened, "cpu", fits.append
+        )
     assert fits[0].mismatch
 
 
@@ -75,7 +79,9 @@ def test_names_are_checked_before_anything_is_read(made, tmp_path):
         ("cris", "tiny", "gpu", "device 'gpu' is not known"),
     ):
         with pytest.raises(UserError, match=message):
-            inference.load_checkpoint(tmp_path / "absent.pth", method, variant, "refcoco", "unc", opened, device)
+            inference.load_checkpoint(
+                tmp_path / "absent.pth", method, variant, "refcoco", "unc", opened, device
+            )
 
 
 def test_the_results_of_a_split_are_data(made, capsys):

@@ -13,7 +13,9 @@ def random_mask(seed, height=13, width=7):
     return np.random.default_rng(seed).random((height, width)) > 0.6
 
 
-@pytest.mark.parametrize("mask", [random_mask(0), random_mask(1, 1, 1), np.zeros((5, 8), bool), np.ones((5, 8), bool)])
+@pytest.mark.parametrize(
+    "mask", [random_mask(0), random_mask(1, 1, 1), np.zeros((5, 8), bool), np.ones((5, 8), bool)]
+)
 def test_what_is_encoded_is_decoded_again(mask):
     rle = encode(mask)
     assert json.loads(json.dumps(rle)) == rle

@@ -49,7 +49,9 @@ def encoded(mask):
 
 
 def coco_iou(one, two):
-    return np.diag(coco.iou(*([encoded(mask) for mask in part] for part in (one, two)), [False] * len(two)))
+    return np.diag(
+        coco.iou(*([encoded(mask) for mask in part] for part in (one, two)), [False] * len(two))
+    )
 
 
 def test_metrics_agree_with_pycocotools(masks, table):
@@ -140,7 +142,10 @@ def test_metrics_are_bit_for_bit_those_before_the_registry(name):
 
 def test_intervals_and_differences_are_those_before_the_registry():
     """Bit for bit where sums are whole numbers. BLAS may add IoUs in another order elsewhere."""
-    baseline, maskris = ({seed: pinned_table(f"{name}_{seed}") for seed in (0, 1)} for name in ("baseline", "maskris"))
+    baseline, maskris = (
+        {seed: pinned_table(f"{name}_{seed}") for seed in (0, 1)}
+        for name in ("baseline", "maskris")
+    )
 
     def same(metric, values, pinned):
         if metric in ("miou", "grounding_gap"):

@@ -43,7 +43,11 @@ def test_records_agree_with_pycocotools(loaded, monkeypatch):
     seen = []
     records = evaluate(method, dataset, "val", tokenizer, CPU, on_image=seen.append)
     by_sentence = {row.sent_id: row for row in records.itertuples()}
-    assert len(records) == sum(len(ref.sentences) for ref in dataset.refs_of("val")) == len(by_sentence)
+    assert (
+        len(records)
+        == sum(len(ref.sentences) for ref in dataset.refs_of("val"))
+        == len(by_sentence)
+    )
     touched = 0
     for prediction in seen:
         for ref, sentence, mask in zip(
@@ -52,11 +56,15 @@ def test_records_agree_with_pycocotools(loaded, monkeypatch):
             truth = dataset.rle(ref.ann_id)
             predicted = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
             row = by_sentence[sentence.sent_id]
-            assert row.intersection == coco_mask.area(coco_mask.merge([truth, predicted], intersect=True))
+            assert row.intersection == coco_mask.area(
+                coco_mask.merge([truth, predicted], intersect=True)
+            )
             assert row.union == coco_mask.area(coco_mask.merge([truth, predicted]))
             touched += row.intersection > 0
     assert touched > 0
-    assert metrics.compute(records)["miou"] == pytest.approx((records.intersection / records.union).mean())
+    assert metrics.compute(records)["miou"] == pytest.approx(
+        (records.intersection / records.union).mean()
+    )
 
 
 def test_a_network_that_ignores_text_has_no_grounding_gap(loaded, monkeypatch):
@@ -64,7 +72,9 @@ def test_a_network_that_ignores_text_has_no_grounding_gap(loaded, monkeypatch):
     segment = method.segment
 
     def blind(features, text):
-        same = type(text)(text.ids[:1].expand_as(text.ids), text.attention[:1].expand_as(text.attention))
+        same = type(text)(
+            text.ids[:1].expand_as(text.ids), text.attention[:1].expand_as(text.attention)
+        )
         logits = segment(features, same).logits
         # What a sentence gets must depend on its image alone, to the last bit.
         return Output(
@@ -82,8 +92,13 @@ def test_grouping_by_image_gives_the_numbers_of_one_expression_at_a_time(loaded,
     method, dataset, tokenizer = loaded
     together = evaluate(method, dataset, "val", tokenizer, CPU, images_at_once=4)
     single = evaluate(method, dataset, "val", tokenizer, CPU, images_at_once=1)
-    pixels = together[["intersection", "union"]].to_numpy() - single[["intersection", "union"]].to_numpy()
-    assert np.abs(pixels).max() <= 2, "float32 sums in another order may move a pixel on the threshold"
+    pixels = (
+        together[["intersection", "union"]].to_numpy()
+        - single[["intersection", "union"]].to_numpy()
+    )
+    assert np.abs(pixels).max() <= 2, (
+        "float32 sums in another order may move a pixel on the threshold"
+    )
 
 
 def test_images_are_encoded_once(loaded, monkeypatch):
@@ -101,7 +116,10 @@ def test_images_are_encoded_once(loaded, monkeypatch):
 def test_shares_of_several_processes_are_the_whole(loaded):
     method, dataset, tokenizer = loaded
     whole = evaluate(method, dataset, "val", tokenizer, CPU, images_at_once=1)
-    parts = [evaluate(method, dataset, "val", tokenizer, CPU, images_at_once=1, share=(rank, 2)) for rank in (0, 1)]
+    parts = [
+        evaluate(method, dataset, "val", tokenizer, CPU, images_at_once=1, share=(rank, 2))
+        for rank in (0, 1)
+    ]
     together = frame([row for part in parts for row in part.to_dict("records")])
     assert together.equals(whole)
 

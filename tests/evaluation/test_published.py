@@ -44,8 +44,12 @@ def prediction(geometry, *logits):
 @pytest.mark.parametrize("sentence", [0, 1, 2])
 def test_cris_probabilities_are_the_published_ones(sentence):
     geometry = Geometry(*NOTES["sizes"][SENTENCES[sentence]], 64, "letterbox")
-    found = published.cris_probability(torch.from_numpy(ARCHIVE["eval_in_logits"][sentence, 0]), geometry)
-    np.testing.assert_allclose(found, ARCHIVE[f"eval_prob_{sentence}"], atol=0.007)  # OpenCV 4 and 5 differ by 0.006
+    found = published.cris_probability(
+        torch.from_numpy(ARCHIVE["eval_in_logits"][sentence, 0]), geometry
+    )
+    np.testing.assert_allclose(
+        found, ARCHIVE[f"eval_prob_{sentence}"], atol=0.007
+    )  # OpenCV 4 and 5 differ by 0.006
 
 
 def test_cris_numbers_are_the_published_ones():
@@ -53,7 +57,9 @@ def test_cris_numbers_are_the_published_ones():
     counts, ious = [], []
     for sentence, picture in enumerate(SENTENCES):
         height, width = NOTES["sizes"][picture]
-        measured = Measurement(published.get("cris", "letterbox"), Masks(fill.mask(1, height, width)[0]))
+        measured = Measurement(
+            published.get("cris", "letterbox"), Masks(fill.mask(1, height, width)[0])
+        )
         measured.add(
             prediction(
                 Geometry(height, width, 64, "letterbox"),
@@ -62,7 +68,9 @@ def test_cris_numbers_are_the_published_ones():
         )
         counts += measured.counts
         ious.append(measured.numbers()["miou"])
-    np.testing.assert_allclose(ious, NOTES["ious"], atol=2e-3)  # a pixel at the threshold, between OpenCV 4 and 5
+    np.testing.assert_allclose(
+        ious, NOTES["ious"], atol=2e-3
+    )  # a pixel at the threshold, between OpenCV 4 and 5
     whole = published.PROTOCOLS["cris"].score(*np.array(counts).T)
     assert whole["miou"] == pytest.approx(NOTES["mean_iou"], abs=1e-3)
     for threshold in (50, 60, 70, 80, 90):
@@ -99,10 +107,14 @@ def test_square_protocols_compare_at_the_input_size(name):
     measured = Measurement(published.get(name, "square"), Masks(left, right))
     measured.add(prediction(geometry, logits))
     truth = left ^ right if name == "lavt" else left | right
-    truth = np.asarray(Image.fromarray(truth.astype(np.uint8)).resize((32, 32), Image.Resampling.NEAREST)).astype(bool)
+    truth = np.asarray(
+        Image.fromarray(truth.astype(np.uint8)).resize((32, 32), Image.Resampling.NEAREST)
+    ).astype(bool)
     two_class = torch.stack([torch.zeros_like(logits), logits])[None]
     mask = (
-        torch.nn.functional.interpolate(two_class, (32, 32), mode="bilinear", align_corners=True).argmax(1)[0].numpy()
+        torch.nn.functional.interpolate(two_class, (32, 32), mode="bilinear", align_corners=True)
+        .argmax(1)[0]
+        .numpy()
     )
     assert measured.counts == [(int((mask & truth).sum()), int((mask | truth).sum()))]
 

@@ -35,7 +35,10 @@ def prediction(image_id=5, empty=False):
         masks[()] = np.zeros((20, 30), np.uint8)
         named.append(())
     refs = [SimpleNamespace(ref_id=7, ann_ids=ids, ann_id=ids[0] if ids else -1) for ids in named]
-    sentences = [SimpleNamespace(sent_id=10 * image_id + number, sent=f"thing {number}") for number in range(len(refs))]
+    sentences = [
+        SimpleNamespace(sent_id=10 * image_id + number, sent=f"thing {number}")
+        for number in range(len(refs))
+    ]
     image = SimpleNamespace(image_id=image_id, refs=refs, sentences=sentences, masks=masks)
     guesses = [np.roll(masks[ids] > 0, draw.integers(5), axis=1) for ids in named]
     return Prediction(image, guesses, [])
@@ -69,7 +72,9 @@ def test_an_expression_without_a_target_has_a_record():
 
 def test_a_part_without_images_has_a_table_of_the_same_types():
     whole, empty = frame(records_of(prediction())), frame([])
-    assert empty.empty and empty.drop(columns="sentence").dtypes.equals(whole.drop(columns="sentence").dtypes)
+    assert empty.empty and empty.drop(columns="sentence").dtypes.equals(
+        whole.drop(columns="sentence").dtypes
+    )
 
 
 def test_the_table_of_gathered_parts_is_the_whole():
@@ -131,7 +136,9 @@ def test_a_column_has_one_meaning(was, becomes, message, tmp_path, monkeypatch):
 
 def test_an_added_column_holds_numbers(tmp_path, monkeypatch):
     path = tmp_path / "plugin.py"
-    path.write_text(PLUGIN.replace("return int((edge(predicted) &", "return str((edge(predicted) &"))
+    path.write_text(
+        PLUGIN.replace("return int((edge(predicted) &", "return str((edge(predicted) &")
+    )
     monkeypatch.setenv("RISBENCH_PLUGINS", str(path))
     with pytest.raises(UserError, match="'edge_intersection', which a metric adds, holds .* not"):
         frame(records_of(prediction()))

@@ -38,10 +38,14 @@ def test_text_blind_maps_are_decided_once_for_an_image():
         refs=refs,
         masks={(1,): left.astype(np.uint8), (2,): right.astype(np.uint8)},
     )
-    baseline = TextBlindBaseline(SimpleNamespace(mask=lambda logits, geometry: (logits > 0).numpy()))
+    baseline = TextBlindBaseline(
+        SimpleNamespace(mask=lambda logits, geometry: (logits > 0).numpy())
+    )
     baseline.add(Prediction(image, [], maps))
     numbers = baseline.numbers()
-    assert numbers["mean"] == numbers["max"] == pytest.approx(0.5), "both halves for either sentence"
+    assert numbers["mean"] == numbers["max"] == pytest.approx(0.5), (
+        "both halves for either sentence"
+    )
     assert numbers["constant"] == pytest.approx(0.5)
     quiet = TextBlindBaseline(SimpleNamespace(mask=lambda logits, geometry: (logits > 2).numpy()))
     quiet.add(Prediction(image, [], maps))

@@ -1,6 +1,7 @@
 """Grids of small fake runs against metrics' own functions and published.csv's own figures."""
 
 import csv as csv_reader
+import dataclasses
 import io
 import os
 import subprocess
@@ -16,20 +17,22 @@ import methods
 from benchmark.base.errors import UserError
 from benchmark.evaluation import bootstrap, metrics
 from benchmark.evaluation.records import canonical
+from benchmark.runs.groups import Cell, write_plan
 from benchmark.runs.rundir import RunDir
 from benchmark.runs.spec import Selection
-from reports import figures
-from reports.studies import grids
+from reports.layout import files
+from reports.studies.grids import differences, losses, published, report
+from reports.studies.grids.results import plan, results
 from studies import study
 from studies.grid import Grid
-from tests.reports.test_tables import make_records, make_spec
+from tests.reports.fakes import make_records, make_spec
 
 SPLITS = ("val", "testA", "testB")
 
 
 def start(name="components", seeds=(0,), dataset="refshapes", variant="tiny", **changes):
     """Return a shipped grid on fake data; `changes` replace fields of the study."""
-    caris = methods.get("caris")
+    caris = methods.definition("caris")
     its = {
         "method": "caris",
         "variant": variant,
@@ -58,7 +61,7 @@ def finish(runs, spec, better=0.0, seconds=72.0, curve=True):
         random = np.random.default_rng([number, spec.seed, round(1000 * better)])
         records = make_records(random, better, images=6)
         run.write_records(split, records)
-        result[split] = canonical(metrics.metrics(records))
+        result[split] = canonical(metrics.compute(records))
     run.write_json("result.json", result)
     run.write_json("environment.json", {"git": {"commit": "c0ffee", "dirty": False}})
     run.write_json("timing.json", {"training_seconds": seconds})
@@ -106,7 +109,7 @@ def cells(text, title, label):
 
 
 def written(started, runs, out):
-    paths = {path.name: path for path in grids.write_grid(started, runs, out)}
+    paths = {path.name: path for path in report.write(results(started, runs), out)}
     return paths["table.md"].read_text(), paths
 
 
@@ -115,7 +118,7 @@ def written(started, runs, out):
 
 def test_differences_are_those_of_metrics(tmp_path):
     started = finish_all(tmp_path, start(seeds=(0, 1, 2)))
-    table = grids.results(started, tmp_path).table
+    table = results(started, tmp_path).table
     records = {
         (label, split): {
             seed: RunDir(tmp_path / spec_of(started, label, seed).key).records(split)
@@ -127,9 +130,9 @@ def test_differences_are_those_of_metrics(tmp_path):
     for split in ("val", "testB"):
         own = records["IM + TM + DCL", split]
         expected = bootstrap.paired_differences(records["none", split], own)
-        for metric in metrics.METRICS:
+        for metric in metrics.names():
             line = line_of(table, row="IM + TM + DCL", split=split, metric=metric)
-            points = [metrics.metrics(its)[metric] for its in own.values()]
+            points = [metrics.compute(its)[metric] for its in own.values()]
             assert line["points"] == pytest.approx(points) and line["mean"] == pytest.approx(
                 np.mean(points)
             )
@@ -147,7 +150,7 @@ def test_differences_are_those_of_metrics(tmp_path):
 
 
 def test_holm_is_over_the_oiou_differences_of_all_rows_and_splits(tmp_path):
-    table = grids.results(finish_all(tmp_path, start()), tmp_path).table
+    table = results(finish_all(tmp_path, start()), tmp_path).table
     tested = table[table["p_images"].notna()]
     assert set(tested["metric"]) == {"oiou"} and len(tested) == 6 * len(SPLITS)
     smallest = tested.sort_values("p_images").iloc[0]
@@ -162,7 +165,7 @@ def test_one_seed_is_two_checkpoints_and_three_get_a_verdict(tmp_path):
     finish_all(tmp_path, three)
     text, _ = written(one, tmp_path, tmp_path / "one")
     assert (
-        '- "these two checkpoints": one seed each' in text
+        '- "these two checkpoints" stands where there is one seed each' in text
         and "verdict" not in text
         and "± 0" not in text
     )
@@ -178,7 +181,7 @@ def test_differences_use_the_seeds_that_both_rows_have(tmp_path):
         for seed in seeds:
             finish(tmp_path, spec_of(started, label, seed), 0.1 * (label == "grid"))
     text, _ = written(started, tmp_path, tmp_path / "out")
-    line = line_of(grids.results(started, tmp_path).table, row="grid", split="val", metric="oiou")
+    line = line_of(results(started, tmp_path).table, row="grid", split="val", metric="oiou")
     assert line["seeds"] == (1,) and line["compared"] == "these two checkpoints"
     assert f"finished run with this seed: {spec_of(started, 'patch').key}." in text
 
@@ -202,10 +205,10 @@ def test_published_differences_are_table_3s(tmp_path):
     assert cells(text, "P@0.9 on refshapes val", "IM")[-2:] == ["38.73", "-0.87"]
     assert cells(text, "oIoU on refshapes val", "none")[3:5] == ["reference", "74.67"]
     assert (
-        "these runs are caris tiny on refshapes, so the numbers stand there for orientation only"
+        "These runs are caris tiny on refshapes, so the numbers stand there for orientation only"
         in text
     )
-    line = line_of(grids.results(started, tmp_path).table, row="IM", split="val", metric="p_90")
+    line = line_of(results(started, tmp_path).table, row="IM", split="val", metric="p_90")
     assert line["published"] == pytest.approx(0.3873) and line[
         "published_difference"
     ] == pytest.approx(-0.0087)
@@ -236,7 +239,7 @@ def test_table_b_has_its_test_splits_and_hours(tmp_path):
         "0.91 ×",
     ]
     assert cells(text, title, "MaskRIS")[2:] == ["4", "2.5 h", "25.00 ×", "–", "–"]
-    assert "CARIS and CARIS+MaskRIS on RefCOCO" in text
+    assert "CARIS and CARIS+MaskRIS on refcoco" in text
     read = pd.read_csv(paths["table.csv"])
     line = line_of(read, row="MaskRIS, half as long", split="val", metric="oiou")
     assert line["training_hours"] == pytest.approx(0.05) and line["published_hours"] == 16.7
@@ -248,8 +251,8 @@ def test_table_b_has_its_test_splits_and_hours(tmp_path):
 )
 def test_every_shipped_row_finds_what_the_paper_has(name, variant):
     started = start(name, variant=variant)
-    paper = grids.published(started)
-    with (Path(grids.__file__).parents[1] / "published.csv").open() as file:
+    paper = published.published(started)
+    with (published.FILE).open() as file:
         place = [
             line for line in csv_reader.DictReader(file) if line["place"] == started.study.place
         ]
@@ -264,7 +267,7 @@ def test_every_shipped_row_finds_what_the_paper_has(name, variant):
             }
             assert expected and expected == {
                 (split, value)
-                for (label, split, metric), value in paper.items()
+                for (label, split, metric), value in paper.numbers.items()
                 if (label, metric) == (row.label, "oiou")
             }
     if variant == "paper":
@@ -276,7 +279,7 @@ def test_the_papers_own_setting_is_no_orientation(tmp_path):
     started = finish_all(tmp_path, start(dataset="refcoco", variant="paper"))
     text, _ = written(started, tmp_path, tmp_path / "out")
     assert (
-        "CARIS+MaskRIS on RefCOCO; one run each, without intervals." in text
+        "CARIS+MaskRIS on refcoco, one run each and without intervals." in text
         and "orientation" not in text
     )
 
@@ -330,30 +333,30 @@ def test_other_runs_of_the_folder_are_no_concern(tmp_path):
 def test_a_damaged_published_csv_is_a_user_error(tmp_path, monkeypatch, content):
     path = tmp_path / "published.csv"
     if content == "damaged":
-        content = grids.PUBLISHED.read_text().replace("76.49", "seventy")
+        content = published.FILE.read_text().replace("76.49", "seventy")
     if content is not None:
         path.write_text(content)
-    monkeypatch.setattr(grids, "PUBLISHED", path)
+    monkeypatch.setattr(published, "FILE", path)
     with pytest.raises(UserError, match=r"published.csv is (damaged|missing)"):
-        grids.published(start())
+        published.published(start())
 
 
 def test_user_errors_say_what_to_do(tmp_path):
     with pytest.raises(
         UserError, match="none of the 7 runs .* `risbench study resume components-quick`"
     ):
-        grids.write_grid(start(), tmp_path, tmp_path / "out")
+        results(start(), tmp_path)
     rows = [{"label": "a", "published": "IM+TN"}, {"label": "b"}]
     with pytest.raises(
         UserError, match=r"row 'a': condition of CARIS\+MaskRIS in Table 3 .*'IM\+TN'.*IM\+TM"
     ):
-        grids.results(start(rows=rows, reference="b"), tmp_path)
+        results(start(rows=rows, reference="b", strategy="maskris"), tmp_path)
     with pytest.raises(UserError, match="metric of study components-quick 'oIoU' is not known"):
-        grids.results(start(metrics=("oIoU",)), tmp_path)
+        results(start(metrics=("oIoU",)), tmp_path)
     started = finish_all(tmp_path, start("mask-sampling"))
     (tmp_path / "out").write_text("a file")
     with pytest.raises(UserError, match="choose another --out folder"):
-        grids.write_grid(started, tmp_path, tmp_path / "out")
+        report.write(results(started, tmp_path), tmp_path / "out")
 
 
 # --- formats ----------------------------------------------------------------------------------------------------------
@@ -361,12 +364,12 @@ def test_user_errors_say_what_to_do(tmp_path):
 
 def test_the_same_runs_give_the_same_bytes(tmp_path):
     started = finish_all(tmp_path / "runs", start("training-loss", seeds=(0, 1)))
-    first = grids.write_grid(started, tmp_path / "runs", tmp_path / "a")
-    again = grids.write_grid(started, tmp_path / "runs", tmp_path / "b")
+    first = report.write(results(started, tmp_path / "runs"), tmp_path / "a")
+    again = report.write(results(started, tmp_path / "runs"), tmp_path / "b")
     kinds = [f"{name}.{kind}" for name in ("differences", "losses") for kind in ("png", "pdf")]
     assert [path.name for path in first] == ["table.md", "table.csv", "table.tex", *kinds]
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in again]
-    assert first[1].read_text() == grids.csv(started, tmp_path / "runs")
+    assert first[1].read_text() == files.csv(results(started, tmp_path / "runs").table)
     assert all(
         b"CreationDate" not in path.read_bytes() and b"atplotlib" not in path.read_bytes()
         for path in first[3:]
@@ -377,10 +380,10 @@ def test_the_same_runs_give_the_same_bytes(tmp_path):
 def test_figures_are_the_same_in_another_process_with_other_settings(tmp_path):
     (tmp_path / "matplotlibrc").write_text("font.size: 20\nlines.linewidth: 5\n")
     code = (
-        "import hashlib; from reports import figures as f\n"
+        "import hashlib; from reports.studies.grids import differences as f, losses\n"
         "p = [f.Point('a', 1.0, 0.5, 1.5, 2.0), f.Point('b', 0.0, 0.0, 0.0, 0.0, 'reference')]\n"
         "c = {'one': {'a': [([0, 25, 50], [3.0, 2.0, 1.0])]}}\n"
-        "for content in (f.differences(p, 'x', 'o', 'p') | f.curves(c, 'x', 'y')).values():\n"
+        "for content in (f.draw(p, 'x', 'o', 'p') | losses.draw(c, 'x', 'y')).values():\n"
         "    print(hashlib.sha256(content).hexdigest())\n"
     )
     outputs = [
@@ -405,21 +408,21 @@ def test_the_terminal_shows_every_row_and_cuts_no_number(tmp_path, width):
         tmp_path, start("masking-ratios", seeds=(0, 1, 2)), but=("TM 0.15 (.8/.2/0)",)
     )
     shown = io.StringIO()
-    grids.render_grid(Console(file=shown, width=width), started, tmp_path)
+    report.render(Console(file=shown, width=width), results(started, tmp_path))
     text = shown.getvalue()
-    assert max(len(line.rstrip()) for line in text.splitlines()) <= min(width, grids.WIDTH)
+    assert max(len(line.rstrip()) for line in text.splitlines()) <= min(width, report.WIDTH)
     assert "…" not in text and "not finished" in text and "orientation" in text
     for value in ("75.76", "76.07", "-2.35"):  # published
         assert value in text
     line = line_of(
-        grids.results(started, tmp_path).table, row="TM 0.50 (.5/.5/0)", split="val", metric="oiou"
+        results(started, tmp_path).table, row="TM 0.50 (.5/.5/0)", split="val", metric="oiou"
     )
     assert f"{100 * line['mean']:.2f}" in text and f"{100 * line['difference']:+.2f}" in text
 
 
 def test_latex_has_a_tabular_per_block_with_as_many_cells_as_columns(tmp_path):
     started = finish_all(tmp_path, start("training-length"))
-    text = grids.latex(grids.results(started, tmp_path))
+    text = report.as_latex(results(started, tmp_path))
     assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 4
     for tabular in text.split(r"\begin{tabular}{")[1:]:
         columns = len(tabular.split("}")[0])
@@ -447,11 +450,11 @@ def test_the_settings_of_every_row_stand_in_the_report(tmp_path):
 def test_the_figure_shows_the_tables_differences_in_points(tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr(
-        figures, "differences", lambda points, *words: drawn.extend([points, words]) or {}
+        differences, "draw", lambda points, *words: drawn.extend([points, words]) or {}
     )
     started = finish_all(tmp_path, start(), but=("TM",))
-    found = grids.results(started, tmp_path)
-    grids.drawings(found)
+    found = results(started, tmp_path)
+    differences.figure(found)
     points, (_, ours, published) = drawn
     assert [point.label for point in points] == [row.label for row in started.study.rows]
     assert [point.note for point in points[:3]] == ["reference", "", "not finished"]
@@ -461,7 +464,9 @@ def test_the_figure_shows_the_tables_differences_in_points(tmp_path, monkeypatch
         [100 * line[f"difference{end}"] for end in ("", "_low", "_high")]
     )
     assert points[1].published == pytest.approx(0.64) and points[2].published == pytest.approx(0.65)
-    assert np.isnan(points[2].value) and ours.startswith("refshapes") and "RefCOCO" in published
+    assert (
+        np.isnan(points[2].value) and ours.startswith("refshapes") and published == "paper, refcoco"
+    )
 
 
 def test_curves_are_the_logged_probes_of_finished_runs(tmp_path):
@@ -470,28 +475,66 @@ def test_curves_are_the_logged_probes_of_finished_runs(tmp_path):
     )
     for seed in (0, 1):
         finish(tmp_path, spec_of(started, "MaskRIS", seed), curve=False)
-    found = grids.results(started, tmp_path)
+    found = results(started, tmp_path)
     steps = (0, 25, 50, 75)
-    assert found.curves == {
+    assert losses.curves(found) == {
         "original inputs": {"baseline": [(steps, (1.0, 26.0, 51.0, 76.0))] * 2},
         "masked inputs": {"baseline": [(steps, (2.0,) * 4)] * 2},
     }
     assert "logged a loss curve: masking as augmentation, MaskRIS." in "\n".join(
-        grids.footnotes(found)
+        report.footnotes(found)
     )
-    assert not grids.results(finish_all(tmp_path, start()), tmp_path).curves
+    plain = results(finish_all(tmp_path, start()), tmp_path)
+    assert "losses.png" not in report.drawings(plain), "a grid without curves draws none"
 
 
 def test_smoothing_keeps_constants_and_symmetric_lines():
     steps = list(range(0, 1000, 25))
-    assert figures.smoothed(steps, [0.7] * 40, steps) == pytest.approx(np.full(40, 0.7))
-    line = figures.smoothed(steps, steps, steps)
+    assert losses.smoothed(steps, [0.7] * 40, steps) == pytest.approx(np.full(40, 0.7))
+    line = losses.smoothed(steps, steps, steps)
     assert line[20] == pytest.approx(500, abs=1e-6) and (np.diff(line) > 0).all()
-    assert figures.smoothed([0], [3.0], [0]).tolist() == [3.0]
+    assert losses.smoothed([0], [3.0], [0]).tolist() == [3.0]
 
 
 def test_a_single_measurement_can_be_drawn():
-    assert set(figures.curves({"one": {"a": [([0], [1.0])]}}, "x", "y")) == {
+    assert set(losses.draw({"one": {"a": [([0], [1.0])]}}, "x", "y")) == {
         "losses.png",
         "losses.pdf",
     }
+
+
+# --- the plan -------------------------------------------------------------------------------------
+
+
+def test_what_the_plan_says_of_a_grid_stands_under_it(tmp_path):
+    started = finish_all(tmp_path, start("mask-sampling"))
+    before = make_spec("maskris", 9).model_copy(update={"selection": Selection(report=SPLITS)})
+    finish(tmp_path, before)
+    now = plan(started, tmp_path)
+    written_before = dataclasses.replace(now, cells=[*now.cells, Cell.of(before, "patch")])
+    write_plan(tmp_path, written_before)
+    write_plan(tmp_path, dataclasses.replace(now, margin=1.0))
+    text, _ = written(started, tmp_path, tmp_path / "out")
+    assert "margin was 0.5" in text and "1 finished run is superseded" in text
+    assert before.key in text and "in the folder" not in text
+
+
+def test_the_plan_says_which_metric_is_judged(tmp_path):
+    started = finish_all(tmp_path, start("mask-sampling", seeds=(0, 1, 2)))
+    write_plan(tmp_path, dataclasses.replace(plan(started, tmp_path), primary={"full": "p_50"}))
+    found = results(started, tmp_path)
+    assert found.judged == "p_50" and found.shown[0] == "p_50" and "oiou" in found.shown
+    judged = found.table[found.table["verdict"] != ""]
+    assert set(judged["metric"]) == {"p_50"}
+    text, _ = written(started, tmp_path, tmp_path / "out")
+    assert "P@0.5's verdict" in text and "all P@0.5 differences of this grid" in text
+
+
+def test_compared_rows_of_other_numerics_are_warned_about(tmp_path):
+    started = finish_all(tmp_path, start("mask-sampling"))
+    for label, threads in (("patch", 1), ("grid", 4)):
+        run = RunDir(tmp_path / spec_of(started, label).key)
+        environment = {"device": {"type": "cpu", "threads": threads}}
+        run.write_json("environment.json", run.read_json("environment.json") | environment)
+    text, _ = written(started, tmp_path, tmp_path / "out")
+    assert "threads 4 and 1" in text and spec_of(started, "grid").key in text

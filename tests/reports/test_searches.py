@@ -20,10 +20,12 @@ from rich.console import Console
 from benchmark.base.errors import UserError
 from benchmark.evaluation import metrics
 from benchmark.evaluation.records import SWAPPED, canonical
-from benchmark.runs.preset import PRESETS, narrow, read_preset
+from benchmark.runs.execution import Places
+from benchmark.runs.groups import Cell, Group, write_plan
+from benchmark.runs.preset import PRESETS, read_preset, replaced
 from benchmark.runs.resolve import resolve_preset
 from benchmark.runs.rundir import RunDir
-from reports.studies import search_figures, searches
+from reports.studies.searches import figures, importances, ranking, report
 from studies import study
 
 SPACE = {
@@ -40,6 +42,7 @@ PAPER = {
     "mask_share": 0.8,
     "learning_rate": 1.5e-3,
 }
+VALUE = "val oIoU"
 BASELINE = {**PAPER, "distill_weight": 0.0}
 OTHER = {
     "distill_weight": 0.3,
@@ -80,7 +83,7 @@ def started(preset, tmp_path):
 @pytest.fixture
 def undrawn(monkeypatch):
     """Leave out the figures, which take seconds."""
-    monkeypatch.setattr(search_figures, "draw", lambda *_: {})
+    monkeypatch.setattr(figures, "draw", lambda *_: {})
 
 
 def start(preset, folder, **fields):
@@ -139,7 +142,7 @@ def finish(run, spec, share):
         for name in SWAPPED:
             table[name] = pd.array([1] * 16, dtype="Int64")
         run.write_records(split, table)
-        result[split] = canonical(metrics.metrics(table))
+        result[split] = canonical(metrics.compute(table))
     run.write_json("result.json", result)
     run.write_json("environment.json", {"git": {"commit": "c0ffee", "dirty": False}})
     run.write_status("done")
@@ -174,13 +177,17 @@ def section(text, title):
 
 
 def only_key(path):
-    (spec,) = resolve_preset("best", read_preset(str(path))).specs
+    (spec,) = resolved(read_preset(str(path)))
     return spec.key
+
+
+def resolved(preset):
+    return resolve_preset("best", preset, Places(preset.data), write_embedded=True).specs
 
 
 def test_the_presets_run_is_the_best_trials(undrawn, whole, tmp_path):
     started, made, runs, best = whole
-    searches.write_search(started, made, runs, tmp_path / "out")
+    report.write(started, made, runs, tmp_path / "out")
     assert (
         only_key(tmp_path / "out" / started.name / f"{started.name}-best.yaml")
         == best.key
@@ -191,12 +198,13 @@ def test_the_presets_run_is_the_best_trials(undrawn, whole, tmp_path):
 
 def test_the_claims_command_adds_the_same_baseline(undrawn, whole, tmp_path):
     started, made, runs, best = whole
-    searches.write_search(started, made, runs, tmp_path)
+    report.write(started, made, runs, tmp_path)
     path = tmp_path / started.name / f"{started.name}-best.yaml"
-    claim = f"risbench matrix --preset {path} --strategies baseline,maskris --seeds 1,2,3"
+    claim = f"risbench matrix --preset {path} --name {started.name}-claim"
+    claim += " --strategies baseline,maskris --seeds 1,2,3"
     assert claim in (path.parent / "study.md").read_text()
-    narrowed = narrow(read_preset(str(path)), strategies=("baseline", "maskris"), seeds=(0, 1, 2))
-    keys = {spec.key for spec in resolve_preset("best", narrowed).specs}
+    wider = replaced(read_preset(str(path)), strategies=("baseline", "maskris"), seeds=(0, 1, 2))
+    keys = {spec.key for spec in resolved(wider)}
     assert len(keys) == 6 and best.key in keys
     same_rate = started.trial_spec({**BASELINE, "learning_rate": OTHER["learning_rate"]})
     assert same_rate.key in keys
@@ -206,13 +214,13 @@ def test_where_the_baseline_won_it_says_so(undrawn, started, tmp_path):
     runs, made = tmp_path / "runs", make_study()
     add(made, started, runs, PAPER, 0.4, reference="paper")
     baseline = add(made, started, runs, BASELINE, 0.45, reference="baseline")
-    searches.write_search(started, made, runs, tmp_path)
+    report.write(started, made, runs, tmp_path)
     path = tmp_path / started.name / f"{started.name}-best.yaml"
     assert (
         only_key(path) == baseline.key
         and "the baseline won" in (path.parent / "study.md").read_text()
     )
-    paper = resolve_preset("best", narrow(read_preset(str(path)), strategies=("maskris",))).specs
+    paper = resolved(replaced(read_preset(str(path)), strategies=("maskris",)))
     assert paper[0].key == started.trial_spec(PAPER).key
 
 
@@ -228,7 +236,7 @@ def test_embedded_data_are_written_anew_by_the_preset(undrawn, tmp_path):
         start(str(tmp_path / "own.yaml"), tmp_path),
     )
     best = add(made, started, runs, PAPER, 0.4, reference="paper")
-    searches.write_search(started, made, runs, tmp_path)
+    report.write(started, made, runs, tmp_path)
     shutil.rmtree(tmp_path / "data")
     assert only_key(tmp_path / started.name / f"{started.name}-best.yaml") == best.key
 
@@ -238,7 +246,7 @@ def test_embedded_data_are_written_anew_by_the_preset(undrawn, tmp_path):
 
 def test_pruned_and_failed_trials_are_no_results(undrawn, whole, tmp_path):
     started, made, runs, best = whole
-    paths = searches.write_search(started, made, runs, tmp_path)
+    paths = report.write(started, made, runs, tmp_path)
     text = next(path for path in paths if path.name == "study.md").read_text()
     assert (
         "The best trial is number 3 with val oIoU 50.00 %, the highest of 3 complete trials" in text
@@ -254,7 +262,7 @@ def test_pruned_and_failed_trials_are_no_results(undrawn, whole, tmp_path):
 
 def test_val_and_test_splits_are_apart_and_their_numbers_those_of_pandas(undrawn, whole, tmp_path):
     started, made, runs, best = whole
-    searches.write_search(started, made, runs, tmp_path)
+    report.write(started, made, runs, tmp_path)
     text = (tmp_path / started.name / "study.md").read_text()
     result, test = section(text, "Result"), section(text, "Test splits: reported, never chosen by")
     assert "testA" not in result and "val" not in test.split("- best")[0]
@@ -276,7 +284,7 @@ def test_val_and_test_splits_are_apart_and_their_numbers_those_of_pandas(undrawn
 
 def test_the_csv_has_a_row_a_trial(whole):
     started, made, runs, best = whole
-    rows = [*plain_csv.DictReader(io.StringIO(searches.csv(started, made, runs)))]
+    rows = [*plain_csv.DictReader(io.StringIO(ranking.csv(started, made)))]
     assert [
         row["state"] for row in rows
     ] == "failed complete complete complete pruned failed waiting".split()
@@ -302,7 +310,7 @@ def test_of_two_objectives_the_front_is_listed(preset, tmp_path):
     add(made, started, runs, BASELINE, 0.39, 0.2, reference="baseline")
     add(made, started, runs, OTHER, 0.38, 0.35)
     best = add(made, started, runs, {**OTHER, "patch_size": 4}, 0.42, 0.25)
-    paths = searches.write_search(started, made, runs, tmp_path)
+    paths = report.write(started, made, runs, tmp_path)
     text = (tmp_path / started.name / "study.md").read_text()
     assert "The Pareto front: trials 3, 0, 2." in text
     front = re.findall(
@@ -323,23 +331,23 @@ def test_errors_are_one_sentence(undrawn, whole, tmp_path):
     with pytest.raises(
         UserError, match=r"no complete trial yet \(0 complete\): go on with `risbench study resume"
     ):
-        searches.write_search(started, make_study(), runs, tmp_path)
+        report.write(started, make_study(), runs, tmp_path)
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot write"):
-        searches.write_search(started, made, runs, tmp_path / "file")
+        report.write(started, made, runs, tmp_path / "file")
     (runs / best.key).rename(tmp_path / "elsewhere")
     with pytest.raises(UserError, match=rf"the run {best.key} of trial 3 \(best\) is missing in"):
-        searches.write_search(started, made, runs, tmp_path)
+        report.write(started, made, runs, tmp_path)
 
 
 def test_the_terminal_is_never_too_narrow(whole):
     started, made, runs, _ = whole
     said = io.StringIO()
-    searches.render_search(Console(file=said, width=100), started, made, runs)
+    report.render(Console(file=said, width=100), started, made, runs)
     text = said.getvalue()
     assert max(map(len, text.splitlines())) <= 100 and "…" not in text
     assert "The best trial is number 3" in text and "the loss became nan" in text
-    searches.render_search(Console(file=said, width=100), started, make_study(), runs)
+    report.render(Console(file=said, width=100), started, make_study(), runs)
     assert "no trial is complete yet (0 complete)" in said.getvalue()
 
 
@@ -367,11 +375,11 @@ def test_the_same_study_gives_the_same_bytes_and_disturbs_nobody(whole, tmp_path
         warnings.simplefilter("error")
         first = {
             path.name: path.read_bytes()
-            for path in searches.write_search(started, made, runs, tmp_path)
+            for path in report.write(started, made, runs, tmp_path)
         }
         again = {
             path.name: path.read_bytes()
-            for path in searches.write_search(started, made, runs, tmp_path)
+            for path in report.write(started, made, runs, tmp_path)
         }
     assert first == again and (dict(plt.rcParams), plt.get_backend()) == before
     assert plt.get_fignums() == [mine.number]
@@ -394,8 +402,8 @@ def test_the_same_study_gives_the_same_bytes_and_disturbs_nobody(whole, tmp_path
 
 def test_importances_are_warned_of_or_left_out():
     few, many = (
-        search_figures.importances(random_study(20)),
-        search_figures.importances(random_study(50)),
+        importances.importances(random_study(20), VALUE),
+        importances.importances(random_study(50), VALUE),
     )
     assert few.warning.startswith("Only 20 complete trials") and many.warning == ""
     assert max(many.shares, key=many.shares.get) == "distill_weight" and sum(
@@ -405,8 +413,8 @@ def test_importances_are_warned_of_or_left_out():
     for trial in random_study(3).trials:
         constant.add_trial(create_trial(value=0.4, params=trial.params, distributions=ROOMS))
     for made, why in ((random_study(1), "two are needed"), (constant, "all values are equal")):
-        known = search_figures.importances(made)
+        known = importances.importances(made, VALUE)
         assert not known.shares and why in known.warning
-    assert search_figures.draw(random_study(1), [], known).keys() == {
+    assert figures.draw(random_study(1), known, [VALUE], []).keys() == {
         f"{name}.{kind}" for name in ("history", "parallel", "slices") for kind in ("png", "pdf")
     }

@@ -46,7 +46,9 @@ PINNED_PILLOW = "13.0.0"
 def picture(height: int = 64, width: int = 80) -> np.ndarray:
     """Return gradients, waves and an edge, uint8 (height, width, 3): whole numbers alone, so the same bits everywhere."""
     y, x = np.mgrid[:height, :width]
-    pixels = np.stack([255 * x // (width - 1), 255 * y // (height - 1), (x * y + 7 * x) % 256], -1).astype(np.uint8)
+    pixels = np.stack(
+        [255 * x // (width - 1), 255 * y // (height - 1), (x * y + 7 * x) % 256], -1
+    ).astype(np.uint8)
     pixels[20:40, 30:60] = (220, 40, 40)
     return pixels
 
@@ -76,9 +78,16 @@ def test_a_corruption_is_keyed_by_image_and_leaves_numpy_alone(corruption, sever
     assert (corrupt(image, corruption, severity, 1) == first).all(), "whatever was drawn before"
     assert (image == picture()).all(), "the original is left as it was"
     assert first.shape == image.shape and first.dtype == np.uint8 and (first != image).any()
-    random = {"noise": True, "blur": corruption in ("glass_blur", "motion_blur"), "digital": False, "weather": True}
+    random = {
+        "noise": True,
+        "blur": corruption in ("glass_blur", "motion_blur"),
+        "digital": False,
+        "weather": True,
+    }
     if random[corruptions.family_of(corruption)] and corruption != "brightness":
-        assert (corrupt(image, corruption, severity, 2) != first).any(), "another image, another draw"
+        assert (corrupt(image, corruption, severity, 2) != first).any(), (
+            "another image, another draw"
+        )
 
 
 def test_another_process_draws_the_same():
@@ -86,8 +95,15 @@ def test_another_process_draws_the_same():
         "from tests.robustness.test_corruptions import *; import numpy as np; np.random.random(5);"
         "print([digest(corrupt(picture(), name, 2, 11)) for name in ('impulse_noise', 'glass_blur', 'snow')])"
     )
-    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
-    assert other == str([digest(corrupt(picture(), name, 2, 11)) for name in ("impulse_noise", "glass_blur", "snow")])
+    other = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    assert other == str(
+        [
+            digest(corrupt(picture(), name, 2, 11))
+            for name in ("impulse_noise", "glass_blur", "snow")
+        ]
+    )
 
 
 def test_the_sets_are_those_of_the_library():
@@ -100,7 +116,9 @@ def test_the_sets_are_those_of_the_library():
     for family in ("noise", "blur"):
         members = set(corruptions.families()[family]) & set(named["common"])
         assert members == set(imagecorruptions.get_corruption_names(family))
-    assert sorted(name for members in corruptions.families().values() for name in members) == sorted(named["all"])
+    assert sorted(
+        name for members in corruptions.families().values() for name in members
+    ) == sorted(named["all"])
 
 
 def test_names_are_resolved_once_and_misspelt_ones_answered():
@@ -142,10 +160,22 @@ def test_an_evaluation_sees_the_transformed_images(boxes):
     dataset, tokenizer = Opened(places).run(spec)
     method = build_method(spec, tokenizer).eval()
     condition = Condition("gaussian_noise", 5)
-    clean, noisy = (EvaluationImages(dataset, "val", method.needs, change)[0] for change in (None, condition))
+    clean, noisy = (
+        EvaluationImages(dataset, "val", method.needs, change)[0] for change in (None, condition)
+    )
     assert (clean.image != noisy.image).any() and noisy.geometry == clean.geometry
     seen = []
     with torch.no_grad():
-        evaluate(method, dataset, "val", tokenizer, torch.device("cpu"), transform=condition, on_image=seen.append)
+        evaluate(
+            method,
+            dataset,
+            "val",
+            tokenizer,
+            torch.device("cpu"),
+            transform=condition,
+            on_image=seen.append,
+        )
     assert (seen[0].image.image == noisy.image).all()
-    assert all((seen[0].image.masks[ann] == mask).all() for ann, mask in clean.masks.items()), "the truth stays"
+    assert all((seen[0].image.masks[ann] == mask).all() for ann, mask in clean.masks.items()), (
+        "the truth stays"
+    )

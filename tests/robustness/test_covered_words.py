@@ -35,7 +35,11 @@ def test_one_word_at_a_time_becomes_masks(tokenizer, sentence):
         # Oracle: the pieces of the words by themselves, put together with those of one word masked.
         pieces = [tokenizer.pieces(its) for its in sentence.split()]
         pieces[number] = [tokenizer.mask_id] * len(pieces[number])
-        expected = [tokenizer.start_id, *(piece for its in pieces for piece in its), tokenizer.end_id]
+        expected = [
+            tokenizer.start_id,
+            *(piece for its in pieces for piece in its),
+            tokenizer.end_id,
+        ]
         assert found.ids[number + 1, : len(expected)].tolist() == expected, word
 
 
@@ -52,7 +56,12 @@ def test_a_word_beyond_the_cut_changes_nothing_and_the_end_stays(tokenizer):
 def test_records_of_covered_words_are_read_back():
     texts = [its.sent for its in marked("the red box")]
     read = read_covered(pd.DataFrame({"sent_id": [5] * 4, "sentence": texts[::-1]}))
-    assert read["position"].tolist() == [-1, 0, 1, 2] and read["word"].tolist() == ["", "the", "red", "box"]
+    assert read["position"].tolist() == [-1, 0, 1, 2] and read["word"].tolist() == [
+        "",
+        "the",
+        "red",
+        "box",
+    ]
     assert set(read["sentence"]) == {"the red box"}
 
 
@@ -62,7 +71,14 @@ def test_whole_words_alone():
         tokens("on the top"), [("on", "top")]
     )
     found = subsets(
-        ["aboveboard cat", "cat above the board", "No. the lefty", "reddish", "person without a hat", "red"]
+        [
+            "aboveboard cat",
+            "cat above the board",
+            "No. the lefty",
+            "reddish",
+            "person without a hat",
+            "red",
+        ]
     )
     assert found["position"].tolist() == [False, True, False, False, False, False]
     assert found["colour"].tolist() == [False, False, False, False, False, True]
@@ -79,4 +95,6 @@ def test_every_length_is_in_one_subset():
 def test_the_lists_are_clean():
     for name, entries in keywords().items():
         assert len(set(entries)) == len(entries), name
-        assert all(tokens(" ".join(entry)) == entry for entry in entries), "an entry that can never match"
+        assert all(tokens(" ".join(entry)) == entry for entry in entries), (
+            "an entry that can never match"
+        )

@@ -28,7 +28,9 @@ def test_a_cover_is_exact_and_grows():
 def test_patches_are_patches():
     cover = covered(np.ones((120, 120), bool), 7200, "test")
     blocks = cover.reshape(6, 20, 6, 20).mean((1, 3))
-    assert np.isin(blocks, (0, 1)).sum() >= 35, "half of a square of 6 x 6 patches, one of them cut at most"
+    assert np.isin(blocks, (0, 1)).sum() >= 35, (
+        "half of a square of 6 x 6 patches, one of them cut at most"
+    )
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -44,13 +46,23 @@ def test_what_is_covered_is_the_target(dataset, target):
         changed = (picture != pixels).any(-1)
         assert (picture[changed] == colour).all()
         own = truths[asked[0].ann_id]
-        others = np.any([mask for ann_id, mask in truths.items() if ann_id != asked[0].ann_id], axis=0)
-        expected = {"image": np.ones_like(own), "referent": own, "distractors": others, "background": ~(own | others)}
+        others = np.any(
+            [mask for ann_id, mask in truths.items() if ann_id != asked[0].ann_id], axis=0
+        )
+        expected = {
+            "image": np.ones_like(own),
+            "referent": own,
+            "distractors": others,
+            "background": ~(own | others),
+        }
         region = expected[target]
         assert not (changed & ~region).any()
         area = own.sum() if target == "background" else region.sum()
         assert changed.sum() <= round(0.4 * area)
-        if target in ("referent", "distractors"):  # boxes of another colour than the mean: every covered pixel shows
+        if target in (
+            "referent",
+            "distractors",
+        ):  # boxes of another colour than the mean: every covered pixel shows
             assert changed.sum() == round(0.4 * area)
     again = Occlusion(target, 40).views(dataset, refs, pixels)
     assert all((one[0] == other[0]).all() for one, other in zip(views, again, strict=True))
@@ -65,7 +77,10 @@ def test_nothing_and_all(dataset):
 
 
 def test_names():
-    assert Occlusion.parse("referent-30") == Occlusion("referent", 30) and str(Occlusion("image", 5)) == "image-5"
+    assert (
+        Occlusion.parse("referent-30") == Occlusion("referent", 30)
+        and str(Occlusion("image", 5)) == "image-5"
+    )
     for wrong in ("referent", "refferent-30", "image-101"):
         with pytest.raises(UserError):
             Occlusion.parse(wrong)

@@ -1,5 +1,6 @@
 """Asking finished runs under conditions: the numbers of a plain evaluation, nothing twice, nothing lost."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -12,26 +13,42 @@ from benchmark.evaluation import metrics
 from benchmark.evaluation.inference import load
 from benchmark.evaluation.predict import evaluate
 from benchmark.robustness import run as run_module
-from benchmark.robustness.conditions import narrow_robustness, parse_condition, read_robustness_preset
+from benchmark.robustness.conditions import (
+    narrow_robustness,
+    parse_condition,
+    read_robustness_preset,
+)
 from benchmark.robustness.corruptions import Condition
 from benchmark.robustness.covered_words import CoveredWords
 from benchmark.robustness.images import Cache
 from benchmark.robustness.occlusion import Occlusion
-from benchmark.robustness.run import evaluate_conditions, finished_conditions, read_results, results_path
-from benchmark.runs.execution import Execution
+from benchmark.robustness.run import (
+    evaluate_conditions,
+    finished_conditions,
+    read_results,
+    results_path,
+)
+from benchmark.runs.execution import Execution, Places
+from benchmark.runs.groups import write_plan
+from benchmark.runs.preset import read_preset
+from benchmark.runs.resolve import Opened, resolve_preset
 from benchmark.runs.rundir import RunDir
 from benchmark.tracking import mlflow_store
 from benchmark.training import worker
 from tests.helpers import tiny_spec, write_boxes
 
-CONDITIONS = [Condition("gaussian_noise", 3), Condition("fog", 5), Occlusion("referent", 0), Occlusion("image", 50)]
+CONDITIONS = [
+    Condition("gaussian_noise", 3),
+    Condition("fog", 5),
+    Occlusion("referent", 0),
+    Occlusion("image", 50),
+]
 QUIET = Console(quiet=True)
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     """Two finished runs of one data set, of methods that are fed differently."""
-    from benchmark.runs.resolve import Opened
     from benchmark.training.trainer import Trainer
 
     root = tmp_path_factory.mktemp("robust")
@@ -41,7 +58,9 @@ def world(tmp_path_factory):
         spec, places = tiny_spec(root / "data", method, "baseline")
         run = RunDir(root / "runs" / spec.key)
         run.create(spec)
-        Trainer(spec, run, Opened(places), Execution.of(device="cpu", checkpoint_seconds=1e9)).train()
+        Trainer(
+            spec, run, Opened(places), Execution.of(device="cpu", checkpoint_seconds=1e9)
+        ).train()
         runs.append(run)
     return root, runs
 
@@ -55,24 +74,33 @@ def fresh(world, tmp_path):
     return [RunDir(tmp_path / "runs" / run.key) for run in world[1]]
 
 
-def place(run):
-    return worker.place_of(run, None, None)
+def opened(run):
+    return Opened(worker.places_of(run, Places(None, runs=run.path.parent)))
 
 
 def ask(runs, its=CONDITIONS, **how):
-    return evaluate_conditions(runs, ["val"], its, place, QUIET, device="cpu", **how)
+    return evaluate_conditions(runs, ["val"], its, opened, QUIET, device="cpu", **how)
 
 
 def test_records_are_those_of_a_plain_evaluation_of_transformed_images(fresh):
     ask(fresh)
     for run in fresh:
-        loaded = load(run, place, "cpu")
+        loaded = load(run, opened(run), "cpu")
         for condition in CONDITIONS[:2]:
-            plain = evaluate(loaded.method, loaded.dataset, "val", loaded.tokenizer, loaded.device, transform=condition)
+            plain = evaluate(
+                loaded.method,
+                loaded.dataset,
+                "val",
+                loaded.tokenizer,
+                loaded.device,
+                transform=condition,
+            )
             pd.testing.assert_frame_equal(read_results(run, "val", condition), plain)
         summary = json.loads((run.path / "robustness/val/metrics.json").read_text())
         assert summary.keys() == {str(condition) for condition in CONDITIONS}
-        assert summary["fog-5"]["oiou"] == metrics.metrics(read_results(run, "val", "fog-5"))["oiou"]
+        assert (
+            summary["fog-5"]["oiou"] == metrics.compute(read_results(run, "val", "fog-5"))["oiou"]
+        )
 
 
 def test_nothing_covered_is_the_clean_split(fresh):
@@ -80,10 +108,14 @@ def test_nothing_covered_is_the_clean_split(fresh):
     for run in fresh:
         clean = run.records("val")
         assert read_results(run, "val", "image-0").equals(clean)
-        own_picture = read_results(run, "val", "referent-0")  # other company in the batch: a pixel may move
+        own_picture = read_results(
+            run, "val", "referent-0"
+        )  # other company in the batch: a pixel may move
         assert (own_picture["sent_id"] == clean["sent_id"]).all()
         assert np.abs(own_picture["intersection"] - clean["intersection"]).max() <= 2
-        assert own_picture["swapped_union"].isna().all(), "in a referent's own picture nothing else is asked"
+        assert own_picture["swapped_union"].isna().all(), (
+            "in a referent's own picture nothing else is asked"
+        )
 
 
 def test_worker_processes_change_no_bit(fresh):
@@ -101,7 +133,9 @@ def test_every_image_is_changed_once_for_all_runs_and_encoded_once_per_run(fresh
     from benchmark.robustness import corruptions
 
     changed, corrupt = [], corruptions.corrupt
-    monkeypatch.setattr(corruptions, "corrupt", lambda *given: changed.append(given[1:]) or corrupt(*given))
+    monkeypatch.setattr(
+        corruptions, "corrupt", lambda *given: changed.append(given[1:]) or corrupt(*given)
+    )
     meters = ask(fresh, CONDITIONS[:2])
     images = sorted({int(number) for number in fresh[0].records("val")["image_id"]})
     assert sorted(changed) == sorted(
@@ -153,9 +187,13 @@ def test_covered_words_have_a_record_for_every_word_and_one_for_none(fresh):
 
 def test_a_cache_is_lossless_and_says_its_size(fresh, tmp_path, monkeypatch):
     console = Console(record=True, width=200)
-    evaluate_conditions(fresh[:1], ["val"], CONDITIONS, place, console, device="cpu", cache=tmp_path / "cache")
+    evaluate_conditions(
+        fresh[:1], ["val"], CONDITIONS, opened, console, device="cpu", cache=tmp_path / "cache"
+    )
     assert "for 4 images in" in console.export_text()
-    assert len(list((tmp_path / "cache").glob("*/*/*.png"))) == 4, "two corruptions of two images, and no occlusion"
+    assert len(list((tmp_path / "cache").glob("*/*/*.png"))) == 4, (
+        "two corruptions of two images, and no occlusion"
+    )
     meters = ask(fresh[1:], cache=tmp_path / "cache")
     ask(fresh[1:])
     direct = {str(its): read_results(fresh[1], "val", its) for its in CONDITIONS}
@@ -171,18 +209,21 @@ def test_a_cache_is_lossless_and_says_its_size(fresh, tmp_path, monkeypatch):
     assert finished_conditions(fresh[0], "val") == sorted(map(str, CONDITIONS))
 
 
-@pytest.mark.parametrize("jobs", (0, 1))
-def test_what_is_wrong_with_an_image_is_one_sentence(fresh, monkeypatch, jobs):
+@pytest.mark.parametrize("workers", (0, 1))
+def test_what_is_wrong_with_an_image_is_one_sentence(fresh, monkeypatch, workers):
     from benchmark.robustness import corruptions
 
-    monkeypatch.setattr(corruptions, "SMALLEST", 70)
-    with pytest.raises(UserError, match="^image 7 is .* pixels and the corruptions need 70 x 70") as raised:
-        ask(fresh, jobs=jobs)
+    noise = dataclasses.replace(corruptions.CORRUPTIONS.get("gaussian_noise"), smallest=70)
+    monkeypatch.setattr(corruptions.CORRUPTIONS, "get", lambda name: noise)
+    with pytest.raises(
+        UserError, match="^image 7 is .* pixels and gaussian_noise needs 70 x 70"
+    ) as raised:
+        ask(fresh, workers=workers)
     assert "\n" not in str(raised.value) and finished_conditions(fresh[0], "val") == []
 
 
 def test_a_damaged_cache_and_unfinished_runs_are_named(fresh, tmp_path):
-    loaded = load(fresh[0], place, "cpu")
+    loaded = load(fresh[0], opened(fresh[0]), "cpu")
     image_id = int(fresh[0].records("val")["image_id"][0])
     path = Cache(tmp_path / "cache", loaded.dataset).path(CONDITIONS[0], image_id)
     path.parent.mkdir(parents=True)
@@ -190,8 +231,8 @@ def test_a_damaged_cache_and_unfinished_runs_are_named(fresh, tmp_path):
     with pytest.raises(UserError, match="is damaged; delete it"):
         ask(fresh, cache=tmp_path / "cache")
     with pytest.raises(UserError, match="'vall' is not known: did you mean val"):
-        evaluate_conditions(fresh, ["vall"], CONDITIONS, place, QUIET, device="cpu")
-    with pytest.raises(UserError, match="was not asked under fog-5 on val"):
+        evaluate_conditions(fresh, ["vall"], CONDITIONS, opened, QUIET, device="cpu")
+    with pytest.raises(UserError, match="was not evaluated under fog-5 on val"):
         read_results(fresh[0], "val", "fog-5")
     fresh[1].write_status("planned")
     with pytest.raises(UserError, match="is not finished"):
@@ -205,7 +246,7 @@ def test_mlflow_shows_every_condition(fresh):
     client = mlflow_store._client(mlflow_store.default_uri(runs))
     experiment = client.get_experiment_by_name("refcoco")
     (shown,) = client.search_runs([experiment.experiment_id], f"tags.`ris.key` = '{fresh[0].key}'")
-    expected = metrics.metrics(read_results(fresh[0], "val", "fog-5"))
+    expected = metrics.compute(read_results(fresh[0], "val", "fog-5"))
     assert shown.data.metrics["robust/val/fog/5/oiou"] == expected["oiou"]
     assert shown.data.metrics["robust/val/fog/5/miou"] == expected["miou"]
     assert {"robust/val/image/50/oiou", "robust/val/words/miou"} <= shown.data.metrics.keys()
@@ -219,12 +260,18 @@ def test_packed_records_under_conditions_may_be_spread(fresh, tmp_path):
 
     ask(fresh)
     runs = fresh[0].path.parent
-    plain = [sum(p.stat().st_size + 1024 for p in packed_files(run) if "robustness" not in p.parts) for run in fresh]
+    plain = [
+        sum(p.stat().st_size + 1024 for p in packed_files(run) if "robustness" not in p.parts)
+        for run in fresh
+    ]
     archives = pack(runs, tmp_path / "out", max(plain) + 1)
     assert len(archives) > 2 and unpack(archives, tmp_path / "there") == 2
     for run in fresh:
         there = RunDir(tmp_path / "there" / run.key)
-        assert all(read_results(there, "val", its).equals(read_results(run, "val", its)) for its in CONDITIONS)
+        assert all(
+            read_results(there, "val", its).equals(read_results(run, "val", its))
+            for its in CONDITIONS
+        )
 
 
 def test_a_killed_process_is_one_sentence(fresh, monkeypatch):
@@ -233,9 +280,11 @@ def test_a_killed_process_is_one_sentence(fresh, monkeypatch):
 
     from benchmark.robustness.images import CorruptedImages
 
-    monkeypatch.setattr(CorruptedImages, "altered", lambda *given: os.kill(os.getpid(), signal.SIGKILL))
-    with pytest.raises(UserError, match="give fewer --jobs"):
-        ask(fresh[:1], jobs=1)
+    monkeypatch.setattr(
+        CorruptedImages, "altered", lambda *given: os.kill(os.getpid(), signal.SIGKILL)
+    )
+    with pytest.raises(UserError, match="give fewer --workers"):
+        ask(fresh[:1], workers=1)
 
 
 def test_presets_name_conditions():
@@ -244,7 +293,10 @@ def test_presets_name_conditions():
     assert len(read_robustness_preset("all").conditions()) == 19 * 5 + 4 * 9 + 1
     for condition in quick.conditions():
         assert parse_condition(str(condition)) == condition
-    assert len(narrow_robustness(quick, ["testA"], ["maskris"], [1, 5], False, False).conditions()) == 17 * 2
+    assert (
+        len(narrow_robustness(quick, ["testA"], ["maskris"], [1, 5], False, False).conditions())
+        == 17 * 2
+    )
     assert len(narrow_robustness(quick, None, ["all"], None, False, False).conditions()) == 19 * 5
     with pytest.raises(UserError, match="did you mean quick"):
         read_robustness_preset("quik")
@@ -264,23 +316,48 @@ def command(*arguments):
 
 def test_the_command_asks_reports_and_says_what_it_wrote(fresh, tmp_path, capsys):
     runs, out = fresh[0].path.parent, tmp_path / "out"
-    options = ["--runs", runs, "--out", out, "--corruptions", "fog,shot_noise", "--severities", "1,4", "--no-sync"]
+    options = [
+        "--runs",
+        runs,
+        "--out",
+        out,
+        "--corruptions",
+        "fog,shot_noise",
+        "--severities",
+        "1,4",
+        "--no-sync",
+    ]
     assert command("robustness", fresh[0].key, "--no-occlusion", "--no-words", *options) == 0
     text = capsys.readouterr().out
-    assert "images/s of one process: decode" in text and "mPC*" in text
+    assert "mPC*" in text
+    log = (runs / "robustness" / "refcoco-unc" / "log.txt").read_text()
+    assert "images/s of one process: decode" in log
     written = {path.name for path in (out / "runs" / "robustness").iterdir()}
     assert {"robustness.md", "robustness.csv", "severity-refcoco-val-cris-tiny.png"} <= written
     assert "strip-refcoco-val-cris-tiny.png" in written
-    assert finished_conditions(fresh[0], "val") == ["fog-1", "fog-4", "shot_noise-1", "shot_noise-4"]
+    assert finished_conditions(fresh[0], "val") == [
+        "fog-1",
+        "fog-4",
+        "shot_noise-1",
+        "shot_noise-4",
+    ]
     first = (out / "runs" / "robustness" / "robustness.md").read_bytes()
     assert command("robustness", fresh[0].key, "--no-occlusion", "--no-words", *options) == 0
-    assert "no network ran" in capsys.readouterr().out
+    assert "data sets" in capsys.readouterr().out
     assert (out / "runs" / "robustness" / "robustness.md").read_bytes() == first
 
 
 def test_language_subsets_need_no_network(fresh, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(run_module, "load_all", lambda *_: pytest.fail("a network was loaded"))
-    options = ["--corruptions", "none", "--no-occlusion", "--no-words", "--no-sync", "--runs", fresh[0].path.parent]
+    options = [
+        "--corruptions",
+        "none",
+        "--no-occlusion",
+        "--no-words",
+        "--no-sync",
+        "--runs",
+        fresh[0].path.parent,
+    ]
     folder = tmp_path / "out" / "runs" / "robustness"
     folder.mkdir(parents=True)
     (folder / "strip-of-another-run.png").write_bytes(b"")
@@ -297,7 +374,7 @@ def test_a_run_that_is_trained_again_is_asked_again(fresh):
     for left in ("status.json", "state/latest.pt", "best.safetensors"):
         (run.path / left).unlink()
     spec = run.spec()
-    Trainer(spec, run, *open_run(spec, place(run)), Execution.of(device="cpu")).train()
+    Trainer(spec, run, opened(run), Execution.of(device="cpu")).train()
     assert finished_conditions(run, "val") == []
 
 
@@ -313,10 +390,8 @@ def test_mlflow_shows_covered_sentences_alone(fresh):
 
 def test_splits_and_conditions_that_cannot_be_asked_are_named_at_once(fresh, capsys):
     with pytest.raises(UserError, match="split of run .* 'train' is not known"):
-        evaluate_conditions(fresh, ["val", "train"], CONDITIONS[:1], place, QUIET, device="cpu")
+        evaluate_conditions(fresh, ["val", "train"], CONDITIONS[:1], opened, QUIET, device="cpu")
     assert finished_conditions(fresh[0], "val") == []
-    assert command("grouping", fresh[0].key, "--runs", fresh[0].path.parent, "--condition", "words") == 1
-    assert "give a corruption or occlusion" in capsys.readouterr().err
 
 
 def test_a_preset_asks_the_finished_runs_of_its_matrix(fresh, world, tmp_path, capsys):
@@ -330,7 +405,9 @@ def test_a_preset_asks_the_finished_runs_of_its_matrix(fresh, world, tmp_path, c
         "variants": ["tiny"],
         "seeds": [0],
         "data": str(world[0] / "data"),
-        "recipes": {name: {"epochs": 2, "batch_size": 4, "micro_batch": 4} for name in ("cris", "lavt")},
+        "recipes": {
+            name: {"epochs": 2, "batch_size": 4, "micro_batch": 4} for name in ("cris", "lavt")
+        },
         "selection": {"every": 1},
         "strategy": {"patch_size": 8},
     }
@@ -345,7 +422,22 @@ def test_a_preset_asks_the_finished_runs_of_its_matrix(fresh, world, tmp_path, c
     }
     (tmp_path / "two.yaml").write_text(yaml.safe_dump(preset))
     runs = fresh[0].path.parent
-    assert command("robustness", "--preset", tmp_path / "two.yaml", "--runs", runs, "--out", tmp_path / "out") == 0
+    whole = read_preset(str(tmp_path / "boxes.yaml"))
+    write_plan(
+        runs, resolve_preset("boxes", whole, Places(world[0] / "data", runs=runs)).group(whole)
+    )
+    assert (
+        command(
+            "robustness",
+            "--preset",
+            tmp_path / "two.yaml",
+            "--runs",
+            runs,
+            "--out",
+            tmp_path / "out",
+        )
+        == 0
+    )
     assert "2 of the 4 runs of the matrix are not finished" in capsys.readouterr().out
     assert all(finished_conditions(run, "val") == ["contrast-5", "referent-50"] for run in fresh)
     assert (tmp_path / "out" / "two" / "robustness" / "occlusion-refcoco-val.png").exists()
@@ -359,31 +451,18 @@ def test_a_preset_asks_the_finished_runs_of_its_matrix(fresh, world, tmp_path, c
         (["RUN", "--severities", "0"], "severity '0'"),
         (["RUN", "--severities", "x"], "takes whole numbers"),
         (["RUN", "--splits", "vall"], "did you mean val"),
-        (["RUN", "--reference", "OTHER"], "is not among the runs that are asked"),
+        (["RUN", "--reference", "OTHER"], "is not among the runs that are evaluated"),
         (["no-such-run"], "is not known"),
     ],
 )
 def test_a_user_error_is_one_sentence(fresh, tmp_path, capsys, options, message):
     named = {"RUN": fresh[0].key, "OTHER": fresh[1].key}
     arguments = [named.get(option, option) for option in options]
-    assert command("robustness", *arguments, "--runs", fresh[0].path.parent, "--out", tmp_path, "--no-sync") == 1
+    assert (
+        command(
+            "robustness", *arguments, "--runs", fresh[0].path.parent, "--out", tmp_path, "--no-sync"
+        )
+        == 1
+    )
     error = capsys.readouterr().err
     assert message in error and "Traceback" not in error
-
-
-def test_grouping_changes_no_record_and_the_network_does_less(fresh, capsys):
-    assert (
-        command("grouping", fresh[0].key, "--runs", fresh[0].path.parent, "--condition", "fog-2", "--count", "2") == 0
-    )
-    text = capsys.readouterr().out
-    assert "2 images of val under fog-2, cpu" in text and "6.0" in text, "six expressions per image"
-    assert f"{fresh[0].key}: the same records" in text or "by at most 1 pixels" in text
-
-
-def test_the_bound_of_grouping():
-    from benchmark.evaluation.timing import bound
-
-    assert bound(3.0, 1.0, 1) == 1, "nothing to share"
-    assert bound(0.0, 1.0, 6) == 1, "no text-free part"
-    assert bound(1.0, 0.0, 6) == 6, "all of it is text-free"
-    assert bound(3.0, 1.0, 4) == pytest.approx(4 / 1.75)

@@ -54,7 +54,9 @@ def test_every_variant_keeps_its_key(method):
     for name, variant, dataset, split_by, strategy, patch, key in KEYS["variants"]:
         if name == method:
             report = ("val", "test") if dataset == "refcocog" else SPLITS
-            found = spec(name, variant, dataset, split_by, strategy, {"patch_size": patch}, report=report)
+            found = spec(
+                name, variant, dataset, split_by, strategy, {"patch_size": patch}, report=report
+            )
             assert found.key == key, (variant, dataset, strategy)
 
 
@@ -67,13 +69,23 @@ def started(name, preset, variant):
     found, matrix = study.read_study(name, variant), read_preset(preset)
     recipe = {**matrix.recipes.get(found.method, {}), **found.recipe}
     base = spec(found.method, variant, matrix.datasets[0].split(":")[0], recipe=recipe)
-    base = base.model_copy(update={"selection": matrix.selection.model_copy(update={"report": SPLITS})})
+    base = base.model_copy(
+        update={"selection": matrix.selection.model_copy(update={"report": SPLITS})}
+    )
     return study.Started(
-        name="x", origin=name, preset=preset, study=found, bases={0: base}, settings=matrix.strategy, data=Path("x")
+        name="x",
+        origin=name,
+        preset=preset,
+        study=found,
+        bases={0: base},
+        settings=matrix.strategy,
+        data=Path("x"),
     )
 
 
-@pytest.mark.parametrize(("name", "preset", "variant"), sorted({tuple(row[:3]) for row in KEYS["grids"]}))
+@pytest.mark.parametrize(
+    ("name", "preset", "variant"), sorted({tuple(row[:3]) for row in KEYS["grids"]})
+)
 def test_the_rows_of_every_grid_keep_their_keys(name, preset, variant):
     whole = started(name, preset, variant)
     found = [[row.label, its.key] for row in whole.study.rows for its in whole.row_specs(row)]

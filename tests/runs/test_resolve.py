@@ -34,9 +34,15 @@ def test_the_matrix_is_the_product_of_its_axes(boxes):
         ({"variants": ("tny",)}, "variant of cris 'tny' is not known: did you mean tiny"),
         ({"datasets": ("refcocoo",)}, "'refcocoo' is not known: did you mean refcoco"),
         ({"recipes": {"cris": {"epoch": 3}}}, "recipe of cris: epoch: .*fields are"),
-        ({"recipes": {"cris": {"batch_size": 6, "micro_batch": 4}}}, "micro_batch 4 must divide batch_size 6"),
+        (
+            {"recipes": {"cris": {"batch_size": 6, "micro_batch": 4}}},
+            "micro_batch 4 must divide batch_size 6",
+        ),
         ({"strategy": {"patch_size": 10}}, "10"),
-        ({"strategy": {"patchsize": 8}}, "strategy setting 'patchsize' is not known: did you mean patch_size"),
+        (
+            {"strategy": {"patchsize": 8}},
+            "strategy setting 'patchsize' is not known: did you mean patch_size",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused_by_name(boxes, changes, message):
@@ -56,7 +62,11 @@ def test_the_key_is_the_science_and_nothing_else(boxes, tmp_path):
         spec.model_copy(update={"weights": "other"}),
         spec.model_copy(update={"recipe": spec.recipe.model_copy(update={"precision": "bf16"})}),
         spec.model_copy(update={"recipe": spec.recipe.model_copy(update={"micro_batch": 2})}),
-        spec.model_copy(update={"strategy": spec.strategy.model_copy(update={"batchnorm_in_masked_pass": False})}),
+        spec.model_copy(
+            update={
+                "strategy": spec.strategy.model_copy(update={"batchnorm_in_masked_pass": False})
+            }
+        ),
         spec.model_copy(update={"strategy": spec.strategy.model_copy(update={"revision": 99})}),
     ]
     assert len({spec.key, *(other.key for other in changed)}) == len(changed) + 1

@@ -40,7 +40,9 @@ def grouping(
         typer.Argument(metavar="RUNS...", help="Finished runs: keys or unique beginnings."),
     ],
     split: Annotated[str, typer.Option()] = "val",
-    condition: Annotated[str, typer.Option(help="What the images go through, such as fog-3.")] = "gaussian_noise-3",
+    condition: Annotated[
+        str, typer.Option(help="What the images go through, such as fog-3.")
+    ] = "gaussian_noise-3",
     count: Annotated[int, typer.Option(min=1, help="Images of the split.")] = 48,
     threads: Annotated[int, typer.Option(min=1, help="Threads of a network on a CPU.")] = 1,
     data: DataOption = None,

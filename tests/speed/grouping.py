@@ -94,7 +94,9 @@ class Comparison:
         pixels = (self.grouped.records[columns] - self.naive.records[columns]).abs().max(axis=1)
         if not pixels.any():
             return "the same records"
-        naive, grouped = (100 * metrics.compute(loop.records)["oiou"] for loop in (self.naive, self.grouped))
+        naive, grouped = (
+            100 * metrics.compute(loop.records)["oiou"] for loop in (self.naive, self.grouped)
+        )
         return (
             f"{(pixels > 0).sum()} of {len(pixels)} records differ, by at most {pixels.max()}"
             " pixels (float32 sums in another order at the threshold);"
@@ -134,7 +136,9 @@ def _network_seconds(loop: Loop) -> float:
 
 
 @torch.no_grad()
-def _loop(network: Loaded, images: CorruptedImages, condition: Condition, items: Sequence[list[Ref]]) -> Loop:
+def _loop(
+    network: Loaded, images: CorruptedImages, condition: Condition, items: Sequence[list[Ref]]
+) -> Loop:
     """Evaluate each item, the refs of one image, by itself."""
     meter, method = Meter(), network.method
     rows: list[dict[str, Any]] = []
@@ -147,7 +151,9 @@ def _loop(network: Loaded, images: CorruptedImages, condition: Condition, items:
                 meter.add(name, seconds)
         timed, begun = Timed(method, meter), time.perf_counter()
         with meter.measure("predict", len(views), network.device):
-            predictions = predict(timed, views, network.tokenizer, network.device, expressions_at_once=AT_ONCE)
+            predictions = predict(
+                timed, views, network.tokenizer, network.device, expressions_at_once=AT_ONCE
+            )
         meter.add("text-free", timed.encoded - begun, len(views))
         for prediction in predictions:
             rows += records_of(prediction)

@@ -37,7 +37,9 @@ def test_the_mask_moves_with_the_image(raw, names):
 
 def test_a_flip_mirrors_about_half_of_the_samples(raw):
     changed = augment(raw, ("flip",), 0, 0)
-    mirrored = [torch.equal(new, old.flip(1)) for new, old in zip(changed.images, raw.images, strict=True)]
+    mirrored = [
+        torch.equal(new, old.flip(1)) for new, old in zip(changed.images, raw.images, strict=True)
+    ]
     kept = [torch.equal(new, old) for new, old in zip(changed.images, raw.images, strict=True)]
     assert all(a or b for a, b in zip(mirrored, kept, strict=True)) and any(mirrored) and any(kept)
 
@@ -47,8 +49,14 @@ def test_a_crop_enlarges_what_it_keeps(raw):
     assert (augment(whole, ("crop",), 0, 0).targets == 255).all()  # never beyond the image
     inside = raw.targets.clone()
     inside[:] = 0
-    inside[:, 30:34, 30:34] = 255  # in the middle: areas grow by at most the inverse of the share that is kept
-    grown = augment(RawBatch(raw.images, inside, raw.text, raw.samples), ("crop",), 0, 0).targets.eq(255).sum((1, 2))
+    inside[:, 30:34, 30:34] = (
+        255  # in the middle: areas grow by at most the inverse of the share that is kept
+    )
+    grown = (
+        augment(RawBatch(raw.images, inside, raw.text, raw.samples), ("crop",), 0, 0)
+        .targets.eq(255)
+        .sum((1, 2))
+    )
     assert all(count == 0 or 8 <= count <= 16 / CROP_AREA[0] * 1.7 for count in grown.tolist())
 
 
@@ -74,4 +82,6 @@ def test_draws_are_keyed_by_sample(raw):
 def test_without_masks_the_image_alone_changes(raw):
     blind = RawBatch(raw.images, None, raw.text, raw.samples)
     changed = augment(blind, ("crop",), 0, 0)
-    assert changed.targets is None and torch.equal(changed.images, augment(raw, ("crop",), 0, 0).images)
+    assert changed.targets is None and torch.equal(
+        changed.images, augment(raw, ("crop",), 0, 0).images
+    )

@@ -61,7 +61,9 @@ def test_any_ratio_masks_the_published_number(sampling):
 def test_patch_masks_every_patch_equally_often(size, ratio):
     side, draws = size // 32, 4000
     random = generator("uniform", size)
-    masks = np.stack([draw_image_mask(random, size, 32, ratio) for _ in range(draws)]).reshape(draws, -1)
+    masks = np.stack([draw_image_mask(random, size, 32, ratio) for _ in range(draws)]).reshape(
+        draws, -1
+    )
     share = masks[0].sum() / side**2
     deviation = (masks.mean(0) - share) / math.sqrt(share * (1 - share) / draws)
     assert np.abs(deviation).max() < 4.5
@@ -80,7 +82,9 @@ def test_grid_keeps_one_patch_of_every_block():
         kept = np.argwhere(~mask)
         top, left = kept.min(0)
         offsets.add((int(top), int(left)))
-        assert {tuple(place) for place in kept} == {(y, x) for y in range(top, 14, 2) for x in range(left, 14, 2)}
+        assert {tuple(place) for place in kept} == {
+            (y, x) for y in range(top, 14, 2) for x in range(left, 14, 2)
+        }
     assert offsets == {(0, 0), (0, 1), (1, 0), (1, 1)}
     mask = draw_image_mask(generator(0), 288, 32, 8 / 9, "grid")
     assert (~mask).reshape(3, 3, 3, 3).sum((1, 3)).tolist() == [[1] * 3] * 3
@@ -88,7 +92,9 @@ def test_grid_keeps_one_patch_of_every_block():
 
 def test_block_masks_in_rectangles():
     """Neighbours are masked together far more often than independent patches would be, over all of the image."""
-    masks = np.stack([draw_image_mask(generator(sample), 448, 32, 0.5, "block") for sample in range(300)])
+    masks = np.stack(
+        [draw_image_mask(generator(sample), 448, 32, 0.5, "block") for sample in range(300)]
+    )
     alike = (masks[:, :, 1:] == masks[:, :, :-1]).mean()
     assert alike > 0.8
     assert masks.any(0).all() and not masks.all(0).any()
@@ -100,7 +106,9 @@ def test_block_masks_in_rectangles():
 def test_cutout_masks_one_square_region():
     places = set()
     for sample in range(60):
-        mask = draw_image_mask(generator(sample), 320, 32, 0.75, "cutout")  # 75 of 100: rows of 9, 9th row of 3
+        mask = draw_image_mask(
+            generator(sample), 320, 32, 0.75, "cutout"
+        )  # 75 of 100: rows of 9, 9th row of 3
         rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
         assert len(columns) == 9 and len(rows) == 9
         inside = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
@@ -156,8 +164,15 @@ def test_masked_pixels_are_zero_and_all_others_unchanged(layout):
     result = apply_image_masks(images, torch.from_numpy(masks))
     assert result.shape == images.shape and np.array_equal(images, before, equal_nan=True)
     for sample, row, column in np.ndindex(3, 4, 4):
-        place = (sample, slice(None), slice(16 * row, 16 * row + 16), slice(16 * column, 16 * column + 16))
-        assert torch.equal(result[place], torch.zeros(3, 16, 16) if masks[sample, row, column] else before[place])
+        place = (
+            sample,
+            slice(None),
+            slice(16 * row, 16 * row + 16),
+            slice(16 * column, 16 * column + 16),
+        )
+        assert torch.equal(
+            result[place], torch.zeros(3, 16, 16) if masks[sample, row, column] else before[place]
+        )
 
 
 @pytest.fixture(scope="module")
@@ -181,7 +196,9 @@ def test_word_masking_statistics(family, bert, clip):
     tokenizer, ids = (bert, BERT_IDS) if family == "bert" else (clip, CLIP_IDS)
     draws, ratio = 20_000, 0.3
     random = generator("words", family)
-    masked = np.stack([mask_words(random, ids, tokenizer, ratio, (0.6, 0.3, 0.1)) for _ in range(draws)])
+    masked = np.stack(
+        [mask_words(random, ids, tokenizer, ratio, (0.6, 0.3, 0.1)) for _ in range(draws)]
+    )
     assert masked.dtype == np.int64
     special = np.isin(ids, sorted(tokenizer.special_ids))
     assert special.sum() == 6
@@ -206,7 +223,9 @@ def test_word_masking_statistics(family, bert, clip):
     assert 0 <= drawn.min() and drawn.max() < tokenizer.random_ids.stop
     counts, _ = np.histogram(drawn, bins=10, range=(0, tokenizer.random_ids.stop))
     expected = len(drawn) / 10
-    assert ((counts - expected) ** 2 / expected).sum() < 33.7  # chi-square, 9 degrees of freedom, p = 1e-4
+    assert (
+        (counts - expected) ** 2 / expected
+    ).sum() < 33.7  # chi-square, 9 degrees of freedom, p = 1e-4
 
 
 def test_default_shares_are_the_published_ones(bert):
@@ -220,9 +239,15 @@ def test_default_shares_are_the_published_ones(bert):
 def test_random_words_of_bert_are_any_id_and_of_clip_never_start_or_end(bert):
     clip = trained_tokenizer("clip", [])
     for tokenizer in (bert, clip):
-        word = next(number for number in range(200, tokenizer.size) if number not in tokenizer.special_ids)
-        masked = mask_words(generator("any"), np.full(500_000, word), tokenizer, 1.0, (0.0, 1.0, 0.0))
-        allowed = set(range(tokenizer.size)) - (set() if tokenizer is bert else {tokenizer.start_id, tokenizer.end_id})
+        word = next(
+            number for number in range(200, tokenizer.size) if number not in tokenizer.special_ids
+        )
+        masked = mask_words(
+            generator("any"), np.full(500_000, word), tokenizer, 1.0, (0.0, 1.0, 0.0)
+        )
+        allowed = set(range(tokenizer.size)) - (
+            set() if tokenizer is bert else {tokenizer.start_id, tokenizer.end_id}
+        )
         assert set(masked.tolist()) == allowed
 
 
@@ -231,7 +256,10 @@ def test_published_clip_end_stays_the_argmax(clip):
     random = generator("end")
     for _ in range(3000):
         masked = mask_words(random, ids, clip, 1.0, (0.5, 0.5, 0.0))
-        assert masked.argmax() == ids.argmax() and (masked == 49406).sum() == (masked == 49407).sum() == 1
+        assert (
+            masked.argmax() == ids.argmax()
+            and (masked == 49406).sum() == (masked == 49407).sum() == 1
+        )
 
 
 def test_only_ids_change_and_only_in_the_copy(clip):

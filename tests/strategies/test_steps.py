@@ -57,7 +57,9 @@ def step(strategy, network, micro):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_two_passes_have_the_gradient_of_the_summed_loss(boxes, method):
-    strategy, network, micro = prepared(boxes, method, "maskris", strategy={"patch_size": 8, "distill_weight": 0.3})
+    strategy, network, micro = prepared(
+        boxes, method, "maskris", strategy={"patch_size": 8, "distill_weight": 0.3}
+    )
     network = network.double()
     batch = micro().batch
     batch = Batch(batch.images.double(), batch.text, batch.targets, batch.samples)
@@ -68,7 +70,9 @@ def test_two_passes_have_the_gradient_of_the_summed_loss(boxes, method):
         return its
 
     losses = step(strategy, network, in_float64())
-    two_pass = {name: p.grad.clone() for name, p in network.named_parameters() if p.grad is not None}
+    two_pass = {
+        name: p.grad.clone() for name, p in network.named_parameters() if p.grad is not None
+    }
 
     network.zero_grad()
     reseed_dropout(0, "step", 0, "clean pass")
@@ -77,7 +81,9 @@ def test_two_passes_have_the_gradient_of_the_summed_loss(boxes, method):
     masked = strategy.masked(in_float64(), keep_targets=False)
     reseed_dropout(0, "step", 0, "masked pass")
     student = network(masked, {}, "prediction")
-    teacher = Output(clean.logits.detach(), {name: value.detach() for name, value in clean.extras.items()})
+    teacher = Output(
+        clean.logits.detach(), {name: value.detach() for name, value in clean.extras.items()}
+    )
     total = 0.7 * loss_ce + 0.3 * network.distillation(student, teacher)
     total.backward()
 
@@ -91,10 +97,14 @@ def test_two_passes_have_the_gradient_of_the_summed_loss(boxes, method):
 @pytest.mark.parametrize("method", METHODS)
 def test_the_teacher_receives_no_gradient(boxes, method):
     """With w = 1 the clean pass is teacher alone; its gradient is exactly that of a constant target."""
-    strategy, network, micro = prepared(boxes, method, "maskris", strategy={"patch_size": 8, "distill_weight": 1.0})
+    strategy, network, micro = prepared(
+        boxes, method, "maskris", strategy={"patch_size": 8, "distill_weight": 1.0}
+    )
     seen = []
     distillation = network.distillation
-    network.distillation = lambda student, teacher: seen.append(teacher) or distillation(student, teacher)
+    network.distillation = lambda student, teacher: (
+        seen.append(teacher) or distillation(student, teacher)
+    )
     step(strategy, network, micro())
     assert not seen[0].logits.requires_grad
     assert all(not value.requires_grad for value in seen[0].extras.values())
@@ -105,7 +115,9 @@ def test_the_masked_pass_never_sees_the_target(boxes, method):
     strategy, network, micro = prepared(boxes, method, "maskris")
     seen = []
     forward = network.forward
-    network.forward = lambda batch, draws, purpose: seen.append((batch, purpose)) or forward(batch, draws, purpose)
+    network.forward = lambda batch, draws, purpose: (
+        seen.append((batch, purpose)) or forward(batch, draws, purpose)
+    )
     step(strategy, network, micro())
     (clean, first), (masked, second) = seen
     assert (first, second) == ("loss", "prediction")
@@ -154,7 +166,9 @@ def test_batchnorm_updates_once_or_twice_a_step(boxes, batchnorm):
         boxes, "cris", "maskris", strategy={"patch_size": 8, "batchnorm_in_masked_pass": batchnorm}
     )
     step(strategy, network, micro())
-    counts = {int(v) for name, v in network.state_dict().items() if name.endswith("num_batches_tracked")}
+    counts = {
+        int(v) for name, v in network.state_dict().items() if name.endswith("num_batches_tracked")
+    }
     assert counts == {2 if batchnorm else 1}
 
 
@@ -162,7 +176,9 @@ def test_masking_without_distillation_is_one_pass_on_half_of_the_samples(boxes):
     strategy, network, micro = prepared(boxes, "cris", "masking")
     seen = []
     forward = network.forward
-    network.forward = lambda batch, draws, purpose: seen.append(batch) or forward(batch, draws, purpose)
+    network.forward = lambda batch, draws, purpose: (
+        seen.append(batch) or forward(batch, draws, purpose)
+    )
     losses = step(strategy, network, micro())
     assert len(seen) == 1 and "train/loss_dist" not in losses
     applied = [
@@ -172,7 +188,9 @@ def test_masking_without_distillation_is_one_pass_on_half_of_the_samples(boxes):
     ]
     assert abs(sum(applied) / len(applied) - 0.5) < 0.04
     masks = strategy.image_masks(micro())
-    assert [bool(mask.any()) for mask in masks] == [strategy._applies(micro(), sample) for sample in range(4)]
+    assert [bool(mask.any()) for mask in masks] == [
+        strategy._applies(micro(), sample) for sample in range(4)
+    ]
 
 
 def test_table_3_has_its_seven_rows():

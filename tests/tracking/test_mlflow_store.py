@@ -14,18 +14,21 @@ import pytest
 import methods
 from benchmark import strategies
 from benchmark.base.errors import UserError
-from benchmark.runs.groups import read_groups, write_group
+from benchmark.runs.groups import Cell, Group, write_plan
 from benchmark.runs.rundir import RunDir
 from benchmark.runs.spec import RunSpec, Selection
-from benchmark.tracking import mlflow_store, watch
+from benchmark.tracking import mlflow_experiment, mlflow_store, watch
+from benchmark.tracking.tracker import Summary, Tracker
 from tests.helpers import PROJECT
 
 ROOT = PROJECT
 NUMBERS = {"oiou": 0.25, "miou": 0.5, "p_50": 0.75, "grounding_gap": None}
 
 
-def spec_of(seed: int = 0, strategy: str = "maskris", dataset: str = "refcoco+", **changes: object) -> RunSpec:
-    cris = methods.get("cris")
+def spec_of(
+    seed: int = 0, strategy: str = "maskris", dataset: str = "refcoco+", **changes: object
+) -> RunSpec:
+    cris = methods.definition("cris")
     return RunSpec(
         method="cris",
         variant="tiny",
@@ -43,14 +46,28 @@ def spec_of(seed: int = 0, strategy: str = "maskris", dataset: str = "refcoco+",
     )
 
 
-def make_run(runs: Path, spec: RunSpec, state: str = "done", lines: int = 4, oiou: float = 0.25) -> RunDir:
+def plan(runs: Path, name: str, kind: str, *cells: Cell) -> None:
+    write_plan(runs, Group(name, kind, cells=[*cells]))
+
+
+def make_run(
+    runs: Path, spec: RunSpec, state: str = "done", lines: int = 4, oiou: float = 0.25
+) -> RunDir:
     """Write a run directory as training leaves it, with made-up numbers."""
     run = RunDir(runs / spec.key)
     run.create(spec)
     for number in range(1, lines + 1):
-        run.log(10 * number, (number - 1) // 2, {"train/loss": 1 / number, "train/loss_ce": 2 / number, "lr": 1e-3})
+        run.log(
+            10 * number,
+            (number - 1) // 2,
+            {"train/loss": 1 / number, "train/loss_ce": 2 / number, "lr": 1e-3},
+        )
         if number % 2 == 0:
-            run.log(10 * number, number // 2 - 1, {f"val/{name}": value for name, value in NUMBERS.items()})
+            run.log(
+                10 * number,
+                number // 2 - 1,
+                {f"val/{name}": value for name, value in NUMBERS.items()},
+            )
     run.write_json("environment.json", {"git": {"commit": "c0ffee", "dirty": False}})
     if state == "done":
         run.write_records("testA", pd.DataFrame({"sent_id": [1, 2], "intersection": [3, 4]}))
@@ -58,7 +75,10 @@ def make_run(runs: Path, spec: RunSpec, state: str = "done", lines: int = 4, oio
         (run.path / "images" / "val_7.png").write_bytes(b"\x89PNG")
         (run.path / "best.safetensors").write_bytes(b"weights")
         selected = {"oiou": 0.25, "epoch": 1, "split": "val", "metric": "oiou"}
-        run.write_json("result.json", {"selected": selected, "val": NUMBERS, "testA": {**NUMBERS, "oiou": oiou}})
+        run.write_json(
+            "result.json",
+            {"selected": selected, "val": NUMBERS, "testA": {**NUMBERS, "oiou": oiou}},
+        )
         run.write_json("timing.json", {"training_seconds": 1.5, "peak_gpu_bytes": None})
     run.write_status(state, **({"reason": "the loss became nan"} if state == "failed" else {}))
     return run
@@ -95,17 +115,30 @@ def stored(runs: Path) -> dict[str, dict]:
     for run in found:
         folders = ["", "images", "records"]
         files = [
-            item for folder in folders for item in client.list_artifacts(run.info.run_id, folder) if not item.is_dir
+            item
+            for folder in folders
+            for item in client.list_artifacts(run.info.run_id, folder)
+            if not item.is_dir
         ]
         content[run.info.run_name] = {
             "experiment": client.get_experiment(run.info.experiment_id).name,
             "status": run.info.status,
-            "times": (run.info.start_time, run.info.end_time if run.info.status != "RUNNING" else None),
+            "times": (
+                run.info.start_time,
+                run.info.end_time if run.info.status != "RUNNING" else None,
+            ),
             "params": run.data.params,
-            "tags": {name: value for name, value in run.data.tags.items() if name != mlflow_store.PARENT},
-            "parent": names.get(run.data.tags.get(mlflow_store.PARENT)),
+            "tags": {
+                name: value
+                for name, value in run.data.tags.items()
+                if name != mlflow_experiment.PARENT
+            },
+            "parent": names.get(run.data.tags.get(mlflow_experiment.PARENT)),
             "points": {
-                name: [(point.step, point.value) for point in client.get_metric_history(run.info.run_id, name)]
+                name: [
+                    (point.step, point.value)
+                    for point in client.get_metric_history(run.info.run_id, name)
+                ]
                 for name in run.data.metrics
             },
             "files": {item.path: item.file_size for item in files},
@@ -116,17 +149,25 @@ def stored(runs: Path) -> dict[str, dict]:
 def test_a_finished_run_is_shown_whole(runs: Path):
     spec = spec_of()
     make_run(runs, spec)
-    write_group(runs, "quick", "preset", [spec.key])
+    plan(runs, "quick", "preset", Cell.of(spec))
     summary = mlflow_store.sync(runs)
     assert (summary.created, summary.updated, summary.unchanged, summary.failed) == (1, 0, 0, {})
     shown = stored(runs)
     assert set(shown) == {spec.key, "cris maskris tiny (quick)"}
     run = shown[spec.key]
-    assert (run["experiment"], run["status"], run["parent"]) == ("refcoco+", "FINISHED", "cris maskris tiny (quick)")
+    assert (run["experiment"], run["status"], run["parent"]) == (
+        "refcoco+",
+        "FINISHED",
+        "cris maskris tiny (quick)",
+    )
     assert run["points"]["train/loss"] == [(10, 1.0), (20, 1 / 2), (30, 1 / 3), (40, 1 / 4)]
     assert run["points"]["val/oiou"] == [(20, 0.25), (40, 0.25)]
-    assert run["points"]["test/testA/miou"] == [(40, 0.5)] and run["points"]["selected/val/p_50"] == [(40, 0.75)]
-    assert run["points"]["selected/epoch"] == [(40, 1)] and run["points"]["timing/training_seconds"] == [(40, 1.5)]
+    assert run["points"]["test/testA/miou"] == [(40, 0.5)] and run["points"][
+        "selected/val/p_50"
+    ] == [(40, 0.75)]
+    assert run["points"]["selected/epoch"] == [(40, 1)] and run["points"][
+        "timing/training_seconds"
+    ] == [(40, 1.5)]
     assert not {"val/grounding_gap", "step", "epoch"} & set(run["points"])
     assert set(run["files"]) == {
         "spec.yaml",
@@ -136,10 +177,13 @@ def test_a_finished_run_is_shown_whole(runs: Path):
         "records/testA.parquet",
     }
     assert (
-        run["params"]["recipe.learning_rate"] == str(methods.get("cris").recipes["tiny"].learning_rate)
+        run["params"]["recipe.learning_rate"]
+        == str(methods.definition("cris").recipes["tiny"].learning_rate)
         and run["params"]["strategy.distill_weight"] == "0.5"
     )
-    assert run["params"]["network.clip.layers"] == "[1, 1, 1, 1]" and run["params"]["method"] == "cris"
+    assert (
+        run["params"]["network.clip.layers"] == "[1, 1, 1, 1]" and run["params"]["method"] == "cris"
+    )
     expected = {
         "ris.key": spec.key,
         "ris.method": "cris",
@@ -160,7 +204,7 @@ def test_a_second_sync_changes_nothing_and_a_lost_database_comes_back(runs: Path
     specs = [spec_of(0), spec_of(1), spec_of(0, "baseline"), spec_of(0, "masking", "refcocog")]
     for spec, state in zip(specs, ("done", "planned", "failed", "done"), strict=True):
         make_run(runs, spec, state)
-    write_group(runs, "quick", "preset", [spec.key for spec in specs])
+    plan(runs, "quick", "preset", *map(Cell.of, specs))
     assert mlflow_store.sync(runs).created == 4
     first = stored(runs)
     assert mlflow_store.sync(runs).unchanged == 4
@@ -175,12 +219,16 @@ def test_no_point_is_sent_twice_when_a_run_is_resumed(runs: Path):
     spec = spec_of()
     run = make_run(runs, spec, "running", lines=3)
     mlflow_store.sync(runs)
-    run.keep_metrics(2)  # back to the resume point: the lines of steps 20 (val) and 30 are made again
+    run.keep_metrics(
+        2
+    )  # back to the resume point: the lines of steps 20 (val) and 30 are made again
     mlflow_store.sync(runs)
     make_run(runs, spec_of(1), "done", lines=6)
     for number in range(2, 7):
         if number > 2:
-            run.log(10 * number, 0, {"train/loss": 1 / number, "train/loss_ce": 2 / number, "lr": 1e-3})
+            run.log(
+                10 * number, 0, {"train/loss": 1 / number, "train/loss_ce": 2 / number, "lr": 1e-3}
+            )
         if number % 2 == 0:
             run.log(10 * number, 0, {f"val/{name}": value for name, value in NUMBERS.items()})
     assert mlflow_store.sync(runs).updated == 1
@@ -193,13 +241,20 @@ def test_no_point_is_sent_twice_when_a_run_is_resumed(runs: Path):
 def test_states_are_followed(runs: Path):
     spec = spec_of()
     run = make_run(runs, spec, "planned", lines=0)
-    steps = [("planned", "SCHEDULED"), ("running", "RUNNING"), ("failed", "FAILED"), ("running", "RUNNING")]
+    steps = [
+        ("planned", "SCHEDULED"),
+        ("running", "RUNNING"),
+        ("failed", "FAILED"),
+        ("running", "RUNNING"),
+    ]
     for state, status in steps:
         run.write_status(state, **({"reason": "the loss became nan"} if state == "failed" else {}))
         mlflow_store.sync(runs)
         shown = stored(runs)
         assert {shown[name]["status"] for name in (spec.key, "cris maskris tiny")} == {status}
-        assert shown[spec.key]["tags"].get("ris.reason", "") == ("the loss became nan" if state == "failed" else "")
+        assert shown[spec.key]["tags"].get("ris.reason", "") == (
+            "the loss became nan" if state == "failed" else ""
+        )
     make_run(runs, spec, "done")
     mlflow_store.sync(runs)
     assert stored(runs)[spec.key]["times"][1] == int(1000 * run.status().heartbeat)
@@ -224,12 +279,16 @@ def test_a_parent_has_the_mean_of_its_seeds_and_none_of_unlike_runs(runs: Path):
 def test_a_run_of_two_groups_is_shown_once(runs: Path):
     spec = spec_of()
     make_run(runs, spec)
-    write_group(runs, "quick", "preset", [spec.key])
+    plan(runs, "quick", "preset", Cell.of(spec))
     mlflow_store.sync(runs)
-    write_group(runs, "ablation", "study", [spec.key], {spec.key: [3, 7]})
+    plan(runs, "ablation", "study", Cell.of(spec, trial=3), Cell.of(spec, trial=7))
     assert mlflow_store.sync(runs).updated == 1
     shown = stored(runs)
-    assert set(shown) == {spec.key, "cris maskris tiny (quick)", "study ablation"}  # which holds the study's report
+    assert set(shown) == {
+        spec.key,
+        "cris maskris tiny (quick)",
+        "study ablation",
+    }  # which holds the study's report
     assert shown["study ablation"]["tags"]["ris.done"] == "1/1"
     assert shown[spec.key]["parent"] == "cris maskris tiny (quick)"
     assert shown[spec.key]["tags"]["ris.groups"] == "quick,ablation"
@@ -241,7 +300,7 @@ def test_a_study_has_one_parent_with_its_report(runs: Path):
     for spec in specs:
         make_run(runs, spec)
     mlflow_store.sync(runs)
-    write_group(runs, "search", "study", [spec.key for spec in specs])
+    plan(runs, "search", "study", *map(Cell.of, specs))
     report = runs / "studies" / "search" / "report"
     report.mkdir(parents=True)
     (report / "study.md").write_text("what came out")
@@ -249,7 +308,10 @@ def test_a_study_has_one_parent_with_its_report(runs: Path):
     shown = stored(runs)
     assert set(shown) == {*(spec.key for spec in specs), "study search"}
     assert {shown[spec.key]["parent"] for spec in specs} == {"study search"}
-    assert shown["study search"]["tags"]["ris.method"] == "cris" and "ris.strategy" not in shown["study search"]["tags"]
+    assert (
+        shown["study search"]["tags"]["ris.method"] == "cris"
+        and "ris.strategy" not in shown["study search"]["tags"]
+    )
     (copy,) = (runs / "mlartifacts").rglob("study.md")
     before = copy.stat().st_mtime_ns
     mlflow_store.sync(runs)
@@ -266,7 +328,9 @@ def test_a_changed_file_is_sent_again_and_no_other(runs: Path):
     os.utime(run.path / "images" / "val_7.png")
     mlflow_store.sync(runs)
     assert json.loads(copies["result.json"].read_text())["testA"]["oiou"] == 0.5
-    assert [name for name in copies if copies[name].stat().st_mtime_ns != before[name]] == ["result.json"]
+    assert [name for name in copies if copies[name].stat().st_mtime_ns != before[name]] == [
+        "result.json"
+    ]
     assert stored(runs)[spec.key]["points"]["test/testA/oiou"][-1] == (40, 0.5)
 
 
@@ -329,8 +393,11 @@ def test_two_syncs_never_interleave(runs: Path):
     for seed in range(3):
         make_run(runs, spec_of(seed))
     with mlflow_store._lock(runs, mlflow_store.default_uri(runs)):
-        summaries: list[mlflow_store.Summary] = []
-        threads = [threading.Thread(target=lambda: summaries.append(mlflow_store.sync(runs))) for _ in range(2)]
+        summaries: list[Summary] = []
+        threads = [
+            threading.Thread(target=lambda: summaries.append(mlflow_store.sync(runs)))
+            for _ in range(2)
+        ]
         for thread in threads:
             thread.start()
         threads[0].join(0.3)
@@ -345,7 +412,9 @@ def test_watch_follows_a_run_to_its_end(runs: Path):
     spec = spec_of()
     run = make_run(runs, spec, "running", lines=1)
     stop = threading.Event()
-    thread = threading.Thread(target=watch.watch, args=(runs, None, stop, 0.05))
+    thread = threading.Thread(
+        target=watch.watch, args=(mlflow_store.TRACKER, runs, None, stop, 0.05)
+    )
     thread.start()
     for _ in range(200):
         if run.key in stored(runs):
@@ -364,19 +433,22 @@ def test_watch_tells_of_a_dead_store_once_and_syncs_a_last_time(
 ):
     calls = []
 
-    def sync(runs: Path, uri: str | None) -> mlflow_store.Summary:
-        calls.append(uri)
-        if len(calls) < 4:
-            raise UserError("the store is down.")
-        if len(calls) == 5 and end == "SIGTERM":
-            os.kill(os.getpid(), signal.SIGTERM)
-        elif len(calls) == 5:
-            monkeypatch.setattr(os, "getppid", lambda: 1)
-        return mlflow_store.Summary(unchanged=2)
+    class Flaky(Tracker):
+        def sync(self, runs: Path, address: str | None = None) -> Summary:
+            calls.append(address)
+            if len(calls) < 4:
+                raise UserError("the store is down.")
+            if len(calls) == 5 and end == "SIGTERM":
+                os.kill(os.getpid(), signal.SIGTERM)
+            elif len(calls) == 5:
+                monkeypatch.setattr(os, "getppid", lambda: 1)
+            return Summary(unchanged=2)
 
-    monkeypatch.setattr(watch, "sync", sync)
+        def ui_command(self, *_: object) -> list[str]:
+            return []
+
     before = signal.getsignal(signal.SIGTERM)
-    watch.watch(tmp_path, "http://host", os.getppid(), interval=0.01)
+    watch.watch(Flaky(), tmp_path, "http://host", os.getppid(), interval=0.01)
     assert len(calls) == 6
     assert capsys.readouterr().err.splitlines() == [
         "the store is down.",
@@ -388,26 +460,12 @@ def test_watch_tells_of_a_dead_store_once_and_syncs_a_last_time(
 
 def test_ui_command_serves_the_store_that_sync_wrote(runs: Path, tmp_path: Path):
     command = mlflow_store.ui_command(runs, None, "127.0.0.1", 5055)
-    assert f"sqlite:///{runs}/mlflow.db" in command and str(runs / "mlartifacts") in command and "5055" in command
+    assert (
+        f"sqlite:///{runs}/mlflow.db" in command
+        and str(runs / "mlartifacts") in command
+        and "5055" in command
+    )
     with pytest.raises(UserError, match="open it in a browser"):
         mlflow_store.ui_command(runs, "http://host:5000")
     with pytest.raises(UserError, match="risbench sync"):
         mlflow_store.ui_command(tmp_path)
-
-
-def test_groups_grow_and_are_checked(tmp_path: Path):
-    assert read_groups(tmp_path) == []
-    write_group(tmp_path, "quick", "preset", ["b", "a"])
-    write_group(tmp_path, "quick", "preset", ["c"])
-    write_group(tmp_path, "ablation", "study", iter(["a"]))
-    assert [(group.name, group.keys) for group in read_groups(tmp_path)] == [
-        ("quick", ["a", "b", "c"]),
-        ("ablation", ["a"]),
-    ]
-    assert json.loads((tmp_path / "groups" / "quick.json").read_text())["kind"] == "preset"
-    for name in ("a,b", "../x", ""):
-        with pytest.raises(UserError, match="cannot name"):
-            write_group(tmp_path, name, "preset", [])
-    (tmp_path / "groups" / "quick.json").write_text("{")
-    with pytest.raises(UserError, match="quick.json is damaged"):
-        read_groups(tmp_path)

@@ -37,7 +37,11 @@ def started(spec, places, folder, execution=EXECUTION):
 def left_behind(run):
     """Everything whose bytes must not depend on interruptions."""
     names = ["metrics.jsonl", "best.safetensors", "result.json", "spec.yaml"]
-    files = [run.path / name for name in names] + sorted(run.path.glob("records/*")) + sorted(run.path.glob("images/*"))
+    files = (
+        [run.path / name for name in names]
+        + sorted(run.path.glob("records/*"))
+        + sorted(run.path.glob("images/*"))
+    )
     return {str(path.relative_to(run.path)): path.read_bytes() for path in files}
 
 
@@ -90,7 +94,9 @@ def test_killed_and_resumed_is_bit_identical(uninterrupted, tmp_path, monkeypatc
             kill_at(torch, "save", 4)
         case "between selection and saving":
             select = trainer.select
-            monkeypatch.setattr(trainer, "select", lambda epoch: (select(epoch), (_ for _ in ()).throw(Killed))[0])
+            monkeypatch.setattr(
+                trainer, "select", lambda epoch: (select(epoch), (_ for _ in ()).throw(Killed))[0]
+            )
         case "in the last evaluation":
             kill_at(trainer_module.overlays, "write", 1)
     with pytest.raises(Killed):
@@ -108,8 +114,25 @@ def test_kill_minus_nine_from_outside(uninterrupted, tmp_path):
     spec, places, whole = uninterrupted["cris"]
     run = RunDir(tmp_path / spec.key)
     run.create(spec)
-    command = [sys.executable, "-m", "benchmark.cli", "resume", run.key, "--runs", str(tmp_path), "--data"]
-    command += [str(places.data), "--device", "cpu", "--checkpoint-seconds", "0", "--log-every", "2"]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmark.cli",
+        "resume",
+        run.key,
+        "--runs",
+        str(tmp_path),
+        "--data",
+    ]
+    command += [
+        str(places.data),
+        "--device",
+        "cpu",
+        "--checkpoint-seconds",
+        "0",
+        "--log-every",
+        "2",
+    ]
     kills = 0
     for wanted in (2, 5):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -124,9 +147,13 @@ def test_kill_minus_nine_from_outside(uninterrupted, tmp_path):
 
 def test_interrupt_saves_and_goes_on(uninterrupted, tmp_path):
     spec, places, whole = uninterrupted["cris"]
-    run, trainer = started(spec, places, tmp_path, Execution.of(device="cpu", checkpoint_seconds=1e9, log_every=2))
+    run, trainer = started(
+        spec, places, tmp_path, Execution.of(device="cpu", checkpoint_seconds=1e9, log_every=2)
+    )
     with pytest.raises(Interrupted):
-        trainer.train(lambda step, steps, message: os.kill(os.getpid(), signal.SIGINT) if step == 3 else None)
+        trainer.train(
+            lambda step, steps, message: os.kill(os.getpid(), signal.SIGINT) if step == 3 else None
+        )
     assert resume_point.load(run)["step"] >= 3
     _, trainer = started(spec, places, tmp_path)
     trainer.train()
@@ -139,8 +166,13 @@ def test_baseline_and_maskris_share_every_other_draw(boxes, tmp_path):
         spec, places = tiny_spec(boxes, "cris", strategy)
         _, trainer = started(spec, places, tmp_path)
         order = trainer.samples.order(1, 4, True)
-        raws = [raw for step in training_batches(trainer.samples, 1, order, 4, 0, 1, 0) for raw in step]
-        batches[strategy] = (raws, {name: value.clone() for name, value in trainer.method.state_dict().items()})
+        raws = [
+            raw for step in training_batches(trainer.samples, 1, order, 4, 0, 1, 0) for raw in step
+        ]
+        batches[strategy] = (
+            raws,
+            {name: value.clone() for name, value in trainer.method.state_dict().items()},
+        )
     for first, second in zip(batches["baseline"][0], batches["maskris"][0], strict=True):
         assert first.samples == second.samples and torch.equal(first.text.ids, second.text.ids)
     for name, value in batches["baseline"][1].items():
@@ -152,11 +184,16 @@ def test_shards_together_are_the_whole(boxes):
     dataset, tokenizer = Opened(places).run(spec)
     samples = TrainingSamples(dataset, "train", tiny_needs(spec, tokenizer), tokenizer, 0)
     order = samples.order(0, 8, True)
-    whole = [raw.samples for step in training_batches(samples, 0, order, 4, 0, 1, 0) for raw in step]
-    parts = [
-        [raw.samples for step in training_batches(samples, 0, order, 4, rank, 2, 0) for raw in step] for rank in (0, 1)
+    whole = [
+        raw.samples for step in training_batches(samples, 0, order, 4, 0, 1, 0) for raw in step
     ]
-    assert [sorted(a + b) for a, b in zip(*parts, strict=True)] == [sorted(micro) for micro in whole]
+    parts = [
+        [raw.samples for step in training_batches(samples, 0, order, 4, rank, 2, 0) for raw in step]
+        for rank in (0, 1)
+    ]
+    assert [sorted(a + b) for a, b in zip(*parts, strict=True)] == [
+        sorted(micro) for micro in whole
+    ]
 
 
 def tiny_needs(spec, tokenizer):
@@ -170,7 +207,11 @@ def test_accumulation_reaches_the_global_batch(boxes, tmp_path):
     _, trainer = started(spec, places, tmp_path)
     grads, optimizer_step = [], trainer.optimizer.step
     trainer.optimizer.step = lambda: grads.append(
-        {name: p.grad.clone() for name, p in trainer.method.named_parameters() if p.grad is not None}
+        {
+            name: p.grad.clone()
+            for name, p in trainer.method.named_parameters()
+            if p.grad is not None
+        }
     )
     raws = next(training_batches(trainer.samples, 0, trainer.samples.order(0, 8, True), 4, 0, 1, 0))
     trainer.optimize(raws, 0)
@@ -181,7 +222,13 @@ def test_accumulation_reaches_the_global_batch(boxes, tmp_path):
         micro = trainer.micro_batch(raw, 0, key)
         micro.add_gradient = lambda loss: loss.backward()
         spec.strategy.step(micro)
-        each.append({name: p.grad.clone() for name, p in trainer.method.named_parameters() if p.grad is not None})
+        each.append(
+            {
+                name: p.grad.clone()
+                for name, p in trainer.method.named_parameters()
+                if p.grad is not None
+            }
+        )
     assert optimizer_step and len(raws) == 2
     for name, grad in grads[0].items():
         torch.testing.assert_close(grad, (each[0][name] + each[1][name]) / 2, rtol=1e-4, atol=1e-6)
@@ -205,7 +252,9 @@ def test_timings_stay_out_of_the_metrics(uninterrupted):
 def test_a_nan_loss_ends_in_one_sentence(boxes, tmp_path, monkeypatch):
     spec, places = tiny_spec(boxes, "cris", "baseline")
     run, trainer = started(spec, places, tmp_path)
-    monkeypatch.setattr(trainer.method, "loss", lambda output, batch: {"bce": output.logits.sum() * float("nan")})
+    monkeypatch.setattr(
+        trainer.method, "loss", lambda output, batch: {"bce": output.logits.sum() * float("nan")}
+    )
     with pytest.raises(UserError, match="became nan at step 0.*learning_rate"):
         trainer.train()
     assert not (run.path / "result.json").exists()
@@ -268,7 +317,9 @@ def test_mixed_precision_trains_with_accumulation(boxes, tmp_path, precision):
     run, trainer = started(spec, places, tmp_path)
     trainer.train()
     assert run.status().state == "done"
-    assert {value.dtype for value in trainer.method.parameters()} == {torch.float32}, "master weights stay in fp32"
+    assert {value.dtype for value in trainer.method.parameters()} == {torch.float32}, (
+        "master weights stay in fp32"
+    )
     assert all(line["train/loss"] > 0 for line in run.metrics() if "train/loss" in line)
 
 
@@ -293,5 +344,9 @@ def test_augmented_runs_train(boxes, tmp_path):
     run, trainer = started(spec, places, tmp_path)
     plain, _ = tiny_spec(boxes, "lavt", "baseline")
     trainer.train()
-    assert run.status().state == "done" and spec.strategy.augmentations == ("crop", "flip", "jitter")
+    assert run.status().state == "done" and spec.strategy.augmentations == (
+        "crop",
+        "flip",
+        "jitter",
+    )
     assert "augmentations" not in plain.model_dump()["strategy"]  # so that older keys stay

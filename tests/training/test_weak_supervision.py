@@ -53,16 +53,24 @@ def trained(root, folder, method, strategy):
 @pytest.mark.parametrize("strategy", ["baseline", "maskris"])
 @pytest.mark.parametrize("method", WITHOUT_MASKS)
 def test_shuffled_training_masks_change_nothing(boxes, shuffled, tmp_path, method, strategy):
-    runs = [trained(root, tmp_path / name, method, strategy) for name, root in (("a", boxes), ("b", shuffled))]
+    runs = [
+        trained(root, tmp_path / name, method, strategy)
+        for name, root in (("a", boxes), ("b", shuffled))
+    ]
     assert runs[0].key != runs[1].key, "the data differ"
     first, second = (load_file(run.path / "best.safetensors") for run in runs)
-    assert first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+    assert first.keys() == second.keys() and all(
+        torch.equal(first[name], second[name]) for name in first
+    )
     assert runs[0].metrics() == runs[1].metrics()
 
 
 def test_the_shuffle_would_be_seen(boxes, shuffled, tmp_path):
     """The same test on a supervised method fails: the masks are not the same."""
-    runs = [trained(root, tmp_path / name, "lavt", "baseline") for name, root in (("a", boxes), ("b", shuffled))]
+    runs = [
+        trained(root, tmp_path / name, "lavt", "baseline")
+        for name, root in (("a", boxes), ("b", shuffled))
+    ]
     first, second = (load_file(run.path / "best.safetensors") for run in runs)
     assert not all(torch.equal(first[name], second[name]) for name in first)
 
@@ -101,17 +109,26 @@ def test_the_auxiliary_is_trained_once_and_shared(boxes, tmp_path):
     whole = kept.read_bytes()
     kept.write_bytes(whole[:50])
     with pytest.raises(UserError, match="is damaged; delete it"):
-        Trainer(spec, RunDir(tmp_path / spec.key), Opened(places), Execution.of(device="cpu")).train()
+        Trainer(
+            spec, RunDir(tmp_path / spec.key), Opened(places), Execution.of(device="cpu")
+        ).train()
     kept.write_bytes(whole)
     stored = load_file(kept)
-    assert all(torch.equal(value, stored[name]) for name, value in trainer.method.auxiliary.state_dict().items())
+    assert all(
+        torch.equal(value, stored[name])
+        for name, value in trainer.method.auxiliary.state_dict().items()
+    )
 
 
 def test_step_two_is_trained_on_what_step_one_says(boxes, tmp_path):
     """Pseudo masks of every training ref, then a run on them; without them, one sentence says what to do."""
     spec, places = tiny_spec(boxes, "tris_step2", "baseline")
-    with pytest.raises(UserError, match=f"{spec.recipe.pseudo_masks}.*`risbench matrix` makes them"):
-        Trainer(spec, RunDir(tmp_path / spec.key), Opened(places), Execution.of(device="cpu")).train()
+    with pytest.raises(
+        UserError, match=f"{spec.recipe.pseudo_masks}.*`risbench matrix` makes them"
+    ):
+        Trainer(
+            spec, RunDir(tmp_path / spec.key), Opened(places), Execution.of(device="cpu")
+        ).train()
     first = trained(boxes, tmp_path, "tris", "baseline")
     spec, places = tiny_spec(
         boxes, "tris_step2", "maskris", recipes={"tris_step2": {**SHORT, "pseudo_masks": first.key}}
@@ -137,8 +154,13 @@ def test_evaluation_says_what_can_be_had_without_the_sentence(boxes, tmp_path, c
     command = ["evaluate", run.key, "--runs", str(tmp_path), "--text-blind", "--noise-seeds", "2"]
     assert guarded(lambda: app(command, standalone_mode=False)) == 0
     out = capsys.readouterr().out
-    assert "best constant mask" in out and "over 2 noise seeds" in out and "standard deviation" in out
-    assert guarded(lambda: app(["evaluate", run.key, "--runs", str(tmp_path), "--protocol", "lavt"])) == 1
+    assert (
+        "best constant mask" in out and "over 2 noise seeds" in out and "standard deviation" in out
+    )
+    assert (
+        guarded(lambda: app(["evaluate", run.key, "--runs", str(tmp_path), "--protocol", "lavt"]))
+        == 1
+    )
     assert "leave --protocol out" in capsys.readouterr().err
 
 

@@ -27,11 +27,25 @@ COLOURS = {
 FILLS = ("solid", "striped", "dotted", "checked")
 DIAMETERS = {"small": (36.0, 44.0), "big": (56.0, 68.0)}
 IMAGE_SIZES = ((128, 128), (144, 112), (112, 144), (136, 120), (120, 136))  # width, height
-GROUNDS = ((128, 124, 118), (176, 168, 152), (98, 104, 112), (150, 138, 120), (186, 186, 182), (112, 116, 100))
+GROUNDS = (
+    (128, 124, 118),
+    (176, 168, 152),
+    (98, 104, 112),
+    (150, 138, 120),
+    (186, 186, 182),
+    (112, 116, 100),
+)
 VISIBLE = 0.6  # least share of an object that nothing covers
 _LIGHT, _DARK = (246, 242, 236), (38, 36, 42)
 _BRIGHT = ("orange", "yellow", "cyan")  # their patterns are dark, those of the other colours light
-_TURNS = {"square": 12.0, "triangle": 20.0, "star": 36.0, "cross": 14.0, "heart": 20.0, "moon": 180.0}  # degrees
+_TURNS = {
+    "square": 12.0,
+    "triangle": 20.0,
+    "star": 36.0,
+    "cross": 14.0,
+    "heart": 20.0,
+    "moon": 180.0,
+}  # degrees
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,13 +151,17 @@ def _place(
             distance = float(draw.uniform(0.32, 0.4)) * (diameter + neighbour.diameter)
             x, y = neighbour.x + distance * np.cos(angle), neighbour.y + distance * np.sin(angle)
             x, y = float(np.clip(x, inset, width - inset)), float(np.clip(y, inset, height - inset))
-        if all(np.hypot(x - plan.x, y - plan.y) > 0.3 * (diameter + plan.diameter) for plan in plans):
+        if all(
+            np.hypot(x - plan.x, y - plan.y) > 0.3 * (diameter + plan.diameter) for plan in plans
+        ):
             return x, y
     return None
 
 
 def _render(draw: np.random.Generator, plans: list[_Plan], width: int, height: int) -> Scene | None:
-    canvas = cv2.resize(_ground(draw, width, height), None, fx=SCALE, fy=SCALE, interpolation=cv2.INTER_NEAREST)
+    canvas = cv2.resize(
+        _ground(draw, width, height), None, fx=SCALE, fy=SCALE, interpolation=cv2.INTER_NEAREST
+    )
     owner = np.zeros(canvas.shape[:2], np.uint8)
     whole = np.zeros((len(plans), *owner.shape), np.uint8)
     boxes = []  # of the objects, in written pixels
@@ -157,7 +175,11 @@ def _render(draw: np.random.Generator, plans: list[_Plan], width: int, height: i
         inside = whole[index][region]
         paint = _paint(draw, plan, inside.shape)
         cv2.polylines(
-            paint, [contour - (left * SCALE, top * SCALE) for contour in contours], True, _edge(plan), SCALE + 2
+            paint,
+            [contour - (left * SCALE, top * SCALE) for contour in contours],
+            True,
+            _edge(plan),
+            SCALE + 2,
         )
         canvas[region] = cv2.copyTo(paint, inside, canvas[region])
         owner[region][inside > 0] = index + 1
@@ -168,17 +190,30 @@ def _render(draw: np.random.Generator, plans: list[_Plan], width: int, height: i
         mask[box] = cv2.resize(owns, mask[box].shape[::-1], interpolation=cv2.INTER_AREA) > 127
     middle = np.s_[SCALE // 2 :: SCALE, SCALE // 2 :: SCALE]  # one drawn pixel for each written one
     owned = owner[middle]
-    shows = np.array([np.bincount(owned[shape[middle] > 0], minlength=len(plans) + 1)[1:] for shape in whole])
-    if (shows.diagonal() < VISIBLE * shows.sum(1)).any():  # shows[a, b]: how much of b is seen where a lies
+    shows = np.array(
+        [np.bincount(owned[shape[middle] > 0], minlength=len(plans) + 1)[1:] for shape in whole]
+    )
+    if (
+        shows.diagonal() < VISIBLE * shows.sum(1)
+    ).any():  # shows[a, b]: how much of b is seen where a lies
         return None
     covers = (shows - np.diag(shows.diagonal())).T
     things = []
     for plan, mask, covered in zip(plans, masks, covers, strict=True):
         moments = cv2.moments(mask, binaryImage=True)
-        centre = round(moments["m10"] / moments["m00"], 1), round(moments["m01"] / moments["m00"], 1)
+        centre = (
+            round(moments["m10"] / moments["m00"], 1),
+            round(moments["m01"] / moments["m00"], 1),
+        )
         things.append(
             Thing(
-                plan.shape, plan.colour, plan.fill, plan.size, round(plan.diameter, 1), *centre, tuple(covered.tolist())
+                plan.shape,
+                plan.colour,
+                plan.fill,
+                plan.size,
+                round(plan.diameter, 1),
+                *centre,
+                tuple(covered.tolist()),
             )
         )
     return Scene(cv2.resize(canvas, size, interpolation=cv2.INTER_AREA), masks, tuple(things))
@@ -210,7 +245,10 @@ def _outline(shape: str) -> tuple[np.ndarray, ...]:
             y = 13 * np.cos(turn) - 5 * np.cos(2 * turn) - 2 * np.cos(3 * turn) - np.cos(4 * turn)
             return (np.stack([x / 16, -(y + 2.5) / 15], 1),)
         case "moon":  # a disc without the disc of radius 0.8 around (0.62, 0)
-            outer, inner = np.linspace(0.927, 2 * np.pi - 0.927, 40), np.linspace(2 * np.pi - 1.595, 1.595, 30)
+            outer, inner = (
+                np.linspace(0.927, 2 * np.pi - 0.927, 40),
+                np.linspace(2 * np.pi - 1.595, 1.595, 30),
+            )
             horns = (
                 np.stack([np.cos(outer), np.sin(outer)], 1),
                 np.stack([0.62 + 0.8 * np.cos(inner), 0.8 * np.sin(inner)], 1),
@@ -274,7 +312,11 @@ def _edge(plan: _Plan) -> tuple[int, ...]:
 def _ground(draw: np.random.Generator, width: int, height: int) -> np.ndarray:
     """Return a muted ground, uint8 (height, width, 3): clouds, planks or tiles, with grain."""
     base = np.array(pick(draw, GROUNDS)) + draw.integers(-15, 16)
-    clouds = cv2.resize(14 * draw.standard_normal((6, 6), np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
+    clouds = cv2.resize(
+        14 * draw.standard_normal((6, 6), np.float32),
+        (width, height),
+        interpolation=cv2.INTER_CUBIC,
+    )
     texture = pick(draw, ("clouds", "planks", "tiles"))
     if texture != "clouds":
         step = int(draw.integers(14, 26))
@@ -283,4 +325,6 @@ def _ground(draw: np.random.Generator, width: int, height: int) -> np.ndarray:
         shades = 9 * draw.standard_normal((rows[-1] + 1, columns[-1] + 1), np.float32)
         clouds = clouds / 2 + shades[rows][:, columns] - np.float32(22) * joints
     grain = 5 * draw.standard_normal((height, width), np.float32)
-    return cv2.merge([np.clip(clouds + grain + float(tone), 0, 255).astype(np.uint8) for tone in base])
+    return cv2.merge(
+        [np.clip(clouds + grain + float(tone), 0, 255).astype(np.uint8) for tone in base]
+    )

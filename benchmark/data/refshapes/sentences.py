@@ -30,7 +30,13 @@ ORDINALS = ("first", "second", "third")
 WORDS_AT_MOST = 18  # so that 20 ids hold a sentence with its special ones
 
 MIXES: dict[str, dict[Kind, float]] = {
-    "refshapes": {"attribute": 0.7, "position": 0.09, "relation": 0.07, "ordering": 0.06, "occlusion": 0.08},
+    "refshapes": {
+        "attribute": 0.7,
+        "position": 0.09,
+        "relation": 0.07,
+        "ordering": 0.06,
+        "occlusion": 0.08,
+    },
     "refshapes+": {"attribute": 0.6, "size": 0.4},
     "refshapesg": {"relation": 0.7, "occlusion": 0.3},
 }
@@ -58,7 +64,9 @@ class Expression:
     raw: str
 
 
-def describe(draw: np.random.Generator, scene: Scene, index: int, dataset: str, count: int) -> list[Expression] | None:
+def describe(
+    draw: np.random.Generator, scene: Scene, index: int, dataset: str, count: int
+) -> list[Expression] | None:
     """Return `count` different sentences that name the object `index`, or None where too few were found.
 
     Args:
@@ -119,7 +127,9 @@ def _above(value: float, sure: float, doubtful: float) -> bool | None:
 
 
 def _share(things: Sequence[Thing], thing: Thing, attributes: Sequence[str]) -> Truths:
-    return tuple(all(getattr(other, name) == getattr(thing, name) for name in attributes) for other in things)
+    return tuple(
+        all(getattr(other, name) == getattr(thing, name) for name in attributes) for other in things
+    )
 
 
 def _beyond(values: Sequence[float], group: Truths, margin: float) -> Truths:
@@ -127,7 +137,9 @@ def _beyond(values: Sequence[float], group: Truths, margin: float) -> Truths:
     truths: list[bool | None] = []
     for index, value in enumerate(values):
         others = [other for at, other in enumerate(values) if group[at] and at != index]
-        truths.append(_above(value - max(others), margin, -margin) if group[index] and others else False)
+        truths.append(
+            _above(value - max(others), margin, -margin) if group[index] and others else False
+        )
     return tuple(truths)
 
 
@@ -138,7 +150,9 @@ def _noun(draw: np.random.Generator, scene: Scene, index: int, attributes: Seque
     """Return words, without article, for the given attributes of an object, in one of several forms."""
     thing = scene.things[index]
     has = dict.fromkeys(attributes)
-    words = {name: pick(draw, WORDS.get(getattr(thing, name), (getattr(thing, name),))) for name in has}
+    words = {
+        name: pick(draw, WORDS.get(getattr(thing, name), (getattr(thing, name),))) for name in has
+    }
     noun = words.pop("shape", None) or pick(draw, GENERIC)
     tail = ""
     if "fill" in words and thing.fill in WITH and draw.random() < 0.3:
@@ -186,7 +200,9 @@ def _size(draw: np.random.Generator, scene: Scene, index: int, long: bool) -> Ph
     words = ("biggest", "largest") if biggest else ("smallest",)
     if group == 2:
         words += ("bigger", "larger") if biggest else ("smaller",)
-    values = [np.log(thing.diameter) if biggest else -np.log(thing.diameter) for thing in scene.things]
+    values = [
+        np.log(thing.diameter) if biggest else -np.log(thing.diameter) for thing in scene.things
+    ]
     return Phrase(f"{pick(draw, words)} {noun.text}", _beyond(values, noun.truths, np.log(1.25)))
 
 
@@ -212,7 +228,10 @@ def _position(draw: np.random.Generator, scene: Scene, index: int, long: bool) -
             words = ("{0} {1} %s", "%s in the {0} {1} corner", "%s at the {0} {1}")
             template, where = pick(draw, words).format(along, across), _and(beside, upright)
         case 3:
-            template, where = pick(draw, ("%s in the middle", "%s in the centre", "middle %s")), middle
+            template, where = (
+                pick(draw, ("%s in the middle", "%s in the centre", "middle %s")),
+                middle,
+            )
         case _:
             if noun.truths.count(True) < 2:
                 return None
@@ -220,14 +239,18 @@ def _position(draw: np.random.Generator, scene: Scene, index: int, long: bool) -
                 template = pick(draw, (f"{across}most %s", f"%s farthest to the {across}"))
                 where = _beyond([right * thing.x for thing in scene.things], noun.truths, 10)
             else:
-                template = pick(draw, (f"{along}most %s", f"{'lowest' if down > 0 else 'highest'} %s"))
+                template = pick(
+                    draw, (f"{along}most %s", f"{'lowest' if down > 0 else 'highest'} %s")
+                )
                 where = _beyond([down * thing.y for thing in scene.things], noun.truths, 10)
     return Phrase(template % noun.text, _and(noun.truths, where))
 
 
 def _ordering(draw: np.random.Generator, scene: Scene, index: int, long: bool) -> Phrase | None:
     """ "second star from the left": a rank among at least three of a kind, all clearly apart."""
-    noun = _noun(draw, scene, index, pick(draw, ([], ["shape"], ["shape"], ["colour"], ["colour", "shape"])))
+    noun = _noun(
+        draw, scene, index, pick(draw, ([], ["shape"], ["shape"], ["colour"], ["colour", "shape"]))
+    )
     side, values = pick(
         draw,
         (
@@ -244,7 +267,10 @@ def _ordering(draw: np.random.Generator, scene: Scene, index: int, long: bool) -
     # The last of them is the first from the other side: nobody counts to it.
     if len(ranked) < 3 or not apart or rank >= min(len(ORDINALS), len(ranked) - 1):
         return None
-    return Phrase(f"{ORDINALS[rank]} {noun.text} from the {side}", tuple(at == index for at in range(len(values))))
+    return Phrase(
+        f"{ORDINALS[rank]} {noun.text} from the {side}",
+        tuple(at == index for at in range(len(values))),
+    )
 
 
 def _relation(draw: np.random.Generator, scene: Scene, index: int, long: bool) -> Phrase | None:
@@ -260,7 +286,10 @@ def _occlusion(draw: np.random.Generator, scene: Scene, index: int, long: bool) 
 def _beside(dx: int, dy: int) -> Callable[[Scene, int, int], bool | None]:
     def truth(scene: Scene, index: int, anchor: int) -> bool | None:
         a, b = scene.things[index], scene.things[anchor]
-        ahead, aside = (a.x - b.x) * dx + (a.y - b.y) * dy, abs((a.x - b.x) * dy) + abs((a.y - b.y) * dx)
+        ahead, aside = (
+            (a.x - b.x) * dx + (a.y - b.y) * dy,
+            abs((a.x - b.x) * dy) + abs((a.y - b.y) * dx),
+        )
         # Diagonal is neither clearly so nor clearly not.
         return True if ahead >= max(18, aside) else False if ahead < 4 else None
 
@@ -290,7 +319,9 @@ _COVERING: Relations = (
 )
 
 
-def _related(draw: np.random.Generator, scene: Scene, index: int, long: bool, relations: Relations) -> Phrase | None:
+def _related(
+    draw: np.random.Generator, scene: Scene, index: int, long: bool, relations: Relations
+) -> Phrase | None:
     noun = _noun(draw, scene, index, _attributes(draw, long))
     text, truths = noun.text, noun.truths
     links = [
@@ -314,7 +345,10 @@ def _related(draw: np.random.Generator, scene: Scene, index: int, long: bool, re
         else:
             link = pick(draw, words)
         text = f"{text} {link} the {other.text}"
-        truths = _and(truths, tuple(at != anchor and truth(scene, at, anchor) for at in range(len(scene.things))))
+        truths = _and(
+            truths,
+            tuple(at != anchor and truth(scene, at, anchor) for at in range(len(scene.things))),
+        )
     return Phrase(text, truths)
 
 

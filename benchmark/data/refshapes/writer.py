@@ -94,7 +94,9 @@ def sentence_kinds(root: Path, name: str) -> dict[int, Kind]:
     try:
         return {int(sent_id): entry["kind"] for sent_id, entry in scenes["sentences"].items()}
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path} is damaged: remove that data set's folder and write it again.") from error
+        raise UserError(
+            f"{path} is damaged: remove that data set's folder and write it again."
+        ) from error
 
 
 def _require_whole(root: Path, name: str, made_from: dict[str, Any], size: RefShapesSize) -> None:
@@ -108,14 +110,20 @@ def _require_whole(root: Path, name: str, made_from: dict[str, Any], size: RefSh
                 "remove that folder or choose another root."
             )
         ids = (_image_id(name, split, index) for split, index in _scenes(size))
-        missing = [path for path in (images / _file_name(image_id) for image_id in ids) if not path.is_file()]
+        missing = [
+            path
+            for path in (images / _file_name(image_id) for image_id in ids)
+            if not path.is_file()
+        ]
     if missing:
         raise UserError(
             f"{folder} is not whole ({missing[0]} is missing): remove that folder, and it is written again."
         )
 
 
-def _write(root: Path, name: str, made_from: dict[str, Any], size: RefShapesSize, seed: int) -> None:
+def _write(
+    root: Path, name: str, made_from: dict[str, Any], size: RefShapesSize, seed: int
+) -> None:
     # One level deeper than a data set's folder, so that nobody who looks for data sets finds it.
     aside = root / f".{name}.partial"
     shutil.rmtree(aside, ignore_errors=True)  # of a run that was killed
@@ -160,7 +168,9 @@ def _contents(name: str, size: RefShapesSize, seed: int, images: Path) -> dict[s
         jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1]
         (images / _file_name(image_id)).write_bytes(jpeg.tobytes())
         height_width = {"height": scene.height, "width": scene.width}
-        instances["images"].append({"id": image_id, "file_name": _file_name(image_id), **height_width})
+        instances["images"].append(
+            {"id": image_id, "file_name": _file_name(image_id), **height_width}
+        )
         things = []
         for number, (thing, mask) in enumerate(zip(scene.things, scene.masks, strict=True)):
             ann_id, category_id = image_id * 10 + number, category_ids[thing.shape]
@@ -190,7 +200,12 @@ def _contents(name: str, size: RefShapesSize, seed: int, images: Path) -> dict[s
                     "split": split,
                     "sent_ids": list(sent_ids),
                     "sentences": [
-                        {"sent_id": sent_id, "sent": said_so.sent, "raw": said_so.raw, "tokens": said_so.sent.split()}
+                        {
+                            "sent_id": sent_id,
+                            "sent": said_so.sent,
+                            "raw": said_so.raw,
+                            "tokens": said_so.sent.split(),
+                        }
                         for sent_id, said_so in zip(sent_ids, expressions[number], strict=True)
                     ],
                 }
@@ -205,7 +220,9 @@ def _contents(name: str, size: RefShapesSize, seed: int, images: Path) -> dict[s
     }
 
 
-def _draw_scene(name: str, split: str, index: int, seed: int) -> tuple[Scene, dict[int, list[Expression]]]:
+def _draw_scene(
+    name: str, split: str, index: int, seed: int
+) -> tuple[Scene, dict[int, list[Expression]]]:
     """Return a scene and, for two to four of its objects, two or three sentences."""
     draw = generator("refshapes", REVISION, seed, name, split, index)
     while True:

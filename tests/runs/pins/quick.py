@@ -31,7 +31,9 @@ TOLERANCE = 0.02  # of a fraction: training amplifies a last bit
 def processor() -> str:
     """Return the name of this machine's processor and what it can do that changes float sums."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
-    found = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    found = {
+        name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)
+    }
     flags = [flag for flag in ("avx2", "avx512f", "fma") if flag in found.get("flags", "").split()]
     return f"{found.get('model name', 'unknown')} {' '.join(flags)}"
 
@@ -41,7 +43,9 @@ def digest(records: pd.DataFrame) -> str:
     content = hashlib.sha256()
     for name in COLUMNS:
         column = records[name]
-        values = column.tolist() if name == "sentence" else column.astype("Int64").fillna(-1).tolist()
+        values = (
+            column.tolist() if name == "sentence" else column.astype("Int64").fillna(-1).tolist()
+        )
         content.update(json.dumps([name, values]).encode())
     return content.hexdigest()
 
