@@ -262,12 +262,13 @@ def show(
         else:
             grid_report.render(console, found)
         return
+    from reports.studies.searches import ranking
     from reports.studies.searches import report as search_report
     from studies import trials
 
     existing = trials.existing(started, storage or trials.default_storage(runs))
     if form == "csv":
-        typer.echo(search_report.csv(started, existing, runs), nl=False)
+        typer.echo(ranking.csv(started, existing), nl=False)
     else:
         search_report.render(console, started, existing, runs)
 

@@ -39,12 +39,14 @@ def execution_options(execution: Execution) -> list[str]:
 
 
 def environment(execution: Execution) -> dict[str, str]:
-    """Return the environment variables of a child."""
-    variables = {
-        "OMP_NUM_THREADS": str(execution.numerics.threads),
-        "TOKENIZERS_PARALLELISM": "false",
-        "PYTHONSAFEPATH": "1",
-    }
+    """Return the environment variables of a child that runs networks."""
+    threads = {"OMP_NUM_THREADS": str(execution.numerics.threads)}
+    return threads | {"TOKENIZERS_PARALLELISM": "false"} | own_code()
+
+
+def own_code() -> dict[str, str]:
+    """Return the environment variables with which a child finds the suite's own packages."""
+    variables = {"PYTHONSAFEPATH": "1"}
     # Children run the code of this source tree, even where it is not the one that is installed.
     if (ROOT / "pyproject.toml").exists():
         paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]

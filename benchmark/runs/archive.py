@@ -8,7 +8,8 @@ from benchmark.base.errors import UserError
 from benchmark.base.files import atomic_write
 from benchmark.runs.rundir import RunDir, all_runs
 
-LEFT_OUT = {"state", "best.safetensors", ".lock"}
+# Weights are large, and jobs are those of this machine.
+LEFT_OUT = {"state", "best.safetensors", ".lock", "job.json", "pseudo_masks"}
 
 
 def packed_files(run: RunDir) -> list[Path]:

@@ -17,7 +17,6 @@ import contextlib
 import hashlib
 import logging
 import re
-import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,6 +28,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from benchmark.base.errors import UserError
 from benchmark.base.locks import locked
+from benchmark.launch.jobs import PYTHON
 from benchmark.runs.groups import members, read_groups
 from benchmark.runs.rundir import all_runs
 from benchmark.tracking.mlflow_experiment import Experiment, by_parent
@@ -202,8 +202,7 @@ def ui_command(
         raise UserError(f"there is no database {file} yet: `risbench sync` makes it.")
     place = ["--backend-store-uri", uri, "--artifacts-destination", str(artifact_folder(runs, uri))]
     return [
-        sys.executable,
-        "-m",
+        *PYTHON,
         "mlflow",
         "server",
         *place,

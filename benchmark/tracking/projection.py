@@ -52,14 +52,19 @@ def _spec(path: Path) -> RunSpec:
     return RunDir(path).spec()
 
 
+def storable(name: str) -> str:
+    """Return a name as MLflow takes it: it may not hold the plus of `refcoco+`."""
+    return name.replace("+", "plus")
+
+
 def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, str]:
     """Return nested values as dotted name -> text, cut to MLflow's limit."""
     flat: dict[str, str] = {}
     for name, value in values.items():
         if isinstance(value, dict):
-            flat |= flatten(value, f"{prefix}{name}.")
+            flat |= flatten(value, f"{prefix}{storable(name)}.")
         else:
-            flat[prefix + name] = (value if isinstance(value, str) else json.dumps(value))[
+            flat[prefix + storable(name)] = (value if isinstance(value, str) else json.dumps(value))[
                 :TEXT_CHARACTERS
             ]
     return flat
@@ -72,6 +77,7 @@ def final_metrics(run: RunDir) -> dict[str, float]:
     final = {"selected/epoch": selected.get("epoch")}
     for split, numbers in result.items():
         part = "selected" if split == selected.get("split") else "test"
+        split = storable(split)
         final |= {f"{part}/{split}/{name}": value for name, value in numbers.items()}
     final |= {f"timing/{name}": value for name, value in run.read_json("timing.json").items()}
     final |= robustness_metrics(run)

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from benchmark.base.errors import UserError
+from benchmark.launch.jobs import PYTHON, own_code
 from benchmark.tracking import DEFAULT
 from benchmark.tracking.tracker import Tracker
 
@@ -30,20 +31,9 @@ def start(runs: Path, address: str | None, tracker: str = DEFAULT) -> subprocess
         raise UserError(
             f"cannot write {runs} ({error.strerror}); make room or choose another --runs folder."
         ) from None
-    # -P: a folder of the user that holds `methods/` or `reports/` must not take the place of the suite's.
-    command = [
-        sys.executable,
-        "-P",
-        "-m",
-        "benchmark.cli",
-        "sync",
-        "--watch",
-        "--runs",
-        str(runs),
-        "--tracker",
-        tracker,
-    ]
-    environment = {**os.environ, **({"MLFLOW_TRACKING_URI": address} if address else {})}
+    command = [*PYTHON, "benchmark.cli", "sync", "--watch"]
+    command += ["--runs", str(runs), "--tracker", tracker]
+    environment = os.environ | own_code() | ({"MLFLOW_TRACKING_URI": address} if address else {})
     # The child unblocks SIGTERM once it can answer it: asked to stop while it still imports MLflow, it makes its last pass
     # all the same.
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])

@@ -402,22 +402,21 @@ def test_figures_are_the_same_in_another_process_with_other_settings(tmp_path):
     assert outputs[0].stdout == outputs[1].stdout and outputs[0].stdout.count("\n") == 4
 
 
-@pytest.mark.parametrize("width", [80, 110, 200])
-def test_the_terminal_shows_every_row_and_cuts_no_number(tmp_path, width):
-    started = finish_all(
-        tmp_path, start("masking-ratios", seeds=(0, 1, 2)), but=("TM 0.15 (.8/.2/0)",)
-    )
-    shown = io.StringIO()
-    report.render(Console(file=shown, width=width), results(started, tmp_path))
-    text = shown.getvalue()
-    assert max(len(line.rstrip()) for line in text.splitlines()) <= min(width, report.WIDTH)
-    assert "…" not in text and "not finished" in text and "orientation" in text
-    for value in ("75.76", "76.07", "-2.35"):  # published
-        assert value in text
-    line = line_of(
-        results(started, tmp_path).table, row="TM 0.50 (.5/.5/0)", split="val", metric="oiou"
-    )
-    assert f"{100 * line['mean']:.2f}" in text and f"{100 * line['difference']:+.2f}" in text
+def test_the_terminal_shows_every_row_and_cuts_no_number(tmp_path):
+    started = start("masking-ratios", seeds=(0, 1, 2))
+    finish_all(tmp_path, started, but=("TM 0.15 (.8/.2/0)",))
+    found = results(started, tmp_path)
+    line = line_of(found.table, row="TM 0.50 (.5/.5/0)", split="val", metric="oiou")
+    for width in (80, 110, 200):
+        shown = io.StringIO()
+        report.render(Console(file=shown, width=width), found)
+        text = shown.getvalue()
+        widest = max(len(line.rstrip()) for line in text.splitlines())
+        assert widest <= min(width, report.WIDTH)
+        assert "…" not in text and "not finished" in text and "orientation" in text
+        for value in ("75.76", "76.07", "-2.35"):  # published
+            assert value in text
+        assert f"{100 * line['mean']:.2f}" in text and f"{100 * line['difference']:+.2f}" in text
 
 
 def test_latex_has_a_tabular_per_block_with_as_many_cells_as_columns(tmp_path):

@@ -91,6 +91,7 @@ def start(preset, folder, **fields):
         "description": "a test",
         "kind": "search",
         "method": "lavt",
+        "strategy": "maskris",
         "space": SPACE,
         "paper": PAPER,
         "trials": 9,
@@ -333,7 +334,7 @@ def test_errors_are_one_sentence(undrawn, whole, tmp_path):
     ):
         report.write(started, make_study(), runs, tmp_path)
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot write"):
+    with pytest.raises(UserError, match="cannot be written"):
         report.write(started, made, runs, tmp_path / "file")
     (runs / best.key).rename(tmp_path / "elsewhere")
     with pytest.raises(UserError, match=rf"the run {best.key} of trial 3 \(best\) is missing in"):
@@ -374,12 +375,10 @@ def test_the_same_study_gives_the_same_bytes_and_disturbs_nobody(whole, tmp_path
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         first = {
-            path.name: path.read_bytes()
-            for path in report.write(started, made, runs, tmp_path)
+            path.name: path.read_bytes() for path in report.write(started, made, runs, tmp_path)
         }
         again = {
-            path.name: path.read_bytes()
-            for path in report.write(started, made, runs, tmp_path)
+            path.name: path.read_bytes() for path in report.write(started, made, runs, tmp_path)
         }
     assert first == again and (dict(plt.rcParams), plt.get_backend()) == before
     assert plt.get_fignums() == [mine.number]
@@ -418,3 +417,21 @@ def test_importances_are_warned_of_or_left_out():
     assert figures.draw(random_study(1), known, [VALUE], []).keys() == {
         f"{name}.{kind}" for name in ("history", "parallel", "slices") for kind in ("png", "pdf")
     }
+
+
+# --- the plan -------------------------------------------------------------------------------------
+
+
+def test_what_casts_doubt_on_the_comparison_is_said(undrawn, whole, tmp_path):
+    started, made, runs, best = whole
+    for spec, threads in ((best, 4), (started.trial_spec(PAPER), 1)):
+        run = RunDir(runs / spec.key)
+        environment = run.read_json("environment.json")
+        run.write_json("environment.json", environment | {"numerics": {"threads": threads}})
+    group = Group(started.name, "study", cells=[Cell.of(best, trial=3)])
+    write_plan(runs, group)
+    group.margin = 1.0
+    write_plan(runs, group)
+    report.write(started, made, runs, tmp_path)
+    text = (tmp_path / started.name / "study.md").read_text()
+    assert "threads 4 and 1" in text and "margin was 0.5" in text
