@@ -12,7 +12,7 @@ from typing import Literal
 
 from benchmark.base.errors import UserError, choose
 from benchmark.data.pickles import read_pickle
-from benchmark.data.refer import Ref, ReferDataset, read_refer
+from benchmark.data.refer import Ref, ReferDataset, read_refer, require_dataset
 
 PARTS = (("refcoco", "unc"), ("refcoco+", "unc"), ("refcocog", "umd"))
 
@@ -42,6 +42,8 @@ def read_combined(
         raise UserError(
             "The combined data set needs a list of excluded images for the rule 'list', and for it alone."
         )
+    for name, _ in PARTS:
+        require_dataset(root, name)
     parts = [read_refer(root, name, split_by, images) for name, split_by in PARTS]
     if exclude is None:
         excluded = {ref.image_id for part in parts for ref in part.refs if ref.split != "train"}

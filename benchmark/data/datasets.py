@@ -8,10 +8,10 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from benchmark.base.errors import UserError, choose
+from benchmark.base.errors import choose
 from benchmark.base.registry import Registry
 from benchmark.data.combined import read_combined
-from benchmark.data.refer import ReferDataset, find_datasets, read_refer
+from benchmark.data.refer import ReferDataset, find_datasets, read_refer, require_dataset
 
 Reader = Callable[[Path, str, Path | None], ReferDataset]  # root, split_by, images
 TRAIN, SELECT = "train", "val"
@@ -57,10 +57,7 @@ class DataSet:
 
 def _refer(name: str) -> Reader:
     def read(root: Path, split_by: str, images: Path | None) -> ReferDataset:
-        if name not in (present := find_datasets(root)):  # no misspelling, so nothing near is meant
-            raise UserError(
-                f"{root} holds {', '.join(present)} and no data set '{name}': put its folder there."
-            )
+        require_dataset(root, name)
         return read_refer(root, name, split_by, images)
 
     return read

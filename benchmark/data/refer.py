@@ -230,6 +230,18 @@ def find_datasets(root: Path) -> dict[str, list[str]]:
     return found
 
 
+def require_dataset(root: Path, name: str) -> None:
+    """Check that a data set whose name is known lies in a REFER folder, so that nothing near it can be meant.
+
+    Raises:
+        UserError: it does not; the message says what does.
+    """
+    if name not in (present := find_datasets(root)):
+        raise UserError(
+            f"{root} holds {', '.join(present)} and no data set '{name}': put its folder there."
+        )
+
+
 def read_refer(root: Path, name: str, split_by: str, images: Path | None = None) -> ReferDataset:
     """Read the data set `name`, split by `split_by`, of the REFER folder `root`.
 

@@ -64,9 +64,9 @@ def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, str]:
         if isinstance(value, dict):
             flat |= flatten(value, f"{prefix}{storable(name)}.")
         else:
-            flat[prefix + storable(name)] = (value if isinstance(value, str) else json.dumps(value))[
-                :TEXT_CHARACTERS
-            ]
+            flat[prefix + storable(name)] = (
+                value if isinstance(value, str) else json.dumps(value)
+            )[:TEXT_CHARACTERS]
     return flat
 
 

@@ -1,5 +1,6 @@
 """What the figures of the report share: panels per method, bars, legends and names."""
 
+import textwrap
 from collections.abc import Sequence
 
 import pandas as pd
@@ -12,6 +13,8 @@ from benchmark.robustness import corruptions
 from reports import labels
 from reports.figures import COLORS, PAGE, QUIET, grid
 from reports.layout import numbers
+
+LETTERS_PER_INCH = 8.7  # of a title that shares its line with the legend
 
 
 def colors(rows: pd.DataFrame) -> dict[str, str]:
@@ -52,8 +55,14 @@ def titled(metric: str) -> str:
 # --- parts of figures -----------------------------------------------------------------------------
 
 
-def title(figure: Figure, text: str) -> None:
-    """Write the title of a figure."""
+def title(figure: Figure, text: str, letters: int | None = None) -> None:
+    """Write the title of a figure.
+
+    Args:
+        letters: of a line [as many as leave room for the legend beside it].
+    """
+    letters = letters or int(LETTERS_PER_INCH * figure.get_figwidth())
+    text = "\n".join(textwrap.wrap(text, letters))
     figure.suptitle(text, x=0.01, ha="left", fontsize=8, fontweight="bold")
 
 

@@ -4,7 +4,6 @@ The networks that it shows are run by `benchmark.robustness.strips`. What is to 
 here, and drawn when they have run.
 """
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -105,7 +104,7 @@ def figure(strip: Strip) -> Figure:
             axes.spines[:].set_visible(False)
     corruption = panels.spoken(strip.wanted.corruption)
     title = f"{strip.wanted.title}, {corruption}: “{strip.sentence}”"
-    panels.title(drawn, "\n".join(textwrap.wrap(title, 80)))
+    panels.title(drawn, title, 80)
     marks = [
         Line2D([], [], color=TRUTH, label="ground truth"),
         Line2D([], [], color=PREDICTION, linewidth=4, label="prediction"),

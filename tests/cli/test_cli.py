@@ -220,6 +220,8 @@ def test_offline_planning_says_what_to_fetch(world, capsys, monkeypatch):
         "plan",
         "--preset",
         world / "boxes.yaml",
+        "--name",
+        "published",
         "--variants",
         "paper",
         "--runs",

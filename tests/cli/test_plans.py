@@ -34,7 +34,17 @@ def preset(folder, **changes):
 
 
 def matrix(folder, path, *options):
-    return run("matrix", "--preset", path, "--runs", folder / "runs", "--out", folder / "out", "--no-sync", *options)
+    return run(
+        "matrix",
+        "--preset",
+        path,
+        "--runs",
+        folder / "runs",
+        "--out",
+        folder / "out",
+        "--no-sync",
+        *options,
+    )
 
 
 @pytest.mark.slow
@@ -46,7 +56,10 @@ def test_one_command_goes_from_nothing_to_a_row_of_step_two(tmp_path):
     group = read_group(tmp_path / "runs", "boxes")
     (key,), (maker,) = group.keys, group.needed
     spec = RunDir(tmp_path / "runs" / key).spec()
-    assert spec.recipe.pseudo_masks == maker and RunDir(tmp_path / "runs" / maker).spec().method == "tris"
+    assert (
+        spec.recipe.pseudo_masks == maker
+        and RunDir(tmp_path / "runs" / maker).spec().method == "tris"
+    )
     assert {run.status().state for run in all_runs(tmp_path / "runs")} == {"done"}
     table = (tmp_path / "out" / "boxes" / "table.csv").read_text()
     assert key in table and maker not in table
@@ -63,7 +76,10 @@ def test_a_run_is_reported_on_splits_of_other_sets(tmp_path, capsys):
     (plain,) = read_group(tmp_path / "runs", "boxes").keys
     assert matrix(tmp_path, preset(tmp_path, report=["refcoco+:testA"])) == 0
     (key,) = read_group(tmp_path / "runs", "boxes").keys
-    assert key != plain and "report_sha256" not in (tmp_path / "runs" / plain / "spec.yaml").read_text()
+    assert (
+        key != plain
+        and "report_sha256" not in (tmp_path / "runs" / plain / "spec.yaml").read_text()
+    )
     directory = RunDir(tmp_path / "runs" / key)
     assert directory.spec().selection.report[-1] == "refcoco+.unc.testA"
     result = directory.read_json("result.json")
@@ -72,7 +88,16 @@ def test_a_run_is_reported_on_splits_of_other_sets(tmp_path, capsys):
     assert read_group(tmp_path / "runs", "boxes").superseded == [plain]
     assert plain in (tmp_path / "out" / "boxes" / "table.md").read_text()
     capsys.readouterr()
-    command = ["evaluate", key, "--dataset", "refcoco+", "--split", "testA", "--runs", tmp_path / "runs"]
+    command = [
+        "evaluate",
+        key,
+        "--dataset",
+        "refcoco+",
+        "--split",
+        "testA",
+        "--runs",
+        tmp_path / "runs",
+    ]
     assert run(*command) == 0
     assert f"{100 * result['refcoco+.unc.testA']['oiou']:.2f}" in capsys.readouterr().out
 

@@ -22,12 +22,8 @@ from benchmark.robustness.corruptions import Condition
 from benchmark.robustness.covered_words import CoveredWords
 from benchmark.robustness.images import Cache
 from benchmark.robustness.occlusion import Occlusion
-from benchmark.robustness.run import (
-    evaluate_conditions,
-    finished_conditions,
-    read_results,
-    results_path,
-)
+from benchmark.robustness.results import finished_conditions, read_results, results_path
+from benchmark.robustness.run import evaluate_conditions
 from benchmark.runs.execution import Execution, Places
 from benchmark.runs.groups import write_plan
 from benchmark.runs.preset import read_preset
