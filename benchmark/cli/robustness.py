@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from benchmark.base.errors import UserError
+from benchmark.base.errors import UserError, choose
 from benchmark.cli.matrix import conclude, syncing
 from benchmark.cli.options import (
     OUT,
@@ -216,6 +216,8 @@ def _submit(
     by_data: dict[tuple[str, ...], list[Any]] = {}
     for run in directories:
         spec = run.spec()
+        for split in splits:
+            choose(split, spec.selection.report, f"split of run {run.key}")
         by_data.setdefault((spec.dataset, spec.split_by, spec.data_sha256), []).append(run)
     jobs = [
         robustness_job(

@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from benchmark.base.errors import Interrupted, UserError
+from benchmark.cli.robustness import opened_for
 from benchmark.evaluation import metrics
 from benchmark.evaluation.inference import load
 from benchmark.evaluation.predict import evaluate
@@ -75,7 +76,8 @@ def opened(run):
 
 
 def ask(runs, its=CONDITIONS, **how):
-    return evaluate_conditions(runs, ["val"], its, opened, QUIET, device="cpu", **how)
+    shared = opened_for(Places(None, runs=runs[0].path.parent))
+    return evaluate_conditions(runs, ["val"], its, shared, QUIET, device="cpu", **how)
 
 
 def test_records_are_those_of_a_plain_evaluation_of_transformed_images(fresh):
@@ -115,12 +117,12 @@ def test_nothing_covered_is_the_clean_split(fresh):
 
 
 def test_worker_processes_change_no_bit(fresh):
-    ask(fresh[:1], jobs=2)
+    ask(fresh[:1], workers=2)
     inline = {str(its): read_results(fresh[0], "val", its) for its in CONDITIONS}
-    ask(fresh[1:], jobs=0)
+    ask(fresh[1:], workers=0)
     for its in CONDITIONS:
         results_path(fresh[0], "val", its).unlink()
-    ask(fresh[:1], jobs=0)
+    ask(fresh[:1], workers=0)
     for its in CONDITIONS:
         assert read_results(fresh[0], "val", its).equals(inline[str(its)])
 
@@ -339,7 +341,9 @@ def test_the_command_asks_reports_and_says_what_it_wrote(fresh, tmp_path, capsys
     ]
     first = (out / "runs" / "robustness" / "robustness.md").read_bytes()
     assert command("robustness", fresh[0].key, "--no-occlusion", "--no-words", *options) == 0
-    assert "data sets" in capsys.readouterr().out
+    assert "done     refcoco-unc" in capsys.readouterr().out
+    log = (runs / "robustness" / "refcoco-unc" / "log.txt").read_text()
+    assert "every condition was evaluated before; no network ran" in log
     assert (out / "runs" / "robustness" / "robustness.md").read_bytes() == first
 
 

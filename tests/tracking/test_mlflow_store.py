@@ -373,7 +373,7 @@ def test_a_store_that_cannot_be_used_is_one_sentence_and_loses_nothing(runs: Pat
     addresses = {
         f"http://user:secret@127.0.0.1:{port}": "Connection refused",
         f"sqlite:///{tmp_path / 'text.db'}": "not a database",
-        "sqlite:////proc/nowhere/mlflow.db": "cannot be used",
+        "sqlite:////proc/nowhere/mlflow.db": "cannot write",
         "sqlite://": "names no file",
         str(tmp_path): "no tracking address",
         f"file://{tmp_path}": "maintenance mode",
