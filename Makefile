@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup matrix test lint parity benchmark clean
+.PHONY: setup matrix test lint faults docs parity speed everything clean
 
 setup: .venv/.installed
 
@@ -26,6 +26,18 @@ test: lint
 
 parity: setup
 	$(BIN)/python -m pytest -m parity
+
+faults: setup
+	$(BIN)/python -m pytest -n 2 -m faults
+
+docs: setup
+	$(BIN)/python -m pytest -n 2 -m docs
+
+everything: test faults docs parity
+
+# RUNS names finished runs of one data set, and OPTIONS what `python -m tests.speed grouping --help` lists.
+speed: setup
+	$(BIN)/python -m tests.speed grouping $(OPTIONS) $(RUNS)
 
 clean:
 	rm -rf .venv build *.egg-info

@@ -88,6 +88,8 @@ def risbench(folder, environment, *arguments):
     return done.stdout
 
 
+@pytest.mark.docs
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [installed, named])
 def test_toys_of_every_kind_need_no_edit(tmp_path, how):
     packages, work = tmp_path / "packages", tmp_path / "work"

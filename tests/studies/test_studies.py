@@ -666,6 +666,7 @@ def test_a_search_in_postgresql(preset, tmp_path, monkeypatch, postgres):
     assert {trial.user_attrs["reference"] for trial in done.trials} == {"paper", "baseline"}
 
 
+@pytest.mark.faults
 @pytest.mark.slow
 def test_two_workers_one_of_which_is_killed_make_up_the_budget(preset, tmp_path, monkeypatch):
     found, runs = prepared(preset, tmp_path, trials=4)
@@ -725,6 +726,8 @@ def test_a_search_whose_workers_fail_is_given_up(preset, tmp_path, monkeypatch):
     assert "3 workers failed" in ended.reason and "the loss became nan" in ended.reason
 
 
+@pytest.mark.faults
+@pytest.mark.slow
 def test_stopping_a_search_loses_nothing(preset, tmp_path):
     found, runs = prepared(preset, tmp_path, trials=2)
     command = [

@@ -108,6 +108,7 @@ def test_killed_and_resumed_is_bit_identical(uninterrupted, tmp_path, monkeypatc
     assert run.status().state == "done"
 
 
+@pytest.mark.faults
 @pytest.mark.slow
 def test_kill_minus_nine_from_outside(uninterrupted, tmp_path):
     """The same with a real SIGKILL at moments that nothing in the code chooses."""
