@@ -14,7 +14,6 @@ import pandas as pd
 import methods
 from benchmark.base.errors import UserError
 from benchmark.evaluation import bootstrap, metrics
-from benchmark.runs.groups import PRIMARY, Group
 from benchmark.runs.spec import RunSpec
 from reports import labels
 from reports.collected import Collected, Run, dirty
@@ -90,16 +89,6 @@ def _columns(spec: RunSpec, suffix: str) -> dict[str, Any]:
 # --- compared -------------------------------------------------------------------------------------
 
 
-def judged_metrics() -> list[str]:
-    """Return the metrics that may be judged, as the registry says."""
-    return [name for name in metrics.names() if metrics.get(name).judged]
-
-
-def primary_metric(group: Group, supervision: str) -> str:
-    """Return the metric by which a plan judges runs of a supervision, `full` or `weak`."""
-    return {**PRIMARY, **group.primary}[supervision]
-
-
 def comparison(collected: Collected) -> pd.DataFrame:
     """Return one row per data set x split x method x variant x strategy x metric.
 
@@ -121,7 +110,8 @@ def comparison(collected: Collected) -> pd.DataFrame:
             names them.
     """
     rows: list[dict[str, Any]] = []
-    judged, reference_label = judged_metrics(), labels.reference()
+    judged = [metric.name for metric in metrics.judged()]
+    reference_label = labels.reference()
     for setting in settings(collected):
         reference = setting.strategies.get(reference_label, {})
         for split in setting.splits:

@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from benchmark.evaluation import metrics
 from studies.base import Study
 
 
@@ -33,21 +34,33 @@ class Grid(Study):
 
     Attributes:
         strategy: of rows that name none.
-        place, system: table or figure of the paper, and whose numbers in it are meant; both as in reports/published.csv.
+        place: table or figure of the paper, as in reports/published.csv.
+        system: whose numbers in it are meant, as in reports/published.csv.
         note: what a reader of the table must know.
-        metrics: what the paper's table shows. curves: draw the training losses (Fig. B). hours: show what training cost.
+        metrics: what the paper's table shows. The judged metric is shown in any case.
+        curves: whether the training losses are drawn (Fig. B).
+        hours: whether the table shows what training cost.
     """
 
     kind: Literal["grid"] = "grid"
     strategy: str = ""
     place: str
-    system: str = "CARIS+MaskRIS"
+    system: str = ""
     note: str = ""
     rows: tuple[Row, ...] = Field(min_length=2)
     reference: str
-    metrics: tuple[str, ...] = ("oiou",)
+    metrics: tuple[str, ...] = ()
     curves: bool = False
     hours: bool = False
+
+    def check(self) -> None:
+        """Check that all metrics are known.
+
+        Raises:
+            UserError: one is not. The nearest ones are listed.
+        """
+        for name in self.metrics:
+            metrics.get(name)
 
     @model_validator(mode="after")
     def _labels(self) -> "Grid":
@@ -56,4 +69,12 @@ class Grid(Study):
             raise ValueError("rows need labels of their own, one of which is the reference")
         if not self.strategy and (nameless := [row.label for row in self.rows if not row.strategy]):
             raise ValueError(f"row '{nameless[0]}' names no strategy, and neither does the grid")
+        if nameless := [
+            row.label for row in self.rows if row.published and not self.system_of(row)
+        ]:
+            raise ValueError(f"row '{nameless[0]}' names a published condition and no system")
         return self
+
+    def system_of(self, row: Row) -> str:
+        """Return whose published numbers a row is shown beside."""
+        return row.system or self.system

@@ -6,9 +6,13 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from benchmark import strategies
-from benchmark.base.errors import choose
+from benchmark.base.errors import UserError, choose
+from benchmark.evaluation import metrics
 from benchmark.robustness.corruptions import Condition, resolve
 from studies.base import Study
+
+CORRUPTED = "corrupted_"
+"""Begins the name of an objective that is a mean over corrupted images."""
 
 SHARES = ("mask_share", "random_share")
 """Search parameters that stand for `text_mask_shares`: the share that becomes [MASK], and the random words' share of the rest."""
@@ -51,8 +55,11 @@ class Search(Study):
         paper: the published setting, tried first. The second trial has distill_weight 0, which is the baseline.
         trials: how many are to be completed or pruned. seed: of the sampler.
         sampler: `tpe` or `gp`. pruner: `hyperband` or `none`.
-        objectives: what is maximised on val: `oiou`, and on demand `corrupted_oiou` (then nothing is pruned).
-        corruptions, severities: of the second objective.
+        objectives: one or two that are maximized on the split that chooses the epoch: a judged
+            metric, or its mean over corrupted images (`corrupted_` and the metric). Of two,
+            nothing is pruned. Where none is given, it is the metric that chooses the epoch.
+        corruptions: of an objective over corrupted images.
+        severities: of these corruptions, 1 to 5.
     """
 
     kind: Literal["search"] = "search"
@@ -63,17 +70,36 @@ class Search(Study):
     seed: int = 0
     sampler: Literal["tpe", "gp"] = "tpe"
     pruner: Literal["hyperband", "none"] = "hyperband"
-    objectives: tuple[Literal["oiou", "corrupted_oiou"], ...] = ("oiou",)
-    corruptions: tuple[str, ...] = ("gaussian_noise", "motion_blur", "fog", "jpeg_compression")
-    severities: tuple[int, ...] = (3,)
+    objectives: tuple[str, ...] = Field(default=(), max_length=2)
+    corruptions: tuple[str, ...] = ()
+    severities: tuple[int, ...] = ()
 
     def conditions(self) -> list[Condition]:
-        """Return the second objective's corruptions; a UserError for a name or severity that is not known."""
+        """Return the conditions of an objective over corrupted images.
+
+        Raises:
+            UserError: a name or severity is not known.
+        """
         return [
             Condition(name, severity)
             for name in resolve(self.corruptions)
             for severity in self.severities
         ]
+
+    def check(self) -> None:
+        """Check that all names are known.
+
+        Raises:
+            UserError: an objective may not be judged, a corruption or severity is not known, or an
+                objective over corrupted images has none.
+        """
+        metrics.check_judged(name.removeprefix(CORRUPTED) for name in self.objectives)
+        over_corrupted = [name for name in self.objectives if name.startswith(CORRUPTED)]
+        if not self.conditions() and over_corrupted:
+            raise UserError(
+                f"the objective {over_corrupted[0]} is a mean over corrupted images: give the study"
+                " corruptions and severities."
+            )
 
     @model_validator(mode="after")
     def _paper_is_in_the_space(self) -> "Search":

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from benchmark import strategies
 from benchmark.base.errors import UserError, choose
 from benchmark.base.files import atomic_write, read_model, read_yaml
-from benchmark.base.pretrained import Source
+from benchmark.evaluation import metrics
 from benchmark.runs import groups
 from benchmark.runs.execution import Execution, Places, read_execution
 from benchmark.runs.groups import Cell, Group
@@ -46,14 +46,6 @@ class Started(BaseModel):
     images: Path | None = None
     execution: dict[str, Any] = {}
     jobs: int = 1
-
-    def places(self, runs: Path, source: Source) -> Places:
-        """Return where things lie.
-
-        Args:
-            runs: folder of the run directories. source: where published weights are looked for.
-        """
-        return Places(self.data, self.images, runs, weights=source)
 
     @property
     def how(self) -> Execution:
@@ -228,6 +220,10 @@ def start(
     study = read_model(
         type(study), {**study.model_dump(), **update, "variants": {}}, f"study {name}"
     )
+    metrics.get(preset.selection.metric)
+    if study.kind == "search" and not study.objectives:
+        study = study.model_copy(update={"objectives": (preset.selection.metric,)})
+    study.check()
     if study.kind == "search" and len(study.seeds) != 1:
         raise UserError("a search compares trials of one seed: give --seeds one number.")
     found = resolve_preset(
@@ -265,7 +261,6 @@ def start(
     if study.kind == "grid":
         started.specs()
     else:
-        study.conditions()
         for name, room in study.space.items():
             for value in room.ends:
                 try:

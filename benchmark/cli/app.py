@@ -10,7 +10,17 @@ from rich.text import Text
 
 from benchmark.base.errors import Interrupted, UserError
 from benchmark.base.registry import PLUGINS, plugin_files
-from benchmark.cli import checkpoints, data, matrix, report, robustness, store, study
+from benchmark.cli import (
+    checkpoints,
+    data,
+    evaluate,
+    matrix,
+    report,
+    robustness,
+    runs,
+    store,
+    study,
+)
 from benchmark.cli.options import errors
 
 app = typer.Typer(
@@ -19,7 +29,7 @@ app = typer.Typer(
     help="Referring image segmentation methods with and without training strategies such as MaskRIS, under one data pipeline"
     " and one evaluator.",
 )
-for part in (matrix, report, robustness, checkpoints, store):
+for part in (matrix, runs, report, robustness, evaluate, checkpoints, store):
     app.add_typer(part.app)
 app.add_typer(study.app, name="study", rich_help_panel="Studies")
 app.add_typer(data.app, name="data", rich_help_panel="Data")

@@ -16,7 +16,7 @@ def _embedded() -> list[str]:
 
 
 @app.command("check")
-def data_check(
+def check_data(
     root: Annotated[
         Path, typer.Argument(help="Folder that holds refcoco/, refcoco+/, refcocog/ ...")
     ],
@@ -33,8 +33,8 @@ def data_check(
         raise typer.Exit(1)
 
 
-@app.command("refshapes")
-def data_refshapes(
+@app.command()
+def write(
     root: Annotated[Path, typer.Argument(help="Folder to write into.")],
     name: Annotated[
         str | None, typer.Option(help=known(_embedded, "Which embedded set; the first."))
@@ -44,7 +44,7 @@ def data_refshapes(
     test: Annotated[int, typer.Option(min=1, help="Images of testA and of testB.")] = 150,
     seed: Annotated[int, typer.Option()] = 0,
 ) -> None:
-    """Write an embedded data set in REFER's layout. Example: risbench data refshapes data/mine --train 500"""
+    """Write an embedded data set in REFER's layout. Example: risbench data write data/mine --train 500"""
     from benchmark.base.errors import choose
 
     name = choose(name, _embedded(), "embedded data set") if name else _embedded()[0]

@@ -3,28 +3,35 @@
 Here, and nowhere below, flags and environment become `Places` and an `Execution`.
 """
 
+import dataclasses
+import functools
+import inspect
 import os
 import sys
+import typing
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
 import methods
-from benchmark import strategies
+from benchmark import launch, strategies, tracking
 from benchmark.base.errors import UserError
 from benchmark.base.pretrained import Source
 from benchmark.data import datasets
-from benchmark.runs.execution import Places
+from benchmark.launch.base import Launcher
+from benchmark.runs.execution import Execution, Places
 from benchmark.runs.preset import preset_names
 
 # Tables need 100 columns; where nobody looks at a terminal, 80 would be assumed.
 WIDTH = None if sys.stdout.isatty() else 110
 console, errors = Console(width=WIDTH), Console(stderr=True, highlight=False)
 RUNS, OUT = Path("runs"), Path("reports/out")
-DATA = Path("data/refer")  # where a command looks that has no preset to say it
+
+
+# --- single options -------------------------------------------------------------------------------
 
 
 def _completes(names: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
@@ -37,7 +44,8 @@ def _completes(names: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]
     return complete
 
 
-def _runs(incomplete: str) -> list[str]:
+def run_keys(incomplete: str) -> list[str]:
+    """Return the keys of runs that begin like this, for the shell."""
     folder = Path(os.environ.get("RISBENCH_RUNS", RUNS))
     return [path.parent.name for path in folder.glob(f"{incomplete}*/spec.yaml")]
 
@@ -47,16 +55,25 @@ def known(names: Callable[[], Iterable[str]], text: str) -> str:
     return f"{text} Known: {', '.join(names())}."
 
 
-RunsOption = Annotated[
-    Path, typer.Option("--runs", envvar="RISBENCH_RUNS", help="Folder of the run directories.")
+def named(flag: str, names: Callable[[], Iterable[str]], text: str) -> Any:
+    """Return an option whose values are known names, which its help lists and the shell completes."""
+    return typer.Option(flag, help=known(names, text), autocompletion=_completes(names))
+
+
+MethodsOption = Annotated[
+    str | None, named("--methods", methods.names, "Which planned methods, comma-separated.")
 ]
-DataOption = Annotated[
-    Path | None,
-    typer.Option("--data", help="Folder that holds refcoco/, refcoco+/, ... [preset's]"),
+StrategiesOption = Annotated[
+    str | None,
+    named("--strategies", strategies.names, "Which planned strategies, comma-separated."),
 ]
-ImagesOption = Annotated[
-    Path | None,
-    typer.Option("--images", help="Folder of the photographs [DATA/images/train2014]."),
+DatasetsOption = Annotated[
+    str | None,
+    named(
+        "--datasets",
+        datasets.names,
+        "Which planned data sets, comma-separated, each as NAME or NAME:SPLIT_BY.",
+    ),
 ]
 PresetOption = Annotated[
     str,
@@ -68,88 +85,179 @@ PlanOption = Annotated[
     str | None,
     typer.Option("--name", help="Plan these runs as a group of their own, with axes of its own."),
 ]
-MethodsOption = Annotated[
-    str | None,
-    typer.Option(
-        "--methods",
-        help=known(methods.names, "Which planned methods, comma-separated."),
-        autocompletion=_completes(methods.names),
-    ),
+RunsOption = Annotated[
+    Path, typer.Option("--runs", envvar="RISBENCH_RUNS", help="Folder of the run directories.")
 ]
-StrategiesOption = Annotated[
-    str | None,
-    typer.Option(
-        "--strategies",
-        help=known(strategies.names, "Which planned strategies, comma-separated."),
-        autocompletion=_completes(strategies.names),
-    ),
+ImagesOption = Annotated[
+    Path | None,
+    typer.Option("--images", help="Folder of the photographs [DATA/images/train2014]."),
 ]
-DatasetsOption = Annotated[
-    str | None,
-    typer.Option(
-        "--datasets",
-        help=known(
-            datasets.names,
-            "Which planned data sets, comma-separated; refcocog:google splits by google.",
-        ),
-        autocompletion=_completes(datasets.names),
-    ),
-]
-VariantsOption = Annotated[
-    str | None, typer.Option("--variants", help="Which planned variants, comma-separated.")
-]
-SeedsOption = Annotated[
-    str | None, typer.Option("--seeds", help="Which planned seeds, comma-separated.")
+OutOption = Annotated[Path, typer.Option("--out", help="Folder for the reports.")]
+TrackerOption = Annotated[
+    str, named("--tracker", tracking.TRACKERS.names, "Where runs are looked at.")
 ]
 UriOption = Annotated[
     str | None,
-    typer.Option("--uri", envvar="MLFLOW_TRACKING_URI", help="MLflow store [RUNS/mlflow.db]."),
-]
-OutOption = Annotated[Path, typer.Option("--out", help="Folder for the reports.")]
-DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
-PretrainedOption = Annotated[
-    Path | None,
     typer.Option(
-        "--pretrained",
-        envvar="RISBENCH_PRETRAINED",
-        help="Folder of published encoder weights, in place of a download.",
+        "--uri",
+        envvar="MLFLOW_TRACKING_URI",
+        help="Address of the tracking store [RUNS/mlflow.db].",
     ),
 ]
-OfflineOption = Annotated[
-    bool, typer.Option("--offline", help="Fetch nothing: local files and caches alone.")
+LauncherOption = Annotated[
+    str, named("--launcher", launch.LAUNCHERS.names, "What starts the jobs.")
 ]
-LauncherOption = Annotated[str, typer.Option("--launcher", help="What starts the jobs.")]
-JobsOption = Annotated[int | None, typer.Option("--jobs", min=1, help="Runs at a time [preset's].")]
-SyncOption = Annotated[bool, typer.Option(help="Project the runs into MLflow while they go on.")]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
+ThreadsOption = Annotated[int, typer.Option(min=1, help="Threads of a network on a CPU.")]
 RunArgument = Annotated[
     str,
-    typer.Argument(help="A run: key, unique beginning, or folder.", autocompletion=_runs),
+    typer.Argument(help="A run: key, unique beginning, or folder.", autocompletion=run_keys),
 ]
 RunsArgument = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[RUNS]...", help="Finished runs: keys or unique beginnings.", autocompletion=_runs
+        metavar="[RUNS]...",
+        help="Finished runs: keys or unique beginnings.",
+        autocompletion=run_keys,
     ),
 ]
 
 
-def source(pretrained: Path | None, offline: bool) -> Source:
-    """Return where published weights are looked for."""
-    folder = pretrained.resolve() if pretrained else None
-    return Source(folder, offline or os.environ.get("HF_HUB_OFFLINE") == "1")
+# --- groups of options ----------------------------------------------------------------------------
 
 
-def places(
-    data: Path | None,
-    images: Path | None,
-    runs: Path,
-    out: Path = OUT,
-    uri: str | None = None,
-    pretrained: Path | None = None,
-    offline: bool = False,
-) -> Places:
-    """Return where things lie, as the options say it."""
-    return Places(data, images, runs, out, uri, source(pretrained, offline))
+def spread(command: Callable[..., None]) -> Callable[..., None]:
+    """Let a command take groups of options.
+
+    Where a parameter of `command` is annotated with a dataclass, the command line gets one option
+    for each field of it, and `command` gets the dataclass.
+    """
+    hints = typing.get_type_hints(command, include_extras=True)
+    groups, parameters = {}, []
+    for parameter in inspect.signature(command).parameters.values():
+        hint = hints[parameter.name]
+        if not dataclasses.is_dataclass(hint):
+            parameters.append(parameter.replace(annotation=hint))
+            continue
+        groups[parameter.name] = hint
+        parameters += [
+            parameter.replace(name=field.name, default=field.default, annotation=field.type)
+            for field in dataclasses.fields(hint)
+        ]
+
+    @functools.wraps(command)
+    def spread_out(**given: Any) -> None:
+        for name, group in groups.items():
+            fields = [field.name for field in dataclasses.fields(group)]
+            given[name] = group(**{field: given.pop(field) for field in fields})
+        command(**given)
+
+    # Python wants parameters without a default first, wherever a group stood.
+    parameters.sort(key=lambda its: its.default is not inspect.Parameter.empty)
+    spread_out.__signature__ = inspect.Signature(parameters)
+    spread_out.__annotations__ = {its.name: its.annotation for its in parameters}
+    return spread_out
+
+
+@dataclasses.dataclass(frozen=True)
+class Axes:
+    """Options that choose among planned cells."""
+
+    methods: MethodsOption = None
+    strategies: StrategiesOption = None
+    datasets: DatasetsOption = None
+    variants: Annotated[
+        str | None, typer.Option("--variants", help="Which planned variants, comma-separated.")
+    ] = None
+    seeds: Annotated[
+        str | None, typer.Option("--seeds", help="Which planned seeds, comma-separated.")
+    ] = None
+
+    def values(self) -> dict[str, list[Any] | None]:
+        """Return axis -> chosen values, None where the option was not given.
+
+        Raises:
+            UserError: a seed is no whole number.
+        """
+        texts = dataclasses.asdict(self)
+        seeds = numbers(texts.pop("seeds"), "--seeds")
+        return {axis: names(text) for axis, text in texts.items()} | {"seeds": seeds}
+
+
+@dataclasses.dataclass(frozen=True)
+class Where:
+    """Options that say where data, runs and starting weights lie."""
+
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", help="Folder of the data sets [the preset's, or the run's]."),
+    ] = None
+    images: ImagesOption = None
+    runs: RunsOption = RUNS
+    pretrained: Annotated[
+        Path | None,
+        typer.Option(
+            "--pretrained",
+            envvar="RISBENCH_PRETRAINED",
+            help="Folder of published encoder weights, in place of a download.",
+        ),
+    ] = None
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Fetch nothing: local files and caches alone.")
+    ] = False
+
+    def places(self, **others: Any) -> Places:
+        """Return where things lie. `others` are further fields of `Places`, or replace these."""
+        folder = self.pretrained.resolve() if self.pretrained else None
+        weights = Source(folder, self.offline or os.environ.get("HF_HUB_OFFLINE") == "1")
+        there = {"data": self.data, "images": self.images, "runs": self.runs, "weights": weights}
+        return Places(**there | others)
+
+
+@dataclasses.dataclass(frozen=True)
+class Running:
+    """Options that say how a job works on a run. Its launcher writes them."""
+
+    device: DeviceOption = "auto"
+    threads: ThreadsOption = 1
+    processes: Annotated[int, typer.Option(min=1, help="Started by torchrun.")] = 1
+    workers: Annotated[int, typer.Option(min=0, help="Loader processes.")] = 0
+    checkpoint_seconds: Annotated[
+        float, typer.Option(min=0, help="Time between two resume points within an epoch.")
+    ] = 60.0
+    log_every: Annotated[int, typer.Option(min=1, help="Steps per line of metrics.")] = 10
+
+    def execution(self) -> Execution:
+        """Return how runs are executed.
+
+        Raises:
+            UserError: the device is not known.
+        """
+        return Execution.of(**dataclasses.asdict(self))
+
+
+@dataclasses.dataclass(frozen=True)
+class Submission:
+    """Options of commands that hand jobs to a launcher, show them in a tracker, and report."""
+
+    launcher: LauncherOption = launch.DEFAULT
+    sync: Annotated[
+        bool, typer.Option(help="Project the runs into the tracker while they go on.")
+    ] = True
+    tracker: TrackerOption = tracking.DEFAULT
+    uri: UriOption = None
+    out: OutOption = OUT
+
+    def started(self, slots: int) -> Launcher:
+        """Return the launcher, which works on `slots` jobs at a time.
+
+        Raises:
+            UserError: there is none of this name. The nearest names are listed.
+        """
+        return launch.LAUNCHERS.get(self.launcher)(slots=slots)
+
+
+# --- what options say -----------------------------------------------------------------------------
 
 
 def names(text: str | None) -> list[str] | None:
@@ -157,8 +265,12 @@ def names(text: str | None) -> list[str] | None:
     return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
 
 
-def numbers(text: str | None, option: str = "--seeds") -> list[int] | None:
-    """Return the comma-separated whole numbers of an option; anything else raises a UserError."""
+def numbers(text: str | None, option: str) -> list[int] | None:
+    """Return the comma-separated whole numbers of an option.
+
+    Raises:
+        UserError: something else stands there.
+    """
     try:
         return None if text is None else [int(name) for name in names(text) or []]
     except ValueError:

@@ -1,47 +1,37 @@
-"""The command that writes a report again: of a preset's runs or of a study, from the run directories alone."""
+"""The command that writes a report again, from the run directories alone."""
+
+from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from benchmark.base.errors import UserError
-from benchmark.cli.options import (
-    OUT,
-    RUNS,
-    DatasetsOption,
-    MethodsOption,
-    OutOption,
-    RunsOption,
-    SeedsOption,
-    StrategiesOption,
-    VariantsOption,
-    console,
-    names,
-    numbers,
-    places,
-)
+from benchmark.base.errors import choose
+from benchmark.cli.options import OUT, RUNS, Axes, OutOption, RunsOption, console, spread
+from benchmark.data import datasets
+from benchmark.runs.execution import Places
+
+if TYPE_CHECKING:  # help does without what runs need
+    from benchmark.runs.groups import Cell, Group
 
 app = typer.Typer()
 
 
 @app.command(rich_help_panel="Report")
+@spread
 def report(
+    axes: Axes,
     plan: Annotated[
         str, typer.Argument(help="A planned preset or study (see `risbench status`).")
     ] = "quick",
-    methods: MethodsOption = None,
-    strategies: StrategiesOption = None,
-    datasets: DatasetsOption = None,
-    variants: VariantsOption = None,
-    seeds: SeedsOption = None,
     runs: RunsOption = RUNS,
     out: OutOption = OUT,
 ) -> None:
-    """Write the tables and figures of a plan's finished runs and print them. It needs no data and no weights.
+    """Write the tables and figures of a plan's finished runs and print them.
 
-    Example: risbench report quick --methods lavt,caris
+    It needs no data and no weights. Example: risbench report quick --seeds 0
     """
     from benchmark.runs.groups import read_group
 
@@ -54,39 +44,40 @@ def report(
 
         write_study_report(study.load(runs, plan), runs, None, out)
         return
-    chosen = {
-        "method": names(methods),
-        "strategy": names(strategies),
-        "dataset": [name.partition(":")[0] for name in names(datasets) or []],
-        "variant": names(variants),
-        "seed": numbers(seeds),
-    }
-    cells = [
+    write_group_report(plan, Places(None, runs=runs, reports=out), _chosen(group, axes))
+
+
+def _chosen(group: Group, axes: Axes) -> list[Cell]:
+    """Return the cells of a plan that the axes choose.
+
+    Raises:
+        UserError: a value is not on its axis in any cell. The nearest ones are listed.
+    """
+    wanted = {axis: list(map(str, values or ())) for axis, values in axes.values().items()}
+    wanted["datasets"] = [":".join(datasets.parse(entry)) for entry in wanted["datasets"]]
+    for axis, values in wanted.items():
+        for value in values:
+            choose(value, {cell.axes[axis] for cell in group.cells}, f"'{group.name}': {axis}")
+    return [
         cell
         for cell in group.cells
-        if all(not values or getattr(cell, field) in values for field, values in chosen.items())
+        if all(cell.axes[axis] in values for axis, values in wanted.items() if values)
     ]
-    if not cells:
-        raise UserError(
-            f"no cell of the plan '{plan}' fits these options: `risbench status {plan}` lists them."
-        )
-    write_group_report(plan, places(None, None, runs, out), cells)
 
 
-def write_group_report(name: str, where: Any, cells: Sequence[Any]) -> None:
+def write_group_report(name: str, places: Places, cells: Sequence[Cell]) -> None:
     """Write and print the report of a preset's plan about some of its cells."""
     from benchmark.runs.groups import read_group
     from reports import compare
     from reports.collected import collect
     from reports.matrix import report as matrix_report
 
-    group = read_group(where.runs, name)
+    group = read_group(places.runs, name)
     wanted = {cell.identity for cell in cells}
-    collected = collect(
-        group, where.runs, [cell for cell in group.cells if cell.identity in wanted]
-    )
+    current = [cell for cell in group.cells if cell.identity in wanted]
+    collected = collect(group, places.runs, current)
     table = compare.comparison(collected)
-    paths = matrix_report.write(collected, table, where.reports)
+    paths = matrix_report.write(collected, table, places.reports)
     matrix_report.render(console, collected, table)
     tell_written(paths)
 

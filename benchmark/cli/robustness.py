@@ -1,49 +1,51 @@
 """The command that evaluates finished runs under corruptions, occlusion and covered words."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
 from benchmark.base.errors import UserError, choose
-from benchmark.cli.matrix import conclude, syncing
+from benchmark.cli.jobs import conclude, syncing
 from benchmark.cli.options import (
-    OUT,
-    RUNS,
-    DataOption,
     DeviceOption,
-    ImagesOption,
-    LauncherOption,
-    OfflineOption,
-    OutOption,
-    PretrainedOption,
     RunsArgument,
-    RunsOption,
-    SyncOption,
-    UriOption,
+    Submission,
+    ThreadsOption,
+    Where,
     console,
     names,
     numbers,
-    places,
+    spread,
 )
 from benchmark.cli.report import tell_written
+
+if TYPE_CHECKING:  # help does without what runs need
+    from benchmark.launch.outcomes import Outcome
+    from benchmark.robustness.conditions import Condition
+    from benchmark.runs.execution import Execution, Places
+    from benchmark.runs.resolve import Opened
+    from benchmark.runs.rundir import RunDir
 
 app = typer.Typer()
 
 
 @app.command(rich_help_panel="Robustness")
+@spread
 def robustness(
+    where: Where,
+    submission: Submission,
     chosen: RunsArgument = None,
     preset: Annotated[
         str, typer.Option("--preset", help="quick, common, all, or a YAML file of conditions.")
     ] = "quick",
     corruptions: Annotated[
         str | None,
-        typer.Option(
-            help="Comma-separated names; common (15), maskris (17), all; none. [preset's]"
-        ),
+        typer.Option(help="Comma-separated names or sets of names, or none. [preset's]"),
     ] = None,
     severities: Annotated[
         str | None, typer.Option(help="Comma-separated, 1 to 5. [preset's]")
@@ -55,28 +57,22 @@ def robustness(
         str | None,
         typer.Option(hidden=True, help="Comma-separated conditions in place of all these."),
     ] = None,
+    here: Annotated[
+        bool, typer.Option("--here", hidden=True, help="Work in this process, as a job does.")
+    ] = False,
     reference: Annotated[
         str | None, typer.Option(help="Run whose errors corruption errors are divided by.")
     ] = None,
     workers: Annotated[
         int, typer.Option(min=0, help="Processes that corrupt images ahead of the networks.")
     ] = 1,
-    threads: Annotated[int, typer.Option(min=1, help="Threads of a network on a CPU.")] = 1,
+    threads: ThreadsOption = 1,
     cache: Annotated[
         Path | None, typer.Option(help="Folder that keeps corrupted images, losslessly.")
     ] = None,
-    data: DataOption = None,
-    images: ImagesOption = None,
-    runs: RunsOption = RUNS,
-    out: OutOption = OUT,
-    pretrained: PretrainedOption = None,
-    offline: OfflineOption = False,
-    launcher: LauncherOption = "local",
     jobs: Annotated[
         int, typer.Option("--jobs", min=1, help="Groups of runs at a time, one group a data set.")
     ] = 1,
-    sync: SyncOption = True,
-    uri: UriOption = None,
     report: Annotated[bool, typer.Option(help="Write the report.")] = True,
     device: DeviceOption = "auto",
 ) -> None:
@@ -100,20 +96,22 @@ def robustness(
         words,
     )
     wanted = [parse_condition(name) for name in names(conditions) or []] or asked.conditions()
-    where = places(data, images, runs, out, uri, pretrained, offline)
-    directories = _named(chosen, runs) if chosen else _finished(asked.matrix, runs)
-    if not report:  # a job that a launcher started: it works in this process
-        _work_here(directories, asked.splits, wanted, where, workers, threads, cache, device)
+    places = where.places(reports=submission.out, tracking=submission.uri)
+    directories = _named(chosen, where.runs) if chosen else _finished(asked.matrix, where.runs)
+    if here:
+        _work_here(directories, asked.splits, wanted, places, workers, threads, cache, device)
         return
-    declared = _reference(reference, runs, directories)
+    declared = _reference(reference, where.runs, directories)
     console.print(f"{len(directories)} runs, {len(wanted)} conditions on {', '.join(asked.splits)}")
     if wanted:  # language subsets are those of records that are there
         execution = Execution.of(device=device, threads=threads, workers=workers)
-        with syncing(where, sync):
+        with syncing(places, submission):
             outcomes = _submit(
-                directories, asked.splits, wanted, where, execution, launcher, jobs, cache
+                directories, asked.splits, wanted, places, execution, submission, jobs, cache
             )
         conclude(outcomes, lambda: None)
+    if not report:
+        return
     name = "runs" if chosen else Path(preset).stem
     unchanged = asked == read_robustness_preset(preset) and not chosen and not conditions
     said = f"{len(wanted)} conditions on {', '.join(asked.splits)} of {len(directories)} runs"
@@ -124,7 +122,7 @@ def robustness(
         wanted,
         directories,
         declared,
-        where,
+        places,
         device,
     )
 
@@ -132,7 +130,7 @@ def robustness(
 # --- which runs -------------------------------------------------------------------------------------
 
 
-def _named(chosen: Sequence[str], runs: Path) -> list[Any]:
+def _named(chosen: Sequence[str], runs: Path) -> list[RunDir]:
     """Return the named runs."""
     from benchmark.runs.rundir import find_run
 
@@ -142,7 +140,7 @@ def _named(chosen: Sequence[str], runs: Path) -> list[Any]:
     return [*directories.values()]
 
 
-def _finished(plan: str, runs: Path) -> list[Any]:
+def _finished(plan: str, runs: Path) -> list[RunDir]:
     """Return the finished runs of a planned matrix."""
     from benchmark.runs.groups import names as planned
     from benchmark.runs.groups import read_group
@@ -164,7 +162,7 @@ def _finished(plan: str, runs: Path) -> list[Any]:
     return done
 
 
-def _reference(name: str | None, runs: Path, directories: Sequence[Any]) -> str | None:
+def _reference(name: str | None, runs: Path, directories: Sequence[RunDir]) -> str | None:
     """Return the key of the declared reference, which is one of the runs."""
     from benchmark.runs.rundir import find_run
 
@@ -178,15 +176,15 @@ def _reference(name: str | None, runs: Path, directories: Sequence[Any]) -> str 
     return key
 
 
-def opened_for(where: Any) -> Callable[[Any], Any]:
+def opened_for(places: Places) -> Callable[[RunDir], Opened]:
     """Return what gives a run's data; runs whose data lie in the same place share them."""
     from benchmark.runs.resolve import Opened
     from benchmark.training.worker import places_of
 
-    found: dict[Any, Any] = {}
+    found: dict[Places, Opened] = {}
 
-    def opened(run: Any) -> Any:
-        there = places_of(run, where)
+    def opened(run: RunDir) -> Opened:
+        there = places_of(run, places)
         if there not in found:
             found[there] = Opened(there)
         return found[there]
@@ -198,22 +196,21 @@ def opened_for(where: Any) -> Callable[[Any], Any]:
 
 
 def _submit(
-    directories: Sequence[Any],
+    directories: Sequence[RunDir],
     splits: Sequence[str],
-    conditions: Sequence[Any],
-    where: Any,
-    execution: Any,
-    launcher: str,
+    conditions: Sequence[Condition],
+    places: Places,
+    execution: Execution,
+    submission: Submission,
     at_a_time: int,
     cache: Path | None,
-) -> list[Any]:
-    """Evaluate runs in jobs, one for each data set, so that an image is corrupted once for all of its runs."""
-    from benchmark.launch import LAUNCHERS
+) -> list[Outcome]:
+    """Evaluate runs in jobs, one for each data set: an image is corrupted once for all its runs."""
     from benchmark.launch.jobs import robustness_job
     from benchmark.launch.outcomes import work_through
 
-    started = LAUNCHERS.get(launcher)(slots=at_a_time)
-    by_data: dict[tuple[str, ...], list[Any]] = {}
+    launcher = submission.started(at_a_time)
+    by_data: dict[tuple[str, ...], list[RunDir]] = {}
     for run in directories:
         spec = run.spec()
         for split in splits:
@@ -221,18 +218,18 @@ def _submit(
         by_data.setdefault((spec.dataset, spec.split_by, spec.data_sha256), []).append(run)
     jobs = [
         robustness_job(
-            f"{dataset}-{split_by}", runs, conditions, splits, where, execution, started, cache
+            f"{dataset}-{split_by}", runs, conditions, splits, places, execution, launcher, cache
         )
         for (dataset, split_by, _), runs in by_data.items()
     ]
-    return work_through(started, jobs, console, "data sets")
+    return work_through(launcher, jobs, console, "data sets")
 
 
 def _work_here(
-    directories: Sequence[Any],
+    directories: Sequence[RunDir],
     splits: Sequence[str],
-    conditions: Sequence[Any],
-    where: Any,
+    conditions: Sequence[Condition],
+    places: Places,
     workers: int,
     threads: int,
     cache: Path | None,
@@ -247,7 +244,7 @@ def _work_here(
         directories,
         splits,
         conditions,
-        opened_for(where),
+        opened_for(places),
         console,
         workers=workers,
         device=device,
@@ -284,10 +281,10 @@ def _write_report(
     name: str,
     description: str,
     splits: Sequence[str],
-    conditions: Sequence[Any],
-    directories: Sequence[Any],
+    conditions: Sequence[Condition],
+    directories: Sequence[RunDir],
     reference: str | None,
-    where: Any,
+    places: Places,
     device: str,
 ) -> None:
     """Write and print the report, the strips of pictures last, since networks run for them."""
@@ -300,15 +297,15 @@ def _write_report(
     from reports.robustness.table import table as numbers_of
 
     cells = [Cell.of(run.spec()) for run in directories]
-    collected = collect(Group(name, "preset", description, cells=cells), where.runs)
-    every = gather(collected, where.runs, splits, conditions)
+    collected = collect(Group(name, "preset", description, cells=cells), places.runs)
+    every = gather(collected, places.runs, splits, conditions)
     table = numbers_of(every, reference)
-    folder = report.folder(name, where.reports)
+    folder = report.folder(name, places.reports)
     for path in folder.glob("*.*"):  # of an earlier report, perhaps on other runs
         path.unlink()
-    paths = report.write(name, description, every, table, reference, where.reports)
+    paths = report.write(name, description, every, table, reference, places.reports)
     shown = strips.compute(
-        strip.wanted(every, table, where.runs), where.runs, opened_for(where), device
+        strip.wanted(every, table, places.runs), places.runs, opened_for(places), device
     )
     paths += files.write(folder, strip.draw(shown))
     report.render(console, every, table)

@@ -7,18 +7,18 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from benchmark.cli.options import RUNS, RunsOption, UriOption, console
+from benchmark import tracking
+from benchmark.cli.options import RUNS, RunsOption, TrackerOption, UriOption, console
 
 app = typer.Typer()
 PANEL = "Store"
-TrackerOption = Annotated[str, typer.Option("--tracker", help="Kind of the tracking store.")]
 
 
 @app.command(rich_help_panel=PANEL)
 def sync(
     runs: RunsOption = RUNS,
     uri: UriOption = None,
-    tracker: TrackerOption = "mlflow",
+    tracker: TrackerOption = tracking.DEFAULT,
     watch: Annotated[
         bool, typer.Option("--watch", help="Go on until the parent process ends.")
     ] = False,
@@ -27,10 +27,9 @@ def sync(
 
     Example: risbench sync --uri http://tracking.lab:5000
     """
-    from benchmark.tracking import TRACKERS
     from benchmark.tracking import watch as watching
 
-    store = TRACKERS.get(tracker)
+    store = tracking.TRACKERS.get(tracker)
     if watch:
         watching.watch(store, runs, uri, os.getppid())
     else:
@@ -41,14 +40,12 @@ def sync(
 def ui(
     runs: RunsOption = RUNS,
     uri: UriOption = None,
-    tracker: TrackerOption = "mlflow",
+    tracker: TrackerOption = tracking.DEFAULT,
     host: Annotated[str, typer.Option()] = "127.0.0.1",
     port: Annotated[int, typer.Option()] = 5000,
 ) -> None:
     """Bring MLflow up to date and open its UI on it. Example: risbench ui --port 5001"""
-    from benchmark.tracking import TRACKERS
-
-    store = TRACKERS.get(tracker)
+    store = tracking.TRACKERS.get(tracker)
     console.print(str(store.sync(runs, uri)), markup=False)
     command = store.ui_command(runs, uri, host, port)
     console.print(

@@ -1,35 +1,35 @@
 """Commands on studies: ablation grids and Optuna searches."""
 
+from __future__ import annotations
+
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.table import Table
 
 from benchmark.base.errors import UserError
-from benchmark.cli.matrix import conclude, syncing, work_through
+from benchmark.cli.jobs import conclude, syncing, work_through_runs
 from benchmark.cli.options import (
     OUT,
     RUNS,
-    DataOption,
-    DeviceOption,
-    ImagesOption,
-    LauncherOption,
-    OfflineOption,
     OutOption,
     PresetOption,
-    PretrainedOption,
+    Running,
     RunsOption,
-    SeedsOption,
-    SyncOption,
-    UriOption,
+    Submission,
+    Where,
     console,
     names,
     numbers,
-    places,
+    spread,
 )
 from benchmark.cli.report import tell_written
+
+if TYPE_CHECKING:  # help does without what runs need
+    from benchmark.runs.execution import Places
+    from studies.study import Started
 
 app = typer.Typer(
     no_args_is_help=True, help="Ablation grids of the papers, and searches with Optuna."
@@ -42,40 +42,35 @@ StorageOption = Annotated[
     str | None,
     typer.Option("--storage", envvar="RISBENCH_STORAGE", help="Optuna's storage [RUNS/optuna.db]."),
 ]
-WorkersOption = Annotated[int | None, typer.Option(min=1, help="Runs at a time [preset's].")]
+JobsOption = Annotated[int | None, typer.Option("--jobs", min=1, help="Runs at a time [preset's].")]
 TrialsOption = Annotated[
     int | None, typer.Option(min=1, help="Trials to complete or prune [study's].")
 ]
 
 
 @app.command("run")
+@spread
 def run_study(
     name: Annotated[str, typer.Argument(help="A shipped study or a YAML file.")],
+    where: Where,
+    submission: Submission,
     preset: PresetOption = "quick",
     method: Annotated[str | None, typer.Option(help="[study's]")] = None,
     dataset: Annotated[str | None, typer.Option(help="[preset's first]")] = None,
     variant: Annotated[str | None, typer.Option(help="[preset's first]")] = None,
-    seeds: SeedsOption = None,
+    seeds: Annotated[str | None, typer.Option(help="Comma-separated. [preset's]")] = None,
     trials: TrialsOption = None,
-    workers: WorkersOption = None,
+    jobs: JobsOption = None,
     sampler: Annotated[str | None, typer.Option(help="tpe or gp [study's].")] = None,
     pruner: Annotated[str | None, typer.Option(help="hyperband or none [study's].")] = None,
     objectives: Annotated[
-        str | None, typer.Option(help="One or two, such as oiou,corrupted_oiou.")
+        str | None,
+        typer.Option(help="One or two metrics, such as METRIC,corrupted_METRIC [study's]."),
     ] = None,
     called: Annotated[str | None, typer.Option("--name", help="Its name [STUDY-PRESET].")] = None,
-    data: DataOption = None,
-    images: ImagesOption = None,
-    runs: RunsOption = RUNS,
     storage: StorageOption = None,
-    launcher: LauncherOption = "local",
-    sync: SyncOption = True,
-    uri: UriOption = None,
-    out: OutOption = OUT,
-    pretrained: PretrainedOption = None,
-    offline: OfflineOption = False,
 ) -> None:
-    """Run what a study still owes and write its report; started again, it goes on from where it was.
+    """Run what is left of a study and write its report; started again, it goes on from where it was.
 
     Example: risbench study run components --preset gpu --seeds 0,1,2
     """
@@ -87,30 +82,34 @@ def run_study(
         "pruner": pruner,
         "objectives": tuple(names(objectives)) if objectives else None,
     }
-    options = {"method": method, "dataset": dataset, "variant": variant, "seeds": numbers(seeds)}
-    where = places(data, images, runs, out, uri, pretrained, offline)
+    options = {
+        "method": method,
+        "dataset": dataset,
+        "variant": variant,
+        "seeds": numbers(seeds, "--seeds"),
+    }
+    places = where.places(reports=submission.out, tracking=submission.uri)
     with console.status("reading the data"):
-        started = study.start(name, preset, options, where, changes, called)
-    if trials is None and started.study.kind == "search" and started.name in study.names(runs):
-        started = _of_trials(
-            started, study.load(runs, started.name).study.trials
-        )  # as it was last asked for
-    _work(started, where, workers, storage, launcher, sync)
+        started = study.start(name, preset, options, places, changes, called)
+    if (
+        trials is None
+        and started.study.kind == "search"
+        and started.name in study.names(where.runs)
+    ):
+        # As many as it was last asked for.
+        started = _of_trials(started, study.load(where.runs, started.name).study.trials)
+    _work(started, places, submission, jobs, storage)
 
 
 @app.command()
+@spread
 def resume(
     name: NameArgument,
+    where: Where,
+    submission: Submission,
     trials: TrialsOption = None,
-    workers: WorkersOption = None,
-    runs: RunsOption = RUNS,
+    jobs: JobsOption = None,
     storage: StorageOption = None,
-    launcher: LauncherOption = "local",
-    sync: SyncOption = True,
-    uri: UriOption = None,
-    out: OutOption = OUT,
-    pretrained: PretrainedOption = None,
-    offline: OfflineOption = False,
 ) -> None:
     """Go on with a study as it was started; more `--trials` extend a search.
 
@@ -118,53 +117,53 @@ def resume(
     """
     from studies import study
 
-    started = study.load(runs, name)
+    started = study.load(where.runs, name)
     if trials:
         if started.study.kind != "search":
             raise UserError(f"{name} is a grid: it has rows and no trials.")
         started = _of_trials(started, trials)
-    where = places(None, None, runs, out, uri, pretrained, offline)
-    _work(started, where, workers, storage, launcher, sync)
+    places = where.places(reports=submission.out, tracking=submission.uri)
+    _work(started, places, submission, jobs, storage)
 
 
-def _of_trials(started: Any, trials: int) -> Any:
+def _of_trials(started: Started, trials: int) -> Started:
     return started.model_copy(update={"study": started.study.model_copy(update={"trials": trials})})
 
 
 def _work(
-    started: Any, where: Any, workers: int | None, storage: str | None, launcher: str, sync: bool
+    started: Started, places: Places, submission: Submission, jobs: int | None, storage: str | None
 ) -> None:
-    """Run a study where its data lie."""
-    there = dataclasses.replace(where, data=started.data, images=started.images)
+    """Run a study where its data lie [where they were when it was started]."""
+    there = dataclasses.replace(
+        places, data=places.data or started.data, images=places.images or started.images
+    )
     work = _grid if started.study.kind == "grid" else _search
-    work(started, there, workers or started.jobs, storage, launcher, sync)
+    work(started, there, submission, jobs or started.jobs, storage)
 
 
 def _grid(
-    started: Any, where: Any, workers: int, storage: str | None, launcher: str, sync: bool
+    started: Started, places: Places, submission: Submission, jobs: int, storage: str | None
 ) -> None:
     from benchmark.runs.groups import write_plan
     from studies import study
 
-    study.save(where.runs, started)
-    write_plan(where.runs, started.plan())
-    outcomes = work_through(started.specs(), where, started.how, launcher, workers, sync)
-    conclude(outcomes, lambda: write_study_report(started, where.runs, storage, where.reports))
+    study.save(places.runs, started)
+    write_plan(places.runs, started.plan())
+    outcomes = work_through_runs(started.specs(), places, started.how, submission, jobs)
+    conclude(outcomes, lambda: write_study_report(started, places.runs, storage, places.reports))
 
 
 def _search(
-    started: Any, where: Any, workers: int, storage: str | None, launcher: str, sync: bool
+    started: Started, places: Places, submission: Submission, jobs: int, storage: str | None
 ) -> None:
-    from benchmark.launch import LAUNCHERS
-    from studies import launcher as searching
-    from studies import trials
+    from studies import launcher, trials
 
-    url = storage or trials.default_storage(where.runs)
-    with syncing(where, sync):
-        slots = LAUNCHERS.get(launcher)(slots=workers)
-        ended = searching.run(started, url, where, slots, started.how, console)
+    url = storage or trials.default_storage(places.runs)
+    with syncing(places, submission):
+        slots = submission.started(jobs)
+        ended = launcher.run(started, url, places, slots, started.how, console)
         if ended.complete:
-            write_study_report(started, where.runs, storage, where.reports)
+            write_study_report(started, places.runs, storage, places.reports)
     if ended.state == "stopped":
         console.print(f"stopped; `risbench study resume {started.name}` goes on from here")
         raise typer.Exit(130)
@@ -172,7 +171,7 @@ def _search(
         raise UserError(f"study {started.name} stopped: {ended.reason}.")
 
 
-def write_study_report(started: Any, runs: Path, storage: str | None, out: Path) -> None:
+def write_study_report(started: Started, runs: Path, storage: str | None, out: Path) -> None:
     """Write and print a study's report, and leave a copy where the projection into MLflow finds it."""
     from benchmark.base.files import atomic_write
     from studies import study
@@ -225,7 +224,7 @@ def list_studies(runs: RunsOption = RUNS, storage: StorageOption = None) -> None
     console.print(table)
 
 
-def _finished_trials(started: Any, storage: str | None, runs: Path) -> str:
+def _finished_trials(started: Started, storage: str | None, runs: Path) -> str:
     from studies import trials
 
     try:
@@ -284,34 +283,18 @@ def report(
 
 
 @app.command(hidden=True)
+@spread
 def trial(
     name: NameArgument,
+    where: Where,
+    running: Running,
     job: Annotated[str, typer.Option("--job")],
     budget: Annotated[int, typer.Option()],
     storage: Annotated[str, typer.Option("--storage", envvar="RISBENCH_STORAGE")],
-    data: DataOption = None,
-    images: ImagesOption = None,
-    runs: RunsOption = RUNS,
-    pretrained: PretrainedOption = None,
-    offline: OfflineOption = False,
-    device: DeviceOption = "auto",
-    threads: Annotated[int, typer.Option(min=1)] = 1,
-    processes: Annotated[int, typer.Option(min=1)] = 1,
-    workers: Annotated[int, typer.Option(min=0)] = 0,
-    checkpoint_seconds: Annotated[float, typer.Option(min=0)] = 60.0,
-    log_every: Annotated[int, typer.Option(min=1)] = 10,
 ) -> None:
     """Run one trial of a search in this process: what its launcher starts."""
-    from benchmark.runs.execution import Execution
     from studies import study, trials
 
-    execution = Execution.of(
-        device=device,
-        threads=threads,
-        processes=processes,
-        workers=workers,
-        checkpoint_seconds=checkpoint_seconds,
-        log_every=log_every,
-    )
-    where = places(data, images, runs, OUT, None, pretrained, offline)
-    trials.run_trial(study.load(runs, name), storage, budget, where, execution, console, job)
+    started = study.load(where.runs, name)
+    execution = running.execution()
+    trials.run_trial(started, storage, budget, where.places(), execution, console, job)

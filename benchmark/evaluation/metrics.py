@@ -16,12 +16,12 @@ columns that it adds, and result.json, metrics.jsonl, tables and MLflow show its
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
-from benchmark.base.errors import UserError
+from benchmark.base.errors import UserError, choose
 from benchmark.base.registry import Registry
 
 Terms = Callable[[pd.DataFrame], np.ndarray]  # records -> float64 (rows,)
@@ -116,23 +116,25 @@ def _gap(records: pd.DataFrame) -> np.ndarray:
     return np.where(np.isnan(swapped), 0, iou(records) - swapped)
 
 
+OIOU = Metric(
+    name="oiou",
+    heading="oIoU",
+    described_by="oIoU is the sum of all intersections divided by the sum of all unions.",
+    top=_pixels("intersection"),
+    bottom=_pixels("union"),
+    judged=True,
+    empty=0.0,  # expressions without one pixel
+)
+MIOU = Metric(
+    name="miou",
+    heading="mIoU",
+    described_by="mIoU is the mean IoU of the expressions.",
+    top=iou,
+    judged=True,
+)
 SHIPPED = (
-    Metric(
-        name="oiou",
-        heading="oIoU",
-        described_by="oIoU is the sum of all intersections divided by the sum of all unions.",
-        top=_pixels("intersection"),
-        bottom=_pixels("union"),
-        judged=True,
-        empty=0.0,  # expressions without one pixel
-    ),
-    Metric(
-        name="miou",
-        heading="mIoU",
-        described_by="mIoU is the mean IoU of the expressions.",
-        top=iou,
-        judged=True,
-    ),
+    OIOU,
+    MIOU,
     *(
         Metric(
             name=f"p_{tenths}0",
@@ -184,6 +186,21 @@ def get(name: str) -> Metric:
             f"the metric '{name}' is called '{metric.name}' in its Metric: give it one name."
         )
     return metric
+
+
+def judged() -> list[Metric]:
+    """Return the metrics that may be judged, in the order of `names`."""
+    return [metric for metric in map(get, names()) if metric.judged]
+
+
+def check_judged(chosen: Iterable[str]) -> None:
+    """Check that all of `chosen` may be judged.
+
+    Raises:
+        UserError: one may not, or is not known. The nearest ones that may are listed.
+    """
+    for name in chosen:
+        choose(name, [metric.name for metric in judged()], "judged metric")
 
 
 def available(*tables: pd.DataFrame) -> list[str]:

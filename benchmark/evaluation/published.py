@@ -28,6 +28,7 @@ from torch import Tensor
 from benchmark.base.errors import UserError, choose
 from benchmark.base.geometry import Geometry, prepare_mask, resize
 from benchmark.data.refer import Ref, ReferDataset
+from benchmark.evaluation import metrics
 from benchmark.evaluation.masks import overlap
 from benchmark.evaluation.records import Prediction
 
@@ -90,7 +91,7 @@ def _cris_score(intersection: np.ndarray, union: np.ndarray) -> dict[str, float]
         f"p_{50 + 10 * place}": float((iou > value).mean())
         for place, value in enumerate(thresholds)
     }
-    return {"miou": float(iou.mean())} | hits
+    return {metrics.MIOU.name: float(iou.mean())} | hits
 
 
 # --- LAVT and CARIS -------------------------------------------------------------------------------
@@ -128,7 +129,7 @@ def _square_score(
     iou = np.divide(intersection, union, out=np.full(len(union), empty), where=union > 0)
     overall = float(intersection.sum() / max(union.sum(), 1))
     hits = {f"p_{percent}": float((iou >= percent / 100).mean()) for percent in thresholds}
-    return {"oiou": overall, "miou": float(iou.mean())} | hits
+    return {metrics.OIOU.name: overall, metrics.MIOU.name: float(iou.mean())} | hits
 
 
 # --- by name --------------------------------------------------------------------------------------

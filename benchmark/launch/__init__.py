@@ -15,6 +15,8 @@ from typing import Any
 from benchmark.base.registry import Loader, Registry
 from benchmark.launch.base import JobStatus, Launcher, read_job
 
+DEFAULT = "local"
+
 
 @functools.cache
 def _shipped() -> Mapping[str, Loader]:

@@ -7,7 +7,7 @@ holds `methods/` or `reports/` must not take the place of the suite's own packag
 import math
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from benchmark.launch.base import Job, Launcher, Resources
@@ -144,6 +144,40 @@ def _has_pseudo_masks(folder: Path) -> bool:
     return (folder / FILE).exists()
 
 
+def evaluation_job(
+    run: str | None,
+    options: Mapping[str, object],
+    places: Places,
+    execution: Execution,
+    launcher: Launcher,
+) -> Job:
+    """Return the job that evaluates a network on a split and prints the numbers into its log.
+
+    Args:
+        run: key of a finished run; None where `options` name a checkpoint file.
+        options: name -> value of the command's other options. What is None or False is left out,
+            and True stands for a flag.
+    """
+    alone = execution.changed(processes=1)
+    command = [*PYTHON, "benchmark.cli", "evaluate", *([run] if run else [])]
+    for name, value in options.items():
+        if value is True:
+            command.append(f"--{name}")
+        elif value is not None and value is not False:
+            # The job may begin in another folder.
+            command += [f"--{name}", str(value.resolve() if isinstance(value, Path) else value)]
+    name = f"{run or options['method']}-{options['split']}"
+    folder = places.runs / "evaluations" / name
+    return Job(
+        name=name,
+        command=(*command, *place_options(places)),
+        log=folder / "log.txt",
+        environment=environment(alone),
+        resources=resources(alone, launcher),
+        folder=folder,
+    )
+
+
 def trial_job(
     study: str,
     name: str,
@@ -194,7 +228,7 @@ def robustness_job(
     """
     alone = execution.changed(processes=1)
     command = (*PYTHON, "benchmark.cli", "robustness", *(run.key for run in runs))
-    options = ["--no-sync", "--no-report"]
+    options = ["--here"]
     options += ["--splits", ",".join(splits), "--conditions", ",".join(map(str, conditions))]
     options += ["--device", alone.numerics.device, "--threads", str(alone.numerics.threads)]
     options += ["--workers", str(alone.how.workers)] + (["--cache", str(cache)] if cache else [])

@@ -1,7 +1,9 @@
 """What became of jobs and of the runs that they worked on."""
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Literal
 
 from rich.console import Console
@@ -46,7 +48,7 @@ def outcome_of(run: RunDir, status: JobStatus) -> Outcome:
     if status.code == 1 and run.claimed():
         return Outcome(run.key, "failed", "another process is working on it; wait for that one")
     if its.state != "failed":
-        run.fail(f"its process {status.words}; see {run.path / 'log.txt'}")
+        run.fail(_last_words(status, run.path / "log.txt"))
     return Outcome(run.key, "failed", run.recorded_status().reason)
 
 
@@ -60,7 +62,16 @@ def _outcome(job: Job, status: JobStatus) -> Outcome:
         return Outcome(job.name, "stopped")
     if status.state == State.NOT_STARTED:
         return Outcome(job.name, "not started", status.reason)
-    return Outcome(job.name, "failed", f"its process {status.words}; see {job.log}")
+    return Outcome(job.name, "failed", _last_words(status, job.log))
+
+
+def _last_words(status: JobStatus, log: Path) -> str:
+    """Return why a job failed: the error that it printed last, where that is how it ended."""
+    if status.code == 1 and log.exists():
+        errors = re.findall(r"^error: (.+)$", log.read_text(errors="replace"), re.MULTILINE)
+        if errors:
+            return f"{errors[-1]} (see {log})"
+    return f"its process {status.words}; see {log}"
 
 
 def work_through(

@@ -16,13 +16,13 @@ from typing import Any, Literal
 from benchmark.base.errors import UserError, choose
 from benchmark.base.files import atomic_write
 from benchmark.base.locks import locked
+from benchmark.runs.preset import defaults
 from benchmark.runs.rundir import RunDir
 from benchmark.runs.spec import RunSpec
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 VERSION = 2
 Kind = Literal["preset", "study"]
-PRIMARY = {"full": "oiou", "weak": "miou"}
 
 
 @dataclasses.dataclass
@@ -61,6 +61,17 @@ class Cell:
             self.row,
         )
 
+    @property
+    def axes(self) -> dict[str, str]:
+        """Its value on every axis, as commands name it."""
+        return {
+            "methods": self.method,
+            "strategies": self.strategy,
+            "datasets": f"{self.dataset}:{self.split_by}",
+            "variants": self.variant,
+            "seeds": str(self.seed),
+        }
+
     @classmethod
     def of(cls, spec: RunSpec, row: str = "", trial: int | None = None) -> "Cell":
         """Return the cell of a resolved run."""
@@ -93,8 +104,8 @@ class Group:
     description: str = ""
     text: str = ""
     axes: dict[str, list[Any]] = dataclasses.field(default_factory=dict)
-    primary: dict[str, str] = dataclasses.field(default_factory=lambda: dict(PRIMARY))
-    margin: float = 0.5
+    primary: dict[str, str] = dataclasses.field(default_factory=lambda: defaults()["primary"])
+    margin: float = dataclasses.field(default_factory=lambda: defaults()["margin"])
     cells: list[Cell] = dataclasses.field(default_factory=list)
     gone: list[Cell] = dataclasses.field(default_factory=list)
     needed: list[str] = dataclasses.field(default_factory=list)

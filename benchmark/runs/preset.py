@@ -58,15 +58,20 @@ class Preset(BaseModel):
     report: tuple[str, ...] = ()
     recipes: dict[str, dict[str, Any]] = {}
     strategy: dict[str, Any] = {}
-    selection: Selection = Selection()
-    primary: dict[Supervision, str] = {"full": "oiou", "weak": "miou"}
-    margin: float = Field(default=0.5, gt=0)
+    selection: Selection
+    primary: dict[Supervision, str]
+    margin: float = Field(gt=0)
     execution: dict[str, Any] = {}
     jobs: int = Field(default=1, ge=1)
 
     def axes(self) -> dict[str, list[Any]]:
         """Return the axes by name."""
         return {name: list(getattr(self, name)) for name in AXES}
+
+
+def defaults() -> dict[str, Any]:
+    """Return what a preset need not say (`defaults.yaml`)."""
+    return read_yaml(Path(__file__).parent / "defaults.yaml", "defaults", ())
 
 
 def preset_names() -> list[str]:
@@ -82,7 +87,21 @@ def read_preset(name: str) -> Preset:
     """
     is_file = name.endswith((".yaml", ".yml"))
     path = Path(name) if is_file else PRESETS / f"{choose(name, preset_names(), 'preset')}.yaml"
-    return read_model(Preset, read_yaml(path, "preset", preset_names()), f"preset {path.name}")
+    values = read_yaml(path, "preset", preset_names())
+    return read_model(Preset, _completed(values), f"preset {path.name}")
+
+
+def _completed(values: Any) -> Any:
+    """Return a preset's values with those of `defaults` that it leaves out."""
+    if not isinstance(values, dict):
+        return values
+    completed = dict(values)
+    for name, default in defaults().items():
+        own = completed.get(name, {})
+        # What is no mapping where one is wanted is left for the model to name.
+        both = isinstance(default, dict) and isinstance(own, dict)
+        completed[name] = {**default, **own} if both else completed.get(name, default)
+    return completed
 
 
 def narrow(preset: Preset, **choices: Sequence[Any] | None) -> Preset:

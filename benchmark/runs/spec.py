@@ -17,15 +17,16 @@ class Selection(BaseModel):
 
     Attributes:
         split: the split whose numbers choose the epoch. Every expression of it counts.
-        metric: what is highest at the chosen epoch. every: epochs between two evaluations; the last one is always evaluated.
-        report: splits that are evaluated once, with the chosen weights. Those of other data sets are named as
-            `benchmark.runs.splits` says.
+        metric: what is highest at the chosen epoch.
+        every: epochs between two evaluations. The last epoch is always evaluated.
+        report: splits that are evaluated once, with the chosen weights. Those of other data sets
+            are named as `benchmark.runs.splits` says.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     split: str = "val"
-    metric: str = "oiou"
+    metric: str
     every: int = Field(default=1, ge=1)
     report: tuple[str, ...] = ("val", "testA", "testB")
 

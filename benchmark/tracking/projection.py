@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmark.base.errors import UserError
+from benchmark.evaluation import metrics
 from benchmark.runs.groups import Group
 from benchmark.runs.rundir import RunDir
 from benchmark.runs.spec import RunSpec
@@ -22,7 +23,6 @@ ARTIFACTS = (
     "records/*.parquet",
     "robustness/*/metrics.json",
 )
-ROBUST = ("oiou", "miou")  # of every condition: there may be a hundred of them
 TEXT_CHARACTERS = 6000  # of a parameter or tag: MLflow's limit
 
 
@@ -92,7 +92,9 @@ def robustness_metrics(run: RunDir) -> dict[str, float | None]:
         split = path.parent.name
         for condition, numbers in run.read_json(f"robustness/{split}/metrics.json").items():
             place = "/".join(filter(None, condition.rpartition("-")[::2]))
-            found |= {f"robust/{split}/{place}/{name}": numbers.get(name) for name in ROBUST}
+            # What may be judged is enough: there may be a hundred conditions.
+            for metric in metrics.judged():
+                found[f"robust/{split}/{place}/{metric.name}"] = numbers.get(metric.name)
     return found
 
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from benchmark.evaluation import metrics
 from reports import labels
-from reports.compare import judged_metrics
 from reports.layout import numbers
 from reports.layout.block import Block, named_once
 from reports.layout.numbers import NOTHING
@@ -29,7 +29,7 @@ def blocks(table: pd.DataFrame, strategies: Sequence[str]) -> list[Block]:
     for title, note, rows in parts(table):
         lines = []
         for (split, method), own in rows.groupby(["split", "label"], sort=False):
-            for metric in judged_metrics():
+            for metric in (its.name for its in metrics.judged()):
                 names = (split, method, numbers.heading(metric))
                 lines += [(*names, *cells) for cells in _cells(own, metric, reference, several)]
         found.append(Block(title, note, header, named_once(lines)))

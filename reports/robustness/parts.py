@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 from reports import labels
-from reports.compare import primary_metric
 from reports.layout import numbers
 from reports.robustness.results import Results
 
@@ -52,5 +51,5 @@ def rpc_name(every: Sequence[Results]) -> str:
 def primary_rows(every: Sequence[Results], table: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of the metrics by which the plan judges runs."""
     group = every[0].group
-    primary = table["supervision"].map(lambda supervision: primary_metric(group, supervision))
+    primary = table["supervision"].map(group.primary)
     return table[table["metric"] == primary]

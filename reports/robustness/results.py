@@ -15,7 +15,7 @@ from benchmark.robustness.results import finished_conditions, read_results, resu
 from benchmark.runs.groups import Group
 from benchmark.runs.rundir import RunDir
 from reports.collected import Collected, Run
-from reports.compare import Setting, judged_metrics, settings
+from reports.compare import Setting, settings
 
 CLEAN, WORDS = "clean", str(CoveredWords())
 COMMON_CONDITIONS = len(corruptions.sets()["common"]) * len(corruptions.SEVERITIES)
@@ -56,7 +56,7 @@ class Results:
             for records in by_condition.values()
         ]
         available = metrics.available(*tables)
-        return [name for name in judged_metrics() if name in available]
+        return [metric.name for metric in metrics.judged() if metric.name in available]
 
     def pairs(self, reference: str) -> list[tuple[Run, Run]]:
         """Return the runs that are compared, each with its partner of the strategy `reference`."""

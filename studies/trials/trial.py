@@ -20,13 +20,12 @@ from benchmark.robustness.results import read_results
 from benchmark.runs.execution import Execution, Places
 from benchmark.runs.resolve import Opened
 from benchmark.runs.rundir import RunDir
-from studies.search_space import Search
+from studies.search_space import CORRUPTED, Search
 from studies.study import Started, folder
 from studies.trials.queue import remaining, requeue
 from studies.trials.storage import open_study, readable_errors
 
 BUSY_SECONDS = 2
-CORRUPTED = "corrupted_"  # begins the name of an objective that is a mean over corruptions
 
 
 class Surplus(Exception):

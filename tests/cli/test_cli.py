@@ -8,50 +8,9 @@ import pytest
 import yaml
 from PIL import Image
 
-from benchmark.cli.app import app, guarded
 from benchmark.runs.rundir import RunDir
+from tests.cli.commands import run
 from tests.helpers import write_boxes
-
-
-def run(*arguments):
-    """Run a command in this process and return its exit code."""
-    try:
-        return guarded(lambda: app([str(argument) for argument in arguments]))
-    except SystemExit as end:
-        return end.code
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    """A REFER folder, a preset file and its two finished runs."""
-    root = tmp_path_factory.mktemp("world")
-    write_boxes(root / "data")
-    preset = {
-        "description": "boxes",
-        "methods": ["cris"],
-        "strategies": ["baseline", "maskris"],
-        "datasets": ["refcoco"],
-        "variants": ["tiny"],
-        "seeds": [0],
-        "data": str(root / "data"),
-        "strategy": {"patch_size": 8},
-        "recipes": {"cris": {"epochs": 1, "batch_size": 4, "micro_batch": 4}},
-        "execution": {"device": "cpu"},
-    }
-    (root / "boxes.yaml").write_text(yaml.safe_dump(preset))
-    assert (
-        run(
-            "matrix",
-            "--preset",
-            root / "boxes.yaml",
-            "--runs",
-            root / "runs",
-            "--out",
-            root / "first",
-        )
-        == 0
-    )
-    return root
 
 
 def keys(world):
@@ -255,6 +214,47 @@ def test_evaluate_repeats_the_runs_numbers(world, capsys):
     assert again == pickle.dumps(cli_records(world / "runs" / key / "records" / "testA.parquet"))
 
 
+def test_evaluate_as_a_job_prints_the_same(world, capsys):
+    key = keys(world)[0]
+    command = ["evaluate", key, "--split", "val", "--runs", world / "runs", "--device", "cpu"]
+    assert run(*command) == 0
+    here = [line for line in capsys.readouterr().out.splitlines() if "[" in line]
+    assert run(*command, "--launcher", "local") == 0
+    in_a_job = [line for line in capsys.readouterr().out.splitlines() if "[" in line]
+    assert here and in_a_job == here
+
+
+def test_one_image_has_no_interval(world, capsys):
+    assert run("evaluate", keys(world)[0], "--split", "testB", "--runs", world / "runs") == 0
+    assert re.search(r"oIoU, %\s+\d+\.\d+\s+none", capsys.readouterr().out)
+
+
+def test_a_job_that_fails_is_quoted(world, capsys):
+    command = ["evaluate", keys(world)[0], "--split", "tesA", "--runs", world / "runs"]
+    assert run(*command, "--launcher", "local") == 1
+    said = capsys.readouterr().err
+    assert "did you mean testA" in said and "log.txt" in said
+
+
+@pytest.mark.parametrize(
+    ("changes", "near"),
+    [({"selection": {"metric": "oiuo"}}, "oiou"), ({"primary": {"weak": "miuo"}}, "miou")],
+)
+def test_a_misspelt_metric_is_named_before_anything_runs(world, tmp_path, capsys, changes, near):
+    preset = yaml.safe_load((world / "boxes.yaml").read_text()) | changes
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(preset))
+    assert run("matrix", "--preset", tmp_path / "own.yaml", "--runs", tmp_path / "runs") == 1
+    assert f"did you mean {near}" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_only_a_judged_metric_can_be_primary(world, tmp_path, capsys):
+    preset = yaml.safe_load((world / "boxes.yaml").read_text())
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(preset | {"primary": {"full": "p_50"}}))
+    assert run("plan", "--preset", tmp_path / "own.yaml", "--no-measure") == 1
+    assert "judged metric 'p_50'" in capsys.readouterr().err
+
+
 def cli_records(path):
     import pandas as pd
 
@@ -304,7 +304,7 @@ def test_status_lists_states(world, capsys):
         (["plan", "--seeds", "one"], "--seeds takes whole numbers"),
         (["report", "boxs", "--runs", "{world}/runs"], "did you mean boxes"),
         (["report", "boxes", "--runs", "{world}/empty"], "nothing was planned in"),
-        (["report", "boxes", "--seeds", "3", "--runs", "{world}/runs"], "no cell of the plan"),
+        (["report", "boxes", "--seeds", "3", "--runs", "{world}/runs"], "seeds '3' is not known"),
         (["status", "boxs", "--runs", "{world}/runs"], "did you mean boxes"),
         (
             ["plan", "--data", "{world}/data", "--datasets", "refcocog", "--name", "x"],
@@ -388,7 +388,7 @@ def test_a_failed_run_says_why_and_is_tried_again(world, tmp_path, capsys, monke
 
 
 def test_data_check_and_refshapes(tmp_path, capsys):
-    assert run("data", "refshapes", tmp_path, "--train", 3, "--val", 1, "--test", 1) == 0
+    assert run("data", "write", tmp_path, "--train", 3, "--val", 1, "--test", 1) == 0
     assert run("data", "check", tmp_path) == 0
     assert "refshapes" in capsys.readouterr().out
 

@@ -56,7 +56,7 @@ def make_spec(strategy="baseline", seed=0, method="cris", dataset="refshapes", *
         strategy=its.model_copy(update=own),
         recipe=definition.recipes["tiny"].model_copy(update=changes),
         network=definition.variants["tiny"],
-        selection=Selection(report=SPLITS),
+        selection=Selection(metric="oiou", report=SPLITS),
         data_sha256=SHA,
         tokenizer="clip-512",
         weights="scratch",

@@ -38,7 +38,7 @@ def start(name="components", seeds=(0,), dataset="refshapes", variant="tiny", **
         "variant": variant,
         "recipe": caris.recipes[variant].model_copy(update={"epochs": 4}),
         "network": caris.variants[variant],
-        "selection": Selection(report=SPLITS),
+        "selection": Selection(metric="oiou", report=SPLITS),
     }
     return study.Started(
         name=f"{name}-quick",
@@ -324,7 +324,10 @@ def test_without_the_reference_there_is_no_difference_and_no_figure_of_one(tmp_p
 def test_other_runs_of_the_folder_are_no_concern(tmp_path):
     started = finish_all(tmp_path, start())
     finish(
-        tmp_path, make_spec("maskris", 5).model_copy(update={"selection": Selection(report=SPLITS)})
+        tmp_path,
+        make_spec("maskris", 5).model_copy(
+            update={"selection": Selection(metric="oiou", report=SPLITS)}
+        ),
     )
     assert "not part of this table" not in written(started, tmp_path, tmp_path / "out")[0]
 
@@ -507,7 +510,9 @@ def test_a_single_measurement_can_be_drawn():
 
 def test_what_the_plan_says_of_a_grid_stands_under_it(tmp_path):
     started = finish_all(tmp_path, start("mask-sampling"))
-    before = make_spec("maskris", 9).model_copy(update={"selection": Selection(report=SPLITS)})
+    before = make_spec("maskris", 9).model_copy(
+        update={"selection": Selection(metric="oiou", report=SPLITS)}
+    )
     finish(tmp_path, before)
     now = plan(started, tmp_path)
     written_before = dataclasses.replace(now, cells=[*now.cells, Cell.of(before, "patch")])

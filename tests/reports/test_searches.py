@@ -305,7 +305,14 @@ def test_the_csv_has_a_row_a_trial(whole):
 
 
 def test_of_two_objectives_the_front_is_listed(preset, tmp_path):
-    started = start(preset, tmp_path, objectives=["oiou", "corrupted_oiou"], trials=5)
+    started = start(
+        preset,
+        tmp_path,
+        objectives=["oiou", "corrupted_oiou"],
+        corruptions=["fog"],
+        severities=[3],
+        trials=5,
+    )
     runs, made = tmp_path / "runs", make_study(2)
     add(made, started, runs, PAPER, 0.40, 0.30, reference="paper")
     add(made, started, runs, BASELINE, 0.39, 0.2, reference="baseline")

@@ -41,7 +41,7 @@ def spec(
         strategy=resolve_strategy(strategy, settings or {}, kind, config),
         recipe=changed_recipe(kind, kind.recipes[variant], recipe or {}),
         network=config,
-        selection=Selection(report=report),
+        selection=Selection(metric="oiou", report=report),
         data_sha256=DATA,
         tokenizer=PIECES,
         weights="scratch" if config.pretrained == "scratch" else WEIGHTS,

@@ -7,17 +7,7 @@ import torch
 import typer
 
 from benchmark.cli.app import guarded
-from benchmark.cli.options import (
-    RUNS,
-    DataOption,
-    DeviceOption,
-    ImagesOption,
-    OfflineOption,
-    PretrainedOption,
-    RunsOption,
-    console,
-    places,
-)
+from benchmark.cli.options import DeviceOption, ThreadsOption, Where, console, spread
 from benchmark.evaluation import inference
 from benchmark.robustness.conditions import parse_condition
 from benchmark.runs.resolve import Opened
@@ -34,32 +24,29 @@ def about() -> None:
 
 
 @app.command()
+@spread
 def grouping(
     chosen: Annotated[
         list[str],
         typer.Argument(metavar="RUNS...", help="Finished runs: keys or unique beginnings."),
     ],
+    where: Where,
     split: Annotated[str, typer.Option()] = "val",
     condition: Annotated[
         str, typer.Option(help="What the images go through, such as fog-3.")
     ] = "gaussian_noise-3",
     count: Annotated[int, typer.Option(min=1, help="Images of the split.")] = 48,
-    threads: Annotated[int, typer.Option(min=1, help="Threads of a network on a CPU.")] = 1,
-    data: DataOption = None,
-    images: ImagesOption = None,
-    runs: RunsOption = RUNS,
-    pretrained: PretrainedOption = None,
-    offline: OfflineOption = False,
+    threads: ThreadsOption = 1,
     device: DeviceOption = "auto",
 ) -> None:
     """Measure what grouping expressions by image saves against treating every one alone."""
     torch.set_num_threads(threads)
     corruption = parse_condition(condition)
-    where = places(data, images, runs, pretrained=pretrained, offline=offline)
+    places = where.places()
     comparisons = {}
     for name in chosen:
-        run = find_run(runs, name)
-        network = inference.load(run, Opened(places_of(run, where)), device)
+        run = find_run(where.runs, name)
+        network = inference.load(run, Opened(places_of(run, places)), device)
         comparisons[run.key] = compare(network, split, corruption, count)
     title = f"{count} images of {split} under {corruption}, {network.device}"
     show(comparisons, title, console)

@@ -21,7 +21,6 @@ from rich.console import Console
 import methods
 from benchmark.base.errors import Interrupted, UserError
 from benchmark.base.locks import locked
-from benchmark.base.pretrained import Source
 from benchmark.cli.app import app, guarded
 from benchmark.launch.base import Job
 from benchmark.launch.local import LocalLauncher
@@ -292,7 +291,7 @@ def prepared(preset, tmp_path, **fields) -> tuple[study.Started, Path]:
 
 
 def places(found, runs) -> Places:
-    return found.places(runs, Source())
+    return Places(found.data, found.images, runs)
 
 
 def in_order(found, runs, count):
@@ -447,10 +446,10 @@ def test_two_workers_never_take_the_same_trial(preset, tmp_path):
     for weight in (0.1, 0.2, 0.3, 0.4, 0.6, 0.7):
         there.enqueue_trial({**TRIAL_PAPER, "distill_weight": weight})
     code = (
-        "import sys; from pathlib import Path; from benchmark.base.pretrained import Source\n"
+        "import sys; from pathlib import Path; from benchmark.runs.execution import Places\n"
         "from studies import study; from studies.trials import default_storage, trial\n"
         "started, runs = study.load(Path(sys.argv[1]), sys.argv[2]), Path(sys.argv[1])\n"
-        "places = started.places(runs, Source())\n"
+        "places = Places(started.data, started.images, runs)\n"
         "value = lambda started, its, *_: trial.suggest(started.study, its)['distill_weight']\n"
         "trial.objective = value\n"
         "for _ in range(4): trial.run_trial(started, default_storage(runs), 8, places, None, None)"
@@ -741,7 +740,7 @@ def test_stopping_a_search_loses_nothing(preset, tmp_path):
         str(runs),
     ]
     command += ["--no-sync"]
-    command += ["--workers", "1", "--out", str(tmp_path / "out")]
+    command += ["--jobs", "1", "--out", str(tmp_path / "out")]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
@@ -799,5 +798,9 @@ def test_two_objectives_are_not_pruned(preset, tmp_path, monkeypatch):
 def test_an_unknown_corruption_is_refused_before_anything_runs(preset, tmp_path):
     with pytest.raises(UserError, match="corruption 'frog' is not known: did you mean fog"):
         started_search(
-            preset, tmp_path, objectives=["oiou", "corrupted_oiou"], corruptions=["frog"]
+            preset,
+            tmp_path,
+            objectives=["oiou", "corrupted_oiou"],
+            corruptions=["frog"],
+            severities=[3],
         )

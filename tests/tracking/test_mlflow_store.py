@@ -38,7 +38,7 @@ def spec_of(
         strategy=strategies.get(strategy),
         recipe=cris.recipes["tiny"].model_copy(update=changes),
         network=cris.variants["tiny"],
-        selection=Selection(),
+        selection=Selection(metric="oiou"),
         data_sha256="d" * 64,
         tokenizer="clip-words",
         weights="scratch",

@@ -9,7 +9,6 @@ import pandas as pd
 from benchmark.base.errors import UserError, choose
 from benchmark.evaluation import metrics
 from benchmark.runs.spec import RunSpec
-from studies.grid import Grid, Row
 from studies.study import Started
 
 FILE = Path(__file__).parents[2] / "published.csv"
@@ -58,12 +57,12 @@ def published(started: Started) -> Published:
     for row in grid.rows:
         if row.published is None:
             continue
-        of_system = known[known["system"] == system(grid, row)]
+        of_system = known[known["system"] == grid.system_of(row)]
         here = of_system[of_system["place"] == grid.place]
         choose(
             row.published,
             {*here["condition"]},
-            f"study {started.name}, row '{row.label}': condition of {system(grid, row)} in"
+            f"study {started.name}, row '{row.label}': condition of {grid.system_of(row)} in"
             f" {grid.place} of published.csv",
         )
         dataset = _dataset(
@@ -103,15 +102,10 @@ def _names(base: RunSpec) -> set[str]:
     return {base.dataset, f"{base.dataset}-{base.split_by}"}
 
 
-def system(grid: Grid, row: Row) -> str:
-    """Return whose numbers a row is shown beside."""
-    return row.system or grid.system
-
-
 def note(started: Started, paper: Published) -> str:
     """Return what the published numbers are, and what they are good for beside other runs."""
     grid, base = started.study, next(iter(started.bases.values()))
-    systems = dict.fromkeys(system(grid, row) for row in grid.rows if row.published)
+    systems = dict.fromkeys(grid.system_of(row) for row in grid.rows if row.published)
     what = (
         f"The published numbers are from {grid.place} of {PAPER}: {' and '.join(systems)} on"
         f" {' and '.join(paper.datasets)}"

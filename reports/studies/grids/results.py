@@ -15,7 +15,7 @@ from benchmark.runs.groups import Cell, Group
 from benchmark.runs.rundir import RunDir
 from benchmark.runs.spec import RunSpec
 from reports.collected import Collected, Run, collect
-from reports.compare import compare, primary_metric, with_holm
+from reports.compare import compare, with_holm
 from reports.studies.grids.published import HOURS, Published, published
 from reports.studies.plan import written_plan
 from studies.grid import Grid
@@ -63,7 +63,7 @@ class Results:
     def judged(self) -> str:
         """The one metric that has a verdict: the plan's primary metric."""
         is_weak = methods.definition(self.base.method).weakly_supervised
-        return primary_metric(self.collected.group, "weak" if is_weak else "full")
+        return self.collected.group.primary["weak" if is_weak else "full"]
 
     @property
     def shown(self) -> list[str]:

@@ -11,8 +11,8 @@ from benchmark import strategies
 from benchmark.base.errors import UserError
 from benchmark.data import datasets
 from benchmark.runs import splits
-from benchmark.runs.preset import Preset, RefShapes, read_preset
-from benchmark.runs.spec import RunSpec
+from benchmark.runs.preset import Preset, RefShapes, defaults, read_preset
+from benchmark.runs.spec import RunSpec, Selection
 from reports.studies.searches.results import BEST, Results, heading
 from reports.studies.searches.trials import key_of, looked_at
 from studies.search_space import split_parameters
@@ -34,6 +34,7 @@ def best_preset(found: Results) -> Preset:
     recipe = spec.recipe.model_dump(mode="json")
     changes = {name: value for name, value in recipe.items() if value != usual[name]}
     owners = [owner for split in spec.selection.report if (owner := splits.owner(split))]
+    usual_report = Selection.model_fields["report"].default
     return Preset(
         description=f"best of study {started.name}",
         methods=(spec.method,),
@@ -47,7 +48,9 @@ def best_preset(found: Results) -> Preset:
         recipes={spec.method: changes} if changes else {},
         strategy=started.settings | settings,
         # What is reported of the run's own set follows from the set.
-        selection=spec.selection.model_copy(update={"report": type(spec.selection)().report}),
+        selection=spec.selection.model_copy(update={"report": usual_report}),
+        primary=defaults()["primary"],
+        margin=defaults()["margin"],
         execution=started.execution,
         jobs=started.jobs,
     )

@@ -15,10 +15,9 @@ from benchmark.runs.spec import RunSpec
 from reports.collected import Collected, Run, collect
 from reports.studies.plan import written_plan
 from reports.studies.searches.trials import complete, counted, key_of, ranked, trials_of
-from studies.search_space import Search
+from studies.search_space import CORRUPTED, Search
 from studies.study import Started
 from studies.trials import BASELINE, PAPER
-from studies.trials.trial import CORRUPTED
 
 BEST = "best"
 ROLES = {BEST: "best", PAPER: "the paper's setting", BASELINE: "baseline"}

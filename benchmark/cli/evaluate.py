@@ -1,0 +1,276 @@
+"""The command that evaluates a trained network on a split, here or in a job of a launcher."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.progress import Progress
+from rich.table import Table
+from rich.text import Text
+
+from benchmark import launch
+from benchmark.base.errors import UserError
+from benchmark.base.files import atomic_write
+from benchmark.cli.jobs import conclude
+from benchmark.cli.options import DeviceOption, Where, console, named, run_keys, spread
+
+if TYPE_CHECKING:  # help does without torch and pandas
+    import pandas as pd
+
+    from benchmark.evaluation.checkpoint_files import Fit
+    from benchmark.evaluation.inference import Loaded
+    from benchmark.evaluation.records import Prediction
+
+app = typer.Typer()
+
+
+@dataclasses.dataclass(frozen=True)
+class What:
+    """Options that say what is measured, and of which network."""
+
+    split: Annotated[str, typer.Option("--split")] = "val"
+    method: Annotated[
+        str | None, typer.Option("--method", help="With --weights, in place of a run.")
+    ] = None
+    variant: Annotated[str, typer.Option("--variant", help="Of the method, with --weights.")] = (
+        "paper"
+    )
+    weights: Annotated[
+        Path | None,
+        typer.Option("--weights", help="A checkpoint file of the authors' code, or an export."),
+    ] = None
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            "--dataset", help="Data set of the split, as NAME or NAME:SPLIT_BY [the run's]."
+        ),
+    ] = None
+    protocol: Annotated[
+        str | None,
+        typer.Option(
+            "--protocol", help="Also measure as a published script did, which this names."
+        ),
+    ] = None
+    text_blind: Annotated[
+        bool,
+        typer.Option("--text-blind", help="Also measure what needs no reading of the sentence."),
+    ] = False
+    noise_seeds: Annotated[
+        int,
+        typer.Option(
+            "--noise-seeds", min=1, help="Seeds of a method's own noise that are averaged."
+        ),
+    ] = 1
+    out: Annotated[Path | None, typer.Option("--out", help="File for the records (parquet).")] = (
+        None
+    )
+    device: DeviceOption = "auto"
+
+    def arguments(self) -> dict[str, object]:
+        """Return option -> value, as a job's command line gives them."""
+        return {name.replace("_", "-"): value for name, value in vars(self).items()}
+
+
+@app.command(rich_help_panel="Checkpoints")
+@spread
+def evaluate(
+    what: What,
+    where: Where,
+    run: Annotated[
+        str | None,
+        typer.Argument(
+            help="A finished run: key, unique beginning, or folder.", autocompletion=run_keys
+        ),
+    ] = None,
+    launcher: Annotated[
+        str | None,
+        named("--launcher", launch.LAUNCHERS.names, "What starts it as a job [it runs here]."),
+    ] = None,
+) -> None:
+    """Evaluate a run or a checkpoint file on a split and print the numbers with intervals.
+
+    Example: risbench evaluate RUN --split testA
+    """
+    if (run is None) == (what.weights is None):
+        raise UserError("name either a run, or --method, --weights and --dataset.")
+    if what.weights and (what.method is None or what.dataset is None):
+        raise UserError(
+            "with --weights, say which network and data they are for: --method and --dataset."
+        )
+    if launcher:
+        _in_a_job(launcher, run, what, where)
+    else:
+        _here(run, what, where)
+
+
+def _in_a_job(name: str, run: str | None, what: What, where: Where) -> None:
+    """Submit the command as a job, wait for it, and print what it printed."""
+    from benchmark.launch.jobs import evaluation_job
+    from benchmark.launch.outcomes import work_through
+    from benchmark.runs.execution import Execution
+    from benchmark.runs.rundir import find_run
+
+    started = launch.LAUNCHERS.get(name)(slots=1)
+    places, execution = where.places(), Execution.of(device=what.device)
+    key = find_run(where.runs, run).key if run else None
+    job = evaluation_job(key, what.arguments(), places, execution, started)
+    begins = job.log.stat().st_size if job.log.exists() else 0
+    outcomes = work_through(started, [job], console, "evaluations")
+
+    def print_log() -> None:
+        with job.log.open() as log:
+            log.seek(begins)
+            typer.echo(log.read(), nl=False)
+
+    conclude(outcomes, print_log)
+
+
+def _here(run: str | None, what: What, where: Where) -> None:
+    from benchmark.evaluation import text_blind as baseline
+    from benchmark.evaluation.split_results import evaluate_split, noise_numbers
+
+    loaded = _checkpoint(what, where) if run is None else _run(run, what, where)
+    with _progress(loaded, what.split) as on_image:
+        results = evaluate_split(
+            loaded,
+            what.split,
+            protocol=what.protocol,
+            text_blind=what.text_blind,
+            on_image=on_image,
+        )
+    if what.out:
+        atomic_write(what.out, lambda aside: results.records.to_parquet(aside, index=False))
+    _print_metrics(f"{loaded.name} on {what.split}", results.numbers, results.intervals)
+    if results.as_published:
+        _print_metrics(f"as published ({what.protocol})", results.as_published)
+    if results.text_blind:
+        cells = {
+            baseline.HEADINGS[name]: f"{100 * value:.2f}"
+            for name, value in results.text_blind.items()
+        }
+        _print_table("mIoU without reading the sentence", ["mIoU of", "percent"], cells.items())
+    if what.noise_seeds > 1:
+        with _progress(loaded, what.split) as on_image:
+            numbers = noise_numbers(loaded, what.split, results.records, what.noise_seeds, on_image)
+        _print_noise(numbers)
+
+
+# --- the network ----------------------------------------------------------------------------------
+
+
+def _run(name: str, what: What, where: Where) -> Loaded:
+    """Load a run's network with the data of the split that is measured."""
+    from benchmark.data import datasets
+    from benchmark.evaluation import inference
+    from benchmark.runs.resolve import Opened
+    from benchmark.runs.rundir import find_run
+    from benchmark.training.worker import places_of
+
+    directory = find_run(where.runs, name)
+    opened = Opened(places_of(directory, where.places()))
+    loaded = inference.load(directory, opened, what.device)
+    if what.dataset is None:
+        return loaded
+    # The split is one of another set than the run was trained on.
+    other = opened.dataset(*datasets.parse(what.dataset))
+    return dataclasses.replace(loaded, dataset=other)
+
+
+def _checkpoint(what: What, where: Where) -> Loaded:
+    """Load a network from a checkpoint file, and print what of the file fits."""
+    from benchmark.data import datasets
+    from benchmark.evaluation import inference
+    from benchmark.runs.preset import read_preset
+    from benchmark.runs.resolve import Opened
+
+    folder = where.data or read_preset("paper").data
+    return inference.load_checkpoint(
+        what.weights,
+        what.method,
+        what.variant,
+        *datasets.parse(what.dataset),
+        Opened(where.places(data=folder)),
+        what.device,
+        on_fit=lambda fitted: _print_fit(fitted, what.weights),
+    )
+
+
+@contextmanager
+def _progress(loaded: Loaded, split: str) -> Iterator[Callable[[Prediction], None]]:
+    """Show a progress bar over the images of a split; yield what is called with every image."""
+    total = len({ref.image_id for ref in loaded.dataset.refs_of(split)})
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        bar = progress.add_task(f"evaluating {split}", total=total)
+        yield lambda prediction: progress.advance(bar)
+
+
+# --- what is printed ------------------------------------------------------------------------------
+
+
+def _print_fit(fitted: Fit, path: Path) -> None:
+    """Print what of a checkpoint file is used, and by name what is not used or missing."""
+    unused = len(fitted.unneeded) + len(fitted.unknown)
+    taken, missing = len(fitted.weights), len(fitted.missing)
+    console.print(f"{path}: {taken} entries taken, {unused} not used, {missing} missing")
+    for entry, reason in fitted.unneeded.items():
+        console.print(f"  not needed ({reason}): {entry}", soft_wrap=True)
+    for entry in fitted.unknown:
+        console.print(f"  not used, unknown to this network: {entry}", soft_wrap=True)
+    for entry in fitted.missing:
+        console.print(f"  missing: {entry}", soft_wrap=True)
+
+
+def _print_metrics(
+    title: str,
+    numbers: Mapping[str, float],
+    intervals: Mapping[str, tuple[float, float]] | None = None,
+) -> None:
+    """Print metrics in their units, with their intervals where there are some."""
+    from benchmark.evaluation import metrics
+
+    def shown(name: str, value: float) -> str:
+        return f"{metrics.get(name).factor * value:.2f}"
+
+    rows = []
+    for name, value in numbers.items():
+        row = [_label(name), "-" if value != value else shown(name, value)]
+        if intervals:
+            low, high = intervals[name]
+            # Resampling needs two images.
+            row.append("none" if low != low else f"[{shown(name, low)}, {shown(name, high)}]")
+        rows.append(row)
+    columns = ["metric", "value"] + ["95 % interval (images resampled)"] * bool(intervals)
+    _print_table(title, columns, rows)
+
+
+def _print_noise(numbers: pd.DataFrame) -> None:
+    """Print mean and standard deviation of the metrics over draws of a method's noise."""
+    from benchmark.evaluation import metrics
+
+    rows = []
+    for name in numbers:
+        shown = metrics.get(name).factor * numbers[name]
+        rows.append([_label(name), f"{shown.mean():.2f}", f"{shown.std(ddof=1):.2f}"])
+    title = f"over {len(numbers)} noise seeds"
+    _print_table(title, ["metric", "mean", "standard deviation"], rows)
+
+
+def _label(name: str) -> str:
+    """Return what a metric is called in a table, with its unit."""
+    from benchmark.evaluation import metrics
+
+    metric = metrics.get(name)
+    return f"{metric.heading}, {'%' if metric.unit == 'percent' else metric.unit}"
+
+
+def _print_table(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
+    console.print(title, style="italic", soft_wrap=True)
+    table = Table(*columns, box=None)
+    for row in rows:
+        table.add_row(*map(Text, row))  # an interval in brackets is no markup
+    console.print(table)

@@ -1,0 +1,83 @@
+"""What commands that start jobs share: working through them, the tracker beside them, and how it ends."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import typer
+from rich.text import Text
+
+from benchmark.cli.options import Submission, console, errors
+
+if TYPE_CHECKING:  # help does without what runs need
+    from benchmark.launch.outcomes import Outcome
+    from benchmark.runs.execution import Execution, Places
+    from benchmark.runs.spec import RunSpec
+
+
+def work_through_runs(
+    specs: Sequence[RunSpec],
+    places: Places,
+    execution: Execution,
+    submission: Submission,
+    at_a_time: int,
+) -> list[Outcome]:
+    """Run what of `specs` is not done yet, and return what became of it.
+
+    A run that makes targets comes before those that need them.
+    """
+    from benchmark.launch.jobs import run_jobs
+    from benchmark.launch.outcomes import work_through
+    from benchmark.runs.rundir import RunDir
+
+    directories = [RunDir(places.runs / spec.key) for spec in specs]
+    for spec, run in zip(specs, directories, strict=True):
+        run.create(spec)
+    launcher = submission.started(at_a_time)
+    jobs = run_jobs(directories, places, execution, launcher)
+    left = sum(run.status().state != "done" for run in directories)
+    console.print(
+        f"{len(directories)} runs in {places.runs}: {len(directories) - left} done, {left} to do"
+    )
+    with syncing(places, submission):
+        return work_through(launcher, jobs, console)
+
+
+@contextlib.contextmanager
+def syncing(places: Places, submission: Submission) -> Iterator[None]:
+    """Project the run directories into the tracker while a block runs, and once more after it."""
+    from benchmark.tracking import watch
+
+    if not submission.sync:
+        yield
+        return
+    child = watch.start(places.runs, places.tracking, submission.tracker)
+    try:
+        yield
+    finally:
+        if not watch.stop(child):
+            errors.print(
+                f"the tracker did not take everything (see {places.runs / 'sync.log'})."
+                " Nothing is lost: run `risbench sync` later."
+            )
+
+
+def conclude(outcomes: Sequence[Outcome], report: Callable[[], None]) -> None:
+    """Name what failed and report what is there.
+
+    Raises:
+        Exit: not everything was done: 130 where a stop was asked for, else 1.
+    """
+    failed = [outcome for outcome in outcomes if outcome.state in ("failed", "not started")]
+    for outcome in failed:
+        line = Text.assemble((outcome.state, "red"), f" {outcome.name}: {outcome.reason}")
+        errors.print(line, soft_wrap=True)
+    if any(outcome.state == "stopped" for outcome in outcomes):
+        console.print("stopped; the same command goes on from here")
+        raise typer.Exit(130)
+    if not outcomes or len(failed) < len(outcomes):
+        report()
+    if failed:
+        raise typer.Exit(1)

@@ -1,0 +1,103 @@
+"""What needs no tensor does not import torch, so it answers at once and works where torch is broken."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.helpers import PROJECT
+
+# The last line says which of the heavy packages a command has imported.
+CODE = """
+import sys
+from benchmark.cli.app import app, guarded
+
+HEAVY = "torch torchvision transformers timm open_clip"
+try:
+    code = guarded(app)
+except SystemExit as end:
+    code = end.code
+print("\\nimported:", *(name for name in HEAVY.split() if name in sys.modules))
+sys.exit(code)
+"""
+LIGHT = [
+    ["--help"],
+    ["matrix", "--help"],
+    ["evaluate", "--help"],
+    ["robustness", "--help"],
+    ["study", "run", "--help"],
+    ["data", "write", "--help"],
+    ["status"],
+    ["status", "boxes"],
+    ["report", "boxes", "--out", "{out}"],
+    ["study", "list"],
+    ["study", "show", "light"],
+    ["sync", "--uri", "sqlite:///{out}/mlflow.db"],
+    ["clean", "--yes"],
+]
+
+
+def shell(arguments, world, **variables):
+    environment = os.environ | {"RISBENCH_RUNS": str(world / "runs"), "PYTHONPATH": str(PROJECT)}
+    return subprocess.run(
+        [sys.executable, "-c", CODE, *arguments],
+        capture_output=True,
+        text=True,
+        env=environment | variables,
+        timeout=120,
+    )
+
+
+@pytest.fixture(scope="module")
+def grid(world):
+    """Start a study in the world's folder of runs, without a run of it."""
+    from benchmark.runs.execution import Places
+    from studies import study
+
+    rows = [{"label": name, "strategy": name} for name in ("baseline", "maskris")]
+    text = {"description": "a test", "kind": "grid", "method": "cris", "place": "Table 3"}
+    path = world / "light.yaml"
+    path.write_text(str(text | {"reference": "baseline", "rows": rows}))
+    places = Places(None, runs=world / "runs")
+    preset = str(world / "boxes.yaml")
+    study.save(world / "runs", study.start(str(path), preset, {}, places, called="light"))
+
+
+@pytest.mark.parametrize("arguments", LIGHT, ids=" ".join)
+def test_it_imports_no_network_library(world, grid, tmp_path, arguments):
+    done = shell([part.format(out=tmp_path) for part in arguments], world)
+    assert "Traceback" not in done.stderr, done.stderr
+    assert done.stdout.splitlines()[-1] == "imported:", done.stdout
+
+
+def complete(world, line, **variables):
+    """Return what a shell is offered for the last word of a command line."""
+    words = line.split(" ")
+    typed = {"COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)}
+    code = "import sys; sys.argv[0] = 'risbench'\nfrom benchmark.cli.app import app\napp(prog_name='risbench')"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env=os.environ
+        | {"RISBENCH_RUNS": str(world / "runs"), "PYTHONPATH": str(PROJECT)}
+        | {"_RISBENCH_COMPLETE": "complete_bash", **typed, **variables},
+        timeout=60,
+    )
+    return done.stdout.split()
+
+
+def test_completion_follows_the_registries(world, tmp_path):
+    assert complete(world, "risbench matrix --methods la") == ["lavt"]
+    assert complete(world, "risbench matrix --methods cris,la") == ["cris,lavt"]
+    assert complete(world, "risbench report --strategies masking") == ["masking"]
+    (tmp_path / "mine.py").write_text('RISBENCH = {"methods": {"lavender": "X"}}\n')
+    plugins = {"RISBENCH_PLUGINS": str(tmp_path / "mine.py")}
+    offered = complete(world, "risbench matrix --methods la", **plugins)
+    assert sorted(offered) == ["lavender", "lavt"]
+
+
+def test_completion_offers_runs(world):
+    offered = complete(world, "risbench evaluate cris-tiny-m")
+    assert offered and all(key.startswith("cris-tiny-maskris-refcoco-s0-") for key in offered)
