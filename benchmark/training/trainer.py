@@ -1,32 +1,27 @@
-"""The training loop of one run, its selection of an epoch, and its report.
+"""The training loop of one run, and its selection of an epoch.
 
-A run can be killed at any moment and started again: every random number is a function of what it is for (see `base.rng`), the
-resume point holds the rest, and metrics beyond it are dropped. So on a CPU the finished run is bit-identical to one that was
-never interrupted.
+A run can be killed at any moment and started again. Every random number is a function of what it
+is for (see `base.rng`), the resume point holds the rest, and metrics beyond it are dropped. So on a
+CPU the finished run is bit-identical to one that was never interrupted.
 """
 
 import math
-import shutil
 import time
 from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
-import pandas as pd
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import DistributedDataParallelKwargs, gather_object
-from safetensors.torch import save_file
+from accelerate.utils import DistributedDataParallelKwargs
 from torch import nn
 
 from benchmark.base.errors import Interrupted, UserError
-from benchmark.base.files import atomic_write
 from benchmark.data.samples import RawBatch, TrainingSamples, training_batches
-from benchmark.evaluation import metrics, overlays
-from benchmark.evaluation.inference import build_method, load_best
-from benchmark.evaluation.predict import evaluate
-from benchmark.evaluation.records import canonical, frame
+from benchmark.evaluation import metrics
+from benchmark.evaluation.inference import build_method
+from benchmark.evaluation.records import canonical
 from benchmark.runs.environment import describe
 from benchmark.runs.execution import Execution
 from benchmark.runs.resolve import Opened
@@ -35,25 +30,29 @@ from benchmark.runs.spec import RunSpec
 from benchmark.strategies.probe import probe, probe_masks
 from benchmark.strategies.strategy import MicroBatch
 from benchmark.training import auxiliary, pseudo_masks, resume_point
+from benchmark.training.report import Report
 from benchmark.training.start import Stop, build_optimizer, start_from_published
 
-OVERLAY_IMAGES = 6
-PROBE_STEPS = (
-    25  # between two looks at the loss on original and masked inputs, which cost two forward passes
-)
+# Between two looks at the loss on original and masked inputs, which cost two forward passes.
+PROBE_STEPS = 25
 OnProgress = Callable[[int, int, str], None]
 OnSelected = Callable[[int, float], None]
 
 
 class Trainer:
-    """One run in progress. `train` is the whole of it; the other methods are its parts.
+    """One run in progress. `train` is the whole of it, and the other methods are its parts.
 
     Args:
-        spec, run: what is trained, and its directory. opened: its data. execution: how.
-        published_start: False leaves the starting weights random: for timing a step, never for a run.
+        spec: what is trained.
+        run: its directory.
+        opened: its data.
+        execution: how it is executed.
+        published_start: False leaves the starting weights random. This is for timing a step and
+            never for a run.
 
     Raises:
-        UserError: the data or weights are not those of the run, or its batches cannot be dealt to several processes.
+        UserError: the data or weights are not those of the run, or its batches cannot be dealt to
+            several processes.
     """
 
     def __init__(
@@ -81,8 +80,8 @@ class Trainer:
         self.method = build_method(spec, self.tokenizer)
         if self.world > 1 and self.method.definition.couples_batch:
             raise UserError(
-                f"the loss of {spec.method} compares the samples of a batch with each other, so it is not dealt to several"
-                " processes: start it with --processes 1."
+                f"the loss of {spec.method} compares the samples of a batch with each other, so it"
+                " is not dealt to several processes: start it with --processes 1."
             )
         if published_start and spec.weights != "scratch":
             start_from_published(self.method, spec, opened.places.weights)
@@ -101,6 +100,17 @@ class Trainer:
             self.dataset, "train", needs, self.tokenizer, spec.seed, targets
         )
         self.probe_masks = probe_masks(spec.network.size)
+        self.report = Report(
+            spec,
+            run,
+            opened,
+            self.method,
+            self.accelerator,
+            execution.how.workers,
+            on_image=lambda split: self.alive(
+                self.step // self.steps_per_epoch, f"evaluating {split}"
+            ),
+        )
         self.steps_per_epoch = len(self.samples.order(0, recipe.batch_size, recipe.drop_last))
         self.steps = self.steps_per_epoch * recipe.epochs
 
@@ -109,7 +119,7 @@ class Trainer:
         self.step, self.lines = 0, 0
         self.best: dict[str, float] = {self.metric: -1.0, "epoch": -1}
         self.logged: dict[str, float] = defaultdict(float)
-        self.seconds = {"training": 0.0, "evaluation": 0.0, "auxiliary": 0.0}
+        self.seconds = {"training": 0.0, "auxiliary": 0.0}
         self.beat = self.saved = time.monotonic()
 
     # --- the resume point -------------------------------------------------------------------------
@@ -123,7 +133,7 @@ class Trainer:
                 "best": self.best,
                 "logged": dict(self.logged),
                 "lines": self.lines,
-                "spent": self.seconds,
+                "spent": self.seconds | {"evaluation": self.report.seconds},
                 "method": self.method.state_dict(),
                 "optimiser": self.optimizer.state_dict(),
                 "scaler": scaler.state_dict() if scaler else {},
@@ -136,7 +146,8 @@ class Trainer:
         state = resume_point.load(self.run)
         if state:
             self.step, self.best, self.lines = state["step"], state["best"], state["lines"]
-            self.seconds = state["spent"]
+            self.seconds = dict(state["spent"])
+            self.report.seconds = self.seconds.pop("evaluation")
             self.logged = defaultdict(float, state["logged"])
             self.method.load_state_dict(state["method"])
             self.optimizer.load_state_dict(state["optimiser"])
@@ -186,8 +197,9 @@ class Trainer:
                 losses[name] += share * value.item()
         if not math.isfinite(losses["train/loss"]):
             raise UserError(
-                f"the loss of run {self.run.key} became {losses['train/loss']} at step {self.step} (epoch {epoch}); lower"
-                f" recipe.learning_rate (now {spec.recipe.learning_rate}) or use precision fp32, and start it again."
+                f"the loss of run {self.run.key} became {losses['train/loss']} at step {self.step}"
+                f" (epoch {epoch}): lower recipe.learning_rate (now {spec.recipe.learning_rate}) or"
+                " use precision fp32, and start it again."
             )
 
         # One clipping and one step for the sum of all passes' gradients.
@@ -221,75 +233,16 @@ class Trainer:
             self.run.log(self.step, epoch, canonical(values))
         self.lines += 1
 
-    # --- evaluation -------------------------------------------------------------------------------
-
-    def evaluate(self, split: str) -> pd.DataFrame:
-        """Return the records of a split, made by all processes together."""
-        started = time.monotonic()
-        dataset, own_name = self.opened.split(self.spec, split)
-        records = evaluate(
-            self.method,
-            dataset,
-            own_name,
-            self.tokenizer,
-            self.device,
-            workers=self.execution.how.workers,
-            share=(self.accelerator.process_index, self.world),
-            on_image=lambda _: self.alive(self.step // self.steps_per_epoch, f"evaluating {split}"),
-        )
-        if self.world > 1:
-            records = frame(gather_object(records.to_dict("records")))
-        self.seconds["evaluation"] += time.monotonic() - started
-        return records
-
     def select(self, epoch: int) -> float:
-        """Evaluate the selection split, keep the weights if they are the best so far, and return its metric."""
+        """Evaluate the selection split, keep the weights if they are the best, return its metric."""
         split = self.spec.selection.split
-        records = self.evaluate(split)
+        records = self.report.evaluate(split)
         numbers = metrics.compute(records)
         self.line(epoch, {f"{split}/{name}": value for name, value in numbers.items()})
         if numbers[self.metric] > self.best[self.metric]:
             self.best = {self.metric: numbers[self.metric], "epoch": epoch}
-            if self.main:
-                # A run that is trained again, its status deleted: results under conditions are those of other weights.
-                shutil.rmtree(self.run.path / "robustness", ignore_errors=True)
-                weights = {
-                    name: value.contiguous().cpu()
-                    for name, value in self.method.state_dict().items()
-                }
-                atomic_write(
-                    self.run.path / "best.safetensors", lambda aside: save_file(weights, aside)
-                )
-                self.run.write_records(split, records)
+            self.report.keep(records)
         return numbers[self.metric]
-
-    def report(self, tell: Callable[[str], None]) -> None:
-        """Evaluate the reported splits with the chosen weights; write records, numbers and overlays."""
-        self.accelerator.wait_for_everyone()  # the main process may still be writing the best weights
-        load_best(self.run, self.method)
-        selection = self.spec.selection
-        result: dict[str, Any] = {
-            "selected": {**self.best, "split": selection.split, "metric": self.metric}
-        }
-        for split in selection.report:
-            tell(f"evaluating {split}")
-            if split != selection.split:
-                records = self.evaluate(split)
-                if self.main:
-                    self.run.write_records(split, records)
-            if self.main:
-                result[split] = canonical(metrics.compute(self.run.records(split)))
-        if self.main:
-            overlays.write(
-                self.run,
-                self.method,
-                self.dataset,
-                selection.split,
-                self.tokenizer,
-                self.device,
-                OVERLAY_IMAGES,
-            )
-            self.run.write_json("result.json", result)
 
     # --- the whole --------------------------------------------------------------------------------
 
@@ -315,13 +268,14 @@ class Trainer:
         """Run from the resume point to `done`.
 
         Args:
-            on_progress: told steps done, all steps and a message. on_selected: told every evaluated epoch and the value of the
-                selection metric, those before the resume point too, once the state is saved. What it raises ends the
+            on_progress: is told the steps done, all steps, and a message.
+            on_selected: is told every evaluated epoch and the value of the selection metric once
+                the state is saved, also those before the resume point. What it raises ends the
                 training.
 
         Raises:
-            Interrupted: a stop was asked for; the state is saved and the next start goes on from it.
-            UserError: NaN loss, full disk, damaged data.
+            Interrupted: a stop was asked for. The state is saved, and the next start goes on from it.
+            UserError: the loss is not finite, the disk is full, or data are damaged.
         """
         spec, recipe = self.spec, self.spec.recipe
 
@@ -347,7 +301,7 @@ class Trainer:
                     raise Interrupted
                 if evaluated:
                     on_selected(epoch, value)
-        self.report(tell)
+        self.report.write(self.best, tell)
         if self.main:
             self.run.write_json("timing.json", self.timing())
             self.run.write_status(
@@ -413,10 +367,9 @@ class Trainer:
         memory = torch.cuda.max_memory_allocated() if self.device.type == "cuda" else None
         return {
             "training_seconds": round(self.seconds["training"], 2),
-            "evaluation_seconds": round(self.seconds["evaluation"], 2),
-            "auxiliary_seconds": self.seconds[
-                "auxiliary"
-            ],  # shared by the runs of a method on this data set
+            "evaluation_seconds": round(self.report.seconds, 2),
+            # The runs of a method on this data set share it.
+            "auxiliary_seconds": self.seconds["auxiliary"],
             "seconds_per_step": self.seconds["training"] / self.steps,
             "images_per_second": samples / max(self.seconds["training"], 1e-9),
             "peak_gpu_bytes": memory,

@@ -20,7 +20,7 @@ from benchmark.evaluation import inference
 from benchmark.runs.execution import Execution
 from benchmark.runs.resolve import Opened
 from benchmark.runs.rundir import RunDir
-from benchmark.training import resume_point
+from benchmark.training import report, resume_point
 from benchmark.training import trainer as trainer_module
 from benchmark.training.trainer import Trainer
 from tests.helpers import tiny_spec
@@ -98,7 +98,7 @@ def test_killed_and_resumed_is_bit_identical(uninterrupted, tmp_path, monkeypatc
                 trainer, "select", lambda epoch: (select(epoch), (_ for _ in ()).throw(Killed))[0]
             )
         case "in the last evaluation":
-            kill_at(trainer_module.overlays, "write", 1)
+            kill_at(report.overlays, "write", 1)
     with pytest.raises(Killed):
         trainer.train()
     monkeypatch.undo()
