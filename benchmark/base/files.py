@@ -39,18 +39,42 @@ def read_yaml(path: Path, what: str, shipped: Iterable[str]) -> Any:
     """Return the content of a user's or shipped YAML file.
 
     Raises:
-        UserError: there is none (`shipped` are listed), or it is no YAML.
+        UserError: there is none (`shipped` are listed), it cannot be read, or it is no YAML.
+    """
+    return parse_yaml(read_text(path, what, shipped), f"{what} {path}")
+
+
+def read_text(path: Path, what: str, shipped: Iterable[str]) -> str:
+    """Return the text of a user's or shipped file.
+
+    Raises:
+        UserError: there is none (`shipped` are listed), or it cannot be read as text.
     """
     try:
-        return yaml.safe_load(path.read_text())
+        return path.read_text()
     except FileNotFoundError:
         raise UserError(
-            f"there is no {what} file {path}; shipped ones are {', '.join(shipped)}."
+            f"there is no {what} file {path}: shipped ones are {', '.join(shipped)}."
         ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise UserError(
-            f"{what} {path} is no valid YAML ({str(error).splitlines()[0]}); mend it."
+            f"{what} {path} cannot be read ({error.strerror}): check the path and its permissions."
         ) from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{what} {path} is no text file ({error.reason}): mend it.") from None
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """Return what a YAML text holds. `where` says in messages what it is.
+
+    Raises:
+        UserError: it is no YAML.
+    """
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        said = str(error).splitlines()[0]
+        raise UserError(f"{where} is no valid YAML ({said}): mend it.") from None
 
 
 def read_model(model: type[BaseModel], values: Any, where: str) -> Any:

@@ -56,9 +56,10 @@ def choose_runs(preset: str, name: str | None, axes: Axes) -> Chosen:
     Raises:
         UserError: there is no such preset, or it does not plan a value of an axis.
     """
-    from benchmark.runs.preset import narrow, preset_text, read_preset, replaced
+    from benchmark.runs.preset import narrow, parse_preset, preset_text, replaced
 
-    read, text = read_preset(preset), preset_text(preset)
+    text = preset_text(preset)
+    read = parse_preset(text, preset)
     if name:
         whole = replaced(read, **axes.values())
         return Chosen(name, text, whole, whole)
@@ -105,7 +106,7 @@ def matrix(
     Example: risbench matrix --preset paper --seeds 0
     """
     from benchmark.cli.report import write_group_report
-    from benchmark.runs.groups import write_plan
+    from benchmark.runs.groups import read_group, write_plan
 
     chosen = choose_runs(preset, name, axes)
     found = resolve(chosen, where.places(reports=submission.out, tracking=submission.uri))
@@ -117,7 +118,13 @@ def matrix(
         submission,
         jobs or chosen.now.jobs,
     )
-    conclude(outcomes, lambda: write_group_report(group.name, found.places, found.cells))
+
+    def report() -> None:
+        # Another matrix may have written to the plan meanwhile.
+        current = read_group(where.runs, group.name)
+        write_group_report(current, found.places, found.cells)
+
+    conclude(outcomes, report)
 
 
 @app.command(rich_help_panel=PANEL)

@@ -44,7 +44,7 @@ def report(
 
         write_study_report(study.load(runs, plan), runs, None, out)
         return
-    write_group_report(plan, Places(None, runs=runs, reports=out), _chosen(group, axes))
+    write_group_report(group, Places(None, runs=runs, reports=out), _chosen(group, axes))
 
 
 def _chosen(group: Group, axes: Axes) -> list[Cell]:
@@ -65,14 +65,12 @@ def _chosen(group: Group, axes: Axes) -> list[Cell]:
     ]
 
 
-def write_group_report(name: str, places: Places, cells: Sequence[Cell]) -> None:
+def write_group_report(group: Group, places: Places, cells: Sequence[Cell]) -> None:
     """Write and print the report of a preset's plan about some of its cells."""
-    from benchmark.runs.groups import read_group
     from reports import compare
     from reports.collected import collect
     from reports.matrix import report as matrix_report
 
-    group = read_group(places.runs, name)
     wanted = {cell.identity for cell in cells}
     current = [cell for cell in group.cells if cell.identity in wanted]
     collected = collect(group, places.runs, current)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from benchmark.base.errors import UserError, choose
-from benchmark.base.files import read_model, read_yaml
+from benchmark.base.files import parse_yaml, read_model, read_text, read_yaml
 from benchmark.runs.spec import Selection
 
 PRESETS = Path(__file__).parent / "presets"
@@ -79,16 +79,38 @@ def preset_names() -> list[str]:
     return sorted(path.stem for path in PRESETS.glob("*.yaml"))
 
 
+def preset_text(name: str) -> str:
+    """Return the text of the preset called `name`, or of the YAML file `name`.
+
+    Raises:
+        UserError: there is none, or it cannot be read.
+    """
+    is_file = name.endswith((".yaml", ".yml"))
+    path = Path(name) if is_file else PRESETS / f"{choose(name, preset_names(), 'preset')}.yaml"
+    return read_text(path, "preset", preset_names())
+
+
+def parse_preset(text: str, name: str) -> Preset:
+    """Return the preset that a text describes.
+
+    Args:
+        text: as `preset_text` returns it.
+        name: what messages call it.
+
+    Raises:
+        UserError: it is no YAML, or a field of it is wrong.
+    """
+    where = f"preset {Path(name).name}"
+    return read_model(Preset, _completed(parse_yaml(text, where)), where)
+
+
 def read_preset(name: str) -> Preset:
     """Return the preset called `name`, or the one in the YAML file `name`.
 
     Raises:
-        UserError: there is none, or a field of it is wrong.
+        UserError: as `preset_text` and `parse_preset`.
     """
-    is_file = name.endswith((".yaml", ".yml"))
-    path = Path(name) if is_file else PRESETS / f"{choose(name, preset_names(), 'preset')}.yaml"
-    values = read_yaml(path, "preset", preset_names())
-    return read_model(Preset, _completed(values), f"preset {path.name}")
+    return parse_preset(preset_text(name), name)
 
 
 def _completed(values: Any) -> Any:
@@ -130,9 +152,3 @@ def replaced(preset: Preset, **choices: Sequence[Any] | None) -> Preset:
     return preset.model_copy(
         update={axis: tuple(values) for axis, values in choices.items() if values}
     )
-
-
-def preset_text(name: str) -> str:
-    """Return the text of a preset's file, as it was planned from."""
-    path = Path(name) if name.endswith((".yaml", ".yml")) else PRESETS / f"{name}.yaml"
-    return path.read_text()

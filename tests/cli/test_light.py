@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from tests.cli.commands import run
 from tests.helpers import PROJECT
 
 # The last line says which of the heavy packages a command has imported.
@@ -101,3 +102,49 @@ def test_completion_follows_the_registries(world, tmp_path):
 def test_completion_offers_runs(world):
     offered = complete(world, "risbench evaluate cris-tiny-m")
     assert offered and all(key.startswith("cris-tiny-maskris-refcoco-s0-") for key in offered)
+
+
+# It counts how often a command opens each file below a folder.
+COUNTING = """
+import collections, sys
+folder, opened = sys.argv.pop(1), collections.Counter()
+
+def count(event, arguments):
+    if event == "open" and str(arguments[0]).startswith(folder):
+        opened[str(arguments[0])] += 1
+
+sys.addaudithook(count)
+from benchmark.cli.app import app, guarded
+
+try:
+    guarded(app)
+except SystemExit:
+    pass
+print("\\ntwice:", *(f"{name} {times}" for name, times in opened.items() if times > 1))
+print("opened:", len(opened))
+"""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["plan", "--preset", "{world}/boxes.yaml", "--no-measure", "--seeds", "0,1", "--name", "x"],
+        ["status", "boxes"],
+        ["report", "boxes", "--out", "{out}"],
+    ],
+    ids=" ".join,
+)
+def test_a_command_opens_each_file_once(world, tmp_path, arguments):
+    """The content of data is hashed once in its life, and here it was already."""
+    assert run("plan", "--preset", world / "boxes.yaml", "--no-measure") == 0
+    parts = [part.format(world=world, out=tmp_path) for part in arguments]
+    done = subprocess.run(
+        [sys.executable, "-c", COUNTING, str(world), *parts],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"RISBENCH_RUNS": str(world / "runs"), "PYTHONPATH": str(PROJECT)},
+        timeout=120,
+    )
+    *_, twice, opened = done.stdout.splitlines()
+    assert twice == "twice:", done.stdout
+    assert int(opened.split()[1]) > 2
