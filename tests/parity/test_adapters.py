@@ -1,6 +1,7 @@
 """The parity harness on a fixture whose arrays its adapter computes itself."""
 
 import json
+import sys
 import types
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.parity import __main__ as program
 from tests.parity import check, fill
 from tests.parity.arrays import Tolerance
 from tests.parity.check import Row, _adapter, _difference, _norm_difference
@@ -42,7 +44,8 @@ def adapter_with(arrays):
     )
 
 
-def checked(tmp_path, monkeypatch, adapter, only=None, **arrays):
+def fixture(tmp_path, monkeypatch, adapter, **arrays):
+    """Write a fixture whose arrays `adapter` computes, and return its path."""
     path = tmp_path / "fixture.npz"
     config = {"method": "fake", "network": "fake", "words": 4}
     aliases = {"second.weight": "first.weight"}
@@ -54,6 +57,11 @@ def checked(tmp_path, monkeypatch, adapter, only=None, **arrays):
         **arrays,
     )
     monkeypatch.setattr(check, "_adapter", lambda config: adapter)
+    return path
+
+
+def checked(tmp_path, monkeypatch, adapter, only=None, **arrays):
+    path = fixture(tmp_path, monkeypatch, adapter, **arrays)
     return {row.name: row for row in check.check(path, only)}
 
 
@@ -130,3 +138,27 @@ def test_one_norm_may_be_noisier():
     assert _norm_difference({"a": 1.0, "b": 1.0}, {"a": 1.1, "b": 1.0}) > 0.09
     assert _norm_difference({"a": 1.0, "b": 1.0}, {"a": 1.1, "b": 1.0}, noisy="a") < 0.011
     assert _difference(np.array(2.0), torch.tensor(2.5), (), Tolerance(1)) == 0.5
+
+
+def test_command_exits_1_where_an_array_differs_or_is_unknown(tmp_path, monkeypatch, capsys):
+    def arrays(filled, archive, config, keys):
+        yield "weight", filled(0).network.first.weight.detach()
+
+    weight = fill.fill("first.weight", (3, 2))
+    path = fixture(tmp_path, monkeypatch, adapter_with(arrays), weight=weight)
+    monkeypatch.setattr(sys, "argv", ["parity", str(path)])
+    assert program.main() == 0
+    fixture(tmp_path, monkeypatch, adapter_with(arrays), weight=weight + 2, surprise=np.zeros(3))
+    capsys.readouterr()
+    assert program.main() == 1
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()[1:]}
+    assert lines["keys"].endswith("ok") and lines["weight"].endswith("exceeded")
+    assert "not compared" in lines["surprise"]
+
+
+def test_command_goes_on_after_a_wrong_file(tmp_path, monkeypatch, capsys):
+    path = fixture(tmp_path, monkeypatch, adapter_with(lambda *_: ()))
+    monkeypatch.setattr(sys, "argv", ["parity", str(tmp_path / "absent.npz"), str(path)])
+    assert program.main() == 1
+    shown = capsys.readouterr()
+    assert "absent.npz" in shown.err and "keys" in shown.out
