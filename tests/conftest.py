@@ -1,11 +1,20 @@
-"""Fixtures that several tests share."""
+"""Fixtures that several tests share, and what all worker processes of one test run make once."""
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
-from tests.helpers import SHARED, write_boxes
+from benchmark.evaluation import overlays
+from benchmark.runs.execution import Execution
+from benchmark.runs.resolve import Opened
+from benchmark.runs.rundir import RunDir
+from benchmark.training.trainer import Trainer
+from tests.helpers import SHARED, once, tiny_spec, write_boxes
+
+Trained = Callable[..., RunDir]
 
 
 @pytest.fixture(autouse=True)
@@ -14,9 +23,46 @@ def one_thread() -> None:
 
 
 @pytest.fixture(scope="session")
-def boxes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a small REFER folder."""
-    return write_boxes(tmp_path_factory.mktemp("boxes"))
+def common(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder that all worker processes of this test run share."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "common"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def boxes(common: Path) -> Path:
+    """Return a small REFER folder, which no test may change."""
+    return once(common / "boxes", write_boxes)
+
+
+@pytest.fixture(scope="session")
+def trained(common: Path, boxes: Path) -> Trained:
+    """Return a function that gives a finished run of `tiny_spec` on the boxes.
+
+    Each run is trained once, by the first worker that asks for it. A test that changes a run
+    takes a copy (`copied`).
+    """
+
+    def get(method: str, strategy: str, /, **changes: object) -> RunDir:
+        spec, places = tiny_spec(boxes, method, strategy, **changes)
+
+        def train(folder: Path) -> None:
+            run = RunDir(folder)
+            run.create(spec)
+            how = Execution.of(device="cpu", checkpoint_seconds=1e9, log_every=2)
+            Trainer(spec, run, Opened(places), how).train()
+
+        return RunDir(once(common / "runs" / spec.key, train))
+
+    return get
+
+
+@pytest.fixture
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train without drawing overlays, which take longer than an epoch of these small runs."""
+    monkeypatch.setattr(overlays, "write", lambda *_: None)
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,13 @@
 """Small data and small networks that several tests use."""
 
+import json
 import pickle
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock
 from PIL import Image
 from pycocotools import mask as coco_mask
 
@@ -11,6 +15,7 @@ from benchmark.base.rng import generator
 from benchmark.runs.execution import Places
 from benchmark.runs.preset import read_preset
 from benchmark.runs.resolve import Matrix, resolve_preset
+from benchmark.runs.rundir import RunDir
 from benchmark.runs.spec import RunSpec
 
 PROJECT = Path(__file__).parents[1]
@@ -18,10 +23,26 @@ SHARED = PROJECT.parent / "shared"
 COLOURS = {"red": (220, 40, 40), "green": (40, 200, 60), "blue": (50, 70, 220)}
 
 
+def once(folder: Path, make: Callable[[Path], object]) -> Path:
+    """Return a folder that the first process that asks for it makes, under a lock."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    made = folder.with_name(f"{folder.name}.made")
+    with FileLock(f"{folder}.lock"):
+        if not made.exists():
+            # What a failed attempt has left is no start for the next one.
+            shutil.rmtree(folder, ignore_errors=True)
+            make(folder)
+            made.touch()
+    return folder
+
+
+def copied(folder: Path, *runs: RunDir) -> list[RunDir]:
+    """Return copies of runs in another folder, for a test that changes them."""
+    return [RunDir(shutil.copytree(run.path, folder / run.key)) for run in runs]
+
+
 def write_boxes(root: Path, images: int = 10, name: str = "refcoco") -> Path:
     """Write a REFER folder of grey pictures with three coloured boxes each, split 6:2:1:1."""
-    import json
-
     folder, photos = root / name, root / "images" / "train2014"
     folder.mkdir(parents=True)
     photos.mkdir(parents=True, exist_ok=True)

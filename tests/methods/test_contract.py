@@ -256,6 +256,7 @@ def test_a_guided_method_says_what_it_brought_together():
     assert places.image is None and places.sentence is None
 
 
+@pytest.mark.usefixtures("no_pictures")
 @pytest.mark.parametrize("strategy", ["baseline", "maskris", "masking"])
 def test_a_seventh_method_needs_no_edit_elsewhere(boxes, tmp_path, monkeypatch, strategy):
     monkeypatch.setenv("RISBENCH_PLUGINS", str(TOY))

@@ -79,9 +79,10 @@ def finish(runs, spec, better=0.0, seconds=72.0, curve=True):
     run.write_status("done")
 
 
-def finish_all(runs, started, but=(), **more):
+def finish_all(runs, started, but=(), only=None, **more):
+    """Finish the runs of a grid: those of all rows, or of some."""
     for number, row in enumerate(started.study.rows):
-        if row.label not in but:
+        if row.label not in but and (only is None or row.label in only):
             for spec in started.row_specs(row):
                 finish(runs, spec, 0.03 * number, **more)
     return started
@@ -108,23 +109,37 @@ def cells(text, title, label):
     return found
 
 
+def text_of(started, runs):
+    """Return the Markdown, without drawing the figures that it shows."""
+    return report.as_markdown(results(started, runs), [])
+
+
 def written(started, runs, out):
     paths = {path.name: path for path in report.write(results(started, runs), out)}
     return paths["table.md"].read_text(), paths
+
+
+@pytest.fixture(scope="module")
+def components(tmp_path_factory):
+    """Return the finished seven rows of Table 3 and their results, to read alone."""
+    runs = tmp_path_factory.mktemp("components")
+    started = finish_all(runs, start())
+    return started, results(started, runs)
 
 
 # --- numbers ----------------------------------------------------------------------------------------------------------
 
 
 def test_differences_are_those_of_metrics(tmp_path):
-    started = finish_all(tmp_path, start(seeds=(0, 1, 2)))
+    compared = ("none", "IM + TM + DCL")
+    started = finish_all(tmp_path, start(seeds=(0, 1, 2)), only=compared)
     table = results(started, tmp_path).table
     records = {
         (label, split): {
             seed: RunDir(tmp_path / spec_of(started, label, seed).key).records(split)
             for seed in (0, 1, 2)
         }
-        for label in ("none", "IM + TM + DCL")
+        for label in compared
         for split in ("val", "testB")
     }
     for split in ("val", "testB"):
@@ -149,8 +164,9 @@ def test_differences_are_those_of_metrics(tmp_path):
     assert line["git_commits"] == ("c0ffee",) * 3 and line["selected_epochs"] == (2, 2, 2)
 
 
-def test_holm_is_over_the_oiou_differences_of_all_rows_and_splits(tmp_path):
-    table = results(finish_all(tmp_path, start()), tmp_path).table
+def test_holm_is_over_the_oiou_differences_of_all_rows_and_splits(components):
+    _, found = components
+    table = found.table
     tested = table[table["p_images"].notna()]
     assert set(tested["metric"]) == {"oiou"} and len(tested) == 6 * len(SPLITS)
     smallest = tested.sort_values("p_images").iloc[0]
@@ -162,14 +178,14 @@ def test_holm_is_over_the_oiou_differences_of_all_rows_and_splits(tmp_path):
 
 def test_one_seed_is_two_checkpoints_and_three_get_a_verdict(tmp_path):
     one, three = start("lambda"), start("lambda", seeds=(0, 1, 2))
-    finish_all(tmp_path, three)
-    text, _ = written(one, tmp_path, tmp_path / "one")
+    finish_all(tmp_path, three, only=(three.study.reference, "lambda 0.1 (w = 0.9)"))
+    text = text_of(one, tmp_path)
     assert (
         '- "these two checkpoints" stands where there is one seed each' in text
         and "verdict" not in text
         and "± 0" not in text
     )
-    text, _ = written(three, tmp_path, tmp_path / "three")
+    text = text_of(three, tmp_path)
     found = cells(text, "oIoU on refshapes val", "lambda 0.1 (w = 0.9)")
     assert found[1] == "0, 1, 2" and " ± " in found[2] and found[4].startswith("3 seed pairs: ")
     assert "these two checkpoints" not in text
@@ -180,7 +196,7 @@ def test_differences_use_the_seeds_that_both_rows_have(tmp_path):
     for label, seeds in (("patch", (0, 1)), ("grid", (1,))):
         for seed in seeds:
             finish(tmp_path, spec_of(started, label, seed), 0.1 * (label == "grid"))
-    text, _ = written(started, tmp_path, tmp_path / "out")
+    text = text_of(started, tmp_path)
     line = line_of(results(started, tmp_path).table, row="grid", split="val", metric="oiou")
     assert line["seeds"] == (1,) and line["compared"] == "these two checkpoints"
     assert f"finished run with this seed: {spec_of(started, 'patch').key}." in text
@@ -189,9 +205,9 @@ def test_differences_use_the_seeds_that_both_rows_have(tmp_path):
 # --- the paper beside -------------------------------------------------------------------------------------------------
 
 
-def test_published_differences_are_table_3s(tmp_path):
-    started = finish_all(tmp_path, start())
-    text, _ = written(started, tmp_path, tmp_path / "out")
+def test_published_differences_are_table_3s(components):
+    _, found = components
+    text = report.as_markdown(found, [])
     # Table 3's last column, and its P@0.9, by hand
     oious = {
         "IM": "+0.64",
@@ -208,7 +224,7 @@ def test_published_differences_are_table_3s(tmp_path):
         "These runs are caris tiny on refshapes, so the numbers stand there for orientation only"
         in text
     )
-    line = line_of(results(started, tmp_path).table, row="IM", split="val", metric="p_90")
+    line = line_of(found.table, row="IM", split="val", metric="p_90")
     assert line["published"] == pytest.approx(0.3873) and line[
         "published_difference"
     ] == pytest.approx(-0.0087)
@@ -277,7 +293,7 @@ def test_every_shipped_row_finds_what_the_paper_has(name, variant):
 
 def test_the_papers_own_setting_is_no_orientation(tmp_path):
     started = finish_all(tmp_path, start(dataset="refcoco", variant="paper"))
-    text, _ = written(started, tmp_path, tmp_path / "out")
+    text = text_of(started, tmp_path)
     assert (
         "CARIS+MaskRIS on refcoco, one run each and without intervals." in text
         and "orientation" not in text
@@ -285,7 +301,7 @@ def test_the_papers_own_setting_is_no_orientation(tmp_path):
 
 
 def test_a_figure_without_printed_numbers_shows_none(tmp_path):
-    text, _ = written(finish_all(tmp_path, start("augmentation")), tmp_path, tmp_path / "out")
+    text = text_of(finish_all(tmp_path, start("augmentation")), tmp_path)
     assert (
         len(cells(text, "oIoU on refshapes val", "random crop")) == 4 and "published:" not in text
     )
@@ -329,7 +345,7 @@ def test_other_runs_of_the_folder_are_no_concern(tmp_path):
             update={"selection": Selection(metric="oiou", report=SPLITS)}
         ),
     )
-    assert "not part of this table" not in written(started, tmp_path, tmp_path / "out")[0]
+    assert "not part of this table" not in text_of(started, tmp_path)
 
 
 @pytest.mark.parametrize("content", ["paper,place\nx,y\n", "", "damaged", None])
@@ -367,12 +383,12 @@ def test_user_errors_say_what_to_do(tmp_path):
 
 def test_the_same_runs_give_the_same_bytes(tmp_path):
     started = finish_all(tmp_path / "runs", start("training-loss", seeds=(0, 1)))
-    first = report.write(results(started, tmp_path / "runs"), tmp_path / "a")
-    again = report.write(results(started, tmp_path / "runs"), tmp_path / "b")
+    found = [results(started, tmp_path / "runs") for _ in range(2)]
+    first, again = (report.write(found[n], tmp_path / name) for n, name in enumerate("ab"))
     kinds = [f"{name}.{kind}" for name in ("differences", "losses") for kind in ("png", "pdf")]
     assert [path.name for path in first] == ["table.md", "table.csv", "table.tex", *kinds]
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in again]
-    assert first[1].read_text() == files.csv(results(started, tmp_path / "runs").table)
+    assert first[1].read_text() == files.csv(found[0].table)
     assert all(
         b"CreationDate" not in path.read_bytes() and b"atplotlib" not in path.read_bytes()
         for path in first[3:]
@@ -439,10 +455,10 @@ def test_latex_has_a_tabular_per_block_with_as_many_cells_as_columns(tmp_path):
 
 
 def test_the_settings_of_every_row_stand_in_the_report(tmp_path):
-    text, _ = written(finish_all(tmp_path, start("masking-ratios")), tmp_path, tmp_path / "out")
+    text = text_of(finish_all(tmp_path, start("masking-ratios")), tmp_path)
     shares = "text mask ratio 0.5; of masked words 0.5 [MASK], 0.5 random, 0 kept"
     assert f"- TM 0.50 (.5/.5/0): {shares}; distillation with w = 0.5" in text
-    text, _ = written(finish_all(tmp_path, start("augmentation")), tmp_path, tmp_path / "out")
+    text = text_of(finish_all(tmp_path, start("augmentation")), tmp_path)
     assert "- all three: augmentations of image and mask: crop, flip, jitter." in text
 
 
@@ -471,7 +487,7 @@ def test_the_figure_shows_the_tables_differences_in_points(tmp_path, monkeypatch
     )
 
 
-def test_curves_are_the_logged_probes_of_finished_runs(tmp_path):
+def test_curves_are_the_logged_probes_of_finished_runs(components, tmp_path):
     started = finish_all(
         tmp_path, start("training-loss", seeds=(0, 1)), but=("masking as augmentation", "MaskRIS")
     )
@@ -486,7 +502,7 @@ def test_curves_are_the_logged_probes_of_finished_runs(tmp_path):
     assert "logged a loss curve: masking as augmentation, MaskRIS." in "\n".join(
         report.footnotes(found)
     )
-    plain = results(finish_all(tmp_path, start()), tmp_path)
+    _, plain = components
     assert "losses.png" not in report.drawings(plain), "a grid without curves draws none"
 
 
@@ -518,7 +534,7 @@ def test_what_the_plan_says_of_a_grid_stands_under_it(tmp_path):
     written_before = dataclasses.replace(now, cells=[*now.cells, Cell.of(before, "patch")])
     write_plan(tmp_path, written_before)
     write_plan(tmp_path, dataclasses.replace(now, margin=1.0))
-    text, _ = written(started, tmp_path, tmp_path / "out")
+    text = text_of(started, tmp_path)
     assert "margin was 0.5" in text and "1 finished run is superseded" in text
     assert before.key in text and "in the folder" not in text
 
@@ -530,7 +546,7 @@ def test_the_plan_says_which_metric_is_judged(tmp_path):
     assert found.judged == "p_50" and found.shown[0] == "p_50" and "oiou" in found.shown
     judged = found.table[found.table["verdict"] != ""]
     assert set(judged["metric"]) == {"p_50"}
-    text, _ = written(started, tmp_path, tmp_path / "out")
+    text = text_of(started, tmp_path)
     assert "P@0.5's verdict" in text and "all P@0.5 differences of this grid" in text
 
 
@@ -540,5 +556,5 @@ def test_compared_rows_of_other_numerics_are_warned_about(tmp_path):
         run = RunDir(tmp_path / spec_of(started, label).key)
         environment = {"device": {"type": "cpu", "threads": threads}}
         run.write_json("environment.json", run.read_json("environment.json") | environment)
-    text, _ = written(started, tmp_path, tmp_path / "out")
+    text = text_of(started, tmp_path)
     assert "threads 4 and 1" in text and spec_of(started, "grid").key in text

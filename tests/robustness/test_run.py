@@ -1,7 +1,9 @@
 """Asking finished runs under conditions: the numbers of a plain evaluation, nothing twice, nothing lost."""
 
 import dataclasses
+import itertools
 import json
+import tarfile
 
 import numpy as np
 import pandas as pd
@@ -32,7 +34,7 @@ from benchmark.runs.resolve import Opened, resolve_preset
 from benchmark.runs.rundir import RunDir
 from benchmark.tracking import mlflow_store
 from benchmark.training import worker
-from tests.helpers import tiny_spec, write_boxes
+from tests.helpers import copied
 
 CONDITIONS = [
     Condition("gaussian_noise", 3),
@@ -43,32 +45,10 @@ CONDITIONS = [
 QUIET = Console(quiet=True)
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    """Two finished runs of one data set, of methods that are fed differently."""
-    from benchmark.training.trainer import Trainer
-
-    root = tmp_path_factory.mktemp("robust")
-    write_boxes(root / "data")
-    runs = []
-    for method in ("cris", "lavt"):
-        spec, places = tiny_spec(root / "data", method, "baseline")
-        run = RunDir(root / "runs" / spec.key)
-        run.create(spec)
-        Trainer(
-            spec, run, Opened(places), Execution.of(device="cpu", checkpoint_seconds=1e9)
-        ).train()
-        runs.append(run)
-    return root, runs
-
-
 @pytest.fixture
-def fresh(world, tmp_path):
-    """The same runs, asked nothing yet."""
-    import shutil
-
-    shutil.copytree(world[0] / "runs", tmp_path / "runs")
-    return [RunDir(tmp_path / "runs" / run.key) for run in world[1]]
+def fresh(trained, tmp_path):
+    """Return two finished runs of one data set, of methods that are fed differently."""
+    return copied(tmp_path / "runs", *(trained(name, "baseline") for name in ("cris", "lavt")))
 
 
 def opened(run):
@@ -263,7 +243,12 @@ def test_packed_records_under_conditions_may_be_spread(fresh, tmp_path):
         for run in fresh
     ]
     archives = pack(runs, tmp_path / "out", max(plain) + 1)
-    assert len(archives) > 2 and unpack(archives, tmp_path / "there") == 2
+    holds = []
+    for path in archives:
+        with tarfile.open(path) as archive:
+            holds.append({name.partition("/")[0] for name in archive.getnames()})
+    assert any(one & other for one, other in itertools.combinations(holds, 2)), "one is spread"
+    assert unpack(archives, tmp_path / "there") == 2
     for run in fresh:
         there = RunDir(tmp_path / "there" / run.key)
         assert all(
@@ -394,7 +379,7 @@ def test_splits_and_conditions_that_cannot_be_asked_are_named_at_once(fresh, cap
     assert finished_conditions(fresh[0], "val") == []
 
 
-def test_a_preset_asks_the_finished_runs_of_its_matrix(fresh, world, tmp_path, capsys):
+def test_a_preset_asks_the_finished_runs_of_its_matrix(fresh, boxes, tmp_path, capsys):
     import yaml
 
     matrix = {
@@ -404,7 +389,7 @@ def test_a_preset_asks_the_finished_runs_of_its_matrix(fresh, world, tmp_path, c
         "datasets": ["refcoco"],
         "variants": ["tiny"],
         "seeds": [0],
-        "data": str(world[0] / "data"),
+        "data": str(boxes),
         "recipes": {
             name: {"epochs": 2, "batch_size": 4, "micro_batch": 4} for name in ("cris", "lavt")
         },
@@ -423,9 +408,7 @@ def test_a_preset_asks_the_finished_runs_of_its_matrix(fresh, world, tmp_path, c
     (tmp_path / "two.yaml").write_text(yaml.safe_dump(preset))
     runs = fresh[0].path.parent
     whole = read_preset(str(tmp_path / "boxes.yaml"))
-    write_plan(
-        runs, resolve_preset("boxes", whole, Places(world[0] / "data", runs=runs)).group(whole)
-    )
+    write_plan(runs, resolve_preset("boxes", whole, Places(boxes, runs=runs)).group(whole))
     assert (
         command(
             "robustness",

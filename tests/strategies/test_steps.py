@@ -130,6 +130,7 @@ def test_the_masked_pass_never_sees_the_target(boxes, method):
     )
 
 
+@pytest.mark.usefixtures("no_pictures")
 @pytest.mark.parametrize("method", METHODS)
 def test_weight_zero_equals_the_baseline_bit_for_bit(boxes, tmp_path, method):
     """design.md: distill_weight 0 with BatchNorm kept out of the masked pass is the baseline."""

@@ -45,16 +45,13 @@ def left_behind(run):
     return {str(path.relative_to(run.path)): path.read_bytes() for path in files}
 
 
-@pytest.fixture(scope="module")
-def uninterrupted(boxes, tmp_path_factory):
-    """One finished run per method, to compare interrupted ones with."""
-    finished = {}
-    for method in ("cris", "lavt"):
-        spec, places = tiny_spec(boxes, method)
-        run, trainer = started(spec, places, tmp_path_factory.mktemp("whole"))
-        trainer.train()
-        finished[method] = (spec, places, run)
-    return finished
+@pytest.fixture
+def uninterrupted(boxes, trained):
+    """Return one finished run per method, to compare interrupted ones with."""
+    return {
+        method: (*tiny_spec(boxes, method), trained(method, "maskris"))
+        for method in ("cris", "lavt")
+    }
 
 
 def test_a_loss_over_the_batch_is_not_dealt_to_several_processes(boxes, tmp_path, monkeypatch):
@@ -311,6 +308,7 @@ def test_a_resume_point_never_executes_code(boxes, tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.usefixtures("no_pictures")
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_mixed_precision_trains_with_accumulation(boxes, tmp_path, precision):
     recipe = {"epochs": 1, "batch_size": 4, "micro_batch": 2, "precision": precision}
@@ -324,10 +322,12 @@ def test_mixed_precision_trains_with_accumulation(boxes, tmp_path, precision):
     assert all(line["train/loss"] > 0 for line in run.metrics() if "train/loss" in line)
 
 
+@pytest.mark.usefixtures("no_pictures")
 @pytest.mark.parametrize("method", ["cris", "sag"])
 def test_the_probe_leaves_nothing_behind(boxes, tmp_path, monkeypatch, method):
     """What Fig. B shows is measured beside the training: with BatchNorm (CRIS), dropout and noise (SaG)."""
-    spec, places = tiny_spec(boxes, method)
+    recipe = {"epochs": 1, "batch_size": 4, "micro_batch": 4}
+    spec, places = tiny_spec(boxes, method, recipes={method: recipe})
     weights, lines = [], []
     for often in (1, 10**9):
         monkeypatch.setattr(trainer_module, "PROBE_STEPS", often)
@@ -340,6 +340,7 @@ def test_the_probe_leaves_nothing_behind(boxes, tmp_path, monkeypatch, method):
     assert all(line["probe/loss_masked"] != line["probe/loss_original"] for line in lines[0])
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_augmented_runs_train(boxes, tmp_path):
     spec, places = tiny_spec(boxes, "lavt", "crop-flip-jitter")
     run, trainer = started(spec, places, tmp_path)
