@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup matrix test lint faults docs parity speed everything clean
+.PHONY: setup matrix test lint faults cluster browser docs parity speed everything clean
 
 setup: .venv/.installed
 
@@ -30,10 +30,16 @@ parity: setup
 faults: setup
 	$(BIN)/python -m pytest -n 2 -m faults
 
+cluster: setup
+	$(BIN)/python -m pytest -m cluster
+
+browser: setup
+	$(BIN)/python -m pytest -m browser
+
 docs: setup
 	$(BIN)/python -m pytest -n 2 -m docs
 
-everything: test faults docs parity
+everything: test faults cluster browser docs parity
 
 # RUNS names finished runs of one data set, and OPTIONS what `python -m tests.speed grouping --help` lists.
 speed: setup

@@ -290,6 +290,7 @@ def test_one_failure_does_not_stop_the_others(boxes, tmp_path, shadows):
     assert kept["code"] == 0 and kept["id"] == read_job(runs[1].path).id
 
 
+@pytest.mark.cluster
 @pytest.mark.slow
 def test_two_processes_train_one_run(boxes, tmp_path, shadows):
     """DDP on the CPU (gloo): one directory, every expression evaluated once."""

@@ -50,6 +50,7 @@ def postgres():
     shutil.rmtree(folder)
 
 
+@pytest.mark.cluster
 def test_a_search_in_postgresql(preset, tmp_path, monkeypatch, postgres):
     found, runs = prepared(preset, tmp_path, trials=2)
     study_there = open_study(found, postgres)
