@@ -13,7 +13,7 @@ from benchmark.base.errors import UserError
 from benchmark.data import check as check_module
 from benchmark.data import datasets
 from benchmark.data.check import Count, check, render
-from tests.data.test_refer import HEIGHT, MINI, WIDTH, box, needs_mini, ref, write
+from tests.data.refer_files import HEIGHT, MINI, WIDTH, box, needs_mini, ref, write
 
 
 def report(rows):

@@ -8,7 +8,7 @@ from benchmark.base.errors import UserError
 from benchmark.data.combined import read_combined
 from benchmark.data.pickles import read_pickle
 from benchmark.data.refer import read_refer
-from tests.data.test_refer import own_cache, ref, write  # noqa: F401
+from tests.data.refer_files import ref, write
 from tests.helpers import SHARED
 
 LIST = SHARED / "data" / "val_test_files.p"
