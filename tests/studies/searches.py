@@ -5,7 +5,6 @@ from pathlib import Path
 import yaml
 from rich.console import Console
 
-from benchmark.base.pretrained import Source
 from benchmark.cli.app import app, guarded
 from benchmark.launch.local import LocalLauncher
 from benchmark.runs.execution import Execution, Places
@@ -64,7 +63,7 @@ def prepared(preset, tmp_path, **fields) -> tuple[study.Started, Path]:
 
 
 def places(found, runs) -> Places:
-    return found.places(runs, Source())
+    return Places(found.data, found.images, runs)
 
 
 def in_order(found, runs, count):

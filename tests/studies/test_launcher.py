@@ -143,7 +143,7 @@ def test_stopping_a_search_loses_nothing(preset, tmp_path):
         str(runs),
     ]
     command += ["--no-sync"]
-    command += ["--workers", "1", "--out", str(tmp_path / "out")]
+    command += ["--jobs", "1", "--out", str(tmp_path / "out")]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:

@@ -22,10 +22,10 @@ def test_two_workers_never_take_the_same_trial(preset, tmp_path):
     for weight in (0.1, 0.2, 0.3, 0.4, 0.6, 0.7):
         there.enqueue_trial({**TRIAL_PAPER, "distill_weight": weight})
     code = (
-        "import sys; from pathlib import Path; from benchmark.base.pretrained import Source\n"
+        "import sys; from pathlib import Path; from benchmark.runs.execution import Places\n"
         "from studies import study; from studies.trials import default_storage, trial\n"
         "started, runs = study.load(Path(sys.argv[1]), sys.argv[2]), Path(sys.argv[1])\n"
-        "places = started.places(runs, Source())\n"
+        "places = Places(started.data, started.images, runs)\n"
         "value = lambda started, its, *_: trial.suggest(started.study, its)['distill_weight']\n"
         "trial.objective = value\n"
         "for _ in range(4): trial.run_trial(started, default_storage(runs), 8, places, None, None)"

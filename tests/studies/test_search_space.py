@@ -101,5 +101,9 @@ def test_samplers_of_one_trial_each_search_together(preset, tmp_path, sampler):
 def test_an_unknown_corruption_is_refused_before_anything_runs(preset, tmp_path):
     with pytest.raises(UserError, match="corruption 'frog' is not known: did you mean fog"):
         started_search(
-            preset, tmp_path, objectives=["oiou", "corrupted_oiou"], corruptions=["frog"]
+            preset,
+            tmp_path,
+            objectives=["oiou", "corrupted_oiou"],
+            corruptions=["frog"],
+            severities=[3],
         )

@@ -1,19 +1,14 @@
-"""Run directories -> MLflow: repeated, interrupted and lost syncs, and stores that cannot be used."""
+"""Run directories -> MLflow: what is shown of a run, and repeated syncs."""
 
 import json
 import os
-import shutil
-import signal
-import socket
-import threading
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
 import methods
-from benchmark import strategies
 from benchmark.base.errors import UserError
+<<<<<<< HEAD
 from benchmark.runs.groups import Cell, Group, write_plan
 from benchmark.runs.rundir import RunDir
 from benchmark.runs.spec import RunSpec, Selection
@@ -144,6 +139,11 @@ def stored(runs: Path) -> dict[str, dict]:
             "files": {item.path: item.file_size for item in files},
         }
     return content
+=======
+from benchmark.runs.groups import Cell
+from benchmark.tracking import mlflow_store
+from tests.tracking.stores import NUMBERS, make_run, plan, spec_of, stored
+>>>>>>> 3773d6e (Tests of launchers, tracking, robustness, RefShapes and grids are split by idea)
 
 
 def test_a_finished_run_is_shown_whole(runs: Path):
@@ -200,21 +200,6 @@ def test_a_finished_run_is_shown_whole(runs: Path):
     assert expected.items() <= run["tags"].items()
 
 
-def test_a_second_sync_changes_nothing_and_a_lost_database_comes_back(runs: Path):
-    specs = [spec_of(0), spec_of(1), spec_of(0, "baseline"), spec_of(0, "masking", "refcocog")]
-    for spec, state in zip(specs, ("done", "planned", "failed", "done"), strict=True):
-        make_run(runs, spec, state)
-    plan(runs, "quick", "preset", *map(Cell.of, specs))
-    assert mlflow_store.sync(runs).created == 4
-    first = stored(runs)
-    assert mlflow_store.sync(runs).unchanged == 4
-    assert stored(runs) == first
-    shutil.rmtree(runs / "mlartifacts")
-    (runs / "mlflow.db").unlink()
-    assert mlflow_store.sync(runs).created == 4
-    assert stored(runs) == first
-
-
 def test_no_point_is_sent_twice_when_a_run_is_resumed(runs: Path):
     spec = spec_of()
     run = make_run(runs, spec, "running", lines=3)
@@ -261,63 +246,6 @@ def test_states_are_followed(runs: Path):
     assert stored(runs)["cris maskris tiny"]["status"] == "FINISHED"
 
 
-def test_a_parent_has_the_mean_of_its_seeds_and_none_of_unlike_runs(runs: Path):
-    for seed, oiou in enumerate((0.2, 0.4)):
-        make_run(runs, spec_of(seed), oiou=oiou)
-    make_run(runs, spec_of(2), "running")
-    unlike = [spec_of(0, "baseline"), spec_of(1, "baseline", learning_rate=0.5)]
-    for spec in unlike:
-        make_run(runs, spec)
-    mlflow_store.sync(runs)
-    shown = stored(runs)
-    assert shown["cris maskris tiny"]["points"]["test/testA/oiou"] == [(0, pytest.approx(0.3))]
-    assert shown["cris maskris tiny"]["tags"]["ris.done"] == "2/3"
-    assert shown["cris maskris tiny"]["status"] == "RUNNING"
-    assert shown["cris baseline tiny"]["points"] == {}
-
-
-def test_a_run_of_two_groups_is_shown_once(runs: Path):
-    spec = spec_of()
-    make_run(runs, spec)
-    plan(runs, "quick", "preset", Cell.of(spec))
-    mlflow_store.sync(runs)
-    plan(runs, "ablation", "study", Cell.of(spec, trial=3), Cell.of(spec, trial=7))
-    assert mlflow_store.sync(runs).updated == 1
-    shown = stored(runs)
-    assert set(shown) == {
-        spec.key,
-        "cris maskris tiny (quick)",
-        "study ablation",
-    }  # which holds the study's report
-    assert shown["study ablation"]["tags"]["ris.done"] == "1/1"
-    assert shown[spec.key]["parent"] == "cris maskris tiny (quick)"
-    assert shown[spec.key]["tags"]["ris.groups"] == "quick,ablation"
-    assert shown[spec.key]["tags"]["ris.trials"] == "ablation 3, ablation 7"
-
-
-def test_a_study_has_one_parent_with_its_report(runs: Path):
-    specs = [spec_of(), spec_of(strategy="baseline")]
-    for spec in specs:
-        make_run(runs, spec)
-    mlflow_store.sync(runs)
-    plan(runs, "search", "study", *map(Cell.of, specs))
-    report = runs / "studies" / "search" / "report"
-    report.mkdir(parents=True)
-    (report / "study.md").write_text("what came out")
-    mlflow_store.sync(runs)
-    shown = stored(runs)
-    assert set(shown) == {*(spec.key for spec in specs), "study search"}
-    assert {shown[spec.key]["parent"] for spec in specs} == {"study search"}
-    assert (
-        shown["study search"]["tags"]["ris.method"] == "cris"
-        and "ris.strategy" not in shown["study search"]["tags"]
-    )
-    (copy,) = (runs / "mlartifacts").rglob("study.md")
-    before = copy.stat().st_mtime_ns
-    mlflow_store.sync(runs)
-    assert copy.stat().st_mtime_ns == before and copy.read_text() == "what came out"
-
-
 def test_a_changed_file_is_sent_again_and_no_other(runs: Path):
     spec = spec_of()
     run = make_run(runs, spec)
@@ -332,130 +260,6 @@ def test_a_changed_file_is_sent_again_and_no_other(runs: Path):
         "result.json"
     ]
     assert stored(runs)[spec.key]["points"]["test/testA/oiou"][-1] == (40, 0.5)
-
-
-def test_a_damaged_run_is_named_and_the_others_are_shown(runs: Path):
-    damaged = [make_run(runs, spec_of(seed)) for seed in (0, 1, 2)]
-    (damaged[0].path / "metrics.jsonl").write_text("{\n")
-    (damaged[1].path / "spec.yaml").write_text("method: [")
-    (damaged[2].path / "result.json").write_text("{")
-    make_run(runs, spec_of(3))
-    summary = mlflow_store.sync(runs)
-    assert summary.created == 1 and set(summary.failed) == {run.key for run in damaged}
-    assert all(run.key in str(summary) for run in damaged)
-    assert set(stored(runs)) == {spec_of(3).key, "cris maskris tiny"}
-
-
-def test_what_a_user_deleted_in_mlflow_comes_back(runs: Path):
-    spec = spec_of()
-    make_run(runs, spec)
-    mlflow_store.sync(runs)
-    first = stored(runs)
-    client = mlflow_store._client(mlflow_store.default_uri(runs))
-    experiment = client.get_experiment_by_name("refcoco+").experiment_id
-    for run in client.search_runs([experiment]):
-        if run.info.run_name != spec.key:
-            client.delete_run(run.info.run_id)
-    mlflow_store.sync(runs)
-    assert stored(runs) == first
-    client.delete_experiment(experiment)
-    mlflow_store.sync(runs)
-    assert stored(runs) == first
-
-
-def test_a_store_that_cannot_be_used_is_one_sentence_and_loses_nothing(runs: Path, tmp_path: Path):
-    run = make_run(runs, spec_of())
-    before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    (tmp_path / "text.db").write_text("this is no database, and long enough to be read as one" * 10)
-    addresses = {
-        f"http://user:secret@127.0.0.1:{port}": "Connection refused",
-        f"sqlite:///{tmp_path / 'text.db'}": "not a database",
-        "sqlite:////proc/nowhere/mlflow.db": "cannot write",
-        "sqlite://": "names no file",
-        str(tmp_path): "no tracking address",
-        f"file://{tmp_path}": "maintenance mode",
-        "gopher://host/db": "cannot be used",
-    }
-    for address, words in addresses.items():
-        with pytest.raises(UserError, match=words) as error:
-            mlflow_store.sync(runs, address)
-        assert "\n" not in str(error.value) and "secret" not in str(error.value)
-    assert {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()} == before
-    assert mlflow_store.sync(runs).created == 1
-    with pytest.raises(UserError, match="no folder"):
-        mlflow_store.sync(tmp_path / "elsewhere")
-
-
-def test_two_syncs_never_interleave(runs: Path):
-    for seed in range(3):
-        make_run(runs, spec_of(seed))
-    with mlflow_store._lock(runs, mlflow_store.default_uri(runs)):
-        summaries: list[Summary] = []
-        threads = [
-            threading.Thread(target=lambda: summaries.append(mlflow_store.sync(runs)))
-            for _ in range(2)
-        ]
-        for thread in threads:
-            thread.start()
-        threads[0].join(0.3)
-        assert all(thread.is_alive() for thread in threads)
-    for thread in threads:
-        thread.join()
-    assert sorted((summary.created, summary.unchanged) for summary in summaries) == [(0, 3), (3, 0)]
-    assert len(stored(runs)) == 4
-
-
-def test_watch_follows_a_run_to_its_end(runs: Path):
-    spec = spec_of()
-    run = make_run(runs, spec, "running", lines=1)
-    stop = threading.Event()
-    thread = threading.Thread(
-        target=watch.watch, args=(mlflow_store.TRACKER, runs, None, stop, 0.05)
-    )
-    thread.start()
-    for _ in range(200):
-        if run.key in stored(runs):
-            break
-        stop.wait(0.05)
-    run.log(20, 0, {"train/loss": 0.5})
-    stop.set()
-    thread.join(30)
-    assert not thread.is_alive()
-    assert stored(runs)[spec.key]["points"]["train/loss"] == [(10, 1.0), (20, 0.5)]
-
-
-@pytest.mark.parametrize("end", ["SIGTERM", "parent"])
-def test_watch_tells_of_a_dead_store_once_and_syncs_a_last_time(
-    end: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-):
-    calls = []
-
-    class Flaky(Tracker):
-        def sync(self, runs: Path, address: str | None = None) -> Summary:
-            calls.append(address)
-            if len(calls) < 4:
-                raise UserError("the store is down.")
-            if len(calls) == 5 and end == "SIGTERM":
-                os.kill(os.getpid(), signal.SIGTERM)
-            elif len(calls) == 5:
-                monkeypatch.setattr(os, "getppid", lambda: 1)
-            return Summary(unchanged=2)
-
-        def ui_command(self, *_: object) -> list[str]:
-            return []
-
-    before = signal.getsignal(signal.SIGTERM)
-    watch.watch(Flaky(), tmp_path, "http://host", os.getppid(), interval=0.01)
-    assert len(calls) == 6
-    assert capsys.readouterr().err.splitlines() == [
-        "the store is down.",
-        "the tracking store is up to date again",
-        "0 runs created, 0 updated, 2 unchanged",
-    ]
-    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_ui_command_serves_the_store_that_sync_wrote(runs: Path, tmp_path: Path):

@@ -1,0 +1,142 @@
+"""The robustness command: what it asks, reports and refuses."""
+
+import pytest
+
+from benchmark.robustness import run as run_module
+from benchmark.robustness.results import finished_conditions
+from benchmark.runs.execution import Places
+from benchmark.runs.groups import write_plan
+from benchmark.runs.preset import read_preset
+from benchmark.runs.resolve import resolve_preset
+
+
+def command(*arguments):
+    from tests.cli.test_cli import run
+
+    return run(*arguments)
+
+
+def test_the_command_asks_reports_and_says_what_it_wrote(fresh, tmp_path, capsys):
+    runs, out = fresh[0].path.parent, tmp_path / "out"
+    options = [
+        "--runs",
+        runs,
+        "--out",
+        out,
+        "--corruptions",
+        "fog,shot_noise",
+        "--severities",
+        "1,4",
+        "--no-sync",
+    ]
+    assert command("robustness", fresh[0].key, "--no-occlusion", "--no-words", *options) == 0
+    text = capsys.readouterr().out
+    assert "mPC*" in text
+    log = (runs / "robustness" / "refcoco-unc" / "log.txt").read_text()
+    assert "images/s of one process: decode" in log
+    written = {path.name for path in (out / "runs" / "robustness").iterdir()}
+    assert {"robustness.md", "robustness.csv", "severity-refcoco-val-cris-tiny.png"} <= written
+    assert "strip-refcoco-val-cris-tiny.png" in written
+    assert finished_conditions(fresh[0], "val") == [
+        "fog-1",
+        "fog-4",
+        "shot_noise-1",
+        "shot_noise-4",
+    ]
+    first = (out / "runs" / "robustness" / "robustness.md").read_bytes()
+    assert command("robustness", fresh[0].key, "--no-occlusion", "--no-words", *options) == 0
+    assert "done     refcoco-unc" in capsys.readouterr().out
+    log = (runs / "robustness" / "refcoco-unc" / "log.txt").read_text()
+    assert "every condition was evaluated before; no network ran" in log
+    assert (out / "runs" / "robustness" / "robustness.md").read_bytes() == first
+
+
+def test_language_subsets_need_no_network(fresh, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(run_module, "load_all", lambda *_: pytest.fail("a network was loaded"))
+    options = [
+        "--corruptions",
+        "none",
+        "--no-occlusion",
+        "--no-words",
+        "--no-sync",
+        "--runs",
+        fresh[0].path.parent,
+    ]
+    folder = tmp_path / "out" / "runs" / "robustness"
+    folder.mkdir(parents=True)
+    (folder / "strip-of-another-run.png").write_bytes(b"")
+    assert command("robustness", fresh[0].key, *options, "--out", tmp_path / "out") == 0
+    assert "colour" in (folder / "robustness.md").read_text()
+    assert not (folder / "strip-of-another-run.png").exists()
+
+
+def test_a_preset_asks_the_finished_runs_of_its_matrix(fresh, boxes, tmp_path, capsys):
+    import yaml
+
+    matrix = {
+        "description": "boxes",
+        "methods": ["cris", "lavt"],
+        "strategies": ["baseline", "maskris"],
+        "datasets": ["refcoco"],
+        "variants": ["tiny"],
+        "seeds": [0],
+        "data": str(boxes),
+        "recipes": {
+            name: {"epochs": 2, "batch_size": 4, "micro_batch": 4} for name in ("cris", "lavt")
+        },
+        "selection": {"every": 1},
+        "strategy": {"patch_size": 8},
+    }
+    (tmp_path / "boxes.yaml").write_text(yaml.safe_dump(matrix))
+    preset = {
+        "description": "two conditions",
+        "matrix": str(tmp_path / "boxes.yaml"),
+        "splits": ["val"],
+        "corruptions": ["contrast"],
+        "severities": [5],
+        "occlusion": {"targets": ["referent"], "percents": [50]},
+    }
+    (tmp_path / "two.yaml").write_text(yaml.safe_dump(preset))
+    runs = fresh[0].path.parent
+    whole = read_preset(str(tmp_path / "boxes.yaml"))
+    write_plan(runs, resolve_preset("boxes", whole, Places(boxes, runs=runs)).group(whole))
+    assert (
+        command(
+            "robustness",
+            "--preset",
+            tmp_path / "two.yaml",
+            "--runs",
+            runs,
+            "--out",
+            tmp_path / "out",
+        )
+        == 0
+    )
+    assert "2 of the 4 runs of the matrix are not finished" in capsys.readouterr().out
+    assert all(finished_conditions(run, "val") == ["contrast-5", "referent-50"] for run in fresh)
+    assert (tmp_path / "out" / "two" / "robustness" / "occlusion-refcoco-val.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--preset", "quik"], "did you mean quick"),
+        (["RUN", "--corruptions", "fogg"], "did you mean fog"),
+        (["RUN", "--severities", "0"], "severity '0'"),
+        (["RUN", "--severities", "x"], "takes whole numbers"),
+        (["RUN", "--splits", "vall"], "did you mean val"),
+        (["RUN", "--reference", "OTHER"], "is not among the runs that are evaluated"),
+        (["no-such-run"], "is not known"),
+    ],
+)
+def test_a_user_error_is_one_sentence(fresh, tmp_path, capsys, options, message):
+    named = {"RUN": fresh[0].key, "OTHER": fresh[1].key}
+    arguments = [named.get(option, option) for option in options]
+    assert (
+        command(
+            "robustness", *arguments, "--runs", fresh[0].path.parent, "--out", tmp_path, "--no-sync"
+        )
+        == 1
+    )
+    error = capsys.readouterr().err
+    assert message in error and "Traceback" not in error

@@ -1,0 +1,82 @@
+"""The watch that keeps a store up to date, and syncs side by side."""
+
+import os
+import signal
+import threading
+from pathlib import Path
+
+import pytest
+
+from benchmark.base.errors import UserError
+from benchmark.tracking import mlflow_store, watch
+from benchmark.tracking.tracker import Summary, Tracker
+from tests.tracking.stores import make_run, spec_of, stored
+
+
+def test_two_syncs_never_interleave(runs: Path):
+    for seed in range(3):
+        make_run(runs, spec_of(seed))
+    with mlflow_store._lock(runs, mlflow_store.default_uri(runs)):
+        summaries: list[Summary] = []
+        threads = [
+            threading.Thread(target=lambda: summaries.append(mlflow_store.sync(runs)))
+            for _ in range(2)
+        ]
+        for thread in threads:
+            thread.start()
+        threads[0].join(0.3)
+        assert all(thread.is_alive() for thread in threads)
+    for thread in threads:
+        thread.join()
+    assert sorted((summary.created, summary.unchanged) for summary in summaries) == [(0, 3), (3, 0)]
+    assert len(stored(runs)) == 4
+
+
+def test_watch_follows_a_run_to_its_end(runs: Path):
+    spec = spec_of()
+    run = make_run(runs, spec, "running", lines=1)
+    stop = threading.Event()
+    thread = threading.Thread(
+        target=watch.watch, args=(mlflow_store.TRACKER, runs, None, stop, 0.05)
+    )
+    thread.start()
+    for _ in range(200):
+        if run.key in stored(runs):
+            break
+        stop.wait(0.05)
+    run.log(20, 0, {"train/loss": 0.5})
+    stop.set()
+    thread.join(30)
+    assert not thread.is_alive()
+    assert stored(runs)[spec.key]["points"]["train/loss"] == [(10, 1.0), (20, 0.5)]
+
+
+@pytest.mark.parametrize("end", ["SIGTERM", "parent"])
+def test_watch_tells_of_a_dead_store_once_and_syncs_a_last_time(
+    end: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
+    calls = []
+
+    class Flaky(Tracker):
+        def sync(self, runs: Path, address: str | None = None) -> Summary:
+            calls.append(address)
+            if len(calls) < 4:
+                raise UserError("the store is down.")
+            if len(calls) == 5 and end == "SIGTERM":
+                os.kill(os.getpid(), signal.SIGTERM)
+            elif len(calls) == 5:
+                monkeypatch.setattr(os, "getppid", lambda: 1)
+            return Summary(unchanged=2)
+
+        def ui_command(self, *_: object) -> list[str]:
+            return []
+
+    before = signal.getsignal(signal.SIGTERM)
+    watch.watch(Flaky(), tmp_path, "http://host", os.getppid(), interval=0.01)
+    assert len(calls) == 6
+    assert capsys.readouterr().err.splitlines() == [
+        "the store is down.",
+        "the tracking store is up to date again",
+        "0 runs created, 0 updated, 2 unchanged",
+    ]
+    assert signal.getsignal(signal.SIGTERM) == before
