@@ -114,18 +114,17 @@ def test_a_truncated_image_is_found_by_decoding_and_an_empty_one_at_once(tmp_pat
     Image.fromarray(noise).save(image)
     image.write_bytes(image.read_bytes()[:-200])
     assert damage(tmp_path) == []
-    named = [("train", f"images that cannot be decoded: 1 ({image.name}).")]
-    assert damage(tmp_path, full=True) == named
+    ((split, named),) = damage(tmp_path, full=True)
+    assert split == "train" and "decoded" in named and f": 1 ({image.name})" in named
     image.write_bytes(b"")
-    assert damage(tmp_path) == named
+    assert damage(tmp_path) == [(split, named)]
 
 
 def test_a_resized_image_is_found(tmp_path):
     image = write(tmp_path) / "images" / "train2014" / "COCO_train2014_000000000001.jpg"
     Image.new("RGB", (HEIGHT, WIDTH)).save(image)
-    assert damage(tmp_path) == [
-        ("train", f"images of another size than in instances.json: 1 ({image.name}).")
-    ]
+    ((split, named),) = damage(tmp_path)
+    assert split == "train" and "size" in named and f": 1 ({image.name})" in named
 
 
 def test_images_may_lie_elsewhere_under_their_2017_names(tmp_path):
@@ -147,13 +146,15 @@ def test_refs_without_annotation_image_or_mask_are_found(tmp_path):
         ref(5, image_id=77),
     ]
     write(tmp_path, refs, segmentations, image_ids=(1, 2))
-    assert [problem for _, problem in damage(tmp_path)] == [
-        "images not in instances.json: 1 (77).",
-        "refs with an empty mask: 1 (ref 1, annotation 11).",
-        "refs with a damaged segmentation: 1 (ref 2, annotation 12).",
-        "refs with an annotation that is not in instances.json: 1 (ref 3, annotation 99).",
-        "refs with an annotation of another image: 2 (ref 4, annotation 10; ref 5, annotation 10).",
-    ]
+    named = (
+        ("images not in instances.json", "1 (77)"),
+        ("empty mask", "1 (ref 1, annotation 11)"),
+        ("damaged segmentation", "1 (ref 2, annotation 12)"),
+        ("not in instances.json", "1 (ref 3, annotation 99)"),
+        ("of another image", "2 (ref 4, annotation 10; ref 5, annotation 10)"),
+    )
+    for (_, problem), (what, which) in zip(damage(tmp_path), named, strict=True):
+        assert what in problem and which in problem
 
 
 def test_a_damaged_file_does_not_stop_the_other_data_sets(tmp_path):

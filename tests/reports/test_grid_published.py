@@ -26,10 +26,7 @@ def test_published_differences_are_table_3s(components):
         assert cells(text, "oIoU on refshapes val", label)[-1] == expected
     assert cells(text, "P@0.9 on refshapes val", "IM")[-2:] == ["38.73", "-0.87"]
     assert cells(text, "oIoU on refshapes val", "none")[3:5] == ["reference", "74.67"]
-    assert (
-        "These runs are caris tiny on refshapes, so the numbers stand there for orientation only"
-        in text
-    )
+    assert "caris tiny on refshapes" in text and "orientation" in text
     line = line_of(found.table, row="IM", split="val", metric="p_90")
     assert line["published"] == pytest.approx(0.3873) and line[
         "published_difference"

@@ -43,9 +43,7 @@ def test_training_length_is_equal_in_passes(preset, tmp_path):
     }
     assert passes["MaskRIS, half as long"] == passes["baseline"]
     assert passes["baseline, twice as long"] == passes["MaskRIS"] == 2 * passes["baseline"]
-    with pytest.raises(
-        UserError, match=r"row 'MaskRIS, half as long': 0.5 times 3 epochs is no whole number"
-    ):
+    with pytest.raises(UserError, match=r"'MaskRIS, half as long'.*0.5 times 3 epochs"):
         path = written(
             tmp_path,
             **{

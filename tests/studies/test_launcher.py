@@ -37,9 +37,7 @@ def test_a_refused_launch_changes_nothing(preset, tmp_path):
 def test_fewer_trials_than_are_finished_are_refused(finished_search):
     found, runs, _ = finished_search
     fewer = found.model_copy(update={"study": found.study.model_copy(update={"trials": 3})})
-    with pytest.raises(
-        UserError, match="has 4 finished trials already: ask for --trials 4 or more"
-    ):
+    with pytest.raises(UserError, match="4 finished trials.*--trials 4"):
         launch(fewer, runs)
     study.save(runs, found)
 

@@ -17,9 +17,7 @@ def test_a_search_starts_from_the_baseline(preset, tmp_path):
     with pytest.raises(UserError, match="must be searched from 0 on: that is the baseline"):
         space = {**TRIAL_SPACE, "distill_weight": {"low": 0.1, "high": 0.9}}
         started_search(preset, tmp_path, space=space)
-    with pytest.raises(
-        UserError, match="search parameter 'image_mask' is not known: did you mean image_mask_ratio"
-    ):
+    with pytest.raises(UserError, match="'image_mask'.*did you mean image_mask_ratio"):
         started_search(
             preset,
             tmp_path,

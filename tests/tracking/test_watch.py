@@ -74,9 +74,6 @@ def test_watch_tells_of_a_dead_store_once_and_syncs_a_last_time(
     before = signal.getsignal(signal.SIGTERM)
     watch.watch(Flaky(), tmp_path, "http://host", os.getppid(), interval=0.01)
     assert len(calls) == 6
-    assert capsys.readouterr().err.splitlines() == [
-        "the store is down.",
-        "the tracking store is up to date again",
-        "0 runs created, 0 updated, 2 unchanged",
-    ]
+    down, again, summary = capsys.readouterr().err.splitlines()
+    assert down == "the store is down." and "again" in again and "2 unchanged" in summary
     assert signal.getsignal(signal.SIGTERM) == before
