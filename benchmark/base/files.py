@@ -1,4 +1,8 @@
-"""Files: written whole or not at all, and read with one sentence for what is wrong with them."""
+"""Reading and writing of files.
+
+A file is written whole or not at all. Whatever is wrong with a file that is read becomes one
+sentence for the user.
+"""
 
 import json
 import os
@@ -13,7 +17,11 @@ from benchmark.base.errors import UserError
 
 
 def read_bytes(path: Path) -> bytes:
-    """Return the content of a file. Raises UserError where it cannot be read."""
+    """Return the content of a file.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
     try:
         return path.read_bytes()
     except OSError as error:
@@ -23,7 +31,11 @@ def read_bytes(path: Path) -> bytes:
 
 
 def read_json(path: Path) -> Any:
-    """Return the content of a JSON file. Raises UserError where it cannot be read or is damaged."""
+    """Return the content of a JSON file.
+
+    Raises:
+        UserError: the file cannot be read or is damaged.
+    """
     try:
         return json.loads(read_bytes(path))
     except (ValueError, RecursionError) as error:
@@ -31,12 +43,18 @@ def read_json(path: Path) -> Any:
 
 
 def describe_error(error: BaseException) -> str:
-    """Return what an error says, for the middle of a sentence (a KeyError says only the key)."""
+    """Return what an error says, worded for the middle of a sentence."""
+    # The message of a KeyError is the key alone.
     return f"no {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
 
 
 def read_yaml(path: Path, what: str, shipped: Iterable[str]) -> Any:
-    """Return the content of a user's or shipped YAML file.
+    """Return the content of a YAML file, which is the user's or a shipped one.
+
+    Args:
+        path: the file.
+        what: what the messages call such a file, e.g. `preset`.
+        shipped: names of the shipped files, for the message about a missing one.
 
     Raises:
         UserError: there is none (`shipped` are listed), it cannot be read, or it is no YAML.
@@ -54,7 +72,7 @@ def read_text(path: Path, what: str, shipped: Iterable[str]) -> str:
         return path.read_text()
     except FileNotFoundError:
         raise UserError(
-            f"there is no {what} file {path}: shipped ones are {', '.join(shipped)}."
+            f"there is no {what} file {path}. The shipped ones are {', '.join(shipped)}."
         ) from None
     except OSError as error:
         raise UserError(
@@ -78,40 +96,50 @@ def parse_yaml(text: str, where: str) -> Any:
 
 
 def read_model(model: type[BaseModel], values: Any, where: str) -> Any:
-    """Return `values` as `model`.
+    """Return `values` as an instance of `model`.
+
+    Args:
+        model: the class to make.
+        values: usually a dict from a YAML file.
+        where: where the values stand, which begins the message.
 
     Raises:
-        UserError: they do not fit; the message names the first wrong field and what was expected.
+        UserError: the values do not fit. The message names the first wrong field and what was
+            expected of it.
     """
     try:
         return model.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"])) or "the whole"
-        known = (
-            f"; fields are {', '.join(model.model_fields)}"
-            if first["type"] == "extra_forbidden"
-            else ""
-        )
+        known = ""
+        if first["type"] == "extra_forbidden":
+            known = f" (the fields are {', '.join(model.model_fields)})"
         raise UserError(f"{where}: {field}: {first['msg'].lower()}{known}.") from None
 
 
 def atomic_write(path: Path, write: Callable[[Path], Any]) -> None:
-    """Let `write` fill a neighbour of `path`, make it durable and rename it into place.
+    """Write a file so that a reader finds either the old content or the new one, never a part.
+
+    Args:
+        path: the file. Its folder is made where it is missing.
+        write: writes the content to the path that it is given, a temporary file beside `path`.
 
     Raises:
-        UserError: the disk is full or the folder cannot be written; nothing that was there is lost.
+        UserError: the disk is full or the folder cannot be written. The old content is kept.
     """
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write(aside)
-        with aside.open("rb") as file:
+        write(temporary)
+        # The content must reach the disk before the name does, or a power cut leaves an empty file.
+        with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        aside.rename(path)
+        temporary.rename(path)
     except OSError as error:
-        aside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise UserError(
-            f"cannot write {path} ({error.strerror or error}); make room or choose another --runs folder, then start"
-            " the same command again: it goes on from the last saved state."
+            f"cannot write {path} ({error.strerror or error}): make room or choose another"
+            " --runs folder, then start the same command again. It goes on from the last saved"
+            " state."
         ) from None

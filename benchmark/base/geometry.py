@@ -1,4 +1,4 @@
-"""How an image becomes a network's square input, and how a prediction finds its way back to the original size."""
+"""How an image becomes a network's square input, and how a prediction gets its original size."""
 
 import dataclasses
 from typing import Literal
@@ -16,9 +16,11 @@ class Geometry:
     """One image's way into the network input and back.
 
     Attributes:
-        height, width: original size in pixels.
+        height: original height in pixels.
+        width: original width in pixels.
         size: side of the square input in pixels.
-        kind: `square` resizes without keeping the aspect ratio (LAVT); `letterbox` keeps it and pads (CRIS).
+        kind: `square` resizes without keeping the aspect ratio (LAVT). `letterbox` keeps it and
+            pads the rest (CRIS).
     """
 
     height: int
@@ -27,12 +29,17 @@ class Geometry:
     kind: Literal["square", "letterbox"]
 
     def matrices(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return CRIS' affine matrices original -> input and input -> original, float64 (2, 3).
+        """Return CRIS' affine matrices, each float64 (2, 3).
 
-        They act on pixel *indices* (no half-pixel centre), as published: x' = s * x + b, so this is not resize-and-pad.
+        The matrices act on pixel *indices* as published: x' = s * x + b, without a half-pixel
+        centre. So they do not compute what a resize followed by padding computes.
+
+        Returns:
+            The matrix from the original image to the input, and the one back.
         """
         scale = min(self.size / self.height, self.size / self.width)
-        left, top = (self.size - scale * self.width) / 2, (self.size - scale * self.height) / 2
+        left = (self.size - scale * self.width) / 2
+        top = (self.size - scale * self.height) / 2
         source = np.array([[0, 0], [self.width, 0], [0, self.height]], np.float32)
         target = np.array(
             [[left, top], [scale * self.width + left, top], [left, scale * self.height + top]],
@@ -44,9 +51,18 @@ class Geometry:
 def prepare_image(
     image: np.ndarray, geometry: Geometry, mean: tuple[float, float, float]
 ) -> np.ndarray:
-    """Return the network input before normalisation, uint8 (size, size, 3), of an RGB image uint8 (height, width, 3).
+    """Return the network input of an image before it is normalised.
 
-    `square`: PIL bilinear (antialiased). `letterbox`: OpenCV bicubic warp, padded with `mean` * 255.
+    For `square`, Pillow resizes bilinearly with antialiasing. For `letterbox`, OpenCV warps
+    bicubically.
+
+    Args:
+        image: RGB, uint8 (height, width, 3).
+        geometry: the image's way into the network.
+        mean: colour in [0, 1] that fills the border of a letterbox.
+
+    Returns:
+        RGB, uint8 (size, size, 3).
     """
     size = (geometry.size, geometry.size)
     if geometry.kind == "square":
@@ -58,9 +74,17 @@ def prepare_image(
 
 
 def prepare_mask(mask: np.ndarray, geometry: Geometry) -> np.ndarray:
-    """Return the training target, uint8 (size, size) in 0..255, of a binary mask uint8 (height, width).
+    """Return the training target of a mask.
 
-    `square`: nearest, so 0 or 255. `letterbox`: bilinear, so soft at edges (CRIS never binarises it again).
+    For `square` the nearest pixel counts, so each value is 0 or 255. For `letterbox` the warp is
+    bilinear, so the target is soft at edges. CRIS never binarises it again.
+
+    Args:
+        mask: uint8 (height, width) in {0, 1}.
+        geometry: the way into the network of the mask's image.
+
+    Returns:
+        uint8 (size, size) in 0..255.
     """
     size = (geometry.size, geometry.size)
     if geometry.kind == "square":
@@ -71,14 +95,17 @@ def prepare_mask(mask: np.ndarray, geometry: Geometry) -> np.ndarray:
 
 
 def resize(logits: Tensor, size: tuple[int, int], align_corners: bool) -> Tensor:
-    """Return one map (h, w) resized bilinearly to `size` (height, width)."""
+    """Return one map (h, w) as float32, resized bilinearly to `size` (height, width)."""
     return F.interpolate(
         logits[None, None].float(), size, mode="bilinear", align_corners=align_corners
     )[0, 0]
 
 
 def restore(logits: Tensor, geometry: Geometry) -> np.ndarray:
-    """Return a logit map at input size (size, size) as float32 (height, width): the inverse of the image's way in, bilinear."""
+    """Return a logit map (size, size) at the image's original size, float32 (height, width).
+
+    This inverts the image's way into the network, with bilinear interpolation.
+    """
     if geometry.kind == "square":
         return resize(logits, (geometry.height, geometry.width), align_corners=False).cpu().numpy()
     inverse = geometry.matrices()[1]
@@ -94,9 +121,14 @@ def restore(logits: Tensor, geometry: Geometry) -> np.ndarray:
 def normalize(
     images: Tensor, mean: tuple[float, float, float], std: tuple[float, float, float]
 ) -> Tensor:
-    """Return uint8 (B, S, S, 3) images as normalised float32 (B, 3, S, S)."""
+    """Return images, uint8 (B, S, S, 3), as normalised float32 (B, 3, S, S).
+
+    Args:
+        images: RGB.
+        mean: of each channel, in [0, 1].
+        std: of each channel, in [0, 1].
+    """
     scaled = images.permute(0, 3, 1, 2).float() / 255
-    shape = (1, 3, 1, 1)
-    return (scaled - torch.tensor(mean, device=images.device).view(shape)) / torch.tensor(
-        std, device=images.device
-    ).view(shape)
+    means = torch.tensor(mean, device=images.device).view(1, 3, 1, 1)
+    stds = torch.tensor(std, device=images.device).view(1, 3, 1, 1)
+    return (scaled - means) / stds

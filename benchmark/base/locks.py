@@ -1,9 +1,12 @@
-"""Locks between processes: one lock file per thing that only one process may change at a time.
+"""Locks between processes. Each thing that only one process may change has a lock file.
 
-They are the operating system's advisory locks (`filelock`, `flock` on Linux), so a lock is free again as soon as its
-process is dead, however it died. On network file systems they hold between the nodes of a cluster only where the mount
-passes them on: NFS 4, NFS 3 with lockd (Linux turns `flock` into a lock of the server there), Lustre mounted with
-`flock`. Elsewhere (`nolock`, `localflock`) each node sees the locks of its own processes alone.
+These are the operating system's advisory locks (`filelock`, which is `flock` on Linux). A lock is
+free again as soon as its process is dead, however it died.
+
+On a network file system the locks hold between the nodes of a cluster only where the mount passes
+them on. NFS 4 does so, and so do NFS 3 with lockd (Linux turns `flock` into a lock of the server
+there) and Lustre mounted with `flock`. With `nolock` or `localflock` each node sees only the locks
+of its own processes.
 """
 
 import contextlib
@@ -17,10 +20,12 @@ from benchmark.base.errors import Busy, UserError
 
 @contextlib.contextmanager
 def locked(path: Path, busy: str | None = None) -> Iterator[None]:
-    """Hold the lock file `path`, which is made.
+    """Hold the lock file `path` inside the `with` block.
 
     Args:
-        path: the lock file, beside what it guards. busy: what to say where another process holds it; None: wait for it.
+        path: the lock file, which lies beside what it guards. It is made where it is missing.
+        busy: message for the case that another process holds the lock. With None the call waits
+            until the lock is free.
 
     Raises:
         Busy: another process holds the lock, and `busy` is given.
@@ -43,7 +48,7 @@ def locked(path: Path, busy: str | None = None) -> Iterator[None]:
 
 
 def is_locked(path: Path) -> bool:
-    """Return whether some process of this machine, this one included, holds the lock file `path`."""
+    """Return whether a process of this machine, this one included, holds the lock file `path`."""
     if not path.exists():
         return False
     try:
@@ -51,5 +56,6 @@ def is_locked(path: Path) -> bool:
             return False
     except Timeout:
         return True
-    except OSError:  # a folder that may only be read: nobody can work in it
+    except OSError:
+        # The folder may only be read, so nobody can work in it.
         return False

@@ -1,6 +1,8 @@
-"""Published starting weights: found in a folder of local files, else in the Hugging Face cache, else downloaded.
+"""Published starting weights, and where they come from.
 
-Which of the three it was does not enter a run key. A digest of the weights themselves does.
+They are looked for in a folder of local files and then in the Hugging Face cache. If they are in
+neither, they are downloaded. Which of the three it was does not enter a run key, but a digest of
+the weights themselves does.
 """
 
 import contextlib
@@ -14,7 +16,8 @@ from typing import TYPE_CHECKING
 
 from benchmark.base.errors import UserError
 
-if TYPE_CHECKING:  # planning without weights does without torch
+# Planning a run without pretrained weights must not import torch.
+if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
@@ -23,17 +26,18 @@ class Source:
     """Where published weights and vocabularies are looked for.
 
     Attributes:
-        folder: local files, which come first; None: only the cache and the hub. offline: fetch nothing.
+        folder: holds local files, which come first. With None only the cache and the hub are used.
+        offline: whether nothing may be downloaded.
     """
 
     folder: Path | None = None
     offline: bool = False
 
     def local(self, *names: str) -> Path | None:
-        """Return the first of `names` (files or folders) that lies in the folder; None where none does.
+        """Return the first of `names` (files or folders) that lies in the folder, or None.
 
         Raises:
-            UserError: the folder that was named does not exist.
+            UserError: the folder does not exist.
         """
         if self.folder is None:
             return None
@@ -45,16 +49,21 @@ class Source:
 
     @contextlib.contextmanager
     def obtaining(self, what: str, address: str, put_as: str) -> Iterator[None]:
-        """Turn whatever a library raises when weights are missing, damaged or of another layout into one sentence.
+        """Turn what a library raises for missing or unfit weights into one sentence.
 
         Args:
-            what: what a sentence about it begins with. address: where they can be fetched by hand.
+            what: names the weights at the beginning of the sentence.
+            address: where the user can fetch them by hand.
             put_as: name under which `local` finds them.
+
+        Raises:
+            UserError: the library could not load the weights.
         """
         from safetensors import SafetensorError
 
-        # The libraries raise these without a network, without a file, for half a file and for one of another layout.
-        missing = (
+        # The libraries raise these without a network, without a file, for a part of a file and for
+        # a file of another layout.
+        load_errors = (
             OSError,
             RuntimeError,
             ValueError,
@@ -66,35 +75,41 @@ class Source:
         try:
             with _hub(self.offline):
                 yield
-        except missing as error:
+        except load_errors as error:
             lines = str(error).strip().splitlines()
             reason = lines[0][:120].rstrip(" .") if lines else type(error).__name__
             raise UserError(
-                f"{what} could not be loaded ({reason}): fetch {address}, put it as {put_as} into a folder and"
-                " name that folder with --pretrained (or RISBENCH_PRETRAINED), or allow access to huggingface.co."
+                f"{what} could not be loaded ({reason}): fetch {address}, put it as {put_as} into"
+                " a folder and name that folder with --pretrained (or RISBENCH_PRETRAINED), or"
+                " allow access to huggingface.co."
             ) from error
 
 
 @contextlib.contextmanager
 def _hub(offline: bool) -> Iterator[None]:
-    """Keep the Hugging Face libraries from the network where that is asked for."""
+    """Keep the Hugging Face libraries from the network while `offline` is true."""
     import huggingface_hub.constants as hub
 
-    before, hub.HF_HUB_OFFLINE = hub.HF_HUB_OFFLINE, hub.HF_HUB_OFFLINE or offline
+    # The libraries read the environment variable once, at import, and this constant at each call.
+    previous = hub.HF_HUB_OFFLINE
+    hub.HF_HUB_OFFLINE = previous or offline
     try:
         yield
     finally:
-        hub.HF_HUB_OFFLINE = before
+        hub.HF_HUB_OFFLINE = previous
 
 
 def from_environment() -> Source:
-    """Return the source that RISBENCH_PRETRAINED and HF_HUB_OFFLINE describe: for scripts and parity checks."""
+    """Return the source that RISBENCH_PRETRAINED and HF_HUB_OFFLINE describe.
+
+    Scripts and parity checks use it. Commands take the folder from their options.
+    """
     folder = os.environ.get("RISBENCH_PRETRAINED")
     return Source(Path(folder) if folder else None, os.environ.get("HF_HUB_OFFLINE") == "1")
 
 
 def digest(state: "Mapping[str, Tensor]") -> str:
-    """Return a sha256 (16 hex digits) of named weights, whatever file they came from."""
+    """Return a sha256 of named weights, 16 hex digits, which does not depend on their file."""
     import torch
 
     content = hashlib.sha256()
@@ -106,19 +121,26 @@ def digest(state: "Mapping[str, Tensor]") -> str:
 
 
 def start(module: "nn.Module", state: "Mapping[str, Tensor]", what: str) -> None:
-    """Copy every entry of `state` into `module`; what the state lacks stays as it is.
+    """Copy every entry of `state` into `module`. What the state lacks stays as it is.
+
+    Args:
+        module: the network, or a part of it.
+        state: entries by the names that the module gives them.
+        what: names the weights in the message.
 
     Raises:
-        UserError: an entry is unknown to the module or has another shape; the message names the first.
+        UserError: the module does not have an entry, or has it in another shape. The message names
+            the first such entry.
     """
     import torch
 
     own = module.state_dict()
-    if wrong := [
+    unfit = [
         name for name, value in state.items() if name not in own or own[name].shape != value.shape
-    ]:
+    ]
+    if unfit:
         raise UserError(
-            f"the weights '{what}' do not fit this network (first at '{wrong[0]}'); choose others."
+            f"the weights '{what}' do not fit this network (first at '{unfit[0]}'): choose others."
         )
     with torch.no_grad():
         for name, value in state.items():

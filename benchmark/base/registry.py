@@ -1,16 +1,17 @@
-"""Registries: named things that the suite ships and that others add without an edit here.
+"""Registries hold named things that the suite ships and that others add without an edit here.
 
-Methods, strategies, data sets, corruptions, metrics, launchers and trackers each have one. It is filled from
-three places, and the names of all of them are known before anything that they name is imported:
+Methods, strategies, data sets, corruptions, metrics, launchers and trackers each have a registry.
+It is filled from three places:
 
-- what the suite ships, listed by the module that owns the registry;
-- entry points of installed packages, in the group `risbench.<kind>`;
-- Python files named in the environment variable RISBENCH_PLUGINS (several are separated as in PATH). Such a file
-  says what it holds in a literal that is read without running the file:
+- The module that owns the registry lists what the suite ships.
+- Installed packages declare entry points in the group `risbench.<kind>`.
+- The environment variable RISBENCH_PLUGINS names Python files, separated as in PATH. Such a file
+  says what it holds in a literal, which is read without running the file:
 
       RISBENCH = {"strategies": {"mine": "MINE"}, "metrics": {"boundary": "BOUNDARY"}}
 
-Every process of the suite, workers and loaders too, inherits the variable and so sees the same names.
+All names are therefore known before anything that they name is imported. Every process of the
+suite, workers and loaders too, inherits the variable and sees the same names.
 """
 
 import ast
@@ -46,7 +47,7 @@ def _declared(path: Path) -> Mapping[str, Mapping[str, str]]:
     """Return kind -> name -> attribute of a plugin file, read from its text alone.
 
     Raises:
-        UserError: the file is missing, is no Python, or does not say what it holds.
+        UserError: the file is missing, is no valid Python, or does not say what it holds.
     """
     try:
         tree = ast.parse(path.read_text())
@@ -71,7 +72,8 @@ def _declared(path: Path) -> Mapping[str, Mapping[str, str]]:
                 break
             return declared
     raise UserError(
-        f'{path}, named in {PLUGINS}, needs a line such as {DECLARATION} = {{"strategies": {{"mine": "MINE"}}}},'
+        f"{path}, named in {PLUGINS}, needs a line such as"
+        f' {DECLARATION} = {{"strategies": {{"mine": "MINE"}}}},'
         " which says what it holds: kind, name, and the attribute of the file."
     )
 
@@ -79,10 +81,12 @@ def _declared(path: Path) -> Mapping[str, Mapping[str, str]]:
 @functools.cache
 def _module(path: Path) -> ModuleType:
     """Run a plugin file once and return it as a module."""
-    name = f"risbench_plugin_{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
+    place = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]
+    name = f"risbench_plugin_{path.stem}_{place}"
     spec = importlib.util.spec_from_file_location(name, path)
     module = importlib.util.module_from_spec(spec)
-    # Before it runs, as the import system does: pickles and dataclasses of the file look it up by name.
+    # As in the import system, the name is known before the file runs, because pickles and
+    # dataclasses of the file look their module up by name.
     sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
@@ -92,10 +96,11 @@ class Registry(Generic[T]):
     """The things of one kind by name.
 
     Args:
-        kind: one of `KINDS`. what: what messages call one of them.
-        shipped: returns name -> loader of what the suite ships; nothing is loaded by it.
-        types: what a loaded thing must be an instance of, checked with a sentence that names its origin. A function, so
-            that a registry can be made without importing the type.
+        kind: one of `KINDS`.
+        what: what messages call one such thing.
+        shipped: returns name -> loader of what the suite ships, and loads nothing itself.
+        types: returns what a loaded thing must be an instance of. It is a function so that a
+            registry can be made without importing the type.
     """
 
     def __init__(
@@ -105,7 +110,10 @@ class Registry(Generic[T]):
         shipped: Callable[[], Mapping[str, Loader]],
         types: Callable[[], type | tuple[type, ...]] | None = None,
     ) -> None:
-        self.kind, self.what, self.shipped, self.types = kind, what, shipped, types
+        self.kind = kind
+        self.what = what
+        self.shipped = shipped
+        self.types = types
         self._loaded: dict[tuple[str, str], T] = {}
 
     def _origins(self) -> dict[str, tuple[str, Loader]]:
@@ -114,35 +122,34 @@ class Registry(Generic[T]):
         Raises:
             UserError: two places define the same name, or a plugin file is wrong.
         """
-        found = {name: ("risbench", loader) for name, loader in self.shipped().items()}
+        origins = {name: ("risbench", loader) for name, loader in self.shipped().items()}
 
         def add(name: str, origin: str, loader: Loader) -> None:
-            if name in found and found[name][0] != origin:
+            if name in origins and origins[name][0] != origin:
                 raise UserError(
-                    f"the {self.what} '{name}' of {origin} has the name of one of {found[name][0]}: rename it."
+                    f"the {self.what} '{name}' of {origin} has the name of one of"
+                    f" {origins[name][0]}: rename it."
                 )
-            found[name] = (origin, loader)
+            origins[name] = (origin, loader)
 
         for entry in _entry_points(f"risbench.{self.kind}"):
-            add(
-                entry.name,
-                f"the package {entry.dist.name if entry.dist else entry.value}",
-                entry.load,
-            )
+            package = entry.dist.name if entry.dist else entry.value
+            add(entry.name, f"the package {package}", entry.load)
         for path in plugin_files():
             for name, attribute in _declared(path).get(self.kind, {}).items():
                 add(name, str(path), functools.partial(_attribute, path, attribute))
-        return found
+        return origins
 
     def names(self) -> list[str]:
-        """Return all names, sorted; nothing that they name is imported."""
+        """Return all names, sorted. Nothing that they name is imported."""
         return sorted(self._origins())
 
     def get(self, name: str) -> T:
         """Return the thing called `name`, loaded at the first call.
 
         Raises:
-            UserError: there is none (the nearest names are listed), or what a plugin holds is of another kind.
+            UserError: there is none (the message lists the nearest names), or a plugin holds a
+                thing of another type.
         """
         origins = self._origins()
         origin, loader = origins[choose(name, origins, self.what)]
@@ -150,14 +157,14 @@ class Registry(Generic[T]):
             loaded = loader()
             if self.types and not isinstance(loaded, self.types()):
                 raise UserError(
-                    f"the {self.what} '{name}' of {origin} is a {type(loaded).__name__}: see docs/extending.md for what"
-                    f" a {self.what} is."
+                    f"the {self.what} '{name}' of {origin} is a {type(loaded).__name__}: see"
+                    f" docs/extending.md for what a {self.what} is."
                 )
             self._loaded[name, origin] = loaded
         return self._loaded[name, origin]
 
     def items(self) -> Iterator[tuple[str, T]]:
-        """Yield every name with its thing, loaded, in the order of `names`."""
+        """Yield every name with its loaded thing, in the order of `names`."""
         for name in self.names():
             yield name, self.get(name)
 
