@@ -1,1 +1,1 @@
-"""From a REFER folder to batches."""
+"""Reading of REFER folders, and the way from them to batches."""

@@ -1,4 +1,7 @@
-"""What `risbench data check` says: what a REFER folder holds, beside the known counts, and what is damaged."""
+"""The findings of `risbench data check`.
+
+They say what a REFER folder holds, how that compares with the known counts, and what is damaged.
+"""
 
 import dataclasses
 from collections import defaultdict
@@ -17,18 +20,20 @@ from benchmark.base.errors import UserError
 from benchmark.data.datasets import DATASETS, Count, get
 from benchmark.data.refer import DECODING_ERRORS, Ref, ReferDataset, find_datasets, read_refer
 
-SHOWN = 3  # examples of a problem that occurs often
+SHOWN = 3  # examples that are listed of a problem
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One split of one data set.
+    """What was found of one split of one data set.
 
     Attributes:
-        dataset, split_by, split: which; the split `all` is their union.
-        found: what is there; None where nothing can be counted.
-        known: what the published files hold, where that is known. A difference is a warning: a part of the data, or
-            another version, is no damage.
+        dataset: its name.
+        split_by: its way of splitting.
+        split: name of the split, or `all` for their union.
+        found: counts of what is there, or None where nothing can be counted.
+        known: counts of the published files, or None where they are not known. A difference is
+            only a warning, because a part of the data or another version is no damage.
         problems: what is missing or damaged, one sentence each.
     """
 
@@ -46,34 +51,40 @@ class Row:
 
     @property
     def differs(self) -> bool:
-        """Whether the counts are others than the known ones."""
+        """Whether the counts differ from the known ones."""
         return None not in (self.found, self.known) and self.found != self.known
 
 
 def check(
     root: Path, images: Path | None = None, full: bool = False, console: Console | None = None
 ) -> list[Row]:
-    """Return one row per split of every data set in the REFER folder `root`, and one for each standard one that is not.
+    """Check every data set in the REFER folder `root`.
 
-    Checked are the files, the counts, that every ref's image and annotation exist, images' sizes, and that no mask is
-    empty.
+    The check compares the files and the counts. It also finds refs whose image or annotation is
+    missing, images of another size than the annotations say, and empty masks.
 
     Args:
         root: folder that holds the data sets' folders.
-        images: folder with the images; ROOT/images/train2014 by default.
-        full: also decode every image (minutes), which finds truncated ones.
-        console: where to show progress, if anywhere.
+        images: folder with the images, ROOT/images/train2014 by default.
+        full: whether to decode every image, too. This takes minutes and finds truncated images.
+        console: where to show progress. None shows none.
+
+    Returns:
+        One row per split of every data set that is there, and one row for each standard data set
+        that is not.
 
     Raises:
         UserError: `root` is no folder or holds no data set.
     """
     present = find_datasets(root)
-    # Sets that come from elsewhere, whether they are there or not, and whatever else lies there.
-    known = [(name, split_by) for name, dataset in DATASETS.items() for split_by in dataset.counts]
+    # The standard sets come first, whether they are there or not. Whatever else is there follows.
+    standard = [
+        (name, split_by) for name, dataset in DATASETS.items() for split_by in dataset.counts
+    ]
     others = [(name, split_by) for name in present for split_by in present[name]]
     sizes: dict[Path, tuple[int, int] | None] = {}
     rows = []
-    for name, split_by in dict.fromkeys((*known, *others)):
+    for name, split_by in dict.fromkeys((*standard, *others)):
         if split_by not in present.get(name, ()):
             rows.append(Row(name, split_by))
             continue
@@ -90,7 +101,8 @@ def check(
             disable=console is None,
         ):
             path = _find(dataset, image_id)
-            if path is not None and path not in sizes:  # data sets share images
+            # Data sets share images, and each image is looked at once.
+            if path is not None and path not in sizes:
                 sizes[path] = _size(path, full)
         counts = get(name).counts.get(split_by, {}) if name in DATASETS else {}
         for split in dict.fromkeys((*dataset.splits, *counts, "all")):
@@ -101,7 +113,11 @@ def check(
 
 
 def render(rows: list[Row], console: Console) -> bool:
-    """Print the rows as a table, then what differs, is absent or is damaged; return whether nothing is damaged."""
+    """Print the rows as a table, and below it what differs, what is absent and what is damaged.
+
+    Returns:
+        Whether nothing is missing or damaged.
+    """
     table = Table(
         box=box.SIMPLE_HEAD,
         pad_edge=False,
@@ -152,8 +168,9 @@ def _find(dataset: ReferDataset, image_id: int) -> Path | None:
 
 
 def _size(path: Path, full: bool) -> tuple[int, int] | None:
-    """Return (width, height) of an image, None if it cannot be decoded: its header, or where `full` all of it."""
+    """Return (width, height) of an image in pixels, or None if it cannot be decoded."""
     try:
+        # This reads the header alone.
         with Image.open(path) as file:
             if full:
                 file.load()
@@ -165,34 +182,35 @@ def _size(path: Path, full: bool) -> tuple[int, int] | None:
 def _problems(
     dataset: ReferDataset, refs: list[Ref], sizes: dict[Path, tuple[int, int] | None]
 ) -> tuple[str, ...]:
-    found: dict[str, list[str]] = defaultdict(list)
+    """Return what is wrong with the refs of a split and with their images."""
+    problems: dict[str, list[str]] = defaultdict(list)
     for image_id in sorted({ref.image_id for ref in refs}):
-        info, path = dataset.images.get(image_id), None
+        info = dataset.images.get(image_id)
         if info is None:
-            found["images not in instances.json"].append(str(image_id))
+            problems["images not in instances.json"].append(str(image_id))
         elif (path := _find(dataset, image_id)) is None:
-            found[f"images missing in {dataset.folder}"].append(info.path.name)
+            problems[f"images missing in {dataset.folder}"].append(info.path.name)
         elif sizes[path] is None:
-            found["images that cannot be decoded"].append(path.name)
+            problems["images that cannot be decoded"].append(path.name)
         elif sizes[path] != (info.width, info.height):
-            found["images of another size than in instances.json"].append(path.name)
+            problems["images of another size than in instances.json"].append(path.name)
     for ref in refs:
         name = f"ref {ref.ref_id}, annotation {ref.ann_id}"
         if ref.ann_id not in dataset.segmentations:
-            found["refs with an annotation that is not in instances.json"].append(name)
+            problems["refs with an annotation that is not in instances.json"].append(name)
         elif dataset.annotation_image[ref.ann_id] != ref.image_id:
-            found["refs with an annotation of another image"].append(name)
+            problems["refs with an annotation of another image"].append(name)
         elif ref.image_id in dataset.images:
             try:
                 if not coco_mask.area(dataset.rle(ref.ann_id)):
-                    found["refs with an empty mask"].append(name)
+                    problems["refs with an empty mask"].append(name)
             except UserError:
-                found["refs with a damaged segmentation"].append(name)
-    return tuple(f"{what}: {len(names)} ({_examples(names)})." for what, names in found.items())
-
-
-def _examples(names: list[str]) -> str:
-    return "; ".join(names[:SHOWN]) + ("; ..." if len(names) > SHOWN else "")
+                problems["refs with a damaged segmentation"].append(name)
+    sentences = []
+    for problem, names in problems.items():
+        examples = "; ".join(names[:SHOWN]) + ("; ..." if len(names) > SHOWN else "")
+        sentences.append(f"{problem}: {len(names)} ({examples}).")
+    return tuple(sentences)
 
 
 def _dataset(row: Row) -> str:
@@ -203,7 +221,7 @@ def _names(rows: Iterable[Row]) -> str:
     splits: dict[str, list[str]] = defaultdict(list)
     for row in rows:
         splits[_dataset(row)] += [] if row.found is None else [row.split]
-    return ", ".join(" ".join((name, *found)) for name, found in splits.items())
+    return ", ".join(" ".join((dataset, *names)) for dataset, names in splits.items())
 
 
 def _cell(row: Row, field: str) -> Text:
@@ -227,5 +245,5 @@ def _state(row: Row) -> Text:
 
 
 def _say(console: Console, text: str, style: str = "") -> None:
-    # As Text: names like refs[unc] are no markup.
+    # As a Text, because rich would take a name like refs[unc] for markup.
     console.print(Text(text, style), soft_wrap=True)

@@ -1,9 +1,10 @@
-"""The combined data set: the training refs of three sets without any image of their val and test splits.
+"""The combined data set: the training refs of three sets without any image of their other splits.
 
-The literature trains on "combined" by three recipes. The suite's default is big_vision's: an image that is in a val or
-test split of any of the three sets is dropped. PolyFormer's published list of images is the option; it also drops the
-val images of RefCOCOg's google split. The third, a ready-made file of undocumented recipe (CARIS, MaskRIS), cannot be
-repeated.
+The literature trains on "combined" by three recipes. The suite's default is that of big_vision,
+which drops an image that is in a val or test split of any of the three sets. PolyFormer's
+published list of images can be used instead, which also drops the val images of RefCOCOg's google
+split. The third recipe is a ready-made file (CARIS, MaskRIS). How it was made is not documented,
+so it cannot be repeated.
 """
 
 import dataclasses
@@ -23,24 +24,31 @@ def read_combined(
     rule: Literal["any-split", "list"] = "any-split",
     exclude: Path | None = None,
 ) -> ReferDataset:
-    """Read `refcoco` (unc), `refcoco+` (unc) and `refcocog` (umd) of a REFER folder as one data set called `combined`.
+    """Read `refcoco` (unc), `refcoco+` (unc) and `refcocog` (umd) as one data set, `combined`.
 
-    Its `train` holds the three train splits without the excluded images, in the order of `PARTS`. Its `val`, on which
-    epochs are selected, is the val split of RefCOCO: the same expressions as in a run on RefCOCO. ref_id and sent_id,
-    which count from 0 in every set, are numbered anew; ann_id and image_id are COCO's and mean the same in all three.
+    Its `train` holds the three train splits without the excluded images, in the order of `PARTS`.
+    Its `val`, on which epochs are selected, is the val split of RefCOCO, so a run on RefCOCO is
+    selected on the same expressions.
+
+    ref_id and sent_id count from 0 in every set, so they are numbered anew. ann_id and image_id
+    are COCO's and mean the same in all three sets.
 
     Args:
-        root, images: as for `read_refer`.
-        rule: `any-split` drops the images of any val or test split, `list` those of `exclude`.
+        root: folder that holds the data sets' folders.
+        images: folder with the images, ROOT/images/train2014 by default.
+        rule: `any-split` drops the images of any val or test split. `list` drops those of
+            `exclude`.
         exclude: a pickled set of image ids (PolyFormer's val_test_files.p), for the rule `list`.
 
     Raises:
-        UserError: one of the three sets or the list is missing or damaged, or rule and list do not go together.
+        UserError: one of the three sets or the list is missing or damaged, or `exclude` is given
+            without the rule `list` or is missing for it.
     """
     choose(rule, ("any-split", "list"), "rule of the combined data set")
     if (rule == "list") != (exclude is not None):
         raise UserError(
-            "The combined data set needs a list of excluded images for the rule 'list', and for it alone."
+            "The combined data set needs a list of excluded images for the rule 'list', and for it"
+            " alone."
         )
     for name, _ in PARTS:
         require_dataset(root, name)
@@ -60,7 +68,8 @@ def read_combined(
         raise UserError(f"Every training image of {root} is excluded: use complete data sets.")
     if leaked := {ref.image_id for ref in train} & {ref.image_id for ref in val}:
         raise UserError(
-            f"{exclude} leaves {len(leaked)} val images of RefCOCO in train: get PolyFormer's val_test_files.p."
+            f"{exclude} leaves {len(leaked)} val images of RefCOCO in train: get PolyFormer's"
+            " val_test_files.p."
         )
     sources = [source for part in parts for source in part.sources]
     return ReferDataset(
@@ -95,7 +104,8 @@ def _read_ids(path: Path) -> set[int]:
 
 
 def _renumbered(refs: list[Ref]) -> tuple[Ref, ...]:
-    renumbered, sent_id = [], 0
+    renumbered = []
+    sent_id = 0
     for ref_id, ref in enumerate(refs):
         sentences = tuple(
             dataclasses.replace(sentence, sent_id=number)

@@ -1,7 +1,8 @@
-"""The data sets by name: who reads them, how they are split, what their files hold, and what is odd about them.
+"""The data sets by name.
 
-A further set is one entry here, or in a plugin. A folder in REFER's layout whose name is not known is read, too, where its
-way of splitting is named: `mine:unc`.
+An entry says who reads the set, how it is split, what its files hold, and what is odd about it. A
+further set is one entry here or in a plugin. A folder in REFER's layout whose name is not known is
+read, too, if its way of splitting is named as in `mine:unc`.
 """
 
 import dataclasses
@@ -14,7 +15,8 @@ from benchmark.data.combined import read_combined
 from benchmark.data.refer import ReferDataset, find_datasets, read_refer, require_dataset
 
 Reader = Callable[[Path, str, Path | None], ReferDataset]  # root, split_by, images
-TRAIN, SELECT = "train", "val"
+TRAIN = "train"
+SELECT = "val"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,12 +34,16 @@ class DataSet:
 
     Attributes:
         name: what commands, presets and keys call it.
-        read: REFER folder, way of splitting and images folder -> the data set.
-        tests: way of splitting -> splits that neither train nor choose an epoch. The first way is the default.
-        train, select: splits that a run is trained on, and whose numbers choose its epoch.
-        counts: way of splitting -> split -> what the published files hold; `all` is the union of the splits.
+        read: returns the data set of a REFER folder, a way of splitting and an images folder.
+        tests: way of splitting -> splits that neither train a run nor choose its epoch. The first
+            way is the default.
+        train: split that a run is trained on.
+        select: split whose numbers choose a run's epoch.
+        counts: way of splitting -> split -> counts of the published files. The split `all` is the
+            union of the others.
         quirks: what a user must know of it.
-        write: writes an embedded set: REFER folder, images of each split, seed. None: its files come from elsewhere.
+        write: writes an embedded set into a REFER folder, given the number of images of each split
+            and a seed. It is None for a set whose files come from elsewhere.
     """
 
     name: str
@@ -51,7 +57,7 @@ class DataSet:
 
     @property
     def split_by(self) -> str:
-        """The way of splitting that is meant where none is named."""
+        """The way of splitting that is used where none is named."""
         return next(iter(self.tests))
 
 
@@ -65,9 +71,8 @@ def _refer(name: str) -> Reader:
 
 def _embedded(name: str, sentences: str) -> DataSet:
     def write(root: Path, sizes: Mapping[str, int], seed: int) -> None:
-        from benchmark.data.refshapes.writer import (
-            write_refshapes,
-        )  # OpenCV: not for those who only read names
+        # Imported here because it needs OpenCV, and many commands only read the names of the sets.
+        from benchmark.data.refshapes.writer import write_refshapes
 
         write_refshapes(root, name, sizes, seed)
 
@@ -75,7 +80,8 @@ def _embedded(name: str, sentences: str) -> DataSet:
     return DataSet(name, _refer(name), {"unc": ("testA", "testB")}, quirks=quirks, write=write)
 
 
-# Counts of REFER's own files (see the sources in docs/refcoco.md). The literature's totals differ from some of them.
+# These are the counts of REFER's own files, whose sources docs/refcoco.md names. The totals in the
+# literature differ from some of them.
 _SHIPPED = (
     DataSet(
         "refcoco",
@@ -126,7 +132,10 @@ _SHIPPED = (
         "combined",
         lambda root, split_by, images: read_combined(root, images),
         {"unc": ()},
-        quirks="Train splits of the three RefCOCO sets without any image of a val or test split; val is RefCOCO's.",
+        quirks=(
+            "It joins the train splits of the three RefCOCO sets without any image of a val or test"
+            " split. Its val is RefCOCO's."
+        ),
     ),
     _embedded("refshapes", "All kinds of sentences, as in RefCOCO."),
     _embedded("refshapes+", "No sentence says where something is, as in RefCOCO+."),
@@ -147,7 +156,11 @@ def names() -> list[str]:
 
 
 def get(name: str) -> DataSet:
-    """Return what is known of the data set `name`; an unknown name raises a UserError."""
+    """Return what is known of the data set `name`.
+
+    Raises:
+        UserError: the name is not known.
+    """
     return DATASETS.get(name)
 
 
@@ -155,22 +168,26 @@ def parse(entry: str) -> tuple[str, str]:
     """Return name and way of splitting of `refcocog`, `refcocog:google` or `mine:unc`.
 
     Raises:
-        UserError: the name is not known and no way of splitting is given, or the known set is not split so.
+        UserError: the name is not known and no way of splitting is given, or the known set is not
+            split this way.
     """
     name, _, split_by = entry.partition(":")
     if name not in DATASETS and split_by:
         return name, split_by
     dataset = get(name)
-    return name, choose(
-        split_by, dataset.tests, f"way of splitting {name}:"
-    ) if split_by else dataset.split_by
+    if not split_by:
+        return name, dataset.split_by
+    return name, choose(split_by, dataset.tests, f"way of splitting {name}:")
 
 
 def read(name: str, split_by: str, root: Path, images: Path | None = None) -> ReferDataset:
     """Return a data set of a REFER folder.
 
     Args:
-        root: folder that holds the data sets' folders. images: folder with the photographs [ROOT/images/train2014].
+        name: of the data set, or of a folder in REFER's layout.
+        split_by: its way of splitting.
+        root: folder that holds the data sets' folders.
+        images: folder with the images, ROOT/images/train2014 by default.
 
     Raises:
         UserError: a folder, name or file is missing, or a file is damaged.
@@ -182,7 +199,7 @@ def read(name: str, split_by: str, root: Path, images: Path | None = None) -> Re
 
 
 def test_splits(name: str, split_by: str, present: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the splits of a set that neither trained nor chose an epoch, among those that are `present`."""
+    """Return those of the splits `present` that neither train a run nor choose its epoch."""
     if name in DATASETS:
         return tuple(split for split in get(name).tests.get(split_by, ()) if split in present)
     return tuple(split for split in present if split not in (TRAIN, SELECT))

@@ -1,4 +1,4 @@
-"""The digest of a data set's content, and the cache that spares hashing it again."""
+"""The digest of a data set's content, and a cache so that the same files are hashed once."""
 
 import contextlib
 import hashlib
@@ -13,14 +13,18 @@ import platformdirs
 
 from benchmark.base.errors import UserError
 
-KEPT = 100  # more data sets than this make the oldest be hashed again
+KEPT = 100  # digests in the cache: of more data sets, the oldest is hashed again
 
 
 def content_digest(labels: list[str], paths: list[Path]) -> str:
-    """Return the sha256 (hex) over the labelled contents of `paths`, in order; where the files lie does not matter.
+    """Return the sha256 (hex) over the labelled contents of `paths`, in order.
 
-    The result is kept in the user's cache folder under a fingerprint of labels, paths, sizes
-    and modification times, so that the same files are hashed once.
+    Where the files lie does not matter. The result is kept in the user's cache folder under a
+    fingerprint of labels, paths, sizes and modification times.
+
+    Args:
+        labels: one for each file, which stands for it whatever its path is.
+        paths: the files.
 
     Raises:
         UserError: a file cannot be read.
@@ -43,7 +47,8 @@ def content_digest(labels: list[str], paths: list[Path]) -> str:
         raise UserError(
             f"{error.filename} cannot be read ({error.strerror}): check it and its permissions."
         ) from error
-    # A file written a moment ago could change again within one tick of its modification time: not kept.
+    # A file that was written a moment ago can change again within one tick of its modification
+    # time, so its digest is not kept.
     if time.time() - max(stat.st_mtime for stat in stats) > 2:
         _cache_digest(key, digest)
     return digest
@@ -63,7 +68,7 @@ def _cache_path() -> Path:
 
 
 def _cached_digests() -> dict[str, str]:
-    # The cache saves time alone: one that is missing, unreadable or damaged is an empty one.
+    # The cache saves time alone, so one that is missing, unreadable or damaged counts as empty.
     try:
         cached = json.loads(_cache_path().read_bytes())
     except (OSError, ValueError):
@@ -74,10 +79,9 @@ def _cached_digests() -> dict[str, str]:
 def _cache_digest(key: str, digest: str) -> None:
     path = _cache_path()
     cached = list({**_cached_digests(), key: digest}.items())[-KEPT:]
-    aside = path.with_name(f"{path.name}.{os.getpid()}")
-    with contextlib.suppress(
-        OSError
-    ):  # a read-only or full home costs the next start a while, and is no reason to stop
+    temporary = path.with_name(f"{path.name}.{os.getpid()}")
+    # A read-only or full home folder makes the next start slower, but is no reason to stop.
+    with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_text(json.dumps(dict(cached)))
-        os.replace(aside, path)
+        temporary.write_text(json.dumps(dict(cached)))
+        os.replace(temporary, path)

@@ -1,4 +1,4 @@
-"""Evaluation images: each image of a split once, with all its expressions and its ground truth."""
+"""Evaluation images. Each image of a split occurs once, with all its expressions and its masks."""
 
 import dataclasses
 from collections import defaultdict
@@ -13,7 +13,8 @@ from benchmark.base.geometry import Geometry, prepare_image
 from benchmark.data.refer import Ref, ReferDataset, Sentence
 from methods.config import DataNeeds
 
-# What happens to an original image, uint8 (height, width, 3), before it is prepared: another one of the same size.
+# Changes an original image, uint8 (height, width, 3), into another one of the same size before it
+# is prepared.
 Transform = Callable[[np.ndarray, int], np.ndarray]  # (pixels, image_id)
 
 
@@ -22,8 +23,11 @@ class EvaluationImage:
     """One image of a split with all its expressions.
 
     Attributes:
-        image_id: COCO's. image: uint8 (S, S, 3), preprocessed. geometry: its way in and back.
-        refs, sentences: of equal length, one entry per expression.
+        image_id: COCO's.
+        image: RGB, uint8 (S, S, 3), at the size of the network's input and not yet normalised.
+        geometry: its way into the network and back.
+        refs: one entry per expression.
+        sentences: one entry per expression, in the same order.
         masks: annotation ids of a ref -> its ground truth, uint8 (height, width) in {0, 1}.
     """
 
@@ -36,7 +40,18 @@ class EvaluationImage:
 
 
 class EvaluationImages(Dataset):
-    """The images of a split in the order of their ids, each with all its expressions; `transform` changes their pixels."""
+    """The images of a split in the order of their ids, each with all its expressions.
+
+    Args:
+        dataset: holds the images.
+        split: name of the split.
+        needs: what the method takes.
+        transform: is applied to every image at its original size. None leaves them as they are.
+
+    Raises:
+        UserError: the data set does not have the split. Taking an image raises it where the image
+            is missing or damaged.
+    """
 
     def __init__(
         self,
@@ -45,7 +60,9 @@ class EvaluationImages(Dataset):
         needs: DataNeeds,
         transform: Transform | None = None,
     ) -> None:
-        self.dataset, self.needs, self.transform = dataset, needs, transform
+        self.dataset = dataset
+        self.needs = needs
+        self.transform = transform
         self.by_image: dict[int, list[Ref]] = defaultdict(list)
         for ref in dataset.refs_of(split):
             self.by_image[ref.image_id].append(ref)
@@ -65,7 +82,14 @@ class EvaluationImages(Dataset):
 def evaluation_image(
     dataset: ReferDataset, refs: list[Ref], pixels: np.ndarray, needs: DataNeeds
 ) -> EvaluationImage:
-    """Return one image, uint8 (height, width, 3), prepared for a method, with all expressions of `refs`, which are of it."""
+    """Return one image prepared for a method, with all expressions of some of its refs.
+
+    Args:
+        dataset: holds the masks.
+        refs: at least one, all of this image.
+        pixels: the image, RGB, uint8 (height, width, 3), at its original size.
+        needs: what the method takes.
+    """
     pairs = [(ref, sentence) for ref in refs for sentence in ref.sentences]
     geometry = Geometry(*pixels.shape[:2], needs.size, needs.geometry)
     return EvaluationImage(

@@ -1,4 +1,7 @@
-"""Files that others wrote: read as plain data, or refused in one sentence; nothing in them is ever run."""
+"""Reading of pickles that others wrote.
+
+A file is read as plain data or refused with one sentence. Code in it is never run.
+"""
 
 import io
 import pickle
@@ -8,10 +11,16 @@ from typing import Any
 from benchmark.base.errors import UserError
 from benchmark.base.files import describe_error, read_bytes
 
-# What the interpreter of pickles raises on bytes that are not a pickle, or not a whole one.
+# The interpreter of pickles raises these on bytes that are not a pickle or not a whole one.
 _DAMAGE = (
-    *(pickle.UnpicklingError, ArithmeticError, AttributeError, EOFError),
-    *(LookupError, MemoryError, TypeError, ValueError),
+    pickle.UnpicklingError,
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    TypeError,
+    ValueError,
 )
 
 
@@ -20,7 +29,10 @@ class _ForbiddenError(pickle.UnpicklingError):
 
 
 class _PlainUnpickler(pickle.Unpickler):
-    """Loads containers and scalars, which opcodes of their own make, and nothing that has to be looked up by name."""
+    """Loads containers and scalars, and refuses whatever has to be looked up by name.
+
+    Opcodes of their own make containers and scalars, so plain data needs no look-up.
+    """
 
     def find_class(self, module: str, name: str) -> Any:
         raise _ForbiddenError(f"{module}.{name}")
@@ -30,18 +42,20 @@ class _PlainUnpickler(pickle.Unpickler):
 
 
 def read_pickle(path: Path) -> Any:
-    """Return the plain data (dicts, lists, tuples, sets, strings, numbers) of a pickle; Python 2's strings are latin-1.
+    """Return the plain data of a pickle: dicts, lists, tuples, sets, strings and numbers.
 
     Raises:
-        UserError: the file cannot be read, is damaged, or asks for a class or function, which is refused and not run.
+        UserError: the file cannot be read, is damaged, or asks for a class or function. What it
+            asks for is not run.
     """
     data = read_bytes(path)
     try:
+        # Python 2 wrote REFER's files. Latin-1 reads any of its byte strings.
         return _PlainUnpickler(io.BytesIO(data), encoding="latin1").load()
     except _ForbiddenError as error:
         raise UserError(
-            f"{path} asks for {error}, which could run code and which no REFER file needs: nothing was run; "
-            "get the file from a source that you trust."
+            f"{path} asks for {error}, which could run code and which no REFER file needs. Nothing"
+            " was run: get the file from a source that you trust."
         ) from error
     except _DAMAGE as error:
         raise UserError(

@@ -1,10 +1,11 @@
-"""The only reader of REFER folders: annotations, referring expressions, images and masks of one data set.
+"""The only reader of REFER folders. It gives annotations, expressions, images and masks.
 
     ROOT/<name>/instances.json         COCO annotations of the images
     ROOT/<name>/refs(<split_by>).p     a pickled list of refs, written by Python 2
     ROOT/images/train2014/*.jpg        the photographs
 
-Source of the format: Kazemzadeh et al. (2014), Yu et al. (2016) and Mao et al. (2016), as distributed by REFER.
+The format is that of Kazemzadeh et al. (2014), Yu et al. (2016) and Mao et al. (2016), as REFER
+distributes their data.
 """
 
 import dataclasses
@@ -30,13 +31,20 @@ ROOT/
     refcocog/   instances.json, refs(umd).p and, if wanted, refs(google).p
     images/train2014/COCO_train2014_*.jpg"""
 SPLIT_ORDER = ("train", "val", "testA", "testB", "test")
-# What Pillow raises for a damaged image: SyntaxError for a broken PNG, ValueError for impossible headers.
+# Pillow raises these for a damaged image, for example SyntaxError for a broken PNG and ValueError
+# for a header that cannot be.
 DECODING_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Sentence:
-    """One referring expression: `sent` is lower-cased and cleaned, `raw` is as it was written."""
+    """One referring expression.
+
+    Attributes:
+        sent_id: its number in the data set.
+        sent: the expression in lower case and cleaned.
+        raw: the expression as it was written.
+    """
 
     sent_id: int
     sent: str
@@ -48,7 +56,17 @@ NO_TARGET = -1  # annotation id of a ref whose expressions name nothing in the i
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Ref:
-    """What expressions refer to: the annotations `ann_ids` of an image, one for most sets, none where nothing is meant."""
+    """What some expressions refer to.
+
+    Attributes:
+        ref_id: its number in the data set.
+        ann_ids: annotations of the image. Most data sets have one per ref. There is none where the
+            expressions name nothing in the image.
+        image_id: COCO's.
+        category_id: COCO's.
+        split: name of the split that it belongs to.
+        sentences: the expressions, at least one.
+    """
 
     ref_id: int
     ann_ids: tuple[int, ...]
@@ -59,14 +77,21 @@ class Ref:
 
     @property
     def ann_id(self) -> int:
-        """The annotation, or the first of several; NO_TARGET where there is none."""
+        """The annotation, or the first of several, or NO_TARGET where there is none."""
         return self.ann_ids[0] if self.ann_ids else NO_TARGET
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ImageInfo:
-    """One image: the path that instances.json gives it (it may lie there under COCO's 2017 name instead: see
-    `ReferDataset.image_path`), and its size in pixels."""
+    """One image as instances.json describes it.
+
+    Attributes:
+        image_id: COCO's.
+        path: where it should lie. It may lie there under COCO's 2017 name instead, see
+            `ReferDataset.image_path`.
+        height: in pixels.
+        width: in pixels.
+    """
 
     image_id: int
     path: Path
@@ -79,15 +104,16 @@ class ReferDataset:
     """One data set with one way of splitting it.
 
     Attributes:
-        name, split_by: e.g. `refcocog`, `umd`.
+        name: e.g. `refcocog`.
+        split_by: e.g. `umd`.
         images: image_id -> its path and size.
         refs: all refs, in file order.
-        segmentations: ann_id -> list of polygons (float64, x1 y1 x2 y2 ... in pixels), list of RLEs, or one RLE, of all
-            annotations of the images, crowd ones included.
+        segmentations: ann_id -> a list of polygons (float64, x1 y1 x2 y2 ... in pixels), a list of
+            RLEs, or one RLE. It holds all annotations of the images, crowd ones included.
         annotation_image: ann_id -> image_id.
         categories: category_id -> name.
-        folder: the images folder.
-        sources: (label, path) of the files that decide the annotations, which `digest` hashes.
+        folder: folder of the images.
+        sources: (label, path) of each file that decides the annotations. `digest` hashes them.
     """
 
     name: str
@@ -103,26 +129,33 @@ class ReferDataset:
     @property
     def splits(self) -> tuple[str, ...]:
         """The splits that have refs: train first, then val, then the test splits."""
-        found = {ref.split for ref in self.refs}
-        return tuple(split for split in SPLIT_ORDER if split in found) + tuple(
-            sorted(found - set(SPLIT_ORDER))
-        )
+        present = {ref.split for ref in self.refs}
+        known = [split for split in SPLIT_ORDER if split in present]
+        return (*known, *sorted(present - set(SPLIT_ORDER)))
 
     @functools.cached_property
     def annotations_of(self) -> dict[int, list[int]]:
-        """image_id -> all its annotations, those that no sentence is about, too."""
-        found: dict[int, list[int]] = {}
+        """image_id -> all its annotations, with those that no sentence is about."""
+        annotations: dict[int, list[int]] = {}
         for ann_id, image_id in self.annotation_image.items():
-            found.setdefault(image_id, []).append(ann_id)
-        return found
+            annotations.setdefault(image_id, []).append(ann_id)
+        return annotations
 
     def refs_of(self, split: str) -> list[Ref]:
-        """Return the refs of `split` in file order. Raises UserError for a split that the data set does not have."""
+        """Return the refs of `split` in file order.
+
+        Raises:
+            UserError: the data set does not have the split.
+        """
         choose(split, self.splits, f"split of {self.name} ({self.split_by})")
         return [ref for ref in self.refs if ref.split == split]
 
     def info(self, image_id: int) -> ImageInfo:
-        """Return path and size of an image. Raises UserError where instances.json does not list it."""
+        """Return path and size of an image.
+
+        Raises:
+            UserError: instances.json does not list the image.
+        """
         if image_id not in self.images:
             raise UserError(
                 f"Image {image_id} is not in instances.json of {self.name}: get the complete file."
@@ -133,33 +166,50 @@ class ReferDataset:
         """Return the union of an annotation's parts as one compressed RLE of the image's size.
 
         Raises:
-            UserError: the annotation is missing, or its segmentation is damaged or of another size than its image.
+            UserError: the annotation is missing, or its segmentation is damaged or of another size
+                than its image.
         """
         return coco_mask.merge(self.parts(ann_id))
 
     def parts(self, ann_id: int) -> list[dict[str, Any]]:
-        """Return an annotation's parts, each as one compressed RLE of the image's size; at least one. Raises like `rle`."""
+        """Return an annotation's parts, at least one, each as a compressed RLE of the image's size.
+
+        Raises:
+            UserError: as `rle`.
+        """
         if ann_id not in self.segmentations:
             raise UserError(
-                f"Annotation {ann_id} is not in instances.json of {self.name}: get the complete file."
+                f"Annotation {ann_id} is not in instances.json of {self.name}: get the complete"
+                " file."
             )
         info = self.info(self.annotation_image[ann_id])
         try:
             return _parts(self.segmentations[ann_id], info.height, info.width)
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise UserError(
-                f"Annotation {ann_id} of {self.name} has a damaged segmentation ({error}): get instances.json again."
+                f"Annotation {ann_id} of {self.name} has a damaged segmentation ({error}): get"
+                " instances.json again."
             ) from error
 
     def mask(self, ann_id: int) -> np.ndarray:
-        """Return the mask of an annotation, uint8 (height, width) in {0, 1}: the union of its parts. Raises like `rle`.
+        """Return the mask of an annotation, uint8 (height, width) in {0, 1}.
 
-        Overlapping parts count once, where REFER's original code took them for background.
+        It is the union of the annotation's parts. A pixel of several parts is inside, where REFER's
+        original code took it for background.
+
+        Raises:
+            UserError: as `rle`.
         """
         return np.ascontiguousarray(coco_mask.decode(self.rle(ann_id)))
 
     def target(self, ref: Ref) -> np.ndarray:
-        """Return the mask of a ref, uint8 (height, width) in {0, 1}: the union of its annotations, empty for none."""
+        """Return the mask of a ref, uint8 (height, width) in {0, 1}.
+
+        It is the union of the ref's annotations, and empty where there is none.
+
+        Raises:
+            UserError: as `rle`.
+        """
         if not ref.ann_ids:
             info = self.info(ref.image_id)
             return np.zeros((info.height, info.width), np.uint8)
@@ -167,14 +217,18 @@ class ReferDataset:
         return np.ascontiguousarray(coco_mask.decode(coco_mask.merge(parts)))
 
     def image_path(self, image_id: int) -> Path:
-        """Return where an image lies: under its name in instances.json, with or without that name's folders, or under
+        """Return where an image lies.
+
+        It may lie under its name in instances.json, with or without that name's folders, or under
         COCO's 2017 name.
 
         Raises:
             UserError: it lies under none of them.
         """
-        path, name_2017 = self.info(image_id).path, f"{image_id:012d}.jpg"
-        # os.path.isfile rather than Path.is_file: an unreadable folder counts as a missing image, not as a crash.
+        path = self.info(image_id).path
+        name_2017 = f"{image_id:012d}.jpg"
+        # Unlike Path.is_file, os.path.isfile does not raise for a folder that cannot be read. An
+        # image in it counts as missing.
         for candidate in (path, self.folder / path.name, self.folder / name_2017):
             if os.path.isfile(candidate):
                 return candidate
@@ -183,12 +237,14 @@ class ReferDataset:
         )
 
     def image(self, image_id: int) -> np.ndarray:
-        """Return an image as RGB, uint8 (height, width, 3); grayscale files are converted.
+        """Return an image as RGB, uint8 (height, width, 3). Greyscale files are converted.
 
         Raises:
-            UserError: the file is missing, cannot be decoded, or has another size than instances.json says.
+            UserError: the file is missing, cannot be decoded, or has another size than
+                instances.json says.
         """
-        info, path = self.info(image_id), self.image_path(image_id)
+        info = self.info(image_id)
+        path = self.image_path(image_id)
         try:
             with Image.open(path) as file:
                 pixels = np.asarray(file.convert("RGB"))
@@ -196,16 +252,19 @@ class ReferDataset:
             raise UserError(f"{path} is damaged ({error}): get this image again.") from error
         if pixels.shape[:2] != (info.height, info.width):
             raise UserError(
-                f"{path} is {pixels.shape[1]} x {pixels.shape[0]} pixels and instances.json says {info.width} x "
-                f"{info.height}: use the original images, not resized ones."
+                f"{path} is {pixels.shape[1]} x {pixels.shape[0]} pixels and instances.json says"
+                f" {info.width} x {info.height}: use the original images, not resized ones."
             )
         return pixels
 
     def digest(self) -> str:
-        """Return the sha256 (hex) of the content: the annotation files and the images that refs use, wherever they lie.
+        """Return the sha256 (hex) of the annotation files and of the images that refs use.
 
-        Hashing 20,000 images takes a while, so the result is kept in the user's cache folder (see `digests`).
-        Raises UserError where a file is missing.
+        Where the files lie does not matter. Hashing 20,000 images takes a while, so the result is
+        kept in the user's cache folder (see `digests`).
+
+        Raises:
+            UserError: a file is missing.
         """
         used = sorted({ref.image_id for ref in self.refs})
         labels = [label for label, _ in self.sources] + [f"image {image_id}" for image_id in used]
@@ -216,26 +275,28 @@ class ReferDataset:
 
 
 def find_datasets(root: Path) -> dict[str, list[str]]:
-    """Return the data set folders under `root` with the `split_by` of the refs files in each.
+    """Return name -> ways of splitting of every data set's folder under `root`.
 
     Raises:
-        UserError: `root` is no folder, or holds no data set; the message shows the expected layout.
+        UserError: `root` is no folder, or holds no data set. The message shows the expected layout.
     """
-    found: dict[str, list[str]] = {}
+    datasets: dict[str, list[str]] = {}
     for path in sorted(Path(root).glob("*/refs(*).p")):
-        found.setdefault(path.parent.name, []).append(path.name[len("refs(") : -len(").p")])
-    if not found:
+        split_by = path.name.removeprefix("refs(").removesuffix(").p")
+        datasets.setdefault(path.parent.name, []).append(split_by)
+    if not datasets:
         problem = "holds no data set" if Path(root).is_dir() else "is not a folder"
         raise UserError(f"{root} {problem}: give the folder that looks like this.\n{LAYOUT}")
-    return found
+    return datasets
 
 
 def require_dataset(root: Path, name: str) -> None:
-    """Check that a data set whose name is known lies in a REFER folder, so that nothing near it can be meant.
+    """Check that a data set whose name is known lies in a REFER folder.
 
     Raises:
-        UserError: it does not; the message says what does.
+        UserError: it does not lie there. The message lists the data sets that do.
     """
+    # The name is right, so the message suggests no similar one as that of `read_refer` would.
     if name not in (present := find_datasets(root)):
         raise UserError(
             f"{root} holds {', '.join(present)} and no data set '{name}': put its folder there."
@@ -248,8 +309,9 @@ def read_refer(root: Path, name: str, split_by: str, images: Path | None = None)
     Args:
         root: folder that holds the data sets' folders.
         name: `refcoco`, `refcoco+`, `refcocog`, or another folder of the same layout.
-        split_by: which refs file: `unc`, `umd`, `google`.
-        images: folder with the images, COCO 2014 or 2017 names; ROOT/images/train2014 by default.
+        split_by: says which refs file is read, e.g. `unc`, `umd` or `google`.
+        images: folder with the images, ROOT/images/train2014 by default. The images have COCO's
+            2014 or 2017 names.
 
     Raises:
         UserError: a folder, name or file is missing, or a file is damaged.
@@ -258,7 +320,8 @@ def read_refer(root: Path, name: str, split_by: str, images: Path | None = None)
     present = find_datasets(root)
     choose(name, present, f"{root}: data set")
     choose(split_by, present[name], f"{root / name}: split_by")
-    instances_path, refs_path = root / name / "instances.json", root / name / f"refs({split_by}).p"
+    instances_path = root / name / "instances.json"
+    refs_path = root / name / f"refs({split_by}).p"
     folder = root / "images" / "train2014" if images is None else Path(images)
     instances = read_json(instances_path)
     try:
@@ -272,7 +335,8 @@ def read_refer(root: Path, name: str, split_by: str, images: Path | None = None)
         categories = {entry["id"]: _text(entry["name"]) for entry in instances["categories"]}
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
-            f"{instances_path} is not a COCO instances file ({describe_error(error)}): get it again."
+            f"{instances_path} is not a COCO instances file ({describe_error(error)}): get it"
+            " again."
         ) from error
     return ReferDataset(
         name=name,
@@ -299,11 +363,9 @@ def _text(value: Any) -> str:
 def _read_refs(path: Path) -> tuple[Ref, ...]:
     records = read_pickle(path)
     if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
-        what = (
-            f"a {type(records).__name__}"
-            if not isinstance(records, list)
-            else "a list of other things"
-        )
+        what = "a list of other things"
+        if not isinstance(records, list):
+            what = f"a {type(records).__name__}"
         raise UserError(
             f"{path} holds {what} and not a list of refs (dicts): get REFER's own file."
         )
@@ -315,41 +377,49 @@ def _read_refs(path: Path) -> tuple[Ref, ...]:
             refs.append(_ref(record))
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(
-                f"{path}: ref number {index} is damaged ({describe_error(error)}): get the file again."
+                f"{path}: ref number {index} is damaged ({describe_error(error)}): get the file"
+                " again."
             ) from error
     return tuple(refs)
 
 
 def _ref(record: dict[str, Any]) -> Ref:
-    number = operator.index
     sentences = tuple(
-        Sentence(number(entry["sent_id"]), _text(entry["sent"]), _text(entry["raw"]))
+        Sentence(operator.index(entry["sent_id"]), _text(entry["sent"]), _text(entry["raw"]))
         for entry in record["sentences"]
     )
     if not sentences:
         raise ValueError("no sentences")
-    ref_id, image_id, category_id = (
-        number(record[key]) for key in ("ref_id", "image_id", "category_id")
-    )
-    # A list where expressions may name several objects or none (gRefCOCO, which writes [-1] for none).
-    several = record["ann_id"]
+    # ann_id is a list where expressions may name several objects or none. This is gRefCOCO's way,
+    # which writes [-1] for none.
+    given = record["ann_id"]
     ann_ids = [
-        number(ann_id) for ann_id in (several if isinstance(several, list | tuple) else [several])
+        operator.index(ann_id) for ann_id in (given if isinstance(given, list | tuple) else [given])
     ]
-    ann_ids = tuple(ann_id for ann_id in ann_ids if ann_id != NO_TARGET)
-    return Ref(ref_id, ann_ids, image_id, category_id, _text(record["split"]), sentences)
+    return Ref(
+        ref_id=operator.index(record["ref_id"]),
+        ann_ids=tuple(ann_id for ann_id in ann_ids if ann_id != NO_TARGET),
+        image_id=operator.index(record["image_id"]),
+        category_id=operator.index(record["category_id"]),
+        split=_text(record["split"]),
+        sentences=sentences,
+    )
 
 
 def _image_info(entry: dict[str, Any], folder: Path) -> ImageInfo:
     image_id, height, width = (operator.index(entry[key]) for key in ("id", "height", "width"))
-    # Not the ref's own file_name, which has a suffix and is no file.
+    # The refs have a file_name, too, but theirs has a suffix and is no file.
     file_name = PurePosixPath(_text(entry["file_name"]))
+    # A name that leads out of the folder is cut to its last part.
     inside = not file_name.is_absolute() and ".." not in file_name.parts
     return ImageInfo(image_id, folder / (file_name if inside else file_name.name), height, width)
 
 
 def _segmentation(value: Any) -> Any:
-    """Polygons become arrays: the numbers of RefCOCO as Python floats would take four times the memory."""
+    """Return a segmentation of instances.json with its polygons as arrays.
+
+    As Python floats the numbers of RefCOCO would take four times the memory.
+    """
     if isinstance(value, dict):
         return value
     if not isinstance(value, list):
@@ -358,6 +428,7 @@ def _segmentation(value: Any) -> Any:
 
 
 def _parts(segmentation: Any, height: int, width: int) -> list[dict[str, Any]]:
+    """Return the parts of a segmentation, at least one, each as a compressed RLE."""
     parts = [segmentation] if isinstance(segmentation, dict) else segmentation
     rles = [_run_lengths(part, height, width) for part in parts if isinstance(part, dict)]
     # Fewer than three points enclose nothing, and pycocotools would take two for a box.
@@ -365,23 +436,24 @@ def _parts(segmentation: Any, height: int, width: int) -> list[dict[str, Any]]:
     if polygons:
         rles += coco_mask.frPyObjects(polygons, height, width)
     if not rles:
-        rles = [
-            coco_mask.frPyObjects(
-                {"size": [height, width], "counts": [height * width]}, height, width
-            )
-        ]
+        empty = {"size": [height, width], "counts": [height * width]}
+        rles = [coco_mask.frPyObjects(empty, height, width)]
     return rles
 
 
 def _points(polygon: np.ndarray) -> np.ndarray:
-    # pycocotools ignores half a point and hangs on far ones.
+    # pycocotools ignores half a point and hangs on points that are far away.
     if polygon.ndim != 1 or len(polygon) % 2 or not (np.abs(polygon) < 1e6).all():
         raise ValueError("a polygon is not a list of x, y pairs in the image")
     return polygon
 
 
 def _run_lengths(rle: dict[str, Any], height: int, width: int) -> dict[str, Any]:
-    """Return a compressed RLE of one that is compressed or not; pycocotools itself reads short ones as noise."""
+    """Return an RLE, compressed or not, as a compressed one.
+
+    Its length is checked here, because pycocotools reads whatever lies in memory for the rest of an
+    RLE that is too short.
+    """
     if list(rle["size"]) != [height, width]:
         raise ValueError(f"its RLE is of size {rle['size']} and its image of {[height, width]}")
     counts = rle["counts"]

@@ -1,4 +1,4 @@
-"""Annotations -> batches: training samples by keyed draws, and evaluation images with all their expressions."""
+"""From annotations to training batches, with every choice made by a keyed generator."""
 
 import dataclasses
 from collections import defaultdict
@@ -16,17 +16,19 @@ from benchmark.data.tokenizers import Tokenizer
 from methods.config import DataNeeds
 from methods.contract import Batch, Text
 
-CACHE_BYTES = 2 * 1024**3  # preprocessed images and masks are kept in memory where all of them fit
+CACHE_BYTES = 2 * 1024**3  # preprocessed images and masks are kept in memory if all of them fit
 
 
 @dataclasses.dataclass
 class RawBatch:
-    """Training samples on the CPU, before normalisation.
+    """Training samples on the CPU, before they are normalised.
 
     Attributes:
-        images: uint8 (B, S, S, 3). targets: uint8 (B, S, S) in 0..255, or None where training sees no mask.
-        text: B sentences. negatives: B * K sentences or None.
-        samples: the sample numbers.
+        images: RGB, uint8 (B, S, S, 3).
+        targets: uint8 (B, S, S) in 0..255, or None where training sees no mask.
+        text: B sentences.
+        samples: the B numbers of the samples.
+        negatives: B * K sentences, or None where the method needs none.
     """
 
     images: Tensor
@@ -36,7 +38,7 @@ class RawBatch:
     negatives: Text | None = None
 
     def prepare(self, needs: DataNeeds, device: torch.device) -> Batch:
-        """Return the batch on `device`, images normalised, targets (if any) in [0, 1]."""
+        """Return the batch on `device`, with normalised images and targets (if any) in [0, 1]."""
         images = normalize(self.images.to(device, non_blocking=True), needs.mean, needs.std)
         targets = self.targets
         if targets is not None:
@@ -49,10 +51,16 @@ class TrainingSamples:
     """The training units of one split, preprocessed for one method.
 
     Args:
-        dataset: what `read_refer` returned. split: usually `train`.
-        needs: of the method. tokenizer: of the method's family.
-        seed: of the run; keys every draw together with epoch and sample.
-        pseudo_masks: ref -> its pseudo mask, uint8 (height, width) in {0, 1}, where `needs.masks` asks for such.
+        dataset: what `read_refer` returned.
+        split: name of the split, usually `train`.
+        needs: what the method takes.
+        tokenizer: of the method's family.
+        seed: of the run. Together with the epoch and the sample it keys every random number.
+        pseudo_masks: returns the pseudo mask of a ref, uint8 (height, width) in {0, 1}. It is
+            needed where `needs.masks` asks for pseudo masks.
+
+    Raises:
+        UserError: the data set does not have the split.
     """
 
     def __init__(
@@ -64,28 +72,28 @@ class TrainingSamples:
         seed: int,
         pseudo_masks: Callable[[Ref], np.ndarray] | None = None,
     ) -> None:
-        self.dataset, self.needs, self.tokenizer, self.seed = dataset, needs, tokenizer, seed
+        self.dataset = dataset
+        self.needs = needs
+        self.tokenizer = tokenizer
+        self.seed = seed
         self.pseudo_masks = pseudo_masks
         refs = dataset.refs_of(split)
-        # An expression-wise epoch is a ref-wise one over refs of one sentence each.
-        self.units: list[Ref] = (
-            refs
-            if needs.unit == "ref"
-            else [
+        self.units: list[Ref] = refs
+        if needs.unit != "ref":
+            # An epoch over expressions is an epoch over refs of one sentence each.
+            self.units = [
                 dataclasses.replace(ref, sentences=(sentence,))
                 for ref in refs
                 for sentence in ref.sentences
             ]
-        )
         self.by_image: dict[int, list[Ref]] = defaultdict(list)
         for ref in refs:
             self.by_image[ref.image_id].append(ref)
         self._images: dict[int, np.ndarray] = {}
         self._masks: dict[int, np.ndarray] = {}
-        pixels = needs.size**2 * (
-            3 * len(self.by_image) + (len(refs) if needs.masks != "none" else 0)
-        )
-        self.cached = pixels <= CACHE_BYTES
+        masks = len(refs) if needs.masks != "none" else 0
+        content_bytes = needs.size**2 * (3 * len(self.by_image) + masks)
+        self.cached = content_bytes <= CACHE_BYTES
 
     def __len__(self) -> int:
         return len(self.units)
@@ -96,7 +104,11 @@ class TrainingSamples:
         return Geometry(info.height, info.width, self.needs.size, self.needs.geometry)
 
     def image(self, image_id: int) -> np.ndarray:
-        """Return the preprocessed image, uint8 (S, S, 3)."""
+        """Return the preprocessed image, uint8 (S, S, 3).
+
+        Raises:
+            UserError: the image is missing or damaged.
+        """
         if image_id not in self._images:
             prepared = prepare_image(
                 self.dataset.image(image_id), self.geometry(image_id), self.needs.mean
@@ -107,13 +119,14 @@ class TrainingSamples:
         return self._images[image_id]
 
     def target(self, ref: Ref) -> np.ndarray:
-        """Return the preprocessed mask, annotated or pseudo, uint8 (S, S) in 0..255."""
+        """Return the preprocessed mask, annotated or pseudo, uint8 (S, S) in 0..255.
+
+        Raises:
+            UserError: the annotation is missing or damaged.
+        """
         if ref.ref_id not in self._masks:
-            mask = (
-                self.dataset.target(ref)
-                if self.needs.masks == "annotated"
-                else self.pseudo_masks(ref)
-            )
+            annotated = self.needs.masks == "annotated"
+            mask = self.dataset.target(ref) if annotated else self.pseudo_masks(ref)
             prepared = prepare_mask(mask, self.geometry(ref.image_id))
             if not self.cached:
                 return prepared
@@ -121,7 +134,7 @@ class TrainingSamples:
         return self._masks[ref.ref_id]
 
     def preload(self) -> None:
-        """Fill the cache, so that loader workers share it; does nothing where it would not fit."""
+        """Fill the cache, so that loader workers share it. It stays empty if not all would fit."""
         if self.cached:
             for ref in self.units:
                 self.image(ref.image_id)
@@ -129,54 +142,68 @@ class TrainingSamples:
                     self.target(ref)
 
     def sentence(self, unit: int, epoch: int) -> Sentence:
-        """Return the sentence of a unit in an epoch: drawn uniformly from its ref's."""
+        """Return the sentence of a unit in an epoch, drawn uniformly from its ref's sentences."""
         sentences = self.units[unit].sentences
         return sentences[generator(self.seed, "sentence", epoch, unit).integers(len(sentences))]
 
     def negatives(self, unit: int, epoch: int) -> list[str]:
-        """Return `needs.negatives` sentences of other referents: of the same image where it has some, else of any ref."""
-        ref, draw = self.units[unit], generator(self.seed, "negatives", epoch, unit)
+        """Return `needs.negatives` sentences of other referents for a unit in an epoch.
+
+        They are of the same image where it has other referents, else of any unit.
+        """
+        ref = self.units[unit]
+        rng = generator(self.seed, "negatives", epoch, unit)
         others = [other for other in self.by_image[ref.image_id] if other.ann_ids != ref.ann_ids]
+        pool = others or self.units
         chosen = self.sentence(unit, epoch)
-        found: list[str] = []
-        while len(found) < self.needs.negatives:
-            other = (
-                others[draw.integers(len(others))]
-                if others
-                else self.units[draw.integers(len(self.units))]
-            )
-            sentence = other.sentences[draw.integers(len(other.sentences))]
+        negatives: list[str] = []
+        while len(negatives) < self.needs.negatives:
+            other = pool[rng.integers(len(pool))]
+            sentence = other.sentences[rng.integers(len(other.sentences))]
+            # Another image may be described in the same words, which would be no negative.
             if others or sentence.sent != chosen.sent:
-                found.append(getattr(sentence, self.needs.text_field))
-        return found
+                negatives.append(getattr(sentence, self.needs.text_field))
+        return negatives
 
     def order(self, epoch: int, batch_size: int, drop_last: bool) -> list[list[int]]:
-        """Return the units of every optimizer step of an epoch."""
+        """Return the units of every optimizer step of an epoch.
+
+        Args:
+            epoch: counts from 0 and keys the order.
+            batch_size: units of a step.
+            drop_last: whether an incomplete last step is left out. It stays if it is the only one.
+        """
         permutation = generator(self.seed, "order", epoch).permutation(len(self.units)).tolist()
         steps = [
             permutation[start : start + batch_size]
             for start in range(0, len(permutation), batch_size)
         ]
-        return steps[:-1] if drop_last and len(steps) > 1 and len(steps[-1]) < batch_size else steps
+        if drop_last and len(steps) > 1 and len(steps[-1]) < batch_size:
+            return steps[:-1]
+        return steps
 
     def batch(self, units: list[int], epoch: int) -> RawBatch:
-        """Return one micro-batch."""
+        """Return one micro-batch of the given units.
+
+        Raises:
+            UserError: an image or an annotation is missing or damaged.
+        """
+        needs = self.needs
         refs = [self.units[unit] for unit in units]
-        words = self.needs.max_length
-        sentences = [getattr(self.sentence(unit, epoch), self.needs.text_field) for unit in units]
-        negatives = (
-            [text for unit in units for text in self.negatives(unit, epoch)]
-            if self.needs.negatives
-            else []
-        )
+        targets = None
+        if needs.masks != "none":
+            targets = torch.from_numpy(np.stack([self.target(ref) for ref in refs]))
+        sentences = [getattr(self.sentence(unit, epoch), needs.text_field) for unit in units]
+        negatives = None
+        if needs.negatives:
+            texts = [text for unit in units for text in self.negatives(unit, epoch)]
+            negatives = self.tokenizer.encode(texts, needs.max_length, needs.keep_end)
         return RawBatch(
-            torch.from_numpy(np.stack([self.image(ref.image_id) for ref in refs])),
-            torch.from_numpy(np.stack([self.target(ref) for ref in refs]))
-            if self.needs.masks != "none"
-            else None,
-            self.tokenizer.encode(sentences, words, self.needs.keep_end),
-            units,
-            self.tokenizer.encode(negatives, words, self.needs.keep_end) if negatives else None,
+            images=torch.from_numpy(np.stack([self.image(ref.image_id) for ref in refs])),
+            targets=targets,
+            text=self.tokenizer.encode(sentences, needs.max_length, needs.keep_end),
+            samples=units,
+            negatives=negatives,
         )
 
 
@@ -184,7 +211,9 @@ class _Listed(Dataset):
     """Micro-batches by number, so that a DataLoader's workers can make them."""
 
     def __init__(self, samples: TrainingSamples, parts: list[list[int]], epoch: int) -> None:
-        self.samples, self.parts, self.epoch = samples, parts, epoch
+        self.samples = samples
+        self.parts = parts
+        self.epoch = epoch
 
     def __len__(self) -> int:
         return len(self.parts)
@@ -202,12 +231,25 @@ def training_batches(
     world: int,
     workers: int,
 ) -> Iterator[list[RawBatch]]:
-    """Yield, for every optimizer step, this process' micro-batches.
+    """Yield this process' micro-batches for every optimizer step.
 
-    A micro-batch of `micro_batch` units is dealt to `world` processes in turn, so what BatchNorm sees (synchronised over
-    processes) and what the optimizer sums do not depend on how many there are.
+    A micro-batch is dealt to the processes in turn. So what BatchNorm sees, which is synchronised
+    over processes, does not depend on how many there are. Nor does what the optimizer sums.
+
+    Args:
+        samples: make the batches.
+        epoch: counts from 0.
+        steps: units of every step, from `TrainingSamples.order`.
+        micro_batch: units of a micro-batch of all processes together.
+        rank: number of this process, from 0.
+        world: number of processes.
+        workers: loader processes that make batches ahead. With 0 this process makes them.
+
+    Raises:
+        UserError: an image or an annotation is missing or damaged.
     """
-    parts, counts = [], []
+    parts = []
+    counts = []
     for units in steps:
         micro = [
             units[start : start + micro_batch][rank::world]

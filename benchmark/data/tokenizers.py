@@ -1,4 +1,7 @@
-"""Tokenizers: sentences to the ids that a network reads, published or trained on the training sentences."""
+"""Tokenizers turn sentences into the ids that a network reads.
+
+They are published ones, or small ones that are trained on the training sentences.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,10 @@ BERT_SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 PUBLISHED_BERT_SIZE = 30522
 PUBLISHED_BERT_SPECIAL_IDS = (0, 100, 101, 102, 103)
 TRAINED_SIZE = 2000
-"""Largest size of a trained vocabulary: the embedded sentences need a tenth of it, RefCOCO's frequent words fit."""
+"""Largest size of a trained vocabulary.
+
+The embedded sentences need a tenth of it, and RefCOCO's frequent words fit into it.
+"""
 
 _HUB_NAMES = ("google-bert/bert-base-uncased", "bert-base-uncased")
 _HUB_ADDRESS = "https://huggingface.co/google-bert/bert-base-uncased/resolve/main/vocab.txt"
@@ -36,22 +42,24 @@ _HUB_ADDRESS = "https://huggingface.co/google-bert/bert-base-uncased/resolve/mai
 
 @dataclasses.dataclass(frozen=True)
 class Tokenizer:
-    """Sentences to ids.
+    """Turns sentences into ids.
 
     Attributes:
-        family: `bert` cuts a long sentence to its first ids, so that it loses [SEP]; `clip` puts the end id into the
-            last place.
+        family: `bert` cuts a long sentence to its first ids, so that it loses [SEP]. `clip` puts
+            the end id into the last place.
         size: number of ids, hence of embedding rows.
-        start_id, end_id: [CLS] and [SEP], or CLIP's start and end of text (the two largest ids, the end the largest:
-            CLIP finds it by argmax).
-        mask_id: what a masked word becomes. CLIP has no [MASK]; neither MaskRIS' paper nor its code decides what does
-            instead: id 0 stands in.
+        start_id: [CLS], or CLIP's start of text.
+        end_id: [SEP], or CLIP's end of text. CLIP finds its end by argmax, so it must be the
+            largest id.
+        mask_id: what a masked word becomes. CLIP has no [MASK], and neither MaskRIS' paper nor its
+            code decides what takes its place. Here it is id 0.
         special_ids: ids that text masking never selects.
-        random_ids: ids that a random replacement word is drawn from. BERT: all, special and unused ones too (as
-            published). CLIP: all but start and end, which would move the position of the sentence state.
-        pieces: sentence -> ids, without start and end.
+        random_ids: ids that a random replacement word is drawn from. For BERT these are all, with
+            special and unused ones, as published. For CLIP they are all but start and end, which
+            would move the position of the sentence state.
+        pieces: returns the ids of a sentence, without start and end.
         fingerprint: digest of what decides the ids.
-        pad_id: fills up short sentences; 0 in both families.
+        pad_id: fills up short sentences. It is 0 in both families.
     """
 
     family: Family
@@ -66,13 +74,20 @@ class Tokenizer:
     pad_id: int = PAD_ID
 
     def encode(self, sentences: Sequence[str], max_length: int, keep_end: bool = True) -> Text:
-        """Return B sentences as int64 ids (B, max_length) and attention (B, max_length), 1 up to and including the end id.
+        """Return B sentences as ids and attention.
 
-        CLIP's piece "!" shares its id with the padding and is taken for padding, as published (CRIS, ETRIS: True where
-        id == 0).
+        Sentences that are too long are cut as published. Both families keep the first ids, as LAVT
+        and CARIS do. CLIP then sets the last one to the end id, as CRIS and ETRIS do, unless
+        `keep_end` is False (TRIS).
 
-        Sentences with more than `max_length` ids are cut as published: BERT keeps the first ids (LAVT, CARIS); CLIP also
-        sets the last to the end id (CRIS, ETRIS) unless `keep_end` is False (TRIS).
+        Args:
+            sentences: B texts.
+            max_length: number of ids of each sentence.
+            keep_end: whether a long sentence of CLIP keeps its end id.
+
+        Returns:
+            ids, int64 (B, max_length), and attention, int64 (B, max_length), which is 1 up to and
+            including the end id.
         """
         import torch
 
@@ -89,22 +104,29 @@ class Tokenizer:
             ids[row, : len(sequence)] = torch.tensor(sequence)
             attention[row, : len(sequence)] = 1
         if self.family == "clip":
+            # The piece "!" shares its id with the padding and is taken for padding, as published
+            # (CRIS and ETRIS mask every place whose id is 0).
             attention[ids == self.pad_id] = 0
         return Text(ids, attention)
 
     def identity(self) -> str:
-        """Return a digest of what decides the ids (family, rules, vocabulary): part of the run key."""
+        """Return a digest of what decides the ids (family, rules, vocabulary), for the run key."""
         return self.fingerprint
 
 
 def published_tokenizer(family: str, source: Source) -> Tokenizer:
     """Return the tokenizer that the published weights of `family` were trained with.
 
-    `bert`: bert-base-uncased's `vocab.txt`, from the source's folder if it lies there, else from the Hugging Face cache,
-    else downloaded unless the source is offline. `clip`: OpenAI's BPE, which open_clip brings along.
+    For `bert` it reads bert-base-uncased's `vocab.txt` from the source's folder or from the Hugging
+    Face cache. If it lies in neither, it is downloaded unless the source is offline. For `clip` it
+    is OpenAI's BPE, which open_clip brings along.
+
+    Args:
+        family: `bert` or `clip`.
+        source: where the vocabulary is looked for.
 
     Raises:
-        UserError: the family is not known, or the vocabulary cannot be had or is another.
+        UserError: the family is not known, or the vocabulary cannot be had or is another one.
     """
     if choose(family, FAMILIES, "tokenizer") == "clip":
         return _published_clip()
@@ -117,18 +139,18 @@ def published_tokenizer(family: str, source: Source) -> Tokenizer:
         or len(set(pieces)) != len(pieces)
         or places != PUBLISHED_BERT_SPECIAL_IDS
     ):
+        ids = ", ".join(map(str, PUBLISHED_BERT_SPECIAL_IDS))
         raise UserError(
-            f"{path} is not bert-base-uncased's vocabulary ({PUBLISHED_BERT_SIZE} different pieces, "
-            f"{', '.join(BERT_SPECIAL)} at {', '.join(map(str, PUBLISHED_BERT_SPECIAL_IDS))}): replace it with "
-            f"{_HUB_ADDRESS}."
+            f"{path} is not bert-base-uncased's vocabulary ({PUBLISHED_BERT_SIZE} different"
+            f" pieces, {', '.join(BERT_SPECIAL)} at {ids}): replace it with {_HUB_ADDRESS}."
         )
     return _bert(pieces)
 
 
 def trained_tokenizer(family: str, sentences: Iterable[str]) -> Tokenizer:
-    """Return a small tokenizer of `family` made from the training sentences alone: no download.
+    """Return a small tokenizer of `family`, made from the training sentences without a download.
 
-    A function of the multiset of sentences, not of their order.
+    It depends on which sentences there are and how often each occurs, but not on their order.
 
     Raises:
         UserError: the family is not known.
@@ -139,7 +161,10 @@ def trained_tokenizer(family: str, sentences: Iterable[str]) -> Tokenizer:
 
 
 def _bert(pieces: list[str]) -> Tokenizer:
-    """Return BERT's uncased WordPiece: accents stripped, split at spaces and punctuation, longest match first."""
+    """Return BERT's uncased WordPiece with these pieces.
+
+    It strips accents, splits at spaces and punctuation, and takes the longest match first.
+    """
     from tokenizers import Tokenizer as Backend
     from tokenizers import models
 
@@ -168,16 +193,20 @@ def _bert_rules() -> tuple[Any, Any]:
 
 
 def _word_pieces(sentences: Iterable[str]) -> list[str]:
-    """Return a WordPiece vocabulary: special pieces, characters (first and `##` form), then whole words by frequency.
+    """Return the vocabulary of a WordPiece for these sentences.
 
-    The trainer of `tokenizers` is not used: it numbers the `##` pieces in the order of a hash map and breaks ties by
-    these numbers, so its vocabulary differs from process to process (huggingface/tokenizers issue 1794).
+    It holds the special pieces, then each character in its first and its `##` form, and then whole
+    words by their frequency.
+
+    The trainer of `tokenizers` is not used. It numbers the `##` pieces in the order of a hash map
+    and breaks ties by these numbers, so its vocabulary differs from process to process
+    (huggingface/tokenizers issue 1794).
     """
-    normaliser, splitter = _bert_rules()
+    normalizer, splitter = _bert_rules()
     words: collections.Counter[str] = collections.Counter()
     for sentence in sentences:
         words.update(
-            word for word, _ in splitter.pre_tokenize_str(normaliser.normalize_str(sentence))
+            word for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(sentence))
         )
     characters = sorted(set(itertools.chain.from_iterable(words)))
     frequent = sorted(words, key=lambda word: (-words[word], word))
@@ -195,11 +224,12 @@ def _published_clip() -> Tokenizer:
 
 
 def _trained_clip(sentences: Iterable[str]) -> Tokenizer:
-    """Return a byte-level BPE of sentences cleaned as for the published one.
+    """Return a byte-level BPE of sentences that are cleaned as for the published one.
 
-    Its alphabet is fixed and sorted, so that training it, unlike a BPE with `</w>` pieces, is deterministic.
+    Its alphabet is fixed and sorted, so its training is deterministic. That of a BPE with `</w>`
+    pieces is not.
     """
-    # Training uses threads, after which every fork of a data loader would print a warning.
+    # Training uses threads. Without this, every later fork of a data loader prints a warning.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     from tokenizers import Tokenizer as Backend
     from tokenizers import models, pre_tokenizers, trainers
@@ -220,6 +250,7 @@ def _trained_clip(sentences: Iterable[str]) -> Tokenizer:
 
 
 def _clip(pieces: Callable[[str], list[int]], size: int, fingerprint: str) -> Tokenizer:
+    # The end must be the largest id, because CLIP finds it by argmax.
     start, end = size - 2, size - 1
     return Tokenizer(
         family="clip",
@@ -235,9 +266,11 @@ def _clip(pieces: Callable[[str], list[int]], size: int, fingerprint: str) -> To
 
 
 def _clean(sentence: str) -> str:
-    """Return `sentence` as OpenAI's CLIP reads it: ftfy, html-unescaped twice, spaces collapsed, lower case.
+    """Return `sentence` as OpenAI's CLIP reads it.
 
-    open_clip has the same function. Importing it takes four seconds, and every plan cleans sentences (a test compares).
+    It is mended by ftfy, HTML-unescaped twice and lower-cased, and its spaces are collapsed.
+    open_clip has the same function, and a test compares the two. But importing open_clip takes four
+    seconds, and every plan cleans sentences.
     """
     import ftfy
 
@@ -259,13 +292,16 @@ def _digest(*content: object) -> str:
 
 
 def _cached_or_downloaded(source: Source) -> Path:
-    """Return the path of bert-base-uncased's vocabulary in the Hugging Face cache, fetched if need be."""
+    """Return where bert-base-uncased's vocabulary lies in the Hugging Face cache.
+
+    It is downloaded first if it is not there.
+    """
     import huggingface_hub
 
     for name in _HUB_NAMES:
-        found = huggingface_hub.try_to_load_from_cache(name, "vocab.txt")
-        if isinstance(found, str):
-            return Path(found)
+        cached = huggingface_hub.try_to_load_from_cache(name, "vocab.txt")
+        if isinstance(cached, str):
+            return Path(cached)
     with source.obtaining(
         "bert-base-uncased's vocabulary", _HUB_ADDRESS, "bert-base-uncased/vocab.txt"
     ):
@@ -273,15 +309,17 @@ def _cached_or_downloaded(source: Source) -> Path:
 
 
 def _read_vocabulary(path: Path) -> list[str]:
-    """Return the pieces of a `vocab.txt`, one a line, in id order."""
+    """Return the pieces of a `vocab.txt`, which holds one a line in the order of their ids."""
     try:
         with path.open(encoding="utf-8") as lines:
             return [line.rstrip("\n") for line in lines]
     except OSError as error:
         raise UserError(
-            f"bert-base-uncased's vocabulary {path} cannot be read ({error.strerror}): fetch it from {_HUB_ADDRESS}."
+            f"bert-base-uncased's vocabulary {path} cannot be read ({error.strerror}): fetch it"
+            f" from {_HUB_ADDRESS}."
         ) from error
     except UnicodeDecodeError as error:
         raise UserError(
-            f"{path} is damaged (not UTF-8): replace it with bert-base-uncased's vocabulary, {_HUB_ADDRESS}."
+            f"{path} is damaged (not UTF-8): replace it with bert-base-uncased's vocabulary,"
+            f" {_HUB_ADDRESS}."
         ) from error

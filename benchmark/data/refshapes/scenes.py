@@ -1,7 +1,7 @@
-"""Scenes of the embedded data set: several coloured, textured, overlapping shapes on a textured ground.
+"""Scenes of the embedded data sets: coloured, textured, overlapping shapes on a textured ground.
 
-A scene is drawn three times as large as it is written, so that edges are smooth and an object owns a pixel of the written
-image where it owns the most of it: 5 or more of the 9 drawn ones.
+A scene is drawn three times as large as it is written, so that edges are smooth. An object owns a
+pixel of the written image if it owns most of it, that is, at least 5 of the 9 drawn pixels.
 """
 
 import dataclasses
@@ -13,7 +13,8 @@ import cv2
 import numpy as np
 
 SCALE = 3
-ROUND, ANGULAR = ("circle", "ring", "heart", "moon"), ("square", "triangle", "star", "cross")
+ROUND = ("circle", "ring", "heart", "moon")
+ANGULAR = ("square", "triangle", "star", "cross")
 SHAPES = ROUND + ANGULAR
 COLOURS = {
     "red": (215, 40, 40),
@@ -36,7 +37,8 @@ GROUNDS = (
     (112, 116, 100),
 )
 VISIBLE = 0.6  # least share of an object that nothing covers
-_LIGHT, _DARK = (246, 242, 236), (38, 36, 42)
+_LIGHT = (246, 242, 236)
+_DARK = (38, 36, 42)
 _BRIGHT = ("orange", "yellow", "cyan")  # their patterns are dark, those of the other colours light
 _TURNS = {
     "square": 12.0,
@@ -53,10 +55,14 @@ class Thing:
     """One object of a scene.
 
     Attributes:
-        shape, colour, fill, size: words of SHAPES, COLOURS, FILLS and DIAMETERS.
+        shape: one of SHAPES.
+        colour: one of COLOURS.
+        fill: one of FILLS.
+        size: one of DIAMETERS.
         diameter: of the whole object, in pixels of the written image.
-        x, y: centroid of its visible pixels.
-        covers: for every object of the scene, how many pixels of that object this one hides.
+        x: centroid of its visible pixels, in pixels from the left.
+        y: centroid of its visible pixels, in pixels from the top.
+        covers: for every object of the scene, the number of its pixels that this object hides.
     """
 
     shape: str
@@ -75,8 +81,9 @@ class Scene:
 
     Attributes:
         image: RGB, uint8 (height, width, 3).
-        masks: visible pixels of each object, uint8 (height, width) in {0, 1}; no pixel belongs to two.
-        things: the objects, those behind first.
+        masks: visible pixels of each object, uint8 (height, width) in {0, 1}. No pixel belongs to
+            two objects.
+        things: the objects, from the back to the front.
     """
 
     image: np.ndarray
@@ -94,7 +101,10 @@ class Scene:
 
 @dataclasses.dataclass(frozen=True)
 class _Plan:
-    """What an object shall look like and where it shall lie: centre and turn in pixels and degrees."""
+    """What an object shall look like and where it shall lie.
+
+    The centre is in pixels of the written image, and the turn is in degrees.
+    """
 
     shape: str
     colour: str
@@ -106,51 +116,59 @@ class _Plan:
     turn: float
 
 
-def pick(draw: np.random.Generator, options: Sequence[Any]) -> Any:
+def pick(rng: np.random.Generator, options: Sequence[Any]) -> Any:
     """Return one of `options`, drawn uniformly."""
-    return options[int(draw.random() * len(options))]  # several times as fast as `integers`
+    # This is several times as fast as `rng.integers`.
+    return options[int(rng.random() * len(options))]
 
 
-def compose(draw: np.random.Generator, shapes: Sequence[str]) -> Scene | None:
-    """Return a scene of 3 or 4 objects, or None where the draw hides too much of one of them.
+def compose(rng: np.random.Generator, shapes: Sequence[str]) -> Scene | None:
+    """Return a scene of 3 or 4 objects, or None if too much of one of them came to be hidden.
+
+    At least two objects share their shape, and some share their colour. So a referent has
+    distractors, and the text is needed to tell it from them.
 
     Args:
-        draw: decides everything.
-        shapes: at least two objects have a shape of these; the others any.
-
-    At least two objects share their shape and some their colour, so that a referent has distractors and the text is needed.
+        rng: decides everything.
+        shapes: at least two objects have a shape of these. The others have any shape.
     """
-    width, height = pick(draw, IMAGE_SIZES)
-    common = pick(draw, shapes)
-    pool_shapes = (common, pick(draw, SHAPES), pick(draw, SHAPES))
-    pool_colours = draw.permutation(list(COLOURS))[:6].tolist()
+    width, height = pick(rng, IMAGE_SIZES)
+    common = pick(rng, shapes)
+    pool_shapes = (common, pick(rng, SHAPES), pick(rng, SHAPES))
+    pool_colours = rng.permutation(list(COLOURS))[:6].tolist()
     plans: list[_Plan] = []
-    for index in range(3 + int(draw.random() < 1 / 3)):
-        shape = common if index < 2 else pick(draw, pool_shapes)
-        size = pick(draw, tuple(DIAMETERS))
-        diameter = float(draw.uniform(*DIAMETERS[size]))
-        place = _place(draw, plans, diameter, width, height)
+    for index in range(3 + int(rng.random() < 1 / 3)):
+        shape = common if index < 2 else pick(rng, pool_shapes)
+        size = pick(rng, tuple(DIAMETERS))
+        diameter = float(rng.uniform(*DIAMETERS[size]))
+        place = _place(rng, plans, diameter, width, height)
         if place is None:
             return None
-        fill = "solid" if draw.random() < 0.7 else pick(draw, FILLS)
-        turn = float(draw.uniform(-1, 1)) * _TURNS.get(shape, 0.0)
-        plans.append(_Plan(shape, pick(draw, pool_colours), fill, size, diameter, *place, turn))
-    return _render(draw, [plans[index] for index in draw.permutation(len(plans))], width, height)
+        fill = "solid" if rng.random() < 0.7 else pick(rng, FILLS)
+        turn = float(rng.uniform(-1, 1)) * _TURNS.get(shape, 0.0)
+        plans.append(_Plan(shape, pick(rng, pool_colours), fill, size, diameter, *place, turn))
+    return _render(rng, [plans[index] for index in rng.permutation(len(plans))], width, height)
 
 
 def _place(
-    draw: np.random.Generator, plans: list[_Plan], diameter: float, width: int, height: int
+    rng: np.random.Generator, plans: list[_Plan], diameter: float, width: int, height: int
 ) -> tuple[float, float] | None:
-    """Return a centre far enough from those of the others; half of the objects are put so that they touch another."""
+    """Return a centre (x, y) far enough from those of the others, or None if none was found.
+
+    Half of the objects are put so close to another one that they touch it.
+    """
     inset = 0.52 * diameter
-    neighbour = pick(draw, plans) if plans and draw.random() < 0.5 else None
+    neighbour = pick(rng, plans) if plans and rng.random() < 0.5 else None
     for _ in range(20):
-        x, y = float(draw.uniform(inset, width - inset)), float(draw.uniform(inset, height - inset))
+        x = float(rng.uniform(inset, width - inset))
+        y = float(rng.uniform(inset, height - inset))
         if neighbour:
-            angle = float(draw.uniform(0, 2 * np.pi))
-            distance = float(draw.uniform(0.32, 0.4)) * (diameter + neighbour.diameter)
-            x, y = neighbour.x + distance * np.cos(angle), neighbour.y + distance * np.sin(angle)
-            x, y = float(np.clip(x, inset, width - inset)), float(np.clip(y, inset, height - inset))
+            angle = float(rng.uniform(0, 2 * np.pi))
+            distance = float(rng.uniform(0.32, 0.4)) * (diameter + neighbour.diameter)
+            beside_x = neighbour.x + distance * np.cos(angle)
+            beside_y = neighbour.y + distance * np.sin(angle)
+            x = float(np.clip(beside_x, inset, width - inset))
+            y = float(np.clip(beside_y, inset, height - inset))
         if all(
             np.hypot(x - plan.x, y - plan.y) > 0.3 * (diameter + plan.diameter) for plan in plans
         ):
@@ -158,22 +176,24 @@ def _place(
     return None
 
 
-def _render(draw: np.random.Generator, plans: list[_Plan], width: int, height: int) -> Scene | None:
+def _render(rng: np.random.Generator, plans: list[_Plan], width: int, height: int) -> Scene | None:
+    """Return the scene of these plans, or None if less than VISIBLE of an object is seen."""
     canvas = cv2.resize(
-        _ground(draw, width, height), None, fx=SCALE, fy=SCALE, interpolation=cv2.INTER_NEAREST
+        _ground(rng, width, height), None, fx=SCALE, fy=SCALE, interpolation=cv2.INTER_NEAREST
     )
-    owner = np.zeros(canvas.shape[:2], np.uint8)
-    whole = np.zeros((len(plans), *owner.shape), np.uint8)
+    owner = np.zeros(canvas.shape[:2], np.uint8)  # 1 + number of the object in front, or 0
+    whole = np.zeros((len(plans), *owner.shape), np.uint8)  # masks without what hides them
     boxes = []  # of the objects, in written pixels
     for index, plan in enumerate(plans):
         contours = [_to_canvas(contour, plan) for contour in _outline(plan.shape)]
         cv2.fillPoly(whole[index], contours, 1)
         x, y, w, h = cv2.boundingRect(contours[0])
-        left, top = max(x, 0) // SCALE, max(y, 0) // SCALE
+        left = max(x, 0) // SCALE
+        top = max(y, 0) // SCALE
         boxes.append(np.s_[top : (y + h) // SCALE + 1, left : (x + w) // SCALE + 1])
         region = _drawn(boxes[-1])
         inside = whole[index][region]
-        paint = _paint(draw, plan, inside.shape)
+        paint = _paint(rng, plan, inside.shape)
         cv2.polylines(
             paint,
             [contour - (left * SCALE, top * SCALE) for contour in contours],
@@ -188,32 +208,29 @@ def _render(draw: np.random.Generator, plans: list[_Plan], width: int, height: i
     for index, (mask, box) in enumerate(zip(masks, boxes, strict=True)):
         owns = (owner[_drawn(box)] == index + 1).view(np.uint8) * 255
         mask[box] = cv2.resize(owns, mask[box].shape[::-1], interpolation=cv2.INTER_AREA) > 127
-    middle = np.s_[SCALE // 2 :: SCALE, SCALE // 2 :: SCALE]  # one drawn pixel for each written one
+    # What hides what is counted on one drawn pixel for each written one.
+    middle = np.s_[SCALE // 2 :: SCALE, SCALE // 2 :: SCALE]
     owned = owner[middle]
+    # shows[a, b] is how much of b is seen where a lies.
     shows = np.array(
         [np.bincount(owned[shape[middle] > 0], minlength=len(plans) + 1)[1:] for shape in whole]
     )
-    if (
-        shows.diagonal() < VISIBLE * shows.sum(1)
-    ).any():  # shows[a, b]: how much of b is seen where a lies
+    if (shows.diagonal() < VISIBLE * shows.sum(1)).any():
         return None
     covers = (shows - np.diag(shows.diagonal())).T
     things = []
     for plan, mask, covered in zip(plans, masks, covers, strict=True):
         moments = cv2.moments(mask, binaryImage=True)
-        centre = (
-            round(moments["m10"] / moments["m00"], 1),
-            round(moments["m01"] / moments["m00"], 1),
-        )
         things.append(
             Thing(
-                plan.shape,
-                plan.colour,
-                plan.fill,
-                plan.size,
-                round(plan.diameter, 1),
-                *centre,
-                tuple(covered.tolist()),
+                shape=plan.shape,
+                colour=plan.colour,
+                fill=plan.fill,
+                size=plan.size,
+                diameter=round(plan.diameter, 1),
+                x=round(moments["m10"] / moments["m00"], 1),
+                y=round(moments["m01"] / moments["m00"], 1),
+                covers=tuple(covered.tolist()),
             )
         )
     return Scene(cv2.resize(canvas, size, interpolation=cv2.INTER_AREA), masks, tuple(things))
@@ -232,7 +249,7 @@ def _to_canvas(contour: np.ndarray, plan: _Plan) -> np.ndarray:
 
 @functools.cache
 def _outline(shape: str) -> tuple[np.ndarray, ...]:
-    """Return the contours (N, 2) of a shape of radius about 1; the second is a hole."""
+    """Return the contours of a shape of radius about 1, each (N, 2). A second one is a hole."""
     turn = np.linspace(0, 2 * np.pi, 60, endpoint=False)
     circle = np.stack([np.sin(turn), -np.cos(turn)], 1)
     match shape:
@@ -245,10 +262,8 @@ def _outline(shape: str) -> tuple[np.ndarray, ...]:
             y = 13 * np.cos(turn) - 5 * np.cos(2 * turn) - 2 * np.cos(3 * turn) - np.cos(4 * turn)
             return (np.stack([x / 16, -(y + 2.5) / 15], 1),)
         case "moon":  # a disc without the disc of radius 0.8 around (0.62, 0)
-            outer, inner = (
-                np.linspace(0.927, 2 * np.pi - 0.927, 40),
-                np.linspace(2 * np.pi - 1.595, 1.595, 30),
-            )
+            outer = np.linspace(0.927, 2 * np.pi - 0.927, 40)
+            inner = np.linspace(2 * np.pi - 1.595, 1.595, 30)
             horns = (
                 np.stack([np.cos(outer), np.sin(outer)], 1),
                 np.stack([0.62 + 0.8 * np.cos(inner), 0.8 * np.sin(inner)], 1),
@@ -262,7 +277,8 @@ def _outline(shape: str) -> tuple[np.ndarray, ...]:
             radii = np.where(np.arange(10) % 2, 0.5, 1.1)
             return (circle[::6] * radii[:, None],)
         case _:  # cross
-            a, b = 0.36, 1.0
+            a = 0.36
+            b = 1.0
             corners = [
                 (-a, -b),
                 (a, -b),
@@ -280,19 +296,24 @@ def _outline(shape: str) -> tuple[np.ndarray, ...]:
             return (np.array(corners),)
 
 
-def _paint(draw: np.random.Generator, plan: _Plan, shape: tuple[int, int]) -> np.ndarray:
+def _paint(rng: np.random.Generator, plan: _Plan, shape: tuple[int, int]) -> np.ndarray:
     """Return the filling of an object's bounding box, uint8 (*shape, 3)."""
     light = np.linspace(1.06, 0.9, shape[0])[:, None]
-    jittered = np.array(COLOURS[plan.colour]) + draw.integers(-12, 13, 3)
+    jittered = np.array(COLOURS[plan.colour]) + rng.integers(-12, 13, 3)
     first, second = (
         np.clip(light * tone, 0, 255).astype(np.uint8)[:, None]
         for tone in (jittered, _DARK if plan.colour in _BRIGHT else _LIGHT)
     )
-    period, angle = float(draw.uniform(8, 10)) * SCALE, float(draw.uniform(0, np.pi))
+    period = float(rng.uniform(8, 10)) * SCALE
+    angle = float(rng.uniform(0, np.pi))
     y, x = (axis.astype(np.float32) / period for axis in np.ogrid[: shape[0], : shape[1]])
-    cos, sin = float(np.cos(angle)), float(np.sin(angle))
-    u, v = x * cos + y * sin, y * cos - x * sin
-    u, v = u - np.floor(u), v - np.floor(v)
+    cos = float(np.cos(angle))
+    sin = float(np.sin(angle))
+    # u and v are the place in one period of the turned pattern, each in [0, 1).
+    u = x * cos + y * sin
+    v = y * cos - x * sin
+    u = u - np.floor(u)
+    v = v - np.floor(v)
     match plan.fill:
         case "solid":
             inked = np.zeros(shape, bool)
@@ -309,22 +330,23 @@ def _edge(plan: _Plan) -> tuple[int, ...]:
     return tuple(value * 11 // 20 for value in COLOURS[plan.colour])
 
 
-def _ground(draw: np.random.Generator, width: int, height: int) -> np.ndarray:
-    """Return a muted ground, uint8 (height, width, 3): clouds, planks or tiles, with grain."""
-    base = np.array(pick(draw, GROUNDS)) + draw.integers(-15, 16)
+def _ground(rng: np.random.Generator, width: int, height: int) -> np.ndarray:
+    """Return a muted ground with grain, uint8 (height, width, 3): clouds, planks or tiles."""
+    base = np.array(pick(rng, GROUNDS)) + rng.integers(-15, 16)
     clouds = cv2.resize(
-        14 * draw.standard_normal((6, 6), np.float32),
+        14 * rng.standard_normal((6, 6), np.float32),
         (width, height),
         interpolation=cv2.INTER_CUBIC,
     )
-    texture = pick(draw, ("clouds", "planks", "tiles"))
+    texture = pick(rng, ("clouds", "planks", "tiles"))
     if texture != "clouds":
-        step = int(draw.integers(14, 26))
-        rows, columns = np.arange(height) // step, np.arange(width) // step * (texture == "tiles")
+        step = int(rng.integers(14, 26))
+        rows = np.arange(height) // step
+        columns = np.arange(width) // step * (texture == "tiles")
         joints = (np.diff(rows, prepend=0) > 0)[:, None] | (np.diff(columns, prepend=0) > 0)
-        shades = 9 * draw.standard_normal((rows[-1] + 1, columns[-1] + 1), np.float32)
+        shades = 9 * rng.standard_normal((rows[-1] + 1, columns[-1] + 1), np.float32)
         clouds = clouds / 2 + shades[rows][:, columns] - np.float32(22) * joints
-    grain = 5 * draw.standard_normal((height, width), np.float32)
+    grain = 5 * rng.standard_normal((height, width), np.float32)
     return cv2.merge(
         [np.clip(clouds + grain + float(tone), 0, 255).astype(np.uint8) for tone in base]
     )

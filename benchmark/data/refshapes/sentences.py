@@ -1,7 +1,8 @@
 """Referring expressions for the objects of a scene, each proven to name exactly one.
 
-A phrase carries its meaning: for every object of the scene whether it fits, True, False, or None where a person could doubt
-it (nearly the same height, hardly an overlap). A sentence names an object if it fits that one and clearly fits no other.
+A phrase carries its meaning. For every object of the scene it knows whether it fits: True, False,
+or None where a person could doubt it, for example at nearly the same height. A sentence names an
+object if it fits that one and clearly fits no other.
 """
 
 import dataclasses
@@ -27,7 +28,7 @@ WORDS = {
 WITH = {"striped": "with stripes", "dotted": "with dots", "checked": "with checks"}
 GENERIC = ("object", "shape", "thing")
 ORDINALS = ("first", "second", "third")
-WORDS_AT_MOST = 18  # so that 20 ids hold a sentence with its special ones
+WORDS_AT_MOST = 18  # so that 20 ids hold a sentence with its start and its end
 
 MIXES: dict[str, dict[Kind, float]] = {
     "refshapes": {
@@ -40,7 +41,7 @@ MIXES: dict[str, dict[Kind, float]] = {
     "refshapes+": {"attribute": 0.6, "size": 0.4},
     "refshapesg": {"relation": 0.7, "occlusion": 0.3},
 }
-"""How often each kind is tried; a kind that names nothing in a scene gives way to another."""
+"""How often each kind is tried. A kind that names nothing in a scene gives way to another."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +58,13 @@ class Phrase:
 
 @dataclasses.dataclass(frozen=True)
 class Expression:
-    """A sentence as REFER holds it: `raw` as it was written, `sent` cleaned, and its kind."""
+    """A sentence as REFER holds it.
+
+    Attributes:
+        kind: what it says of the object.
+        sent: the sentence, cleaned.
+        raw: the sentence as it was written.
+    """
 
     kind: Kind
     sent: str
@@ -65,53 +72,59 @@ class Expression:
 
 
 def describe(
-    draw: np.random.Generator, scene: Scene, index: int, dataset: str, count: int
+    rng: np.random.Generator, scene: Scene, index: int, dataset: str, count: int
 ) -> list[Expression] | None:
-    """Return `count` different sentences that name the object `index`, or None where too few were found.
+    """Return `count` different sentences that name an object, or None if too few were found.
 
     Args:
-        dataset: whose MIXES decide the kinds; `refshapesg` has long sentences.
+        rng: decides everything.
+        scene: the scene that holds the object.
+        index: number of the object.
+        dataset: its MIXES decide the kinds. `refshapesg` has long sentences.
+        count: number of sentences.
     """
     mix = MIXES[dataset]
-    kinds, shares = list(mix), np.cumsum(list(mix.values()))
-    found: dict[str, Expression] = {}
+    kinds = list(mix)
+    cumulative = np.cumsum(list(mix.values()))
+    long = dataset == "refshapesg"
+    article_probability = 1.0 if long else 0.4
+    expressions: dict[str, Expression] = {}
     for _ in range(6 * count):
-        kind = kinds[int(np.searchsorted(shares, draw.random() * shares[-1]))]
+        kind = kinds[int(np.searchsorted(cumulative, rng.random() * cumulative[-1]))]
         for _ in range(5):
-            phrase = _BUILDERS[kind](draw, scene, index, dataset == "refshapesg")
-            if phrase is not None and phrase.names(index):
-                sent = _with_article(draw, phrase.text, 1.0 if dataset == "refshapesg" else 0.4)
-                if len(sent.split()) <= WORDS_AT_MOST:
-                    raw = _as_typed(draw, sent)
-                    found.setdefault(phrase.text, Expression(kind, clean(raw), raw))
-                    break
-        if len(found) == count:
-            return list(found.values())
+            phrase = _BUILDERS[kind](rng, scene, index, long)
+            if phrase is None or not phrase.names(index):
+                continue
+            sent = f"the {phrase.text}" if rng.random() < article_probability else phrase.text
+            if len(sent.split()) <= WORDS_AT_MOST:
+                raw = _as_typed(rng, sent)
+                expressions.setdefault(phrase.text, Expression(kind, clean(raw), raw))
+                break
+        if len(expressions) == count:
+            return list(expressions.values())
     return None
 
 
 def clean(raw: str) -> str:
-    """Return a raw sentence lower-cased, without punctuation, its words one space apart: REFER's `sent`."""
+    """Return a raw sentence as REFER's `sent`: in lower case, single-spaced, no punctuation."""
     return " ".join(re.sub(r"[^a-z ]", " ", raw.lower()).split())
 
 
-def _with_article(draw: np.random.Generator, text: str, chance: float) -> str:
-    return f"the {text}" if draw.random() < chance else text
-
-
-def _as_typed(draw: np.random.Generator, sent: str) -> str:
-    """Return a sentence as a hurried person types it; `clean` takes it back."""
-    choice = draw.random()
+def _as_typed(rng: np.random.Generator, sent: str) -> str:
+    """Return a sentence as a hurried person types it. `clean` takes this back."""
+    choice = rng.random()
     if choice < 0.55:
         return sent
     if choice < 0.75:
         return sent.capitalize()
     if choice < 0.88:
         return f"{sent.capitalize()}."
-    return sent.upper() if choice < 0.92 else f"{sent} " if choice < 0.96 else f"{sent}!"
+    if choice < 0.92:
+        return sent.upper()
+    return f"{sent} " if choice < 0.96 else f"{sent}!"
 
 
-# Meanings: of every object, whether it fits.
+# The next functions make and join meanings, which say of every object whether it fits.
 
 
 def _and(first: Truths, second: Truths) -> Truths:
@@ -122,7 +135,7 @@ def _and(first: Truths, second: Truths) -> Truths:
 
 
 def _above(value: float, sure: float, doubtful: float) -> bool | None:
-    """Return True from `sure` on, False below `doubtful`, None between."""
+    """Return True from `sure` on, False below `doubtful`, and None between them."""
     return True if value >= sure else False if value < doubtful else None
 
 
@@ -133,7 +146,7 @@ def _share(things: Sequence[Thing], thing: Thing, attributes: Sequence[str]) -> 
 
 
 def _beyond(values: Sequence[float], group: Truths, margin: float) -> Truths:
-    """Which member of `group` has the largest value, by `margin` before the next."""
+    """Return which member of `group` has the largest value, by `margin` before the next."""
     truths: list[bool | None] = []
     for index, value in enumerate(values):
         others = [other for at, other in enumerate(values) if group[at] and at != index]
@@ -143,116 +156,126 @@ def _beyond(values: Sequence[float], group: Truths, margin: float) -> Truths:
     return tuple(truths)
 
 
-# Noun phrases.
+# The next functions make noun phrases.
 
 
-def _noun(draw: np.random.Generator, scene: Scene, index: int, attributes: Sequence[str]) -> Phrase:
-    """Return words, without article, for the given attributes of an object, in one of several forms."""
+def _noun(rng: np.random.Generator, scene: Scene, index: int, attributes: Sequence[str]) -> Phrase:
+    """Return a phrase without article for some attributes of an object, in one of several forms."""
     thing = scene.things[index]
-    has = dict.fromkeys(attributes)
     words = {
-        name: pick(draw, WORDS.get(getattr(thing, name), (getattr(thing, name),))) for name in has
+        name: pick(rng, WORDS.get(getattr(thing, name), (getattr(thing, name),)))
+        for name in dict.fromkeys(attributes)
     }
-    noun = words.pop("shape", None) or pick(draw, GENERIC)
+    noun = words.pop("shape", None) or pick(rng, GENERIC)
     tail = ""
-    if "fill" in words and thing.fill in WITH and draw.random() < 0.3:
+    if "fill" in words and thing.fill in WITH and rng.random() < 0.3:
         del words["fill"]
         tail = f" {WITH[thing.fill]}"
     front = [words[name] for name in ("size", "fill", "colour") if name in words]
-    if "fill" in words and draw.random() < 0.3:
+    if "fill" in words and rng.random() < 0.3:
         front = [words[name] for name in ("size", "colour", "fill") if name in words]
     return Phrase(" ".join([*front, noun]) + tail, _share(scene.things, thing, attributes))
 
 
-def _attributes(draw: np.random.Generator, long: bool) -> list[str]:
-    """Draw what a noun phrase says: shape, colour or both for short ones, two to four attributes for long ones."""
+def _attributes(rng: np.random.Generator, long: bool) -> list[str]:
+    """Return the attributes that a noun phrase shall tell.
+
+    A short one tells shape, colour or both. A long one tells two or three attributes with the shape
+    among them.
+    """
     if long:
-        extra = draw.permutation(["size", "fill", "colour"])[: int(draw.integers(1, 3))].tolist()
+        extra = rng.permutation(["size", "fill", "colour"])[: int(rng.integers(1, 3))].tolist()
         return [name for name in ATTRIBUTES if name in extra or name == "shape"]
-    return pick(draw, (["shape"], ["shape"], ["colour"], ["colour", "shape"], ["colour", "shape"]))
+    return pick(rng, (["shape"], ["shape"], ["colour"], ["colour", "shape"], ["colour", "shape"]))
 
 
-def _unique_noun(draw: np.random.Generator, scene: Scene, index: int, long: bool) -> Phrase | None:
+def _unique_noun(rng: np.random.Generator, scene: Scene, index: int, long: bool) -> Phrase | None:
     for _ in range(3):
-        phrase = _noun(draw, scene, index, _attributes(draw, long))
+        phrase = _noun(rng, scene, index, _attributes(rng, long))
         if phrase.names(index):
             return phrase
     return None
 
 
-# Sentences, one builder for each kind.
+# The next functions make sentences. There is one for each kind.
 
 
-def _attribute(draw: np.random.Generator, scene: Scene, index: int, long: bool) -> Phrase | None:
-    """ "red star": attributes that no other object shares all of; mostly few, and colour and shape first."""
+def _attribute(rng: np.random.Generator, scene: Scene, index: int, long: bool) -> Phrase | None:
+    """Return a phrase of attributes that no other object shares all of, like "red star".
+
+    It mostly tells few of them, and colour and shape before the others.
+    """
     chance = {"colour": 0.65, "shape": 0.75, "fill": 0.25, "size": 0.2}
-    chosen = [name for name in ATTRIBUTES if draw.random() < chance[name]]
-    return _noun(draw, scene, index, chosen) if chosen else None
+    chosen = [name for name in ATTRIBUTES if rng.random() < chance[name]]
+    return _noun(rng, scene, index, chosen) if chosen else None
 
 
-def _size(draw: np.random.Generator, scene: Scene, index: int, long: bool) -> Phrase | None:
-    """ "biggest star", "smaller red square": the size among those of a kind."""
-    noun = _noun(draw, scene, index, _attributes(draw, long))
+def _size(rng: np.random.Generator, scene: Scene, index: int, long: bool) -> Phrase | None:
+    """Return a phrase for the size among those of a kind, like "biggest star"."""
+    noun = _noun(rng, scene, index, _attributes(rng, long))
     group = noun.truths.count(True)
     if group < 2:
         return None
-    biggest = draw.random() < 0.5
+    biggest = rng.random() < 0.5
     words = ("biggest", "largest") if biggest else ("smallest",)
     if group == 2:
         words += ("bigger", "larger") if biggest else ("smaller",)
-    values = [
-        np.log(thing.diameter) if biggest else -np.log(thing.diameter) for thing in scene.things
-    ]
-    return Phrase(f"{pick(draw, words)} {noun.text}", _beyond(values, noun.truths, np.log(1.25)))
+    sign = 1 if biggest else -1
+    values = [sign * np.log(thing.diameter) for thing in scene.things]
+    return Phrase(f"{pick(rng, words)} {noun.text}", _beyond(values, noun.truths, np.log(1.25)))
 
 
-def _position(draw: np.random.Generator, scene: Scene, index: int, long: bool) -> Phrase | None:
-    """ "leftmost square", "star on the left", "top right circle", "ring in the middle": a place in the picture."""
-    noun = _noun(draw, scene, index, _attributes(draw, long))
+def _position(rng: np.random.Generator, scene: Scene, index: int, long: bool) -> Phrase | None:
+    """Return a phrase for a place in the picture, like "leftmost square" or "top right circle"."""
+    noun = _noun(rng, scene, index, _attributes(rng, long))
     places = [(thing.x / scene.width - 0.5, thing.y / scene.height - 0.5) for thing in scene.things]
     x, y = places[index]
-    across, along = "right" if x > 0 else "left", "bottom" if y > 0 else "top"
-    right, down = (1 if x > 0 else -1), (1 if y > 0 else -1)
+    across = "right" if x > 0 else "left"
+    along = "bottom" if y > 0 else "top"
+    right = 1 if x > 0 else -1
+    down = 1 if y > 0 else -1
     beside = tuple(_above(right * px, 0.11, -0.04) for px, _ in places)
     upright = tuple(_above(down * py, 0.11, -0.04) for _, py in places)
     middle = tuple(_above(-max(abs(px), abs(py)), -0.11, -0.22) for px, py in places)
-    form = int(draw.integers(5))
+    form = int(rng.integers(5))
     match form:
         case 0:
             words = ("%s on the {0}", "{0} %s", "%s on the {0} side")
-            template, where = pick(draw, words).format(across), beside
+            template = pick(rng, words).format(across)
+            where = beside
         case 1:
             words = ("%s at the {0}", "{0} %s", "%s near the {0}")
-            template, where = pick(draw, words).format(along), upright
+            template = pick(rng, words).format(along)
+            where = upright
         case 2:
             words = ("{0} {1} %s", "%s in the {0} {1} corner", "%s at the {0} {1}")
-            template, where = pick(draw, words).format(along, across), _and(beside, upright)
+            template = pick(rng, words).format(along, across)
+            where = _and(beside, upright)
         case 3:
-            template, where = (
-                pick(draw, ("%s in the middle", "%s in the centre", "middle %s")),
-                middle,
-            )
+            template = pick(rng, ("%s in the middle", "%s in the centre", "middle %s"))
+            where = middle
         case _:
             if noun.truths.count(True) < 2:
                 return None
-            if draw.random() < 0.5:
-                template = pick(draw, (f"{across}most %s", f"%s farthest to the {across}"))
+            if rng.random() < 0.5:
+                template = pick(rng, (f"{across}most %s", f"%s farthest to the {across}"))
                 where = _beyond([right * thing.x for thing in scene.things], noun.truths, 10)
             else:
-                template = pick(
-                    draw, (f"{along}most %s", f"{'lowest' if down > 0 else 'highest'} %s")
-                )
+                extreme = "lowest" if down > 0 else "highest"
+                template = pick(rng, (f"{along}most %s", f"{extreme} %s"))
                 where = _beyond([down * thing.y for thing in scene.things], noun.truths, 10)
     return Phrase(template % noun.text, _and(noun.truths, where))
 
 
-def _ordering(draw: np.random.Generator, scene: Scene, index: int, long: bool) -> Phrase | None:
-    """ "second star from the left": a rank among at least three of a kind, all clearly apart."""
-    noun = _noun(
-        draw, scene, index, pick(draw, ([], ["shape"], ["shape"], ["colour"], ["colour", "shape"]))
-    )
+def _ordering(rng: np.random.Generator, scene: Scene, index: int, long: bool) -> Phrase | None:
+    """Return a phrase for a rank, like "second star from the left".
+
+    There must be at least three of the kind, all clearly apart.
+    """
+    attributes = pick(rng, ([], ["shape"], ["shape"], ["colour"], ["colour", "shape"]))
+    noun = _noun(rng, scene, index, attributes)
     side, values = pick(
-        draw,
+        rng,
         (
             ("left", [thing.x for thing in scene.things]),
             ("right", [-thing.x for thing in scene.things]),
@@ -264,7 +287,7 @@ def _ordering(draw: np.random.Generator, scene: Scene, index: int, long: bool) -
     ranked = sorted(members, key=lambda at: values[at])
     apart = all(values[b] - values[a] >= 8 for a, b in itertools.pairwise(ranked))
     rank = ranked.index(index)
-    # The last of them is the first from the other side: nobody counts to it.
+    # Nobody counts to the last of them, because it is the first from the other side.
     if len(ranked) < 3 or not apart or rank >= min(len(ORDINALS), len(ranked) - 1):
         return None
     return Phrase(
@@ -273,24 +296,25 @@ def _ordering(draw: np.random.Generator, scene: Scene, index: int, long: bool) -
     )
 
 
-def _relation(draw: np.random.Generator, scene: Scene, index: int, long: bool) -> Phrase | None:
-    """ "circle above the red square": where it lies as seen from another object; long sentences may take two."""
-    return _related(draw, scene, index, long, _BESIDE)
+def _relation(rng: np.random.Generator, scene: Scene, index: int, long: bool) -> Phrase | None:
+    """Return a phrase for where an object lies from another, like "circle above the red square"."""
+    return _related(rng, scene, index, long, _BESIDE)
 
 
-def _occlusion(draw: np.random.Generator, scene: Scene, index: int, long: bool) -> Phrase | None:
-    """ "circle behind the square": which of two hides part of the other."""
-    return _related(draw, scene, index, long, _COVERING)
+def _occlusion(rng: np.random.Generator, scene: Scene, index: int, long: bool) -> Phrase | None:
+    """Return a phrase for which of two hides part of the other, like "circle behind the square"."""
+    return _related(rng, scene, index, long, _COVERING)
 
 
 def _beside(dx: int, dy: int) -> Callable[[Scene, int, int], bool | None]:
+    """Return whether an object lies in the direction (dx, dy) from an anchor, as a function."""
+
     def truth(scene: Scene, index: int, anchor: int) -> bool | None:
-        a, b = scene.things[index], scene.things[anchor]
-        ahead, aside = (
-            (a.x - b.x) * dx + (a.y - b.y) * dy,
-            abs((a.x - b.x) * dy) + abs((a.y - b.y) * dx),
-        )
-        # Diagonal is neither clearly so nor clearly not.
+        a = scene.things[index]
+        b = scene.things[anchor]
+        ahead = (a.x - b.x) * dx + (a.y - b.y) * dy
+        aside = abs((a.x - b.x) * dy) + abs((a.y - b.y) * dx)
+        # What lies diagonally is neither clearly so nor clearly not.
         return True if ahead >= max(18, aside) else False if ahead < 4 else None
 
     return truth
@@ -305,7 +329,10 @@ def _behind(scene: Scene, index: int, anchor: int) -> bool | None:
 
 
 Relations = tuple[tuple[tuple[str, ...], str, Callable[[Scene, int, int], bool | None]], ...]
-"""Words, another way to say it in a long sentence, and the truth of "the object is so to the anchor"."""
+"""For each relation its words, its words in a long sentence, and whether it holds.
+
+The last is a function of the scene, the number of the object and the number of the anchor.
+"""
 
 _BESIDE: Relations = (
     (("left of", "to the left of"), "which is further left than", _beside(-1, 0)),
@@ -320,10 +347,12 @@ _COVERING: Relations = (
 
 
 def _related(
-    draw: np.random.Generator, scene: Scene, index: int, long: bool, relations: Relations
+    rng: np.random.Generator, scene: Scene, index: int, long: bool, relations: Relations
 ) -> Phrase | None:
-    noun = _noun(draw, scene, index, _attributes(draw, long))
-    text, truths = noun.text, noun.truths
+    """Return a phrase that relates an object to another, or to two others in a long sentence."""
+    noun = _noun(rng, scene, index, _attributes(rng, long))
+    text = noun.text
+    truths = noun.truths
     links = [
         (relation, anchor)
         for relation in relations
@@ -332,18 +361,18 @@ def _related(
     ]
     if not links:
         return None
-    twice = long and len(links) > 1 and draw.random() < 0.3
-    for number, choice in enumerate(draw.permutation(len(links))[: 2 if twice else 1].tolist()):
+    twice = long and len(links) > 1 and rng.random() < 0.3
+    for number, choice in enumerate(rng.permutation(len(links))[: 2 if twice else 1].tolist()):
         (words, clause, truth), anchor = links[choice]
-        other = _unique_noun(draw, scene, anchor, long and not twice)
+        other = _unique_noun(rng, scene, anchor, long and not twice)
         if other is None:
             return None
         if twice:
             link = f"{'and' if number else 'that is'} {words[-1]}"
         elif long:
-            link = pick(draw, (f"that is {words[-1]}", clause))
+            link = pick(rng, (f"that is {words[-1]}", clause))
         else:
-            link = pick(draw, words)
+            link = pick(rng, words)
         text = f"{text} {link} the {other.text}"
         truths = _and(
             truths,

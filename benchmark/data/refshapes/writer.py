@@ -1,15 +1,19 @@
-"""RefShapes, the embedded synthetic data sets, written in the layout of REFER: `refer` reads them like any other.
+"""RefShapes, the embedded synthetic data sets.
+
+They are written in the layout of REFER, so `refer` reads them like any other.
 
     refshapes     all kinds of sentences, like RefCOCO
     refshapes+    appearance alone, no word of place, like RefCOCO+
     refshapesg    long sentences that relate objects, like RefCOCOg
 
-Each has scenes of its own, with image ids of its own above COCO's, so all can share a root. As RefCOCO's testA holds people
-and testB other things, the referents of testA are round (circle, ring, heart, moon) and those of testB angular (square,
-triangle, star, cross); train and val hold both. All use `refs(unc).p`. Beside the files of REFER lie
+Each set has scenes of its own, with image ids above COCO's, so all can share a root. RefCOCO's
+testA holds people and testB other things. Likewise the referents of testA are round here (circle,
+ring, heart, moon) and those of testB are angular (square, triangle, star, cross). Train and val
+hold both. All sets use `refs(unc).p`. Two more files lie beside those of REFER:
 
     refshapes.json    what the set was made from
-    scenes.json       images: what each image shows, object by object; sentences: the kind of each sentence
+    scenes.json       `images`, which describes every object of each image, and `sentences`, which
+                      names the kind of each sentence
 """
 
 import dataclasses
@@ -32,9 +36,9 @@ from benchmark.data.refshapes.scenes import ANGULAR, ROUND, SHAPES, Scene, compo
 from benchmark.data.refshapes.sentences import MIXES, Expression, Kind, describe
 
 NAMES = tuple(MIXES)
-REVISION = 1  # raised when the same parameters give other files
+REVISION = 1  # must be raised when the same parameters give other files
 REFERENTS = {"train": SHAPES, "val": SHAPES, "testA": ROUND, "testB": ANGULAR}
-MOST_IMAGES = 100_000  # of a split: the ids of the next begin there
+MOST_IMAGES = 100_000  # of a split, because the ids of the next split begin there
 FILES = ("instances.json", "refs(unc).p", "scenes.json", "refshapes.json")
 _JPEG_QUALITY = 92
 
@@ -52,30 +56,36 @@ class RefShapesSize:
         counts = dataclasses.astuple(self)
         if min(counts) < 0 or max(counts) > MOST_IMAGES or not sum(counts):
             raise UserError(
-                f"RefShapes cannot have {counts} images: give 0 to {MOST_IMAGES} for each split, one in all."
+                f"RefShapes cannot have {counts} images: give 0 to {MOST_IMAGES} for each split,"
+                " and at least one in all."
             )
 
 
 def write_refshapes(root: Path, name: str, sizes: Mapping[str, int], seed: int = 0) -> None:
     """Write the data set `name` into the REFER folder `root`, unless it is there already.
 
-    Image number i of a split depends on `seed`, `name`, the split and i alone, not on how many there are. The images go to
-    their place first and the data set's folder, whole, last: a set that was not finished is written again.
+    Image number i of a split depends on `seed`, `name`, the split and i alone, and not on how many
+    images there are. The images go to their place first. The data set's folder follows when it is
+    whole, so a set that was not finished is written again.
 
     Args:
-        root: made where it is missing; may hold other data sets.
-        name: one of NAMES. sizes: number of images of each split.
+        root: is made where it is missing. It may hold other data sets.
+        name: one of NAMES.
+        sizes: split -> number of images.
+        seed: decides the scenes and the sentences.
 
     Raises:
-        UserError: the name is not known, another or a damaged set of this name is there, or `root` cannot be written.
+        UserError: the name is not known, another or a damaged set of this name is there, or `root`
+            cannot be written.
     """
     choose(name, NAMES, "embedded data set")
-    root, size = Path(root), RefShapesSize(**sizes)
+    root = Path(root)
+    size = RefShapesSize(**sizes)
     made_from = {"name": name, "revision": REVISION, "seed": seed, "size": dataclasses.asdict(size)}
     try:
-        # What is there is whole, so reading it needs no lock, and a read-only folder can hold it.
+        # A folder that is there is whole. So reading it needs no lock, and it may be read-only.
         if not os.path.lexists(root / name):
-            # Of several runs that want it, the first writes and the others wait.
+            # If several runs want the set, the first one writes it and the others wait.
             with locked(root / f".{name}.lock"):
                 if not os.path.lexists(root / name):
                     _write(root, name, made_from, size, seed)
@@ -83,12 +93,17 @@ def write_refshapes(root: Path, name: str, sizes: Mapping[str, int], seed: int =
         _require_whole(root, name, made_from, size)
     except OSError as error:
         raise UserError(
-            f"{root / name} cannot be written ({error.strerror or error}): make room or choose another folder."
+            f"{root / name} cannot be written ({error.strerror or error}): make room or choose"
+            " another folder."
         ) from error
 
 
 def sentence_kinds(root: Path, name: str) -> dict[int, Kind]:
-    """Return sent_id -> kind of every sentence of an embedded data set. Raises UserError where scenes.json is not whole."""
+    """Return sent_id -> kind of every sentence of an embedded data set.
+
+    Raises:
+        UserError: scenes.json is missing or damaged.
+    """
     path = Path(root) / name / "scenes.json"
     scenes = read_json(path)
     try:
@@ -100,35 +115,39 @@ def sentence_kinds(root: Path, name: str) -> dict[int, Kind]:
 
 
 def _require_whole(root: Path, name: str, made_from: dict[str, Any], size: RefShapesSize) -> None:
-    folder, images = root / name, root / "images" / "train2014"
+    """Check that a data set that is there was made from these parameters and lacks no file."""
+    folder = root / name
     missing = [folder / file for file in FILES if not (folder / file).is_file()]
     if not missing:
-        found = read_json(folder / "refshapes.json")
-        if found != made_from:
+        present = read_json(folder / "refshapes.json")
+        if present != made_from:
             raise UserError(
-                f"{folder} holds a set made from {json.dumps(found)} and not from {json.dumps(made_from)}: "
-                "remove that folder or choose another root."
+                f"{folder} holds a set made from {json.dumps(present)} and not from"
+                f" {json.dumps(made_from)}: remove that folder or choose another root."
             )
-        ids = (_image_id(name, split, index) for split, index in _scenes(size))
-        missing = [
-            path
-            for path in (images / _file_name(image_id) for image_id in ids)
-            if not path.is_file()
+        images = root / "images" / "train2014"
+        paths = [
+            images / _file_name(_image_id(name, split, index)) for split, index in _scenes(size)
         ]
+        missing = [path for path in paths if not path.is_file()]
     if missing:
         raise UserError(
-            f"{folder} is not whole ({missing[0]} is missing): remove that folder, and it is written again."
+            f"{folder} is not whole ({missing[0]} is missing): remove that folder, and it is"
+            " written again."
         )
 
 
 def _write(
     root: Path, name: str, made_from: dict[str, Any], size: RefShapesSize, seed: int
 ) -> None:
-    # One level deeper than a data set's folder, so that nobody who looks for data sets finds it.
-    aside = root / f".{name}.partial"
-    shutil.rmtree(aside, ignore_errors=True)  # of a run that was killed
+    # The files lie one level deeper than those of a data set, so that a search for data sets does
+    # not find them.
+    partial = root / f".{name}.partial"
+    # A run that was killed may have left it.
+    shutil.rmtree(partial, ignore_errors=True)
     try:
-        folder, images = aside / name, aside / "images"
+        folder = partial / name
+        images = partial / "images"
         folder.mkdir(parents=True)
         images.mkdir()
         contents = _contents(name, size, seed, images)
@@ -141,7 +160,7 @@ def _write(
             image.replace(place / image.name)
         folder.rename(root / name)
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _contents(name: str, size: RefShapesSize, seed: int, images: Path) -> dict[str, bytes]:
@@ -173,7 +192,8 @@ def _contents(name: str, size: RefShapesSize, seed: int, images: Path) -> dict[s
         )
         things = []
         for number, (thing, mask) in enumerate(zip(scene.things, scene.masks, strict=True)):
-            ann_id, category_id = image_id * 10 + number, category_ids[thing.shape]
+            ann_id = image_id * 10 + number
+            category_id = category_ids[thing.shape]
             things.append({"ann_id": ann_id, **dataclasses.asdict(thing)})
             instances["annotations"].append(
                 {
@@ -195,7 +215,8 @@ def _contents(name: str, size: RefShapesSize, seed: int, images: Path) -> dict[s
                     "ann_id": ann_id,
                     "image_id": image_id,
                     "category_id": category_id,
-                    # REFER's names end on a number that the images' do not have: they are no files.
+                    # As in REFER, this name ends with a number that the image's does not have, so
+                    # it is no file.
                     "file_name": _file_name(image_id).replace(".jpg", f"_{len(refs)}.jpg"),
                     "split": split,
                     "sent_ids": list(sent_ids),
@@ -224,28 +245,33 @@ def _draw_scene(
     name: str, split: str, index: int, seed: int
 ) -> tuple[Scene, dict[int, list[Expression]]]:
     """Return a scene and, for two to four of its objects, two or three sentences."""
-    draw = generator("refshapes", REVISION, seed, name, split, index)
+    rng = generator("refshapes", REVISION, seed, name, split, index)
     while True:
-        scene = compose(draw, REFERENTS[split])
+        scene = compose(rng, REFERENTS[split])
         if scene is None:
             continue
         expressions: dict[int, list[Expression]] = {}
-        wanted = int(draw.integers(2, 5))
-        for number in draw.permutation(len(scene.things)).tolist():
+        wanted = int(rng.integers(2, 5))
+        for number in rng.permutation(len(scene.things)).tolist():
             if scene.things[number].shape in REFERENTS[split] and len(expressions) < wanted:
-                found = describe(draw, scene, number, name, int(draw.integers(2, 4)))
-                if found:
-                    expressions[number] = found
+                sentences = describe(rng, scene, number, name, int(rng.integers(2, 4)))
+                if sentences:
+                    expressions[number] = sentences
         if len(expressions) > 1:
             return scene, expressions
 
 
 def segmentation(mask: np.ndarray) -> list[list[float]] | dict[str, Any]:
-    """Return a mask, uint8 (height, width) in {0, 1}, as COCO polygons, or as uncompressed RLE where it has holes.
+    """Return a mask as COCO polygons, or as uncompressed RLE if it has holes.
 
-    Rasterised by pycocotools, both give exactly the mask back: the polygons run a quarter of a pixel inside its pixels' edges.
+    pycocotools makes exactly the same mask of either. The polygons run a quarter of a pixel inside
+    the edges of the mask's pixels.
+
+    Args:
+        mask: uint8 (height, width) in {0, 1}.
     """
-    double = np.pad(mask.repeat(2, 0).repeat(2, 1), 1)  # a contour may not run along the border
+    # It is padded because a contour must not run along the border.
+    double = np.pad(mask.repeat(2, 0).repeat(2, 1), 1)
     contours, hierarchy = cv2.findContours(double, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     if (hierarchy[0, :, 3] < 0).all():
         return [((contour[:, 0] - 0.5) / 2).ravel().tolist() for contour in contours]
@@ -262,7 +288,7 @@ def _scenes(size: RefShapesSize) -> Iterator[tuple[str, int]]:
 
 
 def _image_id(name: str, split: str, index: int) -> int:
-    """COCO's end below 600,000."""
+    """Return an id that no other set, split or scene has. COCO's own end below 600,000."""
     return (1 + NAMES.index(name)) * 1_000_000 + list(REFERENTS).index(split) * MOST_IMAGES + index
 
 
