@@ -1,4 +1,4 @@
-"""Training strategies: one module per kind, each with the strategies of that kind in its tuple `STRATEGIES`."""
+"""Training strategies. Each kind has a module, whose tuple `STRATEGIES` holds its strategies."""
 
 import importlib
 import pkgutil
@@ -14,8 +14,8 @@ def _shipped() -> Mapping[str, Loader]:
         importlib.import_module(f"{__name__}.{module.name}")
         for module in pkgutil.iter_modules(__path__)
     ]
-    found = [strategy for module in modules for strategy in getattr(module, "STRATEGIES", ())]
-    return {strategy.name: lambda strategy=strategy: strategy for strategy in found}
+    strategies = [strategy for module in modules for strategy in getattr(module, "STRATEGIES", ())]
+    return {strategy.name: lambda strategy=strategy: strategy for strategy in strategies}
 
 
 STRATEGIES: Registry[Strategy] = Registry("strategies", "strategy", _shipped, lambda: Strategy)
@@ -27,7 +27,11 @@ def names() -> list[str]:
 
 
 def get(name: str) -> Strategy:
-    """Return the strategy called `name` with its default settings; an unknown name raises a UserError."""
+    """Return the strategy called `name` with its default settings.
+
+    Raises:
+        UserError: the name is not known.
+    """
     return STRATEGIES.get(name)
 
 
@@ -46,6 +50,6 @@ def read(values: Mapping[str, Any]) -> Strategy:
 
     Raises:
         UserError: its name is not known.
-        ValueError: its fields are not those of a strategy of this name.
+        ValueError: the fields are not those of a strategy of this name.
     """
     return get(str(values.get("name"))).read(values)

@@ -1,7 +1,8 @@
-"""Conventional augmentations: random crop, horizontal flip, color jitter, on image and mask alike (the paper's Fig. 2).
+"""Conventional augmentations: random crop, horizontal flip and color jitter.
 
-The paper names them and gives no settings, so these are torchvision's usual ones. All act on the network's square input, so a
-crop also blurs a little. The sentence stays as it is, also where a flip makes "left" wrong.
+The MaskRIS paper compares with them (Fig. 2) and gives no settings, so these are torchvision's
+usual ones. Image and mask change alike. All act on the network's square input, so a crop also blurs
+a little. The sentence stays as it is, also where a flip makes "left" wrong.
 """
 
 from __future__ import annotations
@@ -20,26 +21,37 @@ if TYPE_CHECKING:
     from benchmark.data.samples import RawBatch
 
 CROP_AREA = (0.5, 1.0)
-"""Share of the input that a crop keeps; it is resized to the whole input."""
+"""Least and greatest share of the input that a crop keeps. It is resized to the whole input."""
 CROP_ASPECT = (3 / 4, 4 / 3)
+"""Least and greatest width of a crop, divided by its height."""
 FLIP_PROBABILITY = 0.5
 BRIGHTNESS = CONTRAST = SATURATION = 0.4
 """Factors lie between 1 - x and 1 + x."""
 HUE = 0.1
-"""Shift of the hue, as a share of the circle, to either side."""
+"""Greatest shift of the hue to either side, as a share of the circle."""
 
 Pair = "tuple[Tensor, Tensor | None]"
 
 
 def augment(raw: RawBatch, names: Sequence[str], seed: int, epoch: int) -> RawBatch:
-    """Return `raw` with the named augmentations, in their order, keyed by (seed, name, epoch, sample).
+    """Return `raw` with the named augmentations applied in their order.
 
-    A mask moves with its image, so a crop can cut off some of a referent. A name that is not known raises a KeyError: specs are
-    checked when they are read.
+    A mask moves with its image, so a crop can cut off some of a referent.
+
+    Args:
+        raw: the samples.
+        names: of `crop`, `flip` and `jitter`.
+        seed: of the run. With the name, the epoch and the sample it keys every random number.
+        epoch: counts from 0.
+
+    Raises:
+        KeyError: a name is not known. Specs are checked when they are read, so none should come
+            here.
     """
     import torch
 
-    images, targets = [], []
+    images = []
+    targets = []
     for number, sample in enumerate(raw.samples):
         image = raw.images[number].permute(2, 0, 1)
         target = None if raw.targets is None else raw.targets[number][None]
@@ -62,10 +74,11 @@ def _crop(rng: np.random.Generator, image: Tensor, target: Tensor | None) -> Pai
     aspect = math.exp(rng.uniform(*map(math.log, CROP_ASPECT)))
     height, width = (min(side, round(math.sqrt(area * ratio))) for ratio in (1 / aspect, aspect))
     top, left = (int(rng.integers(side - extent + 1)) for extent in (height, width))
-    box, size = (top, left, height, width), [side, side]
+    box = (top, left, height, width)
+    size = [side, side]
     image = TF.resized_crop(image, *box, size, InterpolationMode.BILINEAR, antialias=True)
     if target is not None:
-        # Nearest: a binary mask stays binary.
+        # With the nearest pixel a binary mask stays binary.
         target = TF.resized_crop(target, *box, size, InterpolationMode.NEAREST)
     return image, target
 
@@ -87,7 +100,8 @@ def _jitter(rng: np.random.Generator, image: Tensor, target: Tensor | None) -> P
         lambda image: TF.adjust_saturation(image, rng.uniform(1 - SATURATION, 1 + SATURATION)),
         lambda image: TF.adjust_hue(image, rng.uniform(-HUE, HUE)),
     ]
-    for number in rng.permutation(len(changes)):  # in random order, as torchvision's ColorJitter
+    # The order is random as in torchvision's ColorJitter.
+    for number in rng.permutation(len(changes)):
         image = changes[number](image)
     return image, target
 

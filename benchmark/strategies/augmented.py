@@ -1,7 +1,8 @@
-"""Conventional augmentation, which the MaskRIS paper compares with (Fig. 2): crop, flip, color jitter.
+"""Conventional augmentation, which the MaskRIS paper compares with (Fig. 2): crop, flip, jitter.
 
-The published step runs on samples whose image and mask are changed and whose sentence stays as it is. Flipping an image whose
-sentence says "left" makes the sentence wrong. That is the paper's point.
+The published step runs on samples whose image and mask are changed and whose sentence stays as it
+is. Flipping an image whose sentence says "left" makes the sentence wrong. That is the paper's
+point.
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ class Augmented(Strategy):
     """The published step on augmented samples.
 
     Attributes:
-        augmentations: applied in this order to image and mask alike, with torchvision's usual settings: the paper gives
-            none (see `augmentation`).
+        augmentations: are applied in this order to image and mask alike. The paper gives no
+            settings for them, so they have torchvision's usual ones (see `augmentation`).
     """
 
     augmentations: tuple[Literal["crop", "flip", "jitter"], ...] = Field(min_length=1)
 
     def tunable(self) -> set[str]:
-        """Return nothing: the name of such a strategy says all."""
+        """Return no setting, because the name of such a strategy says all."""
         return set()
 
     def describe(self) -> list[str]:
@@ -36,9 +37,8 @@ class Augmented(Strategy):
 
     def step(self, micro: MicroBatch) -> dict[str, Tensor]:
         """Add the gradient of the method's own loss on the augmented samples."""
-        from benchmark.strategies.augmentation import (
-            augment,
-        )  # torchvision: a second that a table need not wait
+        # Imported here because torchvision takes a second, for which tables need not wait.
+        from benchmark.strategies.augmentation import augment
 
         micro = micro.with_samples(
             augment(micro.samples, self.augmentations, micro.seed, micro.epoch)

@@ -1,4 +1,4 @@
-"""The baseline: the method as published, one pass over the samples as they are."""
+"""The baseline trains a method as published, with one pass over the samples as they are."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ if TYPE_CHECKING:
 
 
 class Baseline(Strategy):
-    """The published training step. It has no settings, so it keeps one key whatever is changed for the others."""
+    """The published training step.
+
+    It has no settings, so its runs keep their keys whatever is changed for other strategies.
+    """
 
     is_reference: ClassVar[bool] = True
 

@@ -1,8 +1,8 @@
-"""How the strategies that runs were made with first stand in a run's spec: a table that never changes.
+"""What the spec of a run says of the first eleven strategies. This table never changes.
 
-Keys of runs are digests of their specs, so what a spec says of these eleven strategies is wire format. Each of them
-stands there with the fields that one class for all strategies once had, whether it uses them or not. Strategies that came
-later write their own settings alone.
+The key of a run is the digest of its spec, so another word here would give old runs new keys. Each
+of the eleven stands in a spec with the fields that one class for all strategies once had, whether
+it uses them or not. Strategies that came later write only their own settings.
 """
 
 from collections.abc import Mapping
@@ -37,17 +37,24 @@ _BEFORE: Mapping[str, Any] = {
 
 
 def key_fields(name: str, settings: Mapping[str, Any], revision: int) -> dict[str, Any]:
-    """Return what the spec of a run says of one of `NAMES` with its own settings."""
+    """Return what the spec of a run says of one of `NAMES`.
+
+    Args:
+        name: of the strategy.
+        settings: its own settings and their values.
+        revision: of the strategy.
+    """
     known = {field: settings.get(field, value) for field, value in _BEFORE.items()}
     added = {field: value for field, value in settings.items() if field not in _BEFORE}
     return {"name": name, **known, **added, "revision": revision}
 
 
 def own_settings(values: Mapping[str, Any], settings: set[str]) -> dict[str, Any]:
-    """Return the fields of a spec that a strategy with these settings reads: the others have their frozen values.
+    """Return the fields of a spec that a strategy with these settings reads.
 
     Raises:
-        ValueError: one of the others has another value, so the spec was changed by hand.
+        ValueError: a field that it does not read differs from its frozen value, so the spec was
+            changed by hand.
     """
     for field, value in values.items():
         if field in _BEFORE and field not in settings:

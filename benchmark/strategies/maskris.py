@@ -1,12 +1,12 @@
 """MaskRIS (arXiv 2411.19067) and its ablations: masked patches, masked words, and distillation.
 
-Read it beside Sec. 3 of the paper. Sec. 3.1 and 3.2, masking, are `MaskRIS.masked`. Sec. 3.3, distillation-aware learning, is
-`MaskRIS.step`:
+It is best read beside Sec. 3 of the paper. Masking (Sec. 3.1 and 3.2) is `MaskRIS.masked`.
+Distillation-aware learning (Sec. 3.3) is `MaskRIS.step`:
 
-    y       = network(x, t)                          clean pass, L_ce against the ground truth       (Eq. 2)
-    y_m     = network(masked x, masked t)            masked pass of the same samples                  (Eq. 3)
-    L_dist  = the method's own loss of y_m against the soft prediction y, which is detached           (Eq. 4)
-    L       = w L_dist + (1 - w) L_ce                                                                 (Eq. 5)
+    y       = network(x, t)                 clean pass, L_ce against the ground truth   (Eq. 2)
+    y_m     = network(masked x, masked t)   masked pass of the same samples             (Eq. 3)
+    L_dist  = the method's own loss of y_m against the detached soft prediction y       (Eq. 4)
+    L       = w L_dist + (1 - w) L_ce                                                   (Eq. 5)
 """
 
 from __future__ import annotations
@@ -42,16 +42,21 @@ class MaskRIS(Strategy):
     """Masking with or without distillation. The defaults are the paper's.
 
     Attributes:
-        image_mask, text_mask, distillation: the three switches of Table 3.
-        distill_weight: w of Eq. 5. The paper's Table D calls 1 - w "lambda".
-        image_mask_ratio: share of the patches that are masked. patch_size: their side in pixels of the network input.
-        image_mask_sampling: which patches: `patch`, `grid`, `block` or `cutout` (see `masking`).
+        image_mask: whether patches are masked. The first three fields are the switches of Table 3.
+        text_mask: whether word pieces are masked.
+        distillation: whether the prediction for the whole input teaches that for the masked input.
+        distill_weight: w of Eq. 5, in [0, 1]. The paper's Table D calls 1 - w "lambda".
+        image_mask_ratio: share of the patches that are masked, in [0, 1].
+        patch_size: side of a patch in pixels of the network input.
+        image_mask_sampling: decides which patches: `patch`, `grid`, `block` or `cutout` (see
+            `masking`).
         text_mask_ratio: probability that a word piece is selected.
-        text_mask_shares: of the selected pieces, how many become [MASK], become a random piece, and stay. CLIP has no [MASK],
-            so its id 0 stands in. Neither the paper nor any code decides this.
-        batchnorm_in_masked_pass: whether the masked pass updates BatchNorm's running statistics. This is the literal reading;
-            neither the paper nor any code decides it.
-        augment_probability: without distillation, how often a sample is masked (App. A.3).
+        text_mask_shares: of the selected pieces, those that become [MASK], become a random piece,
+            and stay. CLIP has no [MASK], so its id 0 stands in. Neither the paper nor any code
+            decides this.
+        batchnorm_in_masked_pass: whether the masked pass updates BatchNorm's running statistics.
+            True is the literal reading. Neither the paper nor any code decides it.
+        augment_probability: how often a sample is masked without distillation (App. A.3).
     """
 
     image_mask: bool = False
@@ -69,28 +74,31 @@ class MaskRIS(Strategy):
     # --- the step -------------------------------------------------------------------------------
 
     def step(self, micro: MicroBatch) -> dict[str, Tensor]:
-        """Add the gradients of Eq. 5, or, without distillation, of the method's own loss on masked samples."""
+        """Add the gradients of Eq. 5.
+
+        Without distillation, add those of the method's own loss on samples some of which are
+        masked.
+        """
         if not self.distillation:
-            # Masking as an augmentation (App. A.3): some samples are masked, and the targets stay.
+            # This is masking as an augmentation (App. A.3). The targets stay.
             _, terms, loss = micro.supervised(self.masked(micro, keep_targets=True))
             micro.backward(loss)
             return logged(loss.detach(), terms, loss_ce=loss)
 
-        # Each pass is followed by its backward, so memory stays the baseline's. The gradients add up to that of Eq. 5.
+        # Each pass is followed by its backward, so memory stays that of the baseline. The gradients
+        # add up to that of Eq. 5.
         weight = self.distill_weight
         output, terms, loss_ce = micro.supervised(micro.batch)
-        teacher = detached(
-            output
-        )  # the train-mode prediction of the present weights: no EMA, no eval pass
+        # The teacher is the train-mode prediction of the present weights. The paper has no moving
+        # average of weights and no pass in evaluation mode.
+        teacher = detached(output)
         micro.backward(loss_ce, 1 - weight)
 
-        # The masked pass is given no target at all: it learns from the teacher alone.
+        # The masked pass gets no target at all, so it learns from the teacher alone.
         masked = self.masked(micro, keep_targets=False)
-        running_statistics = (
-            contextlib.nullcontext()
-            if self.batchnorm_in_masked_pass
-            else frozen_running_statistics(micro.method)
-        )
+        running_statistics = contextlib.nullcontext()
+        if not self.batchnorm_in_masked_pass:
+            running_statistics = frozen_running_statistics(micro.method)
         with running_statistics:
             student = micro.forward(masked, "prediction", "masked pass")
         loss_dist = micro.method.distillation(student, teacher)
@@ -100,11 +108,19 @@ class MaskRIS(Strategy):
         return logged(total, terms, loss_ce=loss_ce, loss_dist=loss_dist)
 
     def masked(self, micro: MicroBatch, keep_targets: bool) -> Batch:
-        """Return the micro-batch with patches and words hidden; the attention masks stay those of the whole sentences."""
+        """Return the micro-batch with patches and words hidden.
+
+        The attention masks stay those of the whole sentences.
+
+        Args:
+            micro: the samples.
+            keep_targets: whether the batch holds the ground truth.
+        """
         from methods.contract import Batch
 
         batch = micro.batch
-        images, text = batch.images, batch.text
+        images = batch.images
+        text = batch.text
         if self.image_mask:
             images = apply_image_masks(images, self.image_masks(micro).to(images.device))
         if self.text_mask:
@@ -155,22 +171,29 @@ class MaskRIS(Strategy):
         return Text(torch.from_numpy(np.stack(ids)), text.attention)
 
     def _applies(self, micro: MicroBatch, sample: int) -> bool:
-        """Return whether a sample is masked: always under distillation, else with `augment_probability`."""
+        """Return whether a sample is masked.
+
+        It always is under distillation, and else with `augment_probability`.
+        """
         return self.distillation or micro.rng("augment", sample).random() < self.augment_probability
 
     # --- settings and words -----------------------------------------------------------------------
 
     def tunable(self) -> set[str]:
         """Return the settings that its switches make use of."""
-        used = set()
+        settings = set(DISTILLATION_SETTINGS if self.distillation else {"augment_probability"})
         if self.image_mask:
-            used |= IMAGE_SETTINGS
+            settings |= IMAGE_SETTINGS
         if self.text_mask:
-            used |= TEXT_SETTINGS
-        return used | (DISTILLATION_SETTINGS if self.distillation else {"augment_probability"})
+            settings |= TEXT_SETTINGS
+        return settings
 
     def check(self, definition: Definition, config: Config) -> None:
-        """Check that the patches divide the input and the shares of masked words add up; raises a UserError."""
+        """Check that the patches divide the input and the shares of masked words add up.
+
+        Raises:
+            UserError: they do not.
+        """
         if self.image_mask:
             check_image_mask(
                 config.size, self.patch_size, self.image_mask_ratio, self.image_mask_sampling
@@ -185,7 +208,7 @@ class MaskRIS(Strategy):
 
     @property
     def passes(self) -> int:
-        """Two with distillation, else one."""
+        """The number of passes of a step: two with distillation, else one."""
         return 2 if self.distillation else 1
 
     def describe(self) -> list[str]:
@@ -193,8 +216,8 @@ class MaskRIS(Strategy):
         parts = []
         if self.image_mask:
             parts.append(
-                f"image mask ratio {self.image_mask_ratio:g}, {self.image_mask_sampling} sampling, "
-                f"patches of {self.patch_size} px"
+                f"image mask ratio {self.image_mask_ratio:g}, {self.image_mask_sampling} sampling,"
+                f" patches of {self.patch_size} px"
             )
         if self.text_mask:
             parts.append(f"text mask ratio {self.text_mask_ratio:g}")
@@ -214,16 +237,17 @@ class MaskRIS(Strategy):
         return parts
 
     def notes(self, families: set[str]) -> list[str]:
-        """Return which way round the weight is meant, and what stands in for CLIP's missing [MASK]."""
+        """Return which way round the weight is meant, and what CLIP has in place of [MASK]."""
         lines = []
         if self.distillation:
             lines.append(
-                "w (`distill_weight`) is the weight of L_dist in L = w L_dist + (1 - w) L_ce (Eq. 5 of MaskRIS); the paper's"
-                " Table D calls 1 - w lambda."
+                "w (`distill_weight`) is the weight of L_dist in L = w L_dist + (1 - w) L_ce (Eq. 5"
+                " of MaskRIS). The paper's Table D calls 1 - w lambda."
             )
         if self.text_mask and "clip" in families:
             lines.append(
-                "CLIP's word pieces have no [MASK]: id 0 stands in. Neither the paper nor any code decides this."
+                "CLIP's word pieces have no [MASK]: id 0 stands in. Neither the paper nor any code"
+                " decides this."
             )
         return lines
 
@@ -237,7 +261,7 @@ def detached(output: Output) -> Output:
 
 STRATEGIES = (
     MaskRIS(name="maskris", image_mask=True, text_mask=True, distillation=True),
-    # The rows of Table 3.
+    # These are the rows of Table 3.
     MaskRIS(name="image-masking", image_mask=True),
     MaskRIS(name="text-masking", text_mask=True),
     MaskRIS(name="masking", image_mask=True, text_mask=True),

@@ -1,8 +1,9 @@
-"""What a strategy is: how a training step uses its samples. A strategy never knows which method it drives.
+"""A strategy decides how a training step uses its samples. It never knows which method it drives.
 
-A strategy has settings, which stand in the run's key, and a step: what happens with one micro-batch, in as many forward and
-backward passes as it likes. The trainer then clips and updates once for the sum of all gradients, so that several passes keep
-the memory of one. How tables name and describe a strategy is its own matter, too.
+A strategy has settings, which stand in the run's key. It also has a step, which handles one
+micro-batch in as many forward and backward passes as it likes. The trainer then clips and updates
+once for the sum of all gradients, so that several passes need no more memory than one. A strategy
+also says how tables name and describe it.
 """
 
 from __future__ import annotations
@@ -31,11 +32,14 @@ if TYPE_CHECKING:
 
 
 class Strategy(BaseModel, abc.ABC):
-    """One way of using the samples of a training step. Its fields are its settings and part of the run's key.
+    """One way of using the samples of a training step.
+
+    Its fields are its settings, and they are part of the run's key.
 
     Attributes:
-        name: what commands, presets and keys call it. revision: raised when a fix changes its numbers.
-        is_reference: whether others are compared with it (the baseline).
+        name: what commands, presets and keys call it.
+        revision: must be raised when a fix changes its numbers.
+        is_reference: whether others are compared with it, as with the baseline.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -51,7 +55,7 @@ class Strategy(BaseModel, abc.ABC):
 
     @property
     def passes(self) -> int:
-        """Forward and backward passes of a step: what it costs, roughly, in units of the baseline."""
+        """The number of passes of a step, which is roughly its cost in units of the baseline."""
         return 1
 
     @classmethod
@@ -60,11 +64,14 @@ class Strategy(BaseModel, abc.ABC):
         return set(cls.model_fields) - {"name", "revision"}
 
     def tunable(self) -> set[str]:
-        """Return the settings that presets, grids and searches may change: those that make a difference to it."""
+        """Return the settings that presets, grids and searches may change.
+
+        They are those that make a difference to it.
+        """
         return self.settings()
 
     def key_fields(self) -> dict[str, Any]:
-        """Return what the run's spec, and so its key, says of it: name, settings and revision."""
+        """Return name, settings and revision as they stand in the run's spec, and so in its key."""
         own = {
             name: getattr(self, name) for name in type(self).model_fields if name in self.settings()
         }
@@ -80,31 +87,29 @@ class Strategy(BaseModel, abc.ABC):
         """Return the strategy of this kind that the fields of a spec describe.
 
         Raises:
-            ValueError: the fields are not those of this kind (pydantic's errors are ValueErrors).
+            ValueError: the fields are not those of this kind. Pydantic's errors are ValueErrors.
         """
-        own = (
-            frozen.own_settings(values, self.settings())
-            if self.name in frozen.NAMES
-            else dict(values)
-        )
+        own = dict(values)
+        if self.name in frozen.NAMES:
+            own = frozen.own_settings(values, self.settings())
         return type(self).model_validate(own)
 
     def check(self, definition: Definition, config: Config) -> None:
         """Check that it can drive a method of this size.
 
         Raises:
-            UserError: a setting does not fit; the message says which values would.
+            UserError: a setting does not fit. The message says which values would.
         """
 
     def describe(self) -> list[str]:
-        """Return what it does, in its own settings and in words, for the definitions under a table."""
+        """Return in words what it does with its settings, for the definitions under a table."""
         return []
 
     def notes(self, families: set[str]) -> list[str]:
         """Return what a reader of any table with it must know.
 
         Args:
-            families: of the word pieces of the table's methods: `bert`, `clip`.
+            families: tokenizer families of the table's methods, of `bert` and `clip`.
         """
         return []
 
@@ -113,8 +118,8 @@ class Strategy(BaseModel, abc.ABC):
         """Add the gradients of one micro-batch by `micro.backward`, and return its losses.
 
         Returns:
-            name -> detached scalar, unweighted: `train/loss` (what is minimized), and whatever else is to be logged as
-            `train/<name>`.
+            name -> detached scalar without the weight of the micro-batch. `train/loss` is what is
+            minimized. Others are logged as `train/<name>`.
         """
 
 
@@ -123,12 +128,17 @@ class MicroBatch:
     """Samples that pass through the network together, and all that a strategy may do with them.
 
     Attributes:
-        network: what is called: the method, or its DDP or compiled wrapper. method: the method itself.
-        samples: the samples on the CPU, before normalization. tokenizer: of their word pieces.
-        seed, epoch: with a purpose and a sample they key every random number.
-        key: of the optimizer step and micro-batch. With the name of a pass it keys dropout, which passes do not share.
+        network: is called for a pass. It is the method, or its DDP or compiled wrapper.
+        method: the method itself.
+        samples: the samples on the CPU, before they are normalised.
+        tokenizer: made the ids of the samples.
+        seed: of the run. With the epoch, a purpose and a sample it keys every random number.
+        epoch: counts from 0.
+        key: of the optimizer step and micro-batch. With the name of a pass it keys dropout, which
+            passes do not share.
         share: this micro-batch's share of the step's loss, times the recipe's loss scale.
-        add_gradient: adds the gradient of a loss. device: of the network.
+        add_gradient: adds the gradient of a loss.
+        device: of the network.
     """
 
     network: Callable[..., Output]
@@ -143,12 +153,15 @@ class MicroBatch:
     device: torch.device
 
     def rng(self, purpose: str, sample: int) -> np.random.Generator:
-        """Return the generator of one sample's random numbers for a purpose: the same in whatever company it comes."""
+        """Return the generator of one sample's random numbers for a purpose.
+
+        It does not depend on the other samples of the micro-batch.
+        """
         return generator(self.seed, purpose, self.epoch, sample)
 
     @functools.cached_property
     def batch(self) -> Batch:
-        """The samples as the network takes them, on its device, nothing hidden."""
+        """The samples as the network takes them, on its device, with nothing hidden."""
         return self.samples.prepare(self.method.needs, self.device)
 
     @functools.cached_property
@@ -158,11 +171,15 @@ class MicroBatch:
         return {name: value.to(self.device) for name, value in drawn.items()}
 
     def forward(self, batch: Batch, purpose: Purpose, name: str) -> Output:
-        """Return the network's output for `batch` in a pass of this name.
+        """Return the network's output for `batch` in one pass.
 
-        A name is used once a micro-batch, since it keys the pass' dropout.
+        Args:
+            batch: what the network is given.
+            purpose: `loss` or `prediction`.
+            name: of the pass. It keys the dropout of the pass, so a micro-batch uses a name once.
         """
-        noise = self.noise  # before dropout is seeded: drawing it may not move dropout's stream
+        # The noise is drawn before dropout is seeded, so that it cannot move dropout's stream.
+        noise = self.noise
         reseed_dropout(*self.key, name)
         return self.network(batch, noise, purpose)
 
@@ -173,7 +190,10 @@ class MicroBatch:
     def supervised(
         self, batch: Batch, name: str = "clean pass"
     ) -> tuple[Output, dict[str, Tensor], Tensor]:
-        """Return output, terms and sum of the method's own loss for `batch`; nothing is added to the gradients."""
+        """Return output, terms and sum of the method's own loss for `batch`.
+
+        Nothing is added to the gradients yet.
+        """
         output = self.forward(batch, "loss", name)
         terms = self.method.loss(output, batch)
         return output, terms, sum(terms.values())
@@ -184,7 +204,13 @@ class MicroBatch:
 
 
 def logged(total: Tensor, terms: Mapping[str, Tensor], **more: Tensor) -> dict[str, Tensor]:
-    """Return losses by the names under which they are logged: the total, the method's terms, and what a strategy adds."""
+    """Return losses by the names under which they are logged.
+
+    Args:
+        total: what is minimized.
+        terms: the terms of the method's own loss.
+        more: what the strategy adds.
+    """
     named = {"train/loss": total}
     named |= {f"train/loss_{name}": term.detach() for name, term in terms.items()}
     return named | {f"train/{name}": value.detach() for name, value in more.items()}
@@ -192,7 +218,8 @@ def logged(total: Tensor, terms: Mapping[str, Tensor], **more: Tensor) -> dict[s
 
 @contextlib.contextmanager
 def frozen_running_statistics(network: nn.Module) -> Iterator[None]:
-    """Let BatchNorm normalize by batch statistics without touching its running ones."""
+    """Let BatchNorm normalise by batch statistics without touching its running ones."""
+    # Without tracking, train mode uses batch statistics and leaves the running ones as they are.
     from torch.nn.modules.batchnorm import _BatchNorm
 
     norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
