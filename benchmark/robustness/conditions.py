@@ -1,4 +1,4 @@
-"""The conditions under which finished runs are asked again, and the presets that name a set of them."""
+"""Conditions under which finished runs are evaluated again, and presets that name sets of them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,17 +19,33 @@ PRESETS = Path(__file__).parent / "presets"
 
 
 class Condition(Protocol):
-    """What happens to an image, to a sentence, or to both; its text names it and its file of records."""
+    """What happens to an image, to a sentence, or to both.
+
+    Its text names it, and also its file of records.
+    """
 
     def views(
         self, dataset: ReferDataset, refs: list[Ref], pixels: np.ndarray
     ) -> list[tuple[np.ndarray, list[Ref]]]:
-        """Return what becomes of one image, uint8 (height, width, 3), and all its refs: pictures of the same size, each with the
-        refs, and the sentences of them, that are asked about in it."""
+        """Return what becomes of one image and its refs.
+
+        Args:
+            dataset: holds the masks.
+            refs: all refs of the image.
+            pixels: RGB, uint8 (height, width, 3).
+
+        Returns:
+            Pictures of the same size, each with the refs that are evaluated on it. The refs hold
+            the sentences that are evaluated.
+        """
 
 
 def parse_condition(text: str) -> Condition:
-    """Return the condition of a name: `fog-3`, `referent-30` or `words`. Raises UserError for any other."""
+    """Return the condition of a name such as `fog-3`, `referent-30` or `words`.
+
+    Raises:
+        UserError: the name is not known.
+    """
     if text == str(CoveredWords()):
         return CoveredWords()
     if text.rpartition("-")[0] in occlusion.TARGETS:
@@ -38,7 +54,12 @@ def parse_condition(text: str) -> Condition:
 
 
 class OcclusionGrid(BaseModel):
-    """Every target at every share, in percent of its area."""
+    """Occlusions of every target at every share.
+
+    Attributes:
+        targets: what is covered (see `occlusion`).
+        percents: shares of a target's area, each in 0..100.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -50,9 +71,13 @@ class RobustnessPreset(BaseModel):
     """A named set of conditions.
 
     Attributes:
-        description: one line. matrix: the preset whose finished runs are asked, where no run is named.
-        splits: of their data sets. corruptions: names of corruptions and of sets. severities: of 1 to 5.
-        occlusion: what is covered, or nothing. words: whether the words are covered one by one.
+        description: one line.
+        matrix: the preset whose finished runs are evaluated if no run is named.
+        splits: splits of the runs' data sets.
+        corruptions: names of corruptions and of sets.
+        severities: each in 1..5.
+        occlusion: what is covered. None covers nothing.
+        words: whether the words of the sentences are covered one by one.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -66,24 +91,29 @@ class RobustnessPreset(BaseModel):
     words: bool = False
 
     def conditions(self) -> list[Condition]:
-        """Return all conditions, each once. Raises UserError for a name or number that is not known."""
-        found: list[Condition] = [
+        """Return all conditions, each once.
+
+        Raises:
+            UserError: a name or number is not known.
+        """
+        conditions: list[Condition] = [
             corruptions.Condition(name, severity)
             for name in corruptions.resolve(self.corruptions)
             for severity in dict.fromkeys(self.severities)
         ]
         if self.occlusion:
-            grid = self.occlusion
-            found += [
-                Occlusion(name, n)
-                for name in dict.fromkeys(grid.targets)
-                for n in dict.fromkeys(grid.percents)
+            conditions += [
+                Occlusion(target, percent)
+                for target in dict.fromkeys(self.occlusion.targets)
+                for percent in dict.fromkeys(self.occlusion.percents)
             ]
-        return [*found, *([CoveredWords()] if self.words else [])]
+        if self.words:
+            conditions.append(CoveredWords())
+        return conditions
 
 
 def robustness_presets() -> list[str]:
-    """Return the shipped presets of conditions."""
+    """Return the names of the shipped presets of conditions."""
     return sorted(path.stem for path in PRESETS.glob("*.yaml"))
 
 
@@ -93,15 +123,13 @@ def read_robustness_preset(name: str) -> RobustnessPreset:
     Raises:
         UserError: there is none, or a field of it is wrong.
     """
-    its_file = name.endswith((".yaml", ".yml"))
-    path = (
-        Path(name)
-        if its_file
-        else PRESETS / f"{choose(name, robustness_presets(), 'robustness preset')}.yaml"
-    )
-    return read_model(
-        RobustnessPreset, read_yaml(path, "preset", robustness_presets()), f"preset {path.name}"
-    )
+    shipped = robustness_presets()
+    if name.endswith((".yaml", ".yml")):
+        path = Path(name)
+    else:
+        path = PRESETS / f"{choose(name, shipped, 'robustness preset')}.yaml"
+    values = read_yaml(path, "preset", shipped)
+    return read_model(RobustnessPreset, values, f"preset {path.name}")
 
 
 def narrow_robustness(
@@ -112,14 +140,24 @@ def narrow_robustness(
     occluded: bool = True,
     words: bool = True,
 ) -> RobustnessPreset:
-    """Return the preset with the axes that were given replaced (the corruptions `none`: without), and without occlusion or words
-    where these are not wanted."""
+    """Return the preset with some of its axes replaced.
+
+    Args:
+        preset: is not changed.
+        splits: replace the preset's splits, if given.
+        names: replace its corruptions, if given. The name `none` leaves it without corruptions.
+        severities: replace its severities, if given.
+        occluded: whether its occlusions are kept.
+        words: whether its covered words are kept.
+    """
     if names and list(names) == ["none"]:
-        preset, names = preset.model_copy(update={"corruptions": ()}), None
+        preset = preset.model_copy(update={"corruptions": ()})
+        names = None
     given = {"splits": splits, "corruptions": names, "severities": severities}
     changes: dict[str, object] = {axis: tuple(values) for axis, values in given.items() if values}
     if names and not severities:
-        changes["severities"] = SEVERITIES  # the preset's go with its corruptions
+        # The preset chose its severities for its own corruptions.
+        changes["severities"] = SEVERITIES
     if not occluded:
         changes["occlusion"] = None
     return preset.model_copy(update={**changes, "words": preset.words and words})

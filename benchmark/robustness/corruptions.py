@@ -1,8 +1,9 @@
-"""Image corruptions at severities 1 to 5: a function of the image, its id and the condition alone.
+"""Image corruptions at severities 1 to 5, which depend on the image and its id alone.
 
-Shipped are the 19 of Hendrycks and Dietterich (2019), as `imagecorruptions` applies them to images of any size, in their four
-families. They act on the image at its original size, before any preprocessing. Which of them a named set holds, and why, is in
-`corruptions.yaml`. A further corruption is one entry here, or in a plugin, and belongs to the set `all`.
+The suite ships the 19 corruptions of Hendrycks and Dietterich (2019) in their four families, as
+`imagecorruptions` applies them to images of any size. They act on the image at its original size,
+before any preprocessing. `corruptions.yaml` says which of them a named set holds, and why. A
+further corruption is one entry here or in a plugin, and belongs to the set `all`.
 """
 
 import dataclasses
@@ -21,7 +22,7 @@ from benchmark.base.rng import generator
 from benchmark.data.refer import Ref, ReferDataset
 
 SEVERITIES = (1, 2, 3, 4, 5)
-SMALLEST = 32  # pixels: what the library takes
+SMALLEST = 32  # least side of an image in pixels that the library takes
 LIBRARIES = (
     "imagecorruptions-imaug",
     "numba",
@@ -31,10 +32,8 @@ LIBRARIES = (
     "scikit-image",
     "scipy",
 )
-TAKES_SEED = (
-    "impulse_noise",
-    "glass_blur",
-)  # draw from generators of their own, the others from numpy's global one
+# These two draw from generators of their own. The others draw from numpy's global one.
+TAKES_SEED = ("impulse_noise", "glass_blur")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,9 +41,11 @@ class Corruption:
     """One way of corrupting an image.
 
     Attributes:
-        name, family: what conditions and tables call it, and the family whose mean it enters.
-        apply: image uint8 (height, width, 3), severity, seed -> the corrupted image, of the same shape and type. It may draw
-            from numpy's global generator, which is seeded for it and restored afterwards.
+        name: what conditions and tables call it.
+        family: the family whose mean it enters.
+        apply: returns the corrupted image for an image, uint8 (height, width, 3), a severity and a
+            seed. The result has the same shape and type. It may draw from numpy's global generator,
+            which is seeded for it and restored afterwards.
         smallest: least height and width in pixels that it takes.
     """
 
@@ -56,20 +57,22 @@ class Corruption:
 
 def _of_library(name: str, family: str) -> Corruption:
     def apply(image: np.ndarray, severity: int, seed: int) -> np.ndarray:
-        import imagecorruptions  # scikit-image and numba: a second that other commands need not wait
+        # Imported here because it needs scikit-image and numba, which take a second.
+        import imagecorruptions
 
         own = {"seed": seed} if name in TAKES_SEED else {}
         try:
             with np.errstate(invalid="raise" if name == "spatter" else "warn"):
                 return imagecorruptions.corrupt(image, severity, name, **own)
         except FloatingPointError:
-            # `spatter` divides by its strongest drop. On a very small image there may be none, and nothing to see then.
+            # `spatter` divides by its strongest drop. A very small image may get none, and then
+            # there is nothing to see.
             return image.copy()
 
     return Corruption(name, family, apply, SMALLEST)
 
 
-# The last one or two of each family are those that were held out for validation.
+# Hendrycks and Dietterich held out the last one or two of each family for validation.
 _SHIPPED = (
     _of_library("gaussian_noise", "noise"),
     _of_library("shot_noise", "noise"),
@@ -103,7 +106,7 @@ CORRUPTIONS: Registry[Corruption] = Registry(
 
 
 def made_with() -> dict[str, str]:
-    """Return library -> version of what decides the bits of a changed image."""
+    """Return library -> version for the libraries that decide the bits of a corrupted image."""
     return {name: importlib.metadata.version(name) for name in LIBRARIES}
 
 
@@ -111,11 +114,11 @@ def families() -> dict[str, tuple[str, ...]]:
     """Return family -> its corruptions, shipped ones first, in the order of their definition."""
     shipped = [corruption.name for corruption in _SHIPPED]
     names = [*shipped, *(name for name in CORRUPTIONS.names() if name not in shipped)]
-    found: dict[str, tuple[str, ...]] = {}
+    members: dict[str, tuple[str, ...]] = {}
     for name in names:
         family = CORRUPTIONS.get(name).family
-        found[family] = (*found.get(family, ()), name)
-    return found
+        members[family] = (*members.get(family, ()), name)
+    return members
 
 
 def family_of(corruption: str) -> str:
@@ -142,33 +145,41 @@ def resolve(names: Iterable[str]) -> tuple[str, ...]:
     """Return the corruptions that names of corruptions and of sets stand for, each once.
 
     Raises:
-        UserError: a name is neither; the message lists the nearest.
+        UserError: a name is neither. The message lists the nearest names.
     """
     known = sets()
-    found: dict[str, None] = {}
+    resolved: dict[str, None] = {}
     for name in names:
         choose(name, (*known, *known["all"]), "corruption")
-        found |= dict.fromkeys(known.get(name, (name,)))
-    return tuple(found)
+        resolved |= dict.fromkeys(known.get(name, (name,)))
+    return tuple(resolved)
 
 
 def corrupt(image: np.ndarray, corruption: str, severity: int, image_id: int) -> np.ndarray:
     """Return a corrupted copy of an RGB image, both uint8 (height, width, 3).
 
-    Every random number is keyed by (image_id, corruption, severity): the same call gives the same bits in any process and
-    order, and numpy's global generator is left as it was. With another build of Pillow `jpeg_compression` and `pixelate` may
-    differ.
+    Every random number is keyed by the image id, the corruption and the severity. So the same call
+    gives the same bits in any process and order. With another build of Pillow, `jpeg_compression`
+    and `pixelate` may differ. numpy's global generator is left as it was.
+
+    Args:
+        image: at its original size.
+        corruption: name of the corruption.
+        severity: in 1..5.
+        image_id: COCO's.
 
     Raises:
-        UserError: a name or severity is not known, or the image is smaller than the corruption takes.
+        UserError: a name or severity is not known, or the image is smaller than the corruption
+            takes.
     """
     entry = CORRUPTIONS.get(corruption)
     choose(str(severity), map(str, SEVERITIES), "severity")
     height, width = image.shape[:2]
     if min(height, width) < entry.smallest:
         raise UserError(
-            f"image {image_id} is {width} x {height} pixels and {corruption} needs {entry.smallest} x {entry.smallest} or"
-            " more: use the original images, or take it out of the data set."
+            f"image {image_id} is {width} x {height} pixels and {corruption} needs"
+            f" {entry.smallest} x {entry.smallest} or more: use the original images, or take it out"
+            " of the data set."
         )
     seed = int(generator("corruption", image_id, corruption, severity).integers(2**31))
     state = np.random.get_state()
@@ -181,9 +192,10 @@ def corrupt(image: np.ndarray, corruption: str, severity: int, image_id: int) ->
 
 @dataclasses.dataclass(frozen=True)
 class Condition:
-    """One corruption at one severity; as text `fog-3`.
+    """One corruption at one severity. Its text is like `fog-3`.
 
-    It is called as a transform of evaluation images: with pixels uint8 (height, width, 3) and their image id.
+    It can be called as a transform of evaluation images, with pixels, uint8 (height, width, 3), and
+    their image id.
     """
 
     corruption: str
@@ -202,15 +214,19 @@ class Condition:
     def views(
         self, dataset: ReferDataset, refs: list[Ref], pixels: np.ndarray
     ) -> list[tuple[np.ndarray, list[Ref]]]:
-        """Return the corrupted picture of one image, uint8 (height, width, 3), with all refs that are evaluated on it."""
+        """Return one picture, the corrupted image, uint8 (height, width, 3), with all its refs."""
         return [(self(pixels, refs[0].image_id), refs)]
 
     @classmethod
     def parse(cls, text: str) -> "Condition":
-        """Return the condition that `text` names, e.g. `fog-3`. Raises UserError for any other text."""
-        found = re.fullmatch(r"(.+)-(\d+)", text)
-        if not found:
+        """Return the condition that `text` names, e.g. `fog-3`.
+
+        Raises:
+            UserError: the text names none.
+        """
+        match = re.fullmatch(r"(.+)-(\d+)", text)
+        if not match:
             raise UserError(
                 f"'{text}' is no condition: write corruption and severity, such as fog-3."
             )
-        return cls(found[1], int(found[2]))
+        return cls(match[1], int(match[2]))

@@ -1,7 +1,9 @@
-"""What finished runs gave under conditions: the records in their directories, written and read without torch.
+"""The results of finished runs under conditions, written and read without torch.
 
-runs/<key>/robustness/<split>/<condition>.parquet   one row per referring expression, as in records/
-                              metrics.json          condition -> its metrics, made from those files
+They are records in the directories of the runs:
+
+    runs/<key>/robustness/<split>/<condition>.parquet   one row per expression, as in records/
+                                  metrics.json          condition -> metrics, from those files
 """
 
 from pathlib import Path
@@ -73,8 +75,8 @@ def summarize(run: RunDir, split: str) -> None:
         UserError: a file of records is damaged.
     """
     name = f"robustness/{split}/metrics.json"
-    known, path = run.read_json(name), run.path / name
-    written = path.stat().st_mtime_ns if known else 0
+    known = run.read_json(name)
+    written = (run.path / name).stat().st_mtime_ns if known else 0
 
     def numbers(condition: str) -> dict[str, float | None]:
         is_old = results_path(run, split, condition).stat().st_mtime_ns <= written

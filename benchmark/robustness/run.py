@@ -1,8 +1,8 @@
-"""Finished runs evaluated again under conditions: corruptions, occlusion and covered words.
+"""Evaluates finished runs again under conditions: corruptions, occlusion and covered words.
 
-What comes out lies in the run directories (see `results`), and a condition whose results are there is never computed again.
-An image is decoded and changed once per condition for all its expressions and all runs, ahead of the networks, and encoded
-once per run.
+The results lie in the run directories (see `results`). A condition whose results are there is never
+evaluated again. An image is decoded and changed once per condition for all its expressions and all
+runs, ahead of the networks. Each run encodes it once.
 """
 
 import contextlib
@@ -35,7 +35,12 @@ OpenedFor = Callable[[RunDir], Opened]
 
 
 def load_all(runs: Sequence[RunDir], opened: OpenedFor, device: str) -> dict[str, Loaded]:
-    """Return run key -> its network. Runs whose data are opened in one place share the data set.
+    """Return run key -> its network.
+
+    Args:
+        runs: finished runs.
+        opened: gives a run's data. Runs whose data it opens in one place share the data set.
+        device: `auto`, `cpu` or `cuda`.
 
     Raises:
         UserError: a run is not finished, has no weights, or its data are not where they were.
@@ -44,7 +49,8 @@ def load_all(runs: Sequence[RunDir], opened: OpenedFor, device: str) -> dict[str
     for run in runs:
         if (state := run.status().state) != "done":
             raise UserError(
-                f"run {run.key} is not finished ({state}): finish it with `risbench resume {run.key}`."
+                f"run {run.key} is not finished ({state}): finish it with"
+                f" `risbench resume {run.key}`."
             )
         loaded[run.key] = inference.load(run, opened(run), device)
     return loaded
@@ -64,15 +70,22 @@ def evaluate_conditions(
     """Evaluate all runs under all conditions that they have no results of yet.
 
     Args:
-        opened: gives a run's data. workers: processes that decode and change images ahead of the networks.
-        cache: folder that keeps corrupted images.
+        runs: finished runs.
+        splits: names of splits that each run reports.
+        conditions: what happens to the images and sentences.
+        opened: gives a run's data.
+        console: where progress is shown.
+        workers: processes that decode and change images ahead of the networks.
+        device: `auto`, `cpu` or `cuda`.
+        cache: folder that keeps corrupted images. None keeps none.
 
     Returns:
-        What it cost: run key -> times, and "images" -> those of the images.
+        Run key -> times of its network, and "images" -> times of the images.
 
     Raises:
-        Interrupted: a stop was asked for; finished conditions are kept.
-        UserError: a run is not finished or held by another process, an image is missing or too small, a disk is full.
+        Interrupted: somebody stopped the program. Finished conditions are kept.
+        UserError: a run is not finished or is held by another process, an image is missing or too
+            small, or a disk is full.
     """
     for run in runs:
         for split in splits:
@@ -81,7 +94,11 @@ def evaluate_conditions(
     missing = [
         run
         for run in runs
-        if any(not results_path(run, split, its).exists() for split in splits for its in conditions)
+        if any(
+            not results_path(run, split, condition).exists()
+            for split in splits
+            for condition in conditions
+        )
     ]
     try:
         with contextlib.ExitStack() as held:
@@ -89,22 +106,23 @@ def evaluate_conditions(
                 held.enter_context(run.claim())
             loaded = load_all(missing, opened, device)
             meters |= {key: Meter() for key in loaded}
+            # Runs on the same data set see the same corrupted images.
             by_data: dict[int, list[RunDir]] = {}
             for run in missing:
                 by_data.setdefault(id(loaded[run.key].dataset), []).append(run)
             for split in splits:
                 for group in by_data.values():
-                    _Split(
-                        group, [loaded[run.key] for run in group], split, conditions, meters
-                    ).work(workers, cache, console)
+                    networks = [loaded[run.key] for run in group]
+                    work = _Split(group, networks, split, conditions, meters)
+                    work.evaluate(workers, cache, console)
     except torch.cuda.OutOfMemoryError:
         raise UserError(
-            f"the GPU is out of memory with {len(missing)} networks on it: name fewer runs at a time; finished conditions are"
-            " kept."
+            f"the GPU is out of memory with {len(missing)} networks on it: name fewer runs at a"
+            " time. Finished conditions are kept."
         ) from None
     except KeyboardInterrupt:
         raise Interrupted(
-            "stopped; finished conditions are kept, and the same command goes on from there"
+            "stopped: finished conditions are kept, and the same command goes on from there"
         ) from None
     finally:
         for run in runs:
@@ -115,7 +133,15 @@ def evaluate_conditions(
 
 @dataclasses.dataclass
 class _Split:
-    """Runs of one data set on one split of it."""
+    """Runs of one data set on one split of it.
+
+    Attributes:
+        runs: the runs.
+        networks: theirs, in the same order.
+        split: name of the split.
+        conditions: what happens to the images and sentences.
+        meters: run key, and "images", -> times.
+    """
 
     runs: list[RunDir]
     networks: list[Loaded]
@@ -123,36 +149,35 @@ class _Split:
     conditions: Sequence[Condition]
     meters: dict[str, Meter]
 
-    def work(self, workers: int, cache: Path | None, console: Console) -> None:
+    def evaluate(self, workers: int, cache: Path | None, console: Console) -> None:
         """Evaluate the runs under the conditions that they lack."""
-        lacking = {
-            condition: [
-                n
-                for n, run in enumerate(self.runs)
+        remaining: list[tuple[Condition, list[int]]] = []
+        for condition in self.conditions:
+            numbers = [
+                number
+                for number, run in enumerate(self.runs)
                 if not results_path(run, self.split, condition).exists()
             ]
-            for condition in self.conditions
-        }
-        todo = [(condition, numbers) for condition, numbers in lacking.items() if numbers]
-        if not todo:
+            if numbers:
+                remaining.append((condition, numbers))
+        if not remaining:
             return
         dataset = self.networks[0].dataset
         kept = Cache(cache, dataset) if cache else None
         needs = [network.method.needs for network in self.networks]
         images = CorruptedImages(
-            dataset, self.split, [condition for condition, _ in todo], needs, kept
+            dataset, self.split, [condition for condition, _ in remaining], needs, kept
         )
         if kept:
-            console.print(
-                f"cache: {kept.reserve(dataset, images.images.image_ids, images.conditions)}"
-            )
+            room = kept.reserve(dataset, images.images.image_ids, images.conditions)
+            console.print(f"cache: {room}")
         count = len(images.images)
         groups = [
             [(number, image) for image in range(start, min(start + IMAGES_AT_ONCE, count))]
-            for number in range(len(todo))
+            for number in range(len(remaining))
             for start in range(0, count, IMAGES_AT_ONCE)
         ]
-        made = ahead(images, groups, workers)
+        batches = ahead(images, groups, workers)
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
@@ -160,12 +185,13 @@ class _Split:
             TimeRemainingColumn(),
         )
         with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-            bar = progress.add_task(self.split, total=count * len(todo))
-            for condition, numbers in todo:
+            bar = progress.add_task(self.split, total=count * len(remaining))
+            for condition, numbers in remaining:
                 progress.update(bar, description=f"{self.split} {condition}")
-                start, rows = time.perf_counter(), {number: [] for number in numbers}
+                start = time.perf_counter()
+                rows: dict[int, list[dict[str, Any]]] = {number: [] for number in numbers}
                 for _ in range(0, count, IMAGES_AT_ONCE):
-                    group = next(made)
+                    group = next(batches)
                     self._count(condition, group)
                     for number in numbers:
                         rows[number] += self._records(number, condition, group)
@@ -175,10 +201,12 @@ class _Split:
                 if not console.is_terminal:
                     seconds = time.perf_counter() - start
                     console.print(
-                        f"{self.split} {condition}: {count} images, {len(numbers)} runs, {seconds:.1f} s"
+                        f"{self.split} {condition}: {count} images, {len(numbers)} runs,"
+                        f" {seconds:.1f} s"
                     )
 
     def _count(self, condition: Condition, group: list[CorruptedImage]) -> None:
+        """Add the times of some images to their meter."""
         meter = self.meters["images"]
         for item in group:
             for name, seconds in item.seconds.items():
@@ -190,17 +218,17 @@ class _Split:
         self, number: int, condition: Condition, group: list[CorruptedImage]
     ) -> list[dict[str, Any]]:
         """Return the records of one run on some images."""
-        network, meter = self.networks[number], self.meters[self.runs[number].key]
-        its = preparation(network.method.needs)
-        views = [view for item in group for view in item.views[its]]
+        network = self.networks[number]
+        method = Timed(network.method, self.meters[self.runs[number].key])
+        needed = preparation(network.method.needs)
+        # An occluded image has a view for each referent, so there may be more views than images.
+        views = [view for item in group for view in item.views[needed]]
         tokenizer = network.tokenizer
         if isinstance(condition, CoveredWords):
             tokenizer = CoveringTokenizer(tokenizer)
         rows: list[dict[str, Any]] = []
         for first in range(0, len(views), IMAGES_AT_ONCE):
-            at_once = views[first : first + IMAGES_AT_ONCE]
-            for prediction in predict(
-                Timed(network.method, meter), at_once, tokenizer, network.device
-            ):
+            batch = views[first : first + IMAGES_AT_ONCE]
+            for prediction in predict(method, batch, tokenizer, network.device):
                 rows += records_of(prediction)
         return rows

@@ -1,6 +1,7 @@
-"""Strips: one image at every severity of a corruption, with what several networks make of one expression.
+"""A strip shows one image at every severity of a corruption, with several networks' masks.
 
-Networks run here, and what comes out is plain data, which a report draws.
+All masks are of one expression. Networks run here, and the result is plain data, which a report
+draws.
 """
 
 from __future__ import annotations
@@ -29,9 +30,12 @@ class Wanted:
     """What a strip is to show.
 
     Attributes:
-        name: of its file. title: stands above it.
-        keys: what the strip calls a network -> key of the run that it is of.
-        split, corruption: of the images. sent_id: of the expression.
+        name: of its file.
+        title: stands above it.
+        keys: what the strip calls a network -> key of the network's run.
+        split: name of the split of the expression.
+        corruption: name of the corruption.
+        sent_id: of the expression.
     """
 
     name: str
@@ -47,10 +51,12 @@ class Strip:
     """What a strip shows.
 
     Attributes:
-        wanted: what it is. sentence: the expression.
-        images: severity (0: clean) -> RGB uint8 (height, width, 3).
+        wanted: what it was to show.
+        sentence: the expression.
+        images: severity, with 0 for clean -> RGB, uint8 (height, width, 3).
         truth: uint8 (height, width) in {0, 1}.
-        masks: network -> severity -> bool (height, width). ious: network -> severity -> IoU.
+        masks: network -> severity -> bool (height, width).
+        ious: network -> severity -> IoU, a fraction.
     """
 
     wanted: Wanted
@@ -67,15 +73,16 @@ def compute(
     """Return what the strips show.
 
     Args:
-        runs: folder of the run directories. opened: gives a run's data, as in `run.load_all`.
+        wanted: what each is to show.
+        runs: folder of the run directories.
+        opened: gives a run's data, as in `run.load_all`.
         device: `auto`, `cpu` or `cuda`.
 
     Raises:
         UserError: a run is not finished, has no weights, or its data are not where they were.
     """
-    from benchmark.robustness.run import (
-        load_all,
-    )  # torch: not for those who only name what they want
+    # Imported here because it needs torch, and a report that only chooses strips does not.
+    from benchmark.robustness.run import load_all
 
     strips = []
     for each in wanted:
@@ -86,26 +93,29 @@ def compute(
 
 
 def strip(wanted: Wanted, networks: Mapping[str, Loaded]) -> Strip:
-    """Return one strip of networks of one data set, by what the strip calls them."""
+    """Return one strip.
+
+    Args:
+        wanted: what it is to show.
+        networks: what the strip calls a network -> the network. All are of one data set.
+    """
     import torch
 
     dataset = next(iter(networks.values())).dataset
     ref = _ref(dataset, wanted)
-    original, truth = dataset.image(ref.image_id), dataset.target(ref)
-    images = {
-        level: corruptions.corrupt(original, wanted.corruption, level, ref.image_id)
-        if level
-        else original
-        for level in LEVELS
-    }
+    original = dataset.image(ref.image_id)
+    truth = dataset.target(ref)
+    images = {0: original}
+    for severity in corruptions.SEVERITIES:
+        images[severity] = corruptions.corrupt(original, wanted.corruption, severity, ref.image_id)
     with torch.no_grad():
         masks = {
-            label: {level: _mask(network, ref, pixels) for level, pixels in images.items()}
+            label: {severity: _mask(network, ref, pixels) for severity, pixels in images.items()}
             for label, network in networks.items()
         }
     ious = {
-        label: {level: _iou(mask, truth) for level, mask in by_level.items()}
-        for label, by_level in masks.items()
+        label: {severity: _iou(mask, truth) for severity, mask in by_severity.items()}
+        for label, by_severity in masks.items()
     }
     return Strip(wanted, ref.sentences[0].sent, images, truth, masks, ious)
 

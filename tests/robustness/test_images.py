@@ -68,7 +68,7 @@ def test_a_damaged_cache_and_unfinished_runs_are_named(fresh, tmp_path):
     path = Cache(tmp_path / "cache", loaded.dataset).path(CONDITIONS[0], image_id)
     path.parent.mkdir(parents=True)
     path.write_bytes(b"no picture")
-    with pytest.raises(UserError, match="is damaged; delete it"):
+    with pytest.raises(UserError, match="is damaged: delete it"):
         ask(fresh, cache=tmp_path / "cache")
     with pytest.raises(UserError, match="'vall' is not known: did you mean val"):
         evaluate_conditions(fresh, ["vall"], CONDITIONS, opened, QUIET, device="cpu")
@@ -86,7 +86,7 @@ def test_a_killed_process_is_one_sentence(fresh, monkeypatch):
     from benchmark.robustness.images import CorruptedImages
 
     monkeypatch.setattr(
-        CorruptedImages, "altered", lambda *given: os.kill(os.getpid(), signal.SIGKILL)
+        CorruptedImages, "corrupted", lambda *given: os.kill(os.getpid(), signal.SIGKILL)
     )
     with pytest.raises(UserError, match="give fewer --workers"):
         ask(fresh[:1], workers=1)
