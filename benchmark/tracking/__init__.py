@@ -1,4 +1,7 @@
-"""Trackers: where runs can be looked at. A module `<name>_store.py` here defines `TRACKER`, the tracker called `<name>`."""
+"""Trackers show runs somewhere else.
+
+A module `<name>_store.py` here defines `TRACKER`, which is the tracker called `<name>`.
+"""
 
 import importlib
 import os
@@ -8,8 +11,9 @@ from collections.abc import Mapping
 from benchmark.base.registry import Loader, Registry
 from benchmark.tracking.tracker import Tracker
 
-# Read when MLflow is imported, hence set before any module of this room can do so, and by the server that a UI starts. A dead
-# server must not hold up a sync for minutes.
+# MLflow reads these when it is imported, so they are set before any module of this room can do so.
+# The server of a user interface inherits them. The last two are low because a dead server must not
+# hold up a sync for minutes.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")

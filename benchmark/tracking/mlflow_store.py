@@ -1,16 +1,22 @@
-"""Run directories -> MLflow. The directory is the truth; what MLflow holds can be lost and is made again by `sync`.
+"""Shows run directories in MLflow.
 
-Experiment = data set; parent run = a study, or preset x method x variant x strategy; child = one run directory, found again by
-its tag `ris.key`, never by an MLflow id. A run of several groups is shown once, under the first of them (presets before
-studies), and tagged with all; `ris.trials` names the trials of searches that it is.
+The directories are the truth. What MLflow holds can be lost, and `sync` makes it again.
 
-What makes a repeated or interrupted sync harmless:
-- `ris.stamp` says what the directory looked like (state, groups, size and time of every file that is shown). It is written
-  last; a run whose stamp fits is left alone.
-- Of every metric only steps beyond its last one are sent. A resumed run drops the lines beyond its resume point and makes them
-  again: on a CPU the same ones, on a GPU nearly; MLflow keeps those it saw first, the run directory has the valid ones.
-- A file is uploaded once per content (`ris.artifacts` holds the digests). Weights stay in the run directory.
-- One lock per store: a second sync waits.
+An experiment is a data set. A parent run is a study, or a preset's method, variant and strategy. A
+child is one run directory, which is found again by its tag `ris.key` and never by an MLflow id. A
+run of several groups is shown once, under the first of them (presets before studies), and tagged
+with all. Its tag `ris.trials` names the trials of searches that it is.
+
+A repeated or interrupted sync does no harm, for these reasons:
+
+- The tag `ris.stamp` says what the directory looked like: its state, its groups, and size and time
+  of every file that is shown. It is written last, and a run whose stamp fits is left alone.
+- Only the steps of a metric beyond its last one are sent. A resumed run drops the lines beyond its
+  resume point and makes them again. On a CPU they are the same, and on a GPU nearly so. MLflow
+  keeps those that it saw first, and the run directory has the valid ones.
+- A file is uploaded once per content, because `ris.artifacts` holds the digests. Weights stay in
+  the run directory.
+- Each store has a lock, so a second sync waits for the first.
 """
 
 import contextlib
@@ -35,19 +41,19 @@ from benchmark.tracking.mlflow_experiment import Experiment, by_parent
 from benchmark.tracking.projection import Entry, reading, study_report
 from benchmark.tracking.tracker import Summary, Tracker
 
-# --- the store ------------------------------------------------------------------------------------------------------
+# --- the store ------------------------------------------------------------------------------------
 
 
 def default_uri(runs: Path) -> str:
-    """Return the tracking URI that is used where none is given: a database in the folder of the runs."""
+    """Return the tracking URI that is used if none is given, a database in the folder of runs."""
     return f"sqlite:///{runs.resolve() / 'mlflow.db'}"
 
 
 def database_file(uri: str) -> Path | None:
-    """Return the file behind a SQLite URI; None for any other store.
+    """Return the file behind a SQLite URI, or None for any other store.
 
     Raises:
-        UserError: `uri` is no URI (MLflow 3 refuses plain folders).
+        UserError: `uri` is no URI. MLflow 3 refuses plain folders.
     """
     try:
         url = make_url(uri)
@@ -63,7 +69,7 @@ def database_file(uri: str) -> Path | None:
 
 
 def artifact_folder(runs: Path, uri: str) -> Path:
-    """Return where artifacts lie for a store without a server: beside its database."""
+    """Return where artifacts lie for a store without a server, which is beside its database."""
     file = database_file(uri)
     return (file.parent if file else runs.resolve()) / "mlartifacts"
 
@@ -72,13 +78,14 @@ _inodes: dict[Path, list[int]] = defaultdict(list)
 
 
 def _client(uri: str) -> MlflowClient:
-    """Return a client of the store; makes an empty database."""
+    """Return a client of the store. An empty database is made if there is none."""
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     file = database_file(uri)
     if file:
-        # MLflow keeps a database open for the life of the process, by URI. One that was deleted and is made again (a `watch`
-        # outlives that) gets another spelling, or the rows would go into the deleted file.
+        # MLflow keeps a database open by its URI for the life of the process. A `watch` may see one
+        # deleted and made again. The new one gets another spelling, or its rows would go into the
+        # deleted file.
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch()
         inode = file.stat().st_ino
@@ -91,10 +98,13 @@ def _client(uri: str) -> MlflowClient:
 
 @contextlib.contextmanager
 def _lock(runs: Path, uri: str) -> Iterator[None]:
-    """Hold the store; wait while another sync of this machine does."""
+    """Hold the store, after waiting for any other sync of this machine."""
     file = database_file(uri)
-    name = f".sync-{hashlib.sha256(uri.encode()).hexdigest()[:10]}.lock"
-    with locked(file.with_name(f"{file.name}.lock") if file else runs / name):
+    if file:
+        path = file.with_name(f"{file.name}.lock")
+    else:
+        path = runs / f".sync-{hashlib.sha256(uri.encode()).hexdigest()[:10]}.lock"
+    with locked(path):
         yield
 
 
@@ -105,29 +115,30 @@ def _readable_errors(uri: str) -> Iterator[None]:
         yield
     except ImportError as error:
         raise UserError(
-            f"{uri.split(':')[0]} needs a database driver ({error}); install it."
+            f"{uri.split(':')[0]} needs a database driver ({error}): install it."
         ) from None
     except (MlflowException, SQLAlchemyError, OSError) as error:
         refused = re.search(r"\[Errno -?\d+\] ([\w ]+)", str(error))
         reason = refused[1] if refused else str(error).strip().split("\n")[0][:200]
         address = make_url(uri).render_as_string(hide_password=True)
         raise UserError(
-            f"the tracking store {address} cannot be used ({reason}); no run is lost: put it right or give another --uri,"
-            " and `risbench sync` sends what is missing."
+            f"the tracking store {address} cannot be used ({reason}). No run is lost: put it right"
+            " or give another --uri, and `risbench sync` sends what is missing."
         ) from None
 
 
-# --- a pass over all runs ---------------------------------------------------------------------------
+# --- a pass over all runs -------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
 def _named(key: str, summary: Summary) -> Iterator[None]:
-    """Note what is wrong with one run and go on with the next."""
+    """Note what is wrong with one run, so that the sync goes on with the next."""
     try:
         yield
     except UserError as error:
         summary.failed[key] = str(error)
     except MlflowException as error:
+        # With any other code the store itself cannot be used.
         if error.error_code != "INVALID_PARAMETER_VALUE":
             raise
         summary.failed[key] = error.message
@@ -137,10 +148,12 @@ def sync(runs: Path, uri: str | None = None) -> Summary:
     """Make the store show what the run directories hold, and return what that took.
 
     Args:
-        runs: folder of the run directories. uri: tracking address [`default_uri`].
+        runs: folder of the run directories.
+        uri: tracking address, `default_uri` by default.
 
     Raises:
-        UserError: there is no such folder, or the store cannot be used; then nothing is lost and a later sync goes on.
+        UserError: there is no such folder, or the store cannot be used. Nothing is lost then, and a
+            later sync goes on.
     """
     if not runs.is_dir():
         raise UserError(
@@ -150,46 +163,52 @@ def sync(runs: Path, uri: str | None = None) -> Summary:
     location = None if uri.startswith(("http:", "https:")) else artifact_folder(runs, uri)
     summary = Summary()
     with _readable_errors(uri), _lock(runs, uri):
-        of_run = members(read_groups(runs))
+        groups_of = members(read_groups(runs))
         experiments: dict[str, dict[str, list[Entry]]] = defaultdict(lambda: defaultdict(list))
         for run in all_runs(runs):
             with _named(run.key, summary), reading(run):
-                entry = Entry(run, of_run.get(run.key, []))
+                entry = Entry(run, groups_of.get(run.key, []))
                 experiments[entry.spec.dataset][entry.parent].append(entry)
         client = _client(uri)
         if not experiments:
-            client.search_experiments(
-                max_results=1
-            )  # a wrong address shows before there is anything to send
+            # A wrong address is reported although there is nothing to send yet.
+            client.search_experiments(max_results=1)
         for dataset, parents in sorted(experiments.items()):
-            experiment = Experiment(client, dataset, location)
-            for entries in parents.values():
-                for entry in entries:
-                    with _named(entry.run.key, summary):
-                        what = experiment.show(entry)
-                        setattr(summary, what, getattr(summary, what) + 1)
-            shown = [
-                entry
-                for entries in parents.values()
-                for entry in entries
-                if entry.run.key not in summary.failed
-            ]
-            for name, entries in by_parent(shown).items():
-                experiment.show_parent(name, entries)
-            for group in {
-                group.name: group
-                for entry in shown
-                for group in entry.groups
-                if group.kind == "study"
-            }.values():
-                experiment.show_report(group, study_report(runs, group))
+            entries = [entry for children in parents.values() for entry in children]
+            _show_dataset(Experiment(client, dataset, location), entries, runs, summary)
     return summary
+
+
+def _show_dataset(
+    experiment: Experiment, entries: list[Entry], runs: Path, summary: Summary
+) -> None:
+    """Show the runs of one data set, then their parents, and then the reports of their studies."""
+    for entry in entries:
+        with _named(entry.run.key, summary):
+            result = experiment.show(entry)
+            setattr(summary, result, getattr(summary, result) + 1)
+    shown = [entry for entry in entries if entry.run.key not in summary.failed]
+    for name, children in by_parent(shown).items():
+        experiment.show_parent(name, children)
+    studies = {
+        group.name: group for entry in shown for group in entry.groups if group.kind == "study"
+    }
+    for group in studies.values():
+        experiment.show_report(group, study_report(runs, group))
 
 
 def ui_command(
     runs: Path, uri: str | None = None, host: str = "127.0.0.1", port: int = 5000
 ) -> list[str]:
-    """Return the command line of MLflow's UI on a store; sync first, so that two processes never make one database.
+    """Return the command line of MLflow's user interface on a store.
+
+    A sync must come first, so that two processes never make one database.
+
+    Args:
+        runs: folder of the run directories.
+        uri: tracking address, `default_uri` by default.
+        host: address that the server listens at.
+        port: port that the server listens at.
 
     Raises:
         UserError: the address is that of a running server, or the database is not there yet.
@@ -200,30 +219,20 @@ def ui_command(
     file = database_file(uri)
     if file and not file.exists():
         raise UserError(f"there is no database {file} yet: `risbench sync` makes it.")
-    place = ["--backend-store-uri", uri, "--artifacts-destination", str(artifact_folder(runs, uri))]
-    return [
-        *PYTHON,
-        "mlflow",
-        "server",
-        *place,
-        "--host",
-        host,
-        "--port",
-        str(port),
-        "--workers",
-        "1",
-    ]
+    command = [*PYTHON, "mlflow", "server", "--backend-store-uri", uri]
+    command += ["--artifacts-destination", str(artifact_folder(runs, uri))]
+    return [*command, "--host", host, "--port", str(port), "--workers", "1"]
 
 
 class MlflowTracker(Tracker):
-    """MLflow, in a database of its own in the folder of the runs, or behind a server."""
+    """MLflow, which keeps a database in the folder of the runs or is behind a server."""
 
     def sync(self, runs: Path, address: str | None = None) -> Summary:
-        """See `sync`."""
+        """Make the store show the run directories, as the function `sync` does."""
         return sync(runs, address)
 
     def ui_command(self, runs: Path, address: str | None, host: str, port: int) -> list[str]:
-        """See `ui_command`."""
+        """Return the command line of the user interface, as the function `ui_command` does."""
         return ui_command(runs, address, host, port)
 
 

@@ -1,4 +1,7 @@
-"""What MLflow should show of a run directory; read from the directory alone, so it knows nothing of MLflow."""
+"""What a store should show of a run directory.
+
+It is read from the directory alone, so nothing here imports MLflow.
+"""
 
 import contextlib
 import functools
@@ -23,11 +26,18 @@ ARTIFACTS = (
     "records/*.parquet",
     "robustness/*/metrics.json",
 )
-TEXT_CHARACTERS = 6000  # of a parameter or tag: MLflow's limit
+TEXT_CHARACTERS = 6000  # MLflow's limit for a parameter or a tag
 
 
 class Point(NamedTuple):
-    """One value of a metric; `written` in milliseconds."""
+    """One value of a metric.
+
+    Attributes:
+        name: of the metric.
+        value: of the metric.
+        written: when it was written, in milliseconds since the epoch.
+        step: of the optimizer.
+    """
 
     name: str
     value: float
@@ -37,23 +47,26 @@ class Point(NamedTuple):
 
 @contextlib.contextmanager
 def reading(run: RunDir) -> Iterator[None]:
-    """Turn what a damaged run directory can raise into a UserError, apart from what the store can raise."""
+    """Turn what a damaged run directory can raise into a UserError.
+
+    It stands around reading alone, so that it does not catch what the store can raise.
+    """
     try:
         yield
     except (OSError, ValueError) as error:
         raise UserError(
-            f"{run.path} is damaged ({error}); delete what is damaged and start the run again."
+            f"{run.path} is damaged ({error}): delete what is damaged and start the run again."
         ) from None
 
 
 @functools.cache
 def _spec(path: Path) -> RunSpec:
-    """Return a run's spec; its folder is named by a digest of it, so it is read once."""
+    """Return a run's spec. It never changes, because its digest names the folder, so it is kept."""
     return RunDir(path).spec()
 
 
 def storable(name: str) -> str:
-    """Return a name as MLflow takes it: it may not hold the plus of `refcoco+`."""
+    """Return a name as MLflow takes it. It must not hold the plus of `refcoco+`."""
     return name.replace("+", "plus")
 
 
@@ -71,7 +84,11 @@ def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, str]:
 
 
 def final_metrics(run: RunDir) -> dict[str, float]:
-    """Return the reported numbers: `selected/<split>/...` of the chosen epoch, `test/<split>/...`, and `timing/...`."""
+    """Return the reported numbers of a run.
+
+    They are called `selected/<split>/...` for the split that chose the epoch, `test/<split>/...`
+    for other splits, `timing/...`, and as `robustness_metrics` says.
+    """
     result = run.read_json("result.json")
     selected = result.pop("selected", {})
     final = {"selected/epoch": selected.get("epoch")}
@@ -85,8 +102,11 @@ def final_metrics(run: RunDir) -> dict[str, float]:
 
 
 def robustness_metrics(run: RunDir) -> dict[str, float | None]:
-    """Return the numbers under every condition that was asked: `robust/<split>/<corruption>/<severity>/oiou` ..., likewise
-    `robust/<split>/<occlusion target>/<percent>/...`, and `robust/<split>/words/...`."""
+    """Return the numbers of a run under every condition that it was evaluated under.
+
+    They are called `robust/<split>/<corruption>/<severity>/...`,
+    `robust/<split>/<occlusion target>/<percent>/...` and `robust/<split>/words/...`.
+    """
     found = {}
     for path in sorted(run.path.glob("robustness/*/metrics.json")):
         split = path.parent.name
@@ -99,12 +119,12 @@ def robustness_metrics(run: RunDir) -> dict[str, float | None]:
 
 
 def milliseconds(seconds: float) -> int:
-    """Return seconds as MLflow counts time."""
+    """Return seconds as whole milliseconds, as MLflow counts time."""
     return int(1000 * seconds)
 
 
 def digest(content: bytes) -> str:
-    """Return a short name of a content."""
+    """Return a sha256 of a content, 12 hex digits."""
     return hashlib.sha256(content).hexdigest()[:12]
 
 
@@ -114,7 +134,7 @@ def parent_of(study: Group) -> str:
 
 
 def study_report(runs: Path, group: Group) -> list[Path]:
-    """Return the files of a study's report, none where `group` is no study."""
+    """Return the files of a study's report. There is none if `group` is no study."""
     folder = runs / "studies" / group.name / "report"
     return sorted(
         path for path in folder.glob("*") if path.suffix in (".md", ".csv", ".png", ".yaml")
@@ -122,7 +142,15 @@ def study_report(runs: Path, group: Group) -> list[Path]:
 
 
 class Entry:
-    """A run directory as it is now; UserError, OSError or ValueError where it is damaged (see `reading`)."""
+    """A run directory as it is now.
+
+    Args:
+        run: the directory.
+        groups: the groups that the run belongs to, presets before studies.
+
+    Raises:
+        UserError, OSError, ValueError: the directory is damaged. `reading` makes one error of them.
+    """
 
     def __init__(self, run: RunDir, groups: list[Group]) -> None:
         self.run, self.groups, self.spec, self.status = run, groups, _spec(run.path), run.status()
@@ -144,16 +172,19 @@ class Entry:
 
     @property
     def parent(self) -> str:
-        """Return the name of the parent run: a study has one, a preset one per method, variant and strategy."""
+        """The name of the parent run.
+
+        A study has one parent. A preset has one for each method, variant and strategy.
+        """
         if self.groups and self.groups[0].kind == "study":
             return parent_of(self.groups[0])
-        # MLflow's table shows some eighteen characters: what is compared comes first.
+        # MLflow's table shows some eighteen characters, so what is compared comes first.
         group = f" ({self.groups[0].name})" if self.groups else ""
         return f"{self.spec.method} {self.spec.strategy.name} {self.spec.variant}{group}"
 
     @property
     def end(self) -> int | None:
-        """Return when the run ended, in milliseconds; None while it goes on."""
+        """The time at which the run ended, in milliseconds, or None while it goes on."""
         return (
             milliseconds(self.status.heartbeat)
             if self.state in ("done", "failed", "pruned")
@@ -172,7 +203,7 @@ class Entry:
         return {f"ris.{name}": value for name, value in names.items()}
 
     def tags(self) -> dict[str, str]:
-        """Return all tags but those that say what was sent."""
+        """Return all tags except those that say what was sent."""
         git = self.run.read_json("environment.json").get("git", {})
         return {
             "ris.key": self.run.key,
@@ -187,9 +218,14 @@ class Entry:
         }
 
     def points(self, last: dict[str, int], values: dict[str, float]) -> list[Point]:
-        """Return the points that a store lacks whose metrics end at the steps `last` with `values`."""
+        """Return the points that a store lacks.
+
+        Args:
+            last: metric -> last step that the store has.
+            values: metric -> last value that the store has.
+        """
         lines, points = self.run.metrics(), []
-        # Lines carry no time of their own; during a run the file's is right to a few seconds.
+        # Lines carry no time of their own. During a run the file's is right to a few seconds.
         written = milliseconds((self.run.path / "metrics.jsonl").stat().st_mtime) if lines else 0
         for line in lines:
             for name, value in line.items():
@@ -206,6 +242,6 @@ class Entry:
         ]
 
     def artifacts(self) -> dict[str, str]:
-        """Return path in the run directory -> digest of every file that is shown."""
+        """Return path in the run directory -> digest for every file that is shown."""
         paths = [path for pattern in ARTIFACTS for path in sorted(self.run.path.glob(pattern))]
         return {str(path.relative_to(self.run.path)): digest(path.read_bytes()) for path in paths}

@@ -1,4 +1,4 @@
-"""What a tracker is: it shows run directories somewhere else, and can be asked to do so again at any time."""
+"""A tracker shows run directories somewhere else, and can do so again at any time."""
 
 import abc
 import dataclasses
@@ -7,7 +7,14 @@ from pathlib import Path
 
 @dataclasses.dataclass
 class Summary:
-    """What a sync did: number of runs created, updated and left alone; key -> reason of those it could not show."""
+    """What a sync did.
+
+    Attributes:
+        created: number of runs that are new in the store.
+        updated: number of runs that changed.
+        unchanged: number of runs that were left alone.
+        failed: run key -> why the run could not be shown.
+    """
 
     created: int = 0
     updated: int = 0
@@ -16,7 +23,7 @@ class Summary:
 
     @property
     def failures(self) -> list[str]:
-        """The runs that could not be shown, a line each."""
+        """The runs that could not be shown, one line each."""
         return [f"not shown: {key}: {reason}" for key, reason in self.failed.items()]
 
     def __str__(self) -> str:
@@ -25,21 +32,33 @@ class Summary:
 
 
 class Tracker(abc.ABC):
-    """A store that shows runs. The run directories are the truth, so a store may be lost and made again."""
+    """A store that shows runs. The run directories are the truth, so it may be lost and made again."""
 
     @abc.abstractmethod
     def sync(self, runs: Path, address: str | None = None) -> Summary:
         """Make the store show what the run directories hold, and return what that took.
 
-        It does nothing twice, however often it is called, and a call that was interrupted is made good by the next.
+        It does nothing twice, however often it is called. The next call completes one that was
+        interrupted.
 
         Args:
-            runs: folder of the run directories. address: of the store [one in that folder].
+            runs: folder of the run directories.
+            address: of the store, which is one in that folder by default.
 
         Raises:
-            UserError: there is no such folder, or the store cannot be used; then nothing is lost.
+            UserError: there is no such folder, or the store cannot be used. Nothing is lost then.
         """
 
     @abc.abstractmethod
     def ui_command(self, runs: Path, address: str | None, host: str, port: int) -> list[str]:
-        """Return the command line that shows the store in a browser; raises a UserError where there is none."""
+        """Return the command line that shows the store in a browser.
+
+        Args:
+            runs: folder of the run directories.
+            address: of the store, which is one in that folder by default.
+            host: address that the server listens at.
+            port: port that the server listens at.
+
+        Raises:
+            UserError: there is no such command for this store.
+        """

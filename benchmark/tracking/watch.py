@@ -1,4 +1,7 @@
-"""Projecting runs while they go on: a child process that syncs every few seconds, and the loop that it runs."""
+"""Shows runs in a store while they go on.
+
+A child process syncs every few seconds. This module starts it and holds the loop that it runs.
+"""
 
 import os
 import signal
@@ -15,27 +18,30 @@ from benchmark.tracking.tracker import Tracker
 
 
 def start(runs: Path, address: str | None, tracker: str = DEFAULT) -> subprocess.Popen:
-    """Start the child that projects the run directories into a store while they grow.
+    """Start the child that shows the run directories in a store while they grow.
 
     Args:
-        runs: folder of the run directories. address: of the store, which may hold a password and so is handed down in the
-            environment. tracker: name of the store's kind.
+        runs: folder of the run directories. It is made where it is missing.
+        address: of the store. It may hold a password, so the child gets it in its environment.
+        tracker: name of the tracker.
 
     Raises:
-        UserError: the folder of the runs, which need not be there yet, cannot be written.
+        UserError: the folder of the runs cannot be written.
     """
     try:
         runs.mkdir(parents=True, exist_ok=True)
         log = (runs / "sync.log").open("a")
     except OSError as error:
         raise UserError(
-            f"cannot write {runs} ({error.strerror}); make room or choose another --runs folder."
+            f"cannot write {runs} ({error.strerror}): make room or choose another --runs folder."
         ) from None
     command = [*PYTHON, "benchmark.cli", "sync", "--watch"]
     command += ["--runs", str(runs), "--tracker", tracker]
-    environment = os.environ | own_code() | ({"MLFLOW_TRACKING_URI": address} if address else {})
-    # The child unblocks SIGTERM once it can answer it: asked to stop while it still imports MLflow, it makes its last pass
-    # all the same.
+    environment = os.environ | own_code()
+    if address:
+        environment["MLFLOW_TRACKING_URI"] = address
+    # The child unblocks SIGTERM once it can answer it. So it makes its last pass even if it is told
+    # to stop while it still imports MLflow.
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     try:
         with log:
@@ -52,7 +58,15 @@ def start(runs: Path, address: str | None, tracker: str = DEFAULT) -> subprocess
 
 
 def stop(child: subprocess.Popen, seconds: float = 90) -> bool:
-    """Ask the sync child for its last pass; return whether it got through in time."""
+    """Tell the child to make its last pass and to end.
+
+    Args:
+        child: from `start`.
+        seconds: how long it may take. After that it is killed.
+
+    Returns:
+        Whether the last pass succeeded in time.
+    """
     child.terminate()
     try:
         return child.wait(seconds) == 0
@@ -68,51 +82,52 @@ def watch(
     stop: threading.Event | int | None = None,
     interval: float = 5.0,
 ) -> None:
-    """Sync every `interval` seconds until it is asked to stop, and once more before it returns.
+    """Sync every `interval` seconds until it is told to stop, and once more before it returns.
 
-    A store that is down, or a damaged run, is reported once on stderr and tried again; the runs never wait for it.
+    A store that is down or a damaged run is reported once on stderr and tried again. The runs never
+    wait for it.
 
     Args:
-        tracker: of the store. runs: folder of the run directories. address: of the store.
-        stop: an event that ends it, or the id of the parent process [the present one]. The end of the parent, SIGTERM and
-            Ctrl-C end it in any case.
+        tracker: of the store.
+        runs: folder of the run directories.
+        address: of the store, which is one in that folder by default.
+        stop: an event that ends it, or the id of the parent process (by default the present one).
+            The end of the parent, SIGTERM and Ctrl-C end it in any case.
+        interval: seconds between two passes.
 
     Raises:
-        UserError: the last sync did not get through.
+        UserError: the last sync did not succeed.
     """
     event = stop if isinstance(stop, threading.Event) else threading.Event()
     parent = stop if isinstance(stop, int) else os.getppid()
-    asked = False
+    stopped = False
 
-    def ask(
-        *_: object,
-    ) -> None:  # sets no event: that could wait for a lock that the interrupted code holds
-        nonlocal asked
-        asked = True
+    def on_signal(*_: object) -> None:
+        # It sets no event, which could wait for a lock that the interrupted code holds.
+        nonlocal stopped
+        stopped = True
 
     def over() -> bool:
-        return asked or event.is_set() or os.getppid() != parent
+        return stopped or event.is_set() or os.getppid() != parent
 
-    in_main = threading.current_thread() is threading.main_thread()
-    previous = {
-        number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT) if in_main
-    }
-    signal.pthread_sigmask(
-        signal.SIG_UNBLOCK, previous
-    )  # whoever started this process may have held them back until now
-    told = ""
+    previous = {}
+    # Only the main thread of a process may handle signals.
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGINT):
+            previous[number] = signal.signal(number, on_signal)
+    # Whoever started this process may have blocked them until now.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, previous)
+    reported = ""
     try:
         while not over():
             try:
-                failed = tracker.sync(runs, address).failures
-                trouble = "\n".join(failed)
+                problem = "\n".join(tracker.sync(runs, address).failures)
             except UserError as error:
-                trouble = str(error)
-            if trouble != told:
-                print(
-                    trouble or "the tracking store is up to date again", file=sys.stderr, flush=True
-                )
-                told = trouble
+                problem = str(error)
+            if problem != reported:
+                message = problem or "the tracking store is up to date again"
+                print(message, file=sys.stderr, flush=True)
+                reported = problem
             next_pass = time.monotonic() + interval
             while not over() and time.monotonic() < next_pass:
                 time.sleep(min(0.2, interval))
