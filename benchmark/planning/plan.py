@@ -1,6 +1,6 @@
-"""What a plan would do: states, steps, parameters, and a time estimated from a measured step.
+"""What a plan would do: states, steps, parameters, and times estimated from a measured step.
 
-Without measuring, nothing here builds a network or imports torch.
+Nothing here builds a network or imports torch unless a step is measured.
 """
 
 from __future__ import annotations
@@ -22,15 +22,16 @@ from benchmark.runs.spec import RunSpec
 if TYPE_CHECKING:
     from benchmark.training.trainer import Trainer
 
-MEASURED_STEPS = 2
+MEASURED_STEPS = 2  # after one that warms up
 
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """What a step of a network was measured to be.
+    """What was measured of a network.
 
     Attributes:
-        parameters: of the network. seconds: a step's, at least; None where the device is not here.
+        parameters: number of its parameters.
+        seconds: least time of a training step, or None if no step could be taken here.
     """
 
     parameters: int
@@ -42,7 +43,10 @@ class Planned:
     """One run of a plan.
 
     Attributes:
-        spec, status: what it is and how far. steps: optimizer steps in all. measured: None where nothing was measured.
+        spec: what it is.
+        status: how far it is.
+        steps: number of optimizer steps in all.
+        measured: of its network, or None if nothing was measured.
     """
 
     spec: RunSpec
@@ -52,7 +56,7 @@ class Planned:
 
     @property
     def seconds_left(self) -> float | None:
-        """Training time that is left, evaluation not counted; None where it is not known."""
+        """The training time that is left, in seconds without evaluation, or None if not known."""
         if self.status.state == "done":
             return 0.0
         if self.measured is None or self.measured.seconds is None:
@@ -66,19 +70,25 @@ def steps_of(spec: RunSpec, opened: Opened) -> int:
     by_ref = methods.definition(spec.method).unit == "ref"
     units = len(refs) if by_ref else sum(len(ref.sentences) for ref in refs)
     recipe = spec.recipe
-    whole = units // recipe.batch_size
-    # An incomplete batch is dropped unless it is the only one.
-    per_epoch = max(1, whole) if recipe.drop_last else math.ceil(units / recipe.batch_size)
+    per_epoch = math.ceil(units / recipe.batch_size)
+    if recipe.drop_last:
+        # An incomplete batch is dropped unless it is the only one.
+        per_epoch = max(1, units // recipe.batch_size)
     return per_epoch * recipe.epochs
 
 
 def plan(
     matrix: Matrix, measure: bool, tell: Callable[[str], None] = lambda what: None
 ) -> list[Planned]:
-    """Return all runs of a matrix, those that make targets for others first.
+    """Return all runs of a matrix. Those that make targets for others come first.
 
     Args:
-        measure: time a step of each network. tell: told what is being measured.
+        matrix: the runs and where their data lie.
+        measure: whether a step of each network is timed.
+        tell: is called with what is being measured.
+
+    Raises:
+        UserError: a run's data are missing or damaged.
     """
     measured: dict[tuple[str, ...], Measured] = {}
     planned = []
@@ -93,21 +103,21 @@ def plan(
 
 
 def _measure(spec: RunSpec, matrix: Matrix) -> Measured:
-    """Return a network's parameters and, where the device is here, the least time of a few of its steps."""
+    """Return a network's parameters and, if the device is here, the least time of a few steps."""
     import torch
 
     from benchmark.training.trainer import Trainer
 
     execution = matrix.execution
     _, tokenizer = matrix.opened.run(spec)
+    # On this device a network has shapes and no weights.
     with torch.device("meta"):
         network = methods.get(spec.method)(spec.network, tokenizer.size)
     parameters = sum(parameter.numel() for parameter in network.parameters())
     if execution.numerics.device == "cuda" and not torch.cuda.is_available():
         return Measured(parameters, None)
-    if methods.definition(
-        spec.method
-    ).targets_from:  # its targets are made by another run of this plan
+    if methods.definition(spec.method).targets_from:
+        # Another run of this plan makes its targets, so it cannot be trained yet.
         return Measured(parameters, None)
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(
@@ -117,23 +127,30 @@ def _measure(spec: RunSpec, matrix: Matrix) -> Measured:
 
 
 def _seconds_per_step(trainer: Trainer) -> float:
-    """Return the least time of a few training steps; the first one, which warms up, is left out."""
+    """Return the least time of a few training steps without the first one, which warms up."""
     from benchmark.data.samples import training_batches
 
-    recipe, taken = trainer.spec.recipe, []
+    recipe = trainer.spec.recipe
+    seconds = []
     steps = trainer.samples.order(0, recipe.batch_size, recipe.drop_last)[: MEASURED_STEPS + 1]
     trainer.network.train()
     for batches in training_batches(trainer.samples, 0, steps, recipe.micro_batch, 0, 1, 0):
         started = time.perf_counter()
         trainer.optimize(batches, 0)
-        taken.append(time.perf_counter() - started)
-    return min(taken[1:] or taken)
+        seconds.append(time.perf_counter() - started)
+    # An epoch may have a single step.
+    return min(seconds[1:] or seconds)
 
 
 def total_seconds(planned: Iterable[Planned], at_a_time: int) -> float | None:
-    """Return the training time of all runs, so many at a time; None where that of some is not known."""
-    left = [its.seconds_left for its in planned]
-    return None if None in left else sum(left) / at_a_time
+    """Return the training time of all runs in seconds, or None if that of a run is not known.
+
+    Args:
+        planned: the runs.
+        at_a_time: number of runs that are trained at the same time.
+    """
+    remaining = [run.seconds_left for run in planned]
+    return None if None in remaining else sum(remaining) / at_a_time
 
 
 def duration(seconds: float) -> str:
