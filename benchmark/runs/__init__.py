@@ -1,1 +1,1 @@
-"""What a run is: its spec and key, its directory, the plan that it belongs to."""
+"""A run has a spec and a key, a directory, and a plan that it belongs to."""

@@ -1,4 +1,4 @@
-"""Run directories without weights and resume points, in archives small enough to carry."""
+"""Archives hold run directories without weights and resume points, so they are small to carry."""
 
 import tarfile
 from collections.abc import Sequence
@@ -8,27 +8,36 @@ from benchmark.base.errors import UserError
 from benchmark.base.files import atomic_write
 from benchmark.runs.rundir import RunDir, all_runs
 
-# Weights are large, and jobs are those of this machine.
+# Weights are large, and a lock or a job means nothing on another machine.
 LEFT_OUT = {"state", "best.safetensors", ".lock", "job.json", "pseudo_masks"}
 
 
 def packed_files(run: RunDir) -> list[Path]:
-    """Return what of a run directory travels: everything but weights, resume point and lock."""
-    inside = [path for path in sorted(run.path.rglob("*")) if path.is_file()]
-    return [path for path in inside if path.relative_to(run.path).parts[0] not in LEFT_OUT]
+    """Return the files of a run directory that travel, which are all but those in `LEFT_OUT`."""
+    files = [path for path in sorted(run.path.rglob("*")) if path.is_file()]
+    return [path for path in files if path.relative_to(run.path).parts[0] not in LEFT_OUT]
 
 
 def pack(runs: Path, out: Path, limit: int) -> list[Path]:
-    """Write all runs under `runs` into `out/runs-00.tar.gz`, `-01` ..., each of at most `limit` bytes before compression.
+    """Write all runs under `runs` into `out`/runs-00.tar.gz, runs-01.tar.gz and so on.
 
-    A run's records under conditions may be spread over several archives; the rest of it stays together.
+    A run's records under conditions may be spread over several archives. The rest of it stays
+    together.
+
+    Args:
+        runs: the folder of the run directories.
+        out: the folder of the archives.
+        limit: the largest size of an archive before compression, in bytes.
+
+    Returns:
+        The paths of the archives.
 
     Raises:
         UserError: there are no runs, one alone is too large, or `out` cannot be written.
     """
     archives: list[list[Path]] = [[]]
     room = limit
-    # What presets and studies know of their runs; a study's trials too, unless they lie in a database elsewhere.
+    # Plans and studies travel, too. The trials of a search do unless their database is elsewhere.
     groups = sorted(
         path
         for name in ("groups/*.json", "studies/*/study.yaml", "optuna.db")
@@ -38,10 +47,11 @@ def pack(runs: Path, out: Path, limit: int) -> list[Path]:
     whole = [[path for path in files if not _under_condition(path, runs)] for files in every]
     spread = [[path] for files in every for path in files if _under_condition(path, runs)]
     for files in [groups, *whole, *spread]:
+        # A tar archive gives each file a header of 512 bytes and fills its last block of 512.
         size = sum(path.stat().st_size + 1024 for path in files)
         if size > limit:
             raise UserError(
-                f"{files[0].parent} alone has {size / 2**20:.1f} MiB; allow more with --megabytes."
+                f"{files[0].parent} alone has {size / 2**20:.1f} MiB: allow more with --megabytes."
             )
         if size > room:
             archives.append([])
@@ -49,13 +59,16 @@ def pack(runs: Path, out: Path, limit: int) -> list[Path]:
         archives[-1] += files
         room -= size
     if not any(archives):
-        raise UserError(f"there are no runs in {runs}.")
+        raise UserError(
+            f"there are no runs in {runs}: name the folder that holds some with --runs."
+        )
     written = []
     for number, files in enumerate(archives):
         path = out / f"runs-{number:02}.tar.gz"
 
-        def write(aside: Path, files: list[Path] = files) -> None:
-            with tarfile.open(aside, "w:gz") as archive:
+        # The default binds the files of this archive and not those of the last one.
+        def write(temporary: Path, files: list[Path] = files) -> None:
+            with tarfile.open(temporary, "w:gz") as archive:
                 for file in files:
                     archive.add(file, file.relative_to(runs))
 
@@ -69,7 +82,10 @@ def _under_condition(path: Path, runs: Path) -> bool:
 
 
 def unpack(archives: Sequence[Path], runs: Path) -> int:
-    """Unpack archives into `runs` and return how many runs came new; what is there already is left alone.
+    """Unpack archives into `runs`, and leave alone what is there already.
+
+    Returns:
+        The number of runs that were not there before.
 
     Raises:
         UserError: an archive is missing, damaged, or holds a path outside of `runs`.

@@ -1,4 +1,4 @@
-"""What a folder of runs can do without: superseded, failed and pruned runs, resume points of finished ones, and caches."""
+"""Cleaning finds what a folder of runs can do without, and deletes it."""
 
 import shutil
 from collections.abc import Mapping, Sequence
@@ -12,13 +12,19 @@ from benchmark.runs.rundir import RunDir, all_runs
 
 
 def litter(runs: Path) -> dict[str, list[Path]]:
-    """Return what could go -> its files and folders; nothing that a plan holds and that is done is among them.
+    """Return what could be deleted, as a heading -> the files and folders under it.
 
-    A run that some process works on is left alone.
+    A finished run that a plan holds is never among them. A run that some process works on is left
+    alone.
+
+    Raises:
+        UserError: a plan or a status file is damaged.
     """
-    planned = {key for group in read_groups(runs) for key in (*group.keys, *group.needed)}
-    superseded = {key for group in read_groups(runs) for key in group.superseded} - planned
-    found: dict[str, list[Path]] = {
+    groups = read_groups(runs)
+    planned = {key for group in groups for key in (*group.keys, *group.needed)}
+    # A key that one plan superseded may be the current key of another plan.
+    superseded = {key for group in groups for key in group.superseded} - planned
+    removable: dict[str, list[Path]] = {
         "superseded runs": [],
         "failed runs": [],
         "pruned runs": [],
@@ -30,32 +36,32 @@ def litter(runs: Path) -> dict[str, list[Path]]:
         if run.claimed():
             continue
         if run.key in superseded:
-            found["superseded runs"].append(run.path)
+            removable["superseded runs"].append(run.path)
         elif state in ("failed", "pruned"):
-            found[f"{state} runs"].append(run.path)
+            removable[f"{state} runs"].append(run.path)
         elif state == "done" and (run.path / "state").exists():
-            found["resume points of finished runs"].append(run.path / "state")
+            removable["resume points of finished runs"].append(run.path / "state")
     cache = platformdirs.user_cache_path("risbench")
     if cache.exists():
-        found["caches"].append(cache)
-    return {what: paths for what, paths in found.items() if paths}
+        removable["caches"].append(cache)
+    return {heading: paths for heading, paths in removable.items() if paths}
 
 
 def size(path: Path) -> int:
-    """Return the bytes of a file, or of all files in a folder."""
+    """Return the size of a file, or of all files in a folder, in bytes."""
     if path.is_file():
         return path.stat().st_size
     return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
 
 
-def remove(found: Mapping[str, Sequence[Path]]) -> None:
-    """Delete what `litter` found.
+def remove(removable: Mapping[str, Sequence[Path]]) -> None:
+    """Delete what `litter` returned, but for runs that a process works on by now.
 
     Raises:
-        UserError: something cannot be deleted.
+        UserError: a folder cannot be deleted.
     """
-    for path in (path for paths in found.values() for path in paths):
-        # A run that was begun meanwhile is somebody's work.
+    for path in (path for paths in removable.values() for path in paths):
+        # The user was asked in between, and another process may have begun this run since.
         if (path / "spec.yaml").exists() and RunDir(path).claimed():
             continue
         try:

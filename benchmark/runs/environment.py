@@ -1,4 +1,7 @@
-"""What a run was made with: code, packages, device, data. Written beside its numbers, no part of its key."""
+"""The environment of a run: the code, packages, device and data that it was made with.
+
+It is written beside the numbers of the run and is no part of its key.
+"""
 
 import dataclasses
 import importlib.metadata
@@ -29,36 +32,46 @@ PACKAGES = (
 
 
 def _git(*arguments: str) -> str:
+    """Return what a git command prints about the suite's code, or `unknown` where it fails."""
     folder = Path(__file__).parent
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             ["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=20
         )
     except (OSError, subprocess.TimeoutExpired):
         return "unknown"
-    return done.stdout.strip() if done.returncode == 0 else "unknown"
+    return process.stdout.strip() if process.returncode == 0 else "unknown"
 
 
 def git_state() -> dict[str, Any]:
-    """Return the commit of the code and whether files that git tracks differ from it."""
+    """Return the state of the code.
+
+    Returns:
+        `commit`, the commit or `unknown`, and `dirty`, whether files that git tracks differ from
+        it. `dirty` is None where git cannot tell.
+    """
     commit = _git("rev-parse", "HEAD")
     changes = _git("status", "--porcelain", "--untracked-files=no")
     return {"commit": commit, "dirty": None if "unknown" in (commit, changes) else bool(changes)}
 
 
-def _gpu_name(device: Any) -> str:
-    import torch
-
-    return torch.cuda.get_device_name(device)
-
-
 def describe(
     spec: RunSpec, dataset: ReferDataset, execution: Execution, device: Any, world: int
 ) -> dict[str, Any]:
-    """Return the environment of a run."""
-    name = (
-        _gpu_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
-    )
+    """Return the environment of a run, as `environment.json` holds it.
+
+    Args:
+        spec: the spec of the run.
+        dataset: the data set that the run is trained on.
+        execution: how the run is executed.
+        device: the `torch.device` that the run is executed on.
+        world: the number of processes that share a batch.
+    """
+    name = platform.processor() or platform.machine()
+    if device.type == "cuda":
+        import torch
+
+        name = torch.cuda.get_device_name(device)
     return {
         "git": git_state(),
         "python": platform.python_version(),

@@ -1,6 +1,7 @@
-"""Where things lie on this machine, and how runs are executed there: made once by the commands and handed down.
+"""Where things lie on this machine, and how runs are executed there.
 
-Nothing below the commands reads a flag, an environment variable or a preset for them again. No field is part of a run key.
+The commands make both once and hand them down. Nothing below the commands reads a flag, an
+environment variable or a preset for them again. No field is part of a run key.
 """
 
 import dataclasses
@@ -17,10 +18,12 @@ class Places:
     """Where things lie.
 
     Attributes:
-        data: folder that holds refcoco/, refcoco+/ ...; None where a run is to find its data where it did last.
-        images: folder of the photographs [data/images/train2014].
-        runs: folder of the run directories. reports: folder that reports are written to.
-        tracking: address of the tracking store [runs/mlflow.db].
+        data: the folder that holds refcoco/, refcoco+/ and so on. With None, a run looks for its
+            data where it found them last.
+        images: the folder of the photographs. None stands for `data`/images/train2014.
+        runs: the folder of the run directories.
+        reports: the folder that reports are written to.
+        tracking: the address of the tracking store. None stands for `runs`/mlflow.db.
         weights: where published starting weights are looked for.
     """
 
@@ -34,11 +37,12 @@ class Places:
 
 @dataclasses.dataclass(frozen=True)
 class How:
-    """What changes no digit of a run.
+    """Settings that change no digit of a run.
 
     Attributes:
-        workers: loader processes of a run. checkpoint_seconds: wall time between resume points within an epoch.
-        log_every: optimizer steps per line of metrics.
+        workers: the number of loader processes of a run. With 0, the run loads by itself.
+        checkpoint_seconds: wall time between two resume points within an epoch, in seconds.
+        log_every: optimizer steps per line of metrics, at least 1.
     """
 
     workers: int = 0
@@ -48,11 +52,14 @@ class How:
 
 @dataclasses.dataclass(frozen=True)
 class Numerics:
-    """What can change the last digits of a run: recorded in `environment.json`, and compared where runs are.
+    """Settings that can change the last digits of a run.
+
+    They are recorded in `environment.json`, and tables warn where two compared runs differ in them.
 
     Attributes:
-        device: `auto`, `cpu` or `cuda`. threads: torch's threads, which decide the order of float sums on a CPU.
-        processes: among which a batch is dealt (DDP).
+        device: `auto`, `cpu` or `cuda`.
+        threads: torch's threads, which decide the order of float sums on a CPU. At least 1.
+        processes: the number of processes that share a batch (DDP), at least 1.
     """
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -66,17 +73,23 @@ DEVICES = ("auto", "cpu", "cuda")
 
 @dataclasses.dataclass(frozen=True)
 class Execution:
-    """How runs are executed."""
+    """How runs are executed.
+
+    Attributes:
+        how: settings that change no digit of a run.
+        numerics: settings that can change the last ones.
+    """
 
     how: How = How()
     numerics: Numerics = Numerics()
 
     @classmethod
     def of(cls, **settings: Any) -> "Execution":
-        """Return the execution of flat settings, as presets write them.
+        """Return the execution that flat settings describe, as presets write them.
 
         Raises:
-            UserError: a setting is not known (the nearest are listed), or its value does not fit.
+            UserError: a setting is not known (the message lists the nearest ones), or its value
+                does not fit.
         """
         for name, value in settings.items():
             choose(name, fields(), "execution setting")
@@ -88,7 +101,8 @@ class Execution:
                 or value < _LEAST[name]
             ):
                 raise UserError(
-                    f"execution: {name} is {value!r} and must be a number of at least {_LEAST[name]}."
+                    f"execution: {name} is {value!r} and must be a number of at least"
+                    f" {_LEAST[name]}."
                 )
         halves = {
             half: {name: value for name, value in settings.items() if name in names}
@@ -97,15 +111,17 @@ class Execution:
         return cls(How(**halves["how"]), Numerics(**halves["numerics"]))
 
     def settings(self) -> dict[str, Any]:
-        """Return all settings, flat."""
+        """Return all settings in one flat mapping, as `of` takes them."""
         return dataclasses.asdict(self.how) | dataclasses.asdict(self.numerics)
 
     def changed(self, **settings: Any) -> "Execution":
-        """Return this execution with the settings that are given and not None."""
-        return Execution.of(
-            **self.settings()
-            | {name: value for name, value in settings.items() if value is not None}
-        )
+        """Return this execution with other settings, of which those that are None are ignored.
+
+        Raises:
+            UserError: a setting is not known, or its value does not fit.
+        """
+        changes = {name: value for name, value in settings.items() if value is not None}
+        return Execution.of(**self.settings() | changes)
 
 
 _HALVES = {
@@ -120,5 +136,9 @@ def fields() -> list[str]:
 
 
 def read_execution(settings: Mapping[str, Any]) -> Execution:
-    """Return the execution that a preset's `execution:` describes. Raises as `Execution.of`."""
+    """Return the execution that the `execution:` of a preset describes.
+
+    Raises:
+        UserError: a setting is not known, or its value does not fit.
+    """
     return Execution.of(**settings)

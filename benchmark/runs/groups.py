@@ -1,9 +1,11 @@
-"""Groups of runs are plans: `runs/groups/<name>.json` holds what a preset or study planned, one cell for each run.
+"""A group of runs is a plan: `runs/groups/<name>.json` holds what a preset or study planned.
 
-A cell says what is run (method, variant, strategy, data set, seed, and the row of a grid or the trial of a search) and holds
-exactly one current key. What reports, `status` and claims show is read from here and from the run directories, so none of
-them needs data or weights. A key is superseded when the cell gets another one, and a cell is gone when the preset no longer
-holds it. Runs of superseded keys are never counted; they are listed as unused.
+A plan has one cell for each run. The cell says what is run (method, variant, strategy, data set,
+seed, and the row of a grid or the trial of a search) and holds exactly one current key. Reports
+and `status` read plans and run directories alone, so they need neither data nor weights.
+
+A key is superseded when its cell gets another one. A cell is gone when the preset no longer holds
+it. Runs of superseded keys are never counted, and are listed as unused.
 """
 
 import dataclasses
@@ -30,9 +32,16 @@ class Cell:
     """One planned run.
 
     Attributes:
-        method, variant, strategy, dataset, split_by, seed: what is run on what.
-        row: label of a grid's row. trial: number of a search's trial.
-        key: of the current run; "" until its data and weights have been seen. superseded: keys that it had before.
+        method: the registered name of the method.
+        variant: the size of the method.
+        strategy: the registered name of the strategy.
+        dataset: the name of the data set.
+        split_by: the way of splitting the data set.
+        seed: the seed of the run.
+        row: the label of a grid's row, or "" outside of a grid.
+        trial: the number of a search's trial, or None outside of a search.
+        key: the key of the current run, or "" until its data and weights have been read.
+        superseded: the keys that the cell had before.
     """
 
     method: str
@@ -48,7 +57,10 @@ class Cell:
 
     @property
     def identity(self) -> tuple[Any, ...]:
-        """What tells it from the other cells of its group. A trial is one whatever it varies."""
+        """What tells the cell from the others of its group.
+
+        A trial is told by its number alone, since a search may vary anything else.
+        """
         if self.trial is not None:
             return (self.trial,)
         return (
@@ -63,7 +75,7 @@ class Cell:
 
     @property
     def axes(self) -> dict[str, str]:
-        """Its value on every axis, as commands name it."""
+        """The value of the cell on every axis, as commands write it."""
         return {
             "methods": self.method,
             "strategies": self.strategy,
@@ -74,17 +86,23 @@ class Cell:
 
     @classmethod
     def of(cls, spec: RunSpec, row: str = "", trial: int | None = None) -> "Cell":
-        """Return the cell of a resolved run."""
+        """Return the cell of a resolved run.
+
+        Args:
+            spec: the spec of the run.
+            row: the label of its row, where the run belongs to a grid.
+            trial: the number of its trial, where the run belongs to a search.
+        """
         return cls(
-            spec.method,
-            spec.variant,
-            spec.strategy.name,
-            spec.dataset,
-            spec.split_by,
-            spec.seed,
-            row,
-            trial,
-            spec.key,
+            method=spec.method,
+            variant=spec.variant,
+            strategy=spec.strategy.name,
+            dataset=spec.dataset,
+            split_by=spec.split_by,
+            seed=spec.seed,
+            row=row,
+            trial=trial,
+            key=spec.key,
         )
 
 
@@ -93,10 +111,18 @@ class Group:
     """The plan of a preset or study.
 
     Attributes:
-        name, kind, description: of the preset or study. text: its file, as it was when it was planned last.
-        axes: axis -> planned values. primary: supervision -> metric that is judged. margin: in points.
-        cells: what is planned. gone: cells that are no longer planned. needed: keys of runs that make targets for others.
-        changes: what was changed of primary metric or margin after a run was done, a sentence each. Every table says so.
+        name: the name of the plan.
+        kind: `preset` or `study`.
+        description: one line about the preset or study.
+        text: the text of its file when it was last planned.
+        axes: axis -> planned values.
+        primary: supervision -> the one metric that is judged.
+        margin: the smallest relevant difference of the primary metric, in points.
+        cells: the planned runs.
+        gone: cells that were planned once and are not now.
+        needed: keys of runs that make targets for others.
+        changes: one sentence for each change of primary metric or margin that was made after a run
+            was done. Every table prints them.
     """
 
     name: str
@@ -125,15 +151,18 @@ class Group:
 
     @property
     def trials(self) -> dict[str, list[int]]:
-        """Run key -> numbers of the trials of a search that are this run."""
-        found: dict[str, list[int]] = {}
+        """Run key -> numbers of a search's trials that are this run.
+
+        Two trials with the same parameters are the same run.
+        """
+        numbers: dict[str, list[int]] = {}
         for cell in self.cells:
             if cell.trial is not None and cell.key:
-                found.setdefault(cell.key, []).append(cell.trial)
-        return found
+                numbers.setdefault(cell.key, []).append(cell.trial)
+        return numbers
 
 
-# --- files ----------------------------------------------------------------------------------------
+# --- files ----------------------------------------------------------------------------
 
 
 def _path(runs: Path, name: str) -> Path:
@@ -160,7 +189,10 @@ def _read(path: Path) -> Group:
 
 
 def _from_keys(content: Mapping[str, Any], runs: Path) -> Group:
-    """Return a group that was written before groups were plans: a list of keys. The runs say what their cells are."""
+    """Return a group that was written before groups were plans.
+
+    Such a file lists keys alone, and the run directories say what the cells are.
+    """
     trials = content.get("trials", {})
     cells = []
     for key in content["keys"]:
@@ -179,7 +211,8 @@ def read_group(runs: Path, name: str) -> Group:
     """Return the group called `name`.
 
     Raises:
-        UserError: nothing was planned under this name (the nearest are listed), or the file is damaged.
+        UserError: nothing was planned under this name (the message lists the nearest ones), or the
+            file is damaged.
     """
     if not names(runs):
         raise UserError(
@@ -189,17 +222,22 @@ def read_group(runs: Path, name: str) -> Group:
 
 
 def read_groups(runs: Path) -> list[Group]:
-    """Return all groups, presets before studies, each kind by name; a damaged file raises a UserError."""
-    found = [_read(_path(runs, name)) for name in names(runs)]
-    # MLflow shows a run under its first group: one that a study shares with a preset stays where it was.
-    return sorted(found, key=lambda group: (group.kind, group.name))
+    """Return all groups, presets before studies and each kind in the order of names.
+
+    Raises:
+        UserError: a file is damaged.
+    """
+    groups = [_read(_path(runs, name)) for name in names(runs)]
+    # MLflow shows a run under its first group. A run that a study shares with a preset therefore
+    # stays with the preset.
+    return sorted(groups, key=lambda group: (group.kind, group.name))
 
 
 def check_name(runs: Path, name: str, kind: Kind) -> None:
     """Check that a preset or study can be called `name`.
 
     Raises:
-        UserError: it cannot be a file name, or a group of the other kind has it.
+        UserError: the name cannot be that of a file, or a group of the other kind has it.
     """
     if not NAME.fullmatch(name):
         raise UserError(
@@ -212,13 +250,15 @@ def check_name(runs: Path, name: str, kind: Kind) -> None:
 
 
 def write_plan(runs: Path, plan: Group) -> Group:
-    """Bring the group of this name up to date with a plan, and return it as it is then.
+    """Bring the group of this name up to date with a plan, and return the group.
 
     Args:
-        runs: folder of the run directories. plan: all planned cells. Those without a key keep the one that they had.
+        runs: the folder of the run directories.
+        plan: a group with all planned cells. A cell without a key keeps the one that it had.
 
     Raises:
-        UserError: as `check_name`, the file that is there is damaged, or it cannot be written.
+        UserError: the name does not fit (see `check_name`), the file that is there is damaged, or
+            it cannot be written.
     """
     check_name(runs, plan.name, plan.kind)
     path = _path(runs, plan.name)
@@ -227,12 +267,16 @@ def write_plan(runs: Path, plan: Group) -> Group:
         group = _merged(before, plan, runs) if before else plan
         if group != before:
             content = {"version": VERSION, **dataclasses.asdict(group)}
-            atomic_write(path, lambda aside: aside.write_text(json.dumps(content, indent=1) + "\n"))
+            text = json.dumps(content, indent=1) + "\n"
+            atomic_write(path, lambda temporary: temporary.write_text(text))
     return group
 
 
 def _merged(before: Group, plan: Group, runs: Path) -> Group:
-    """Return the plan with what the group knows already: keys, superseded ones, cells that are gone, changes."""
+    """Return the plan with what the group knows already.
+
+    This is the current and superseded keys, the cells that are gone, and the changes.
+    """
     known = {cell.identity: cell for cell in (*before.gone, *before.cells)}
     cells = [_carried(known.pop(cell.identity, None), cell) for cell in plan.cells]
     changes = list(before.changes)
@@ -241,7 +285,8 @@ def _merged(before: Group, plan: Group, runs: Path) -> Group:
             was, now = getattr(before, field), getattr(plan, field)
             if was != now:
                 changes.append(
-                    f"{field} was {_words(was)} when runs were done already, and is now {_words(now)}"
+                    f"{field} was {_words(was)} when runs were done already,"
+                    f" and is now {_words(now)}"
                 )
     needed = list(dict.fromkeys((*before.needed, *plan.needed)))
     return dataclasses.replace(
@@ -250,7 +295,7 @@ def _merged(before: Group, plan: Group, runs: Path) -> Group:
 
 
 def _carried(old: Cell | None, new: Cell) -> Cell:
-    """Return a planned cell with what its group knew of it."""
+    """Return a planned cell with the keys that its group knew of it."""
     if old is None:
         return new
     if not new.key or new.key == old.key:
@@ -267,9 +312,9 @@ def _words(value: Any) -> str:
 
 
 def members(groups: Iterable[Group]) -> dict[str, list[Group]]:
-    """Return run key -> the groups that hold it."""
-    found: dict[str, list[Group]] = {}
+    """Return run key -> the groups that hold it, in the order of `groups`."""
+    holders: dict[str, list[Group]] = {}
     for group in groups:
         for key in group.keys:
-            found.setdefault(key, []).append(group)
-    return found
+            holders.setdefault(key, []).append(group)
+    return holders

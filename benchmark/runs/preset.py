@@ -1,4 +1,4 @@
-"""Presets: a YAML file that names a set of runs, as the product of its axes."""
+"""A preset is a YAML file that names a set of runs as the product of its axes."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +16,15 @@ Supervision = Literal["full", "weak"]
 
 
 class RefShapes(BaseModel):
-    """Size and seed of the embedded data sets."""
+    """The size and the seed of the embedded data sets.
+
+    Attributes:
+        train: the number of images in the split `train`, at least 1.
+        val: the number of images in `val`, at least 1.
+        testA: the number of images in `testA`, at least 1.
+        testB: the number of images in `testB`, at least 1.
+        seed: the seed that the scenes are drawn with.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -27,7 +35,7 @@ class RefShapes(BaseModel):
     seed: int = 0
 
     def sizes(self) -> dict[str, int]:
-        """Return split -> number of images."""
+        """Return the number of images of each split, by name."""
         return self.model_dump(exclude={"seed"})
 
 
@@ -36,13 +44,22 @@ class Preset(BaseModel):
 
     Attributes:
         description: one line. The file's head says what its numbers mean and what they do not.
-        methods, strategies, datasets, variants, seeds: the axes. A data set may say how it is split: `refcocog:google`.
-        data: default folder of the data sets. refshapes: how large the embedded sets are written.
+        methods: the first axis, as registered names.
+        strategies: the second axis, as registered names.
+        datasets: the third axis. A data set may say how it is split: `refcocog:google`.
+        variants: the fourth axis.
+        seeds: the fifth axis.
+        data: the folder of the data sets where a command names none.
+        refshapes: how large the embedded sets are written. None leaves them unwritten.
         report: splits of other data sets on which runs are reported, too, such as `refcoco:testA`.
-        recipes: method -> changes to its variant's recipe. strategy: changes to the settings of every strategy.
-        selection: rule that picks the epoch to report. The run is then evaluated on every split except train.
-        primary: supervision -> the one metric that is judged. margin: differences below it are not relevant, in points.
-        execution, jobs: how runs are executed, and how many at a time. No part of any key.
+        recipes: method -> changes to its variant's recipe.
+        strategy: changes to the settings of every strategy.
+        selection: rule that picks the epoch to report. The run is then evaluated on every split
+            except train.
+        primary: supervision -> the one metric that is judged.
+        margin: the smallest relevant difference of the primary metric, in points, above 0.
+        execution: how runs are executed. It is no part of any key.
+        jobs: how many runs are executed at a time, at least 1. It is no part of any key, either.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -65,12 +82,12 @@ class Preset(BaseModel):
     jobs: int = Field(default=1, ge=1)
 
     def axes(self) -> dict[str, list[Any]]:
-        """Return the axes by name."""
+        """Return the values of each axis, by the name of the axis."""
         return {name: list(getattr(self, name)) for name in AXES}
 
 
 def defaults() -> dict[str, Any]:
-    """Return what a preset need not say (`defaults.yaml`)."""
+    """Return the values of `defaults.yaml`, which a preset need not repeat."""
     return read_yaml(Path(__file__).parent / "defaults.yaml", "defaults", ())
 
 
@@ -83,7 +100,7 @@ def preset_text(name: str) -> str:
     """Return the text of the preset called `name`, or of the YAML file `name`.
 
     Raises:
-        UserError: there is none, or it cannot be read.
+        UserError: there is no such preset, or its file cannot be read.
     """
     is_file = name.endswith((".yaml", ".yml"))
     path = Path(name) if is_file else PRESETS / f"{choose(name, preset_names(), 'preset')}.yaml"
@@ -94,11 +111,11 @@ def parse_preset(text: str, name: str) -> Preset:
     """Return the preset that a text describes.
 
     Args:
-        text: as `preset_text` returns it.
-        name: what messages call it.
+        text: the YAML, as `preset_text` returns it.
+        name: what error messages call the preset.
 
     Raises:
-        UserError: it is no YAML, or a field of it is wrong.
+        UserError: the text is no YAML, or one of its fields is wrong.
     """
     where = f"preset {Path(name).name}"
     return read_model(Preset, _completed(parse_yaml(text, where)), where)
@@ -108,7 +125,7 @@ def read_preset(name: str) -> Preset:
     """Return the preset called `name`, or the one in the YAML file `name`.
 
     Raises:
-        UserError: as `preset_text` and `parse_preset`.
+        UserError: there is no such preset, its file cannot be read, or a field of it is wrong.
     """
     return parse_preset(preset_text(name), name)
 
@@ -120,7 +137,7 @@ def _completed(values: Any) -> Any:
     completed = dict(values)
     for name, default in defaults().items():
         own = completed.get(name, {})
-        # What is no mapping where one is wanted is left for the model to name.
+        # A value that should be a mapping and is none stays as it is, so that the model rejects it.
         both = isinstance(default, dict) and isinstance(own, dict)
         completed[name] = {**default, **own} if both else completed.get(name, default)
     return completed
@@ -128,6 +145,10 @@ def _completed(values: Any) -> Any:
 
 def narrow(preset: Preset, **choices: Sequence[Any] | None) -> Preset:
     """Return the preset with fewer values on the axes that are given.
+
+    Args:
+        preset: the preset that plans the runs.
+        choices: axis -> the values that remain. None or an empty sequence leaves an axis whole.
 
     Raises:
         UserError: a value is not on its axis, so the preset does not plan it.
@@ -140,15 +161,20 @@ def narrow(preset: Preset, **choices: Sequence[Any] | None) -> Preset:
                 if value not in planned:
                     listed = ", ".join(map(str, planned))
                     raise UserError(
-                        f"the preset plans {axis} {listed} and no {value}: give the runs a plan of their own with --name NAME,"
-                        " or add it to a preset file of your own."
+                        f"the preset plans {axis} {listed} and no {value}: give the runs a plan of"
+                        " their own with --name NAME, or add it to a preset file of your own."
                     )
             update[axis] = tuple(values)
     return preset.model_copy(update=update)
 
 
 def replaced(preset: Preset, **choices: Sequence[Any] | None) -> Preset:
-    """Return the preset with other values on the axes that are given: another plan."""
+    """Return the preset with other values on the axes that are given, which makes it another plan.
+
+    Args:
+        preset: the preset to start from.
+        choices: axis -> its new values. None or an empty sequence leaves an axis as it is.
+    """
     return preset.model_copy(
         update={axis: tuple(values) for axis, values in choices.items() if values}
     )

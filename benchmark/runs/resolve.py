@@ -1,4 +1,7 @@
-"""A preset's plan -> the specs of its runs: what is read of data and weights, each once a command."""
+"""Resolving turns the plan of a preset into the specs of its runs.
+
+A spec needs the digests of data, vocabulary and weights. A command reads each of them once.
+"""
 
 import dataclasses
 import itertools
@@ -22,11 +25,17 @@ from benchmark.runs.spec import RunSpec
 from benchmark.strategies.strategy import Strategy
 from methods.config import Config, Definition, Recipe
 
-# --- what is read -----------------------------------------------------------------------------------
+# --- what is read ---------------------------------------------------------------------
 
 
 class Opened:
-    """Data sets, word pieces and digests of weights that a command has needed so far: each is read once."""
+    """The data sets, tokenizers and digests of weights that a command has needed so far.
+
+    Each of them is read once.
+
+    Attributes:
+        places: where data and weights lie.
+    """
 
     def __init__(self, places: Places) -> None:
         self.places = places
@@ -35,7 +44,11 @@ class Opened:
         self._weights: dict[tuple[str, str], str] = {}
 
     def dataset(self, name: str, split_by: str) -> ReferDataset:
-        """Return a data set. Raises as `datasets.read`."""
+        """Return a data set.
+
+        Raises:
+            UserError: its name is not known, or its files are missing or damaged.
+        """
         if (name, split_by) not in self._datasets:
             self._datasets[name, split_by] = datasets.read(
                 name, split_by, self.places.data, self.places.images
@@ -43,27 +56,34 @@ class Opened:
         return self._datasets[name, split_by]
 
     def tokenizer(self, definition: Definition, config: Config, dataset: ReferDataset) -> Tokenizer:
-        """Return the published word pieces for pretrained encoders, else pieces trained on the training sentences."""
+        """Return the tokenizer of a network.
+
+        A pretrained encoder has its published word pieces. A network that starts from scratch has
+        pieces that are trained on the training sentences.
+
+        Raises:
+            UserError: the published vocabulary is missing and cannot be fetched.
+        """
         family, field = definition.text
         published = config.pretrained != "scratch"
         key = (family,) if published else (family, field, dataset.name, dataset.split_by)
-        if key not in self._tokenizers:
-            self._tokenizers[key] = (
-                published_tokenizer(family, self.places.weights)
-                if published
-                else trained_tokenizer(
-                    family,
-                    [
-                        getattr(sentence, field)
-                        for ref in dataset.refs_of("train")
-                        for sentence in ref.sentences
-                    ],
-                )
-            )
-        return self._tokenizers[key]
+        if key in self._tokenizers:
+            return self._tokenizers[key]
+        if published:
+            tokenizer = published_tokenizer(family, self.places.weights)
+        else:
+            refs = dataset.refs_of("train")
+            texts = [getattr(sentence, field) for ref in refs for sentence in ref.sentences]
+            tokenizer = trained_tokenizer(family, texts)
+        self._tokenizers[key] = tokenizer
+        return tokenizer
 
     def weights_digest(self, definition: Definition, config: Config) -> str:
-        """Return the digest of the published weights that a network starts from, or `scratch`."""
+        """Return the digest of the published weights that a network starts from, or `scratch`.
+
+        Raises:
+            UserError: the weights are missing and cannot be fetched.
+        """
         if config.pretrained == "scratch":
             return "scratch"
         key = (definition.name, config.pretrained)
@@ -75,22 +95,32 @@ class Opened:
         return self._weights[key]
 
     def run(self, spec: RunSpec) -> tuple[ReferDataset, Tokenizer]:
-        """Return data set and tokenizer of a run.
+        """Return the data set and the tokenizer of a run.
 
         Raises:
-            UserError: the data at `places` are not the ones that the run's key names.
+            UserError: the data at `places`, or the vocabulary made from them, are not those that
+                the run's key names.
         """
         dataset = self.dataset(spec.dataset, spec.split_by)
         self._check(dataset, spec.data_sha256)
         tokenizer = self.tokenizer(methods.definition(spec.method), spec.network, dataset)
         if tokenizer.identity() != spec.tokenizer:
             raise UserError(
-                "the vocabulary made from these data is not the run's: install the pinned `tokenizers`."
+                "the vocabulary made from these data is not the run's: install the pinned"
+                " `tokenizers`."
             )
         return dataset, tokenizer
 
     def split(self, spec: RunSpec, name: str) -> tuple[ReferDataset, str]:
-        """Return the data set of a reported split and the split's name in it."""
+        """Return the data set of a reported split, and the split's name in that set.
+
+        Args:
+            spec: the run that is reported.
+            name: a split of the run's own set, or one of another set as `runs.splits` names it.
+
+        Raises:
+            UserError: the data of another set are not those that the run's key names.
+        """
         if not (owner := splits.owner(name)):
             return self.dataset(spec.dataset, spec.split_by), name
         dataset = self.dataset(*owner[:2])
@@ -100,16 +130,27 @@ class Opened:
     def _check(self, dataset: ReferDataset, sha256: str) -> None:
         if dataset.digest() != sha256:
             raise UserError(
-                f"the data in {self.places.data} are not those of the run (sha256 {sha256[:12]}): restore them, or plan"
-                " the matrix again for the new data."
+                f"the data in {self.places.data} are not those of the run (sha256 {sha256[:12]}):"
+                " restore them, or plan the matrix again for the new data."
             )
 
 
-# --- one run ----------------------------------------------------------------------------------------
+# --- one run --------------------------------------------------------------------------
 
 
 def changed_recipe(definition: Definition, recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
-    """Return a recipe with `changes`; an unknown field or a wrong value raises a UserError."""
+    """Return a recipe with some of its fields changed.
+
+    Args:
+        definition: the method that the recipe is for.
+        recipe: the recipe to start from.
+        changes: field -> its new value.
+
+    Raises:
+        UserError: a field is not known, its value does not fit, or the micro-batch does not divide
+            the batch.
+    """
+    # A recipe is validated under the names that stand in a spec, some of which are aliases.
     aliases = {name: field.alias or name for name, field in type(recipe).model_fields.items()}
     values = recipe.model_dump() | {
         aliases.get(name, name): value for name, value in changes.items()
@@ -117,7 +158,8 @@ def changed_recipe(definition: Definition, recipe: Recipe, changes: Mapping[str,
     recipe = read_model(definition.recipe_type, values, f"recipe of {definition.name}")
     if recipe.batch_size % recipe.micro_batch:
         raise UserError(
-            f"recipe of {definition.name}: micro_batch {recipe.micro_batch} must divide batch_size {recipe.batch_size}."
+            f"recipe of {definition.name}: micro_batch {recipe.micro_batch} must divide"
+            f" batch_size {recipe.batch_size}."
         )
     return recipe
 
@@ -125,9 +167,15 @@ def changed_recipe(definition: Definition, recipe: Recipe, changes: Mapping[str,
 def resolve_strategy(
     name: str, changes: Mapping[str, Any], definition: Definition, config: Config
 ) -> Strategy:
-    """Return the strategy with `changes` to the settings that it uses, checked against the method and its size.
+    """Return the strategy called `name` with changes to the settings that it uses.
 
     The baseline uses none of them, so it keeps one key whatever is changed for the others.
+
+    Args:
+        name: the registered name of the strategy.
+        changes: setting -> its new value. A setting that only other strategies use is ignored.
+        definition: the method that the strategy will drive.
+        config: the method's size, which decides which patch sizes fit.
 
     Raises:
         UserError: a setting is not known to any strategy, or its value does not fit.
@@ -150,7 +198,16 @@ def derive(
     recipe: Mapping[str, Any],
     epochs: float = 1,
 ) -> RunSpec:
-    """Return `base` with another strategy and changes to its settings and recipe: a row of a grid, a trial of a search.
+    """Return `base` with another strategy and with changes to its settings and recipe.
+
+    The rows of a grid and the trials of a search are made in this way.
+
+    Args:
+        base: the spec to start from.
+        strategy: the name of the strategy.
+        settings: changes to the settings of the strategy.
+        recipe: changes to the recipe.
+        epochs: the factor by which the length of the training is stretched.
 
     Raises:
         UserError: a name is not known, or a ratio, patch size or number of epochs does not fit.
@@ -167,17 +224,20 @@ def derive(
     return base.model_copy(update=update)
 
 
-# --- a whole preset ---------------------------------------------------------------------------------
+# --- a whole preset -------------------------------------------------------------------
 
 
 @dataclasses.dataclass(frozen=True)
 class Matrix:
-    """Runs of a preset.
+    """The runs of a preset that are to be executed now.
 
     Attributes:
-        name: of the plan. preset: the whole of it. cells: those that are to be run now, each with the key of its spec.
-        specs: of the cells, in their order. needed: specs of runs that make targets for them, in the order of work.
-        opened: what was read for them.
+        name: the name of the plan.
+        preset: the preset, narrowed to these runs.
+        cells: the cells of these runs, each with the key of its spec.
+        specs: the specs of the cells, in the order of the cells.
+        needed: the specs of runs that make targets for them, in the order of work.
+        opened: the data sets, tokenizers and digests that were read for them.
     """
 
     name: str
@@ -194,7 +254,11 @@ class Matrix:
 
     @property
     def execution(self) -> Execution:
-        """How runs are executed."""
+        """How runs are executed.
+
+        Raises:
+            UserError: the preset has an unknown execution setting, or a value that does not fit.
+        """
         return read_execution(self.preset.execution)
 
     def directories(self) -> list[RunDir]:
@@ -202,7 +266,12 @@ class Matrix:
         return [RunDir(self.places.runs / spec.key) for spec in self.specs]
 
     def group(self, whole: Preset, text: str = "") -> Group:
-        """Return the plan: all cells of the whole preset, with the keys of those that were resolved."""
+        """Return the plan, which has all cells of the whole preset.
+
+        Args:
+            whole: the preset before it was narrowed. Only cells that were resolved have a key.
+            text: the text of the preset's file.
+        """
         resolved = {cell.identity: cell for cell in self.cells}
         return Group(
             name=self.name,
@@ -218,10 +287,10 @@ class Matrix:
 
 
 def planned_cells(preset: Preset) -> list[Cell]:
-    """Return the cells of a preset, without keys: neither data nor weights are read for it.
+    """Return the cells of a preset without keys, for which neither data nor weights are read.
 
     Raises:
-        UserError: a name is not known; the nearest are listed.
+        UserError: a name is not known. The message lists the nearest ones.
     """
     cells = []
     for entry in preset.datasets:
@@ -241,16 +310,21 @@ def resolve_preset(
     """Return the runs of a preset.
 
     Args:
-        name: of the plan. preset: narrowed to what is to be run. places: where things lie.
-        write_embedded: write the embedded data sets that the preset describes, where they are not there yet.
+        name: the name of the plan.
+        preset: the preset, narrowed to what is to be run.
+        places: where data and weights lie.
+        write_embedded: write the embedded data sets that the preset describes, where they are not
+            there yet.
 
     Raises:
-        UserError: a name is not known (the nearest are listed), a setting does not fit, or data are missing.
+        UserError: a name is not known (the message lists the nearest ones), a setting does not
+            fit, or data are missing.
     """
-    cells, opened = planned_cells(preset), Opened(places)
+    cells = planned_cells(preset)
+    opened = Opened(places)
     reported = [splits.parse(entry) for entry in preset.report]
-    for name_of_set in dict.fromkeys(cell.dataset for cell in cells):
-        write = datasets.get(name_of_set).write if name_of_set in datasets.DATASETS else None
+    for dataset in dict.fromkeys(cell.dataset for cell in cells):
+        write = datasets.get(dataset).write if dataset in datasets.DATASETS else None
         if write and preset.refshapes and write_embedded:
             write(places.data, preset.refshapes.sizes(), preset.refshapes.seed)
     resolver = _Resolver(preset, opened, reported)
@@ -264,10 +338,16 @@ def resolve_preset(
 
 
 class _Resolver:
-    """Makes specs of cells; `needed` holds those that make targets for others."""
+    """Makes the specs of cells.
+
+    Attributes:
+        needed: key -> spec of each run that makes targets for a cell.
+    """
 
     def __init__(self, preset: Preset, opened: Opened, reported: Sequence[str]) -> None:
-        self.preset, self.opened, self.reported = preset, opened, reported
+        self.preset = preset
+        self.opened = opened
+        self.reported = reported
         self.needed: dict[str, RunSpec] = {}
 
     def spec(self, cell: Cell) -> RunSpec:
@@ -299,9 +379,10 @@ class _Resolver:
         )
 
     def _targets(self, definition: Definition, cell: Cell) -> str:
-        """Return the key of the run whose pseudo masks this one is trained on: the reference strategy's of its seed.
+        """Return the key of the run whose pseudo masks this one is trained on.
 
-        It is the same for every strategy, so that two of them differ in nothing but the strategy.
+        It is the run of the reference strategy with the same seed. All strategies share it, so
+        that two of them differ in nothing but the strategy.
         """
         reference = strategies.reference().name
         spec = self.spec(

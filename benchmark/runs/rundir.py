@@ -1,10 +1,10 @@
-"""The run directory: the truth about one run, from which tables and tracking stores are made.
+"""The run directory is the truth about one run, from which tables and tracking stores are made.
 
     runs/<key>/spec.yaml            the scientific configuration
                environment.json     git commit, package versions, device, numerics, data digest
-               status.json          planned, running (with a heartbeat), done, failed (with a reason), pruned (by a search)
+               status.json          state with a heartbeat, and the reason where a run failed
                job.json             the launcher's job that works on it
-               metrics.jsonl        one line per logged step; timings stay out of it
+               metrics.jsonl        one line per logged step, without timings
                state/latest.pt      resume point (see `training.resume_point`)
                best.safetensors     weights of the chosen epoch
                records/<split>.parquet   one row per referring expression
@@ -12,8 +12,8 @@
                result.json          final numbers of every reported split
                timing.json          how long it took
 
-Whatever is rewritten goes to a neighbouring file that is then renamed, so a reader never sees half a file. Reading needs no
-torch.
+A file that is written again is written under another name and then renamed, so a reader never sees
+half of it. Reading needs no torch.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 HEARTBEAT_SECONDS = 10
-STALE_SECONDS = 120  # a running run that was silent for longer is taken for dead
+STALE_SECONDS = 120  # A running run whose heartbeat is older than this is taken for dead.
 
 State = Literal["planned", "running", "done", "failed", "pruned"]
 Kind = Literal["trained", "predictions"]
@@ -47,11 +47,16 @@ class RunStatus(BaseModel):
     """How far a run is.
 
     Attributes:
-        state: `planned` also where a run was interrupted: it goes on from its resume point.
-        heartbeat: when this was written, in seconds since 1970.
-        step, steps: optimizer steps done and all of them; 0 where they are not known yet. epoch: begun last.
-        best: the selection metric at the best epoch so far, as a fraction; None before the first evaluation.
-        message: what it is doing. reason: why it failed.
+        state: how far the run is. An interrupted run is `planned`, too, and goes on from its
+            resume point.
+        heartbeat: when the status was written, in seconds since 1970.
+        step: the number of optimizer steps that are done.
+        steps: the number of all optimizer steps, or 0 where it is not known yet.
+        epoch: the epoch that was begun last.
+        best: the selection metric at the best epoch so far, as a fraction. It is None before the
+            first evaluation.
+        message: what the run is doing.
+        reason: why the run failed.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -67,12 +72,16 @@ class RunStatus(BaseModel):
 
     @property
     def progress(self) -> dict[str, Any]:
-        """What of it outlives a change of state: steps and the best value."""
+        """The fields that outlive a change of state: the steps and the best value."""
         return {name: value for name in ("step", "steps", "best") if (value := getattr(self, name))}
 
 
 class RunDir:
-    """One run directory. What it reads is validated where it is read."""
+    """One run directory. It validates each file when it reads it.
+
+    Attributes:
+        path: the folder, which need not exist yet.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -82,18 +91,22 @@ class RunDir:
         """The run key, which is the folder's name."""
         return self.path.name
 
-    # --- what it is -----------------------------------------------------------------------------
+    # --- the spec ---------------------------------------------------------------------
 
     def create(self, spec: RunSpec) -> None:
-        """Write the spec and a `planned` status unless they are there."""
+        """Write the spec and a `planned` status unless they are there.
+
+        Raises:
+            UserError: the disk is full, or the folder cannot be written.
+        """
         if not (self.path / "spec.yaml").exists():
             text = yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False)
-            atomic_write(self.path / "spec.yaml", lambda aside: aside.write_text(text))
+            atomic_write(self.path / "spec.yaml", lambda temporary: temporary.write_text(text))
         if not (self.path / "status.json").exists():
             self.write_status("planned")
 
     def spec(self) -> RunSpec:
-        """Return the spec.
+        """Return the spec of the run.
 
         Raises:
             UserError: it is missing or damaged.
@@ -102,11 +115,19 @@ class RunDir:
         try:
             return read_model(RunSpec, self._spec_values(), str(path))
         except (KeyError, TypeError, ValueError):
-            raise UserError(f"{path} is damaged; delete the folder and run it again.") from None
+            raise UserError(
+                f"{path} is damaged: delete the folder and start the run again."
+            ) from None
 
     @property
     def kind(self) -> Kind:
-        """`trained`, or `predictions` where others made the masks: their spec says so, and a trained run's says nothing."""
+        """`trained`, or `predictions` where somebody else made the masks.
+
+        The spec of a run with predictions says so, and the spec of a trained run says nothing.
+
+        Raises:
+            UserError: the spec is missing or damaged, or names another kind.
+        """
         return choose(
             self._spec_values().get("kind", "trained"), ("trained", "predictions"), "kind of run"
         )
@@ -120,66 +141,96 @@ class RunDir:
         except (yaml.YAMLError, UnicodeDecodeError):
             values = None
         if not isinstance(values, dict):
-            raise UserError(f"{path} is damaged; delete the folder and run it again.")
+            raise UserError(f"{path} is damaged: delete the folder and start the run again.")
         return values
 
-    # --- JSON files -----------------------------------------------------------------------------
+    # --- JSON files -------------------------------------------------------------------
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
-        """Write one JSON file, whole or not at all."""
-        atomic_write(
-            self.path / name, lambda aside: aside.write_text(json.dumps(content, indent=1) + "\n")
-        )
+        """Write one JSON file, whole or not at all.
+
+        Raises:
+            UserError: the disk is full, or the folder cannot be written.
+        """
+        text = json.dumps(content, indent=1) + "\n"
+        atomic_write(self.path / name, lambda temporary: temporary.write_text(text))
 
     def read_json(self, name: str) -> dict[str, Any]:
-        """Return a JSON file's content; empty where there is none; a damaged one raises a UserError."""
+        """Return the content of a JSON file, which is empty where there is no such file.
+
+        Raises:
+            UserError: the file is damaged.
+        """
         try:
             return json.loads((self.path / name).read_text())
         except FileNotFoundError:
             return {}
         except (json.JSONDecodeError, UnicodeDecodeError):
             raise UserError(
-                f"{self.path / name} is damaged; delete it and run the same command again."
+                f"{self.path / name} is damaged: delete it and run the same command again."
             ) from None
 
-    # --- state ----------------------------------------------------------------------------------
+    # --- state ------------------------------------------------------------------------
 
     def write_status(self, state: State, **more: Any) -> None:
-        """Write the state and what belongs to it: fields of `RunStatus`."""
+        """Write the status of the run with a new heartbeat.
+
+        Args:
+            state: how far the run is.
+            more: further fields of `RunStatus`. A field that is not given gets its default.
+
+        Raises:
+            UserError: the disk is full, or the folder cannot be written.
+        """
         self.write_json("status.json", {"state": state, "heartbeat": time.time(), **more})
 
     def recorded_status(self) -> RunStatus:
-        """Return the status as it was written last; a damaged one raises a UserError."""
+        """Return the status as it was last written.
+
+        Raises:
+            UserError: the file is damaged.
+        """
         try:
             return RunStatus.model_validate(self.read_json("status.json"))
         except ValidationError:
             raise UserError(
-                f"{self.path / 'status.json'} is damaged; delete it and run the same command again."
+                f"{self.path / 'status.json'} is damaged: delete it and run the same command again."
             ) from None
 
     def status(self) -> RunStatus:
-        """Return the status; a `running` run without a living heartbeat reads as `planned` (to be resumed)."""
+        """Return the status of the run.
+
+        A `running` run whose process is gone reads as `planned`, since it will be resumed.
+
+        Raises:
+            UserError: the file is damaged.
+        """
         status = self.recorded_status()
+        # A heartbeat may come from another machine, whose lock cannot be seen from here.
         silent = time.time() - status.heartbeat > STALE_SECONDS
         if status.state == "running" and silent and not self.claimed():
             return status.model_copy(update={"state": "planned"})
         return status
 
     def fail(self, reason: str) -> None:
-        """Mark the run as failed. It is tried again the next time it is asked for."""
+        """Mark the run as failed. The next command that plans it tries it again.
+
+        Args:
+            reason: one sentence that says why it failed.
+        """
         status = self.recorded_status()
         self.write_status("failed", reason=reason, step=status.step, steps=status.steps)
 
     @contextlib.contextmanager
     def claim(self) -> Iterator[None]:
-        """Hold the run while it is worked on; the lock dies with its process.
+        """Hold the run while it is worked on. The lock ends with its process.
 
         Raises:
-            Busy: another process holds it.
+            Busy: another process holds the run.
         """
         with locked(
             self.path / ".lock",
-            f"run {self.key} is being worked on by another process; wait for it.",
+            f"run {self.key} is being worked on by another process: wait for it.",
         ):
             yield
 
@@ -187,50 +238,67 @@ class RunDir:
         """Return whether a living process on this machine holds the run."""
         return is_locked(self.path / ".lock")
 
-    # --- metrics --------------------------------------------------------------------------------
+    # --- metrics ----------------------------------------------------------------------
 
     def log(self, step: int, epoch: int, values: dict[str, float]) -> None:
-        """Append one line of metrics; step counts optimizer steps done, epoch epochs begun or, for val, completed."""
+        """Append one line of metrics.
+
+        Args:
+            step: the number of optimizer steps that are done.
+            epoch: the epoch that was begun last or, for metrics of val, that was completed last.
+            values: metric -> value.
+
+        Raises:
+            UserError: the file cannot be written.
+        """
         try:
             with (self.path / "metrics.jsonl").open("a") as file:
                 file.write(json.dumps({"step": step, "epoch": epoch, **values}) + "\n")
         except OSError as error:
             raise UserError(
-                f"cannot write {self.path / 'metrics.jsonl'} ({error.strerror}); make room."
+                f"cannot write {self.path / 'metrics.jsonl'} ({error.strerror}): make room."
             ) from None
 
     def metrics(self) -> list[dict[str, float]]:
-        """Return the logged lines; a last line that a kill cut short is left out."""
+        """Return the logged lines, without a last one that a kill cut short."""
         try:
             lines = (self.path / "metrics.jsonl").read_text().split("\n")
         except FileNotFoundError:
             return []
+        # A whole line ends with a line break, so the last part is empty or cut short.
         return [json.loads(line) for line in lines[:-1]]
 
     def epoch_values(self, split: str, metric: str) -> dict[int, float]:
-        """Return evaluated epoch -> a metric of `split`, as logged."""
+        """Return evaluated epoch -> the logged value of a metric of `split`."""
         name = f"{split}/{metric}"
         return {line["epoch"]: line[name] for line in self.metrics() if name in line}
 
     def keep_metrics(self, lines: int) -> None:
-        """Keep the first `lines` lines: what the resume point knows. The rest is about to be made again."""
-        text = "".join(json.dumps(line) + "\n" for line in self.metrics()[:lines])
-        atomic_write(self.path / "metrics.jsonl", lambda aside: aside.write_text(text))
+        """Keep the first `lines` lines, which the resume point knows.
 
-    # --- records --------------------------------------------------------------------------------
+        The run is about to make the other lines again.
+        """
+        text = "".join(json.dumps(line) + "\n" for line in self.metrics()[:lines])
+        atomic_write(self.path / "metrics.jsonl", lambda temporary: temporary.write_text(text))
+
+    # --- records ----------------------------------------------------------------------
 
     def write_records(self, split: str, records: pd.DataFrame) -> None:
-        """Write one split's records."""
+        """Write the records of one split, one row for each expression.
+
+        Raises:
+            UserError: the disk is full, or the folder cannot be written.
+        """
         path = self.path / "records" / f"{split}.parquet"
-        atomic_write(path, lambda aside: records.to_parquet(aside, index=False))
+        atomic_write(path, lambda temporary: records.to_parquet(temporary, index=False))
 
     def records(self, split: str) -> pd.DataFrame:
-        """Return one split's records.
+        """Return the records of one split, one row for each expression.
 
         Raises:
             UserError: there are none, or the file is damaged.
         """
-        import pandas as pd  # a second that `status` need not wait
+        import pandas as pd  # The import takes a second, for which `status` need not wait.
 
         path = self.path / "records" / f"{split}.parquet"
         try:
@@ -239,31 +307,36 @@ class RunDir:
             raise UserError(f"run {self.key} has no records of split '{split}' ({path}).") from None
         except (OSError, ValueError):
             raise UserError(
-                f"{path} is damaged; delete the run's status.json and run it again."
+                f"{path} is damaged: delete the run's status.json and start the run again."
             ) from None
 
 
 def all_runs(runs: Path) -> list[RunDir]:
-    """Return every run directory under `runs`, by key."""
+    """Return every run directory under `runs`, in the order of keys."""
     return [RunDir(path.parent) for path in sorted(runs.glob("*/spec.yaml"))]
 
 
 def find_run(runs: Path, name: str) -> RunDir:
-    """Return the run called `name`: a key, the unique beginning of one, or a path.
+    """Return the run that `name` names.
+
+    Args:
+        runs: the folder of the run directories.
+        name: a key, the unique beginning of one, or the path of a run directory.
 
     Raises:
-        UserError: none or several fit; the message lists the nearest ones.
+        UserError: no run or several fit. The message lists the nearest ones.
     """
     if (Path(name) / "spec.yaml").exists():
         return RunDir(Path(name).resolve())
     keys = [run.key for run in all_runs(runs)]
     if not keys:
         raise UserError(
-            f"there are no runs in {runs}; start some with `risbench matrix --preset quick`."
+            f"there are no runs in {runs}: start some with `risbench matrix --preset quick`."
         )
     fitting = [key for key in keys if key.startswith(name)]
     if len(fitting) > 1 and name not in fitting:
         raise UserError(
-            f"'{name}' fits {len(fitting)} runs ({', '.join(fitting[:4])} ...); give more of the key."
+            f"'{name}' fits {len(fitting)} runs ({', '.join(fitting[:4])} ...):"
+            " give more of the key."
         )
     return RunDir(runs / (fitting[0] if len(fitting) == 1 else choose(name, keys, "run")))

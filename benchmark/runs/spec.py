@@ -13,12 +13,12 @@ from methods.config import WIRE, Config, Recipe
 
 
 class Selection(BaseModel):
-    """Which epoch of a run is reported, and on what.
+    """The rule that picks the epoch to report, and the splits to report it on.
 
     Attributes:
         split: the split whose numbers choose the epoch. Every expression of it counts.
-        metric: what is highest at the chosen epoch.
-        every: epochs between two evaluations. The last epoch is always evaluated.
+        metric: the name of the metric that is highest at the chosen epoch.
+        every: epochs between two evaluations, at least 1. The last epoch is always evaluated.
         report: splits that are evaluated once, with the chosen weights. Those of other data sets
             are named as `benchmark.runs.splits` says.
     """
@@ -32,16 +32,27 @@ class Selection(BaseModel):
 
 
 class RunSpec(BaseModel):
-    """One run: everything that changes its numbers, and nothing else (no path, host, device or number of workers).
+    """Everything that changes the numbers of one run, and nothing else.
+
+    It holds no path, host, device or number of workers. The strategy, recipe and network are
+    written in full, so that no default hides behind a name.
 
     Attributes:
-        method, variant, dataset, split_by, seed: what is trained on what.
-        strategy, recipe, network, selection: in full, so that no default hides behind a name.
-        data_sha256: digest of annotations and images. tokenizer: identity of the vocabulary.
-        weights: digest of the starting weights, or `scratch`.
-        method_revision: of the method's code for this variant and precision.
-        report_sha256: data set and way of splitting -> digest of its data, for reported splits of other sets. The key holds it
-            only where there are such.
+        method: the registered name of the method.
+        variant: the size of the method, such as `tiny`.
+        dataset: the name of the data set that the run is trained on.
+        split_by: the way of splitting this data set, such as `unc`.
+        seed: the seed of every random number of the run.
+        strategy: the training strategy with its settings.
+        recipe: how the method is trained.
+        network: the configuration of the network.
+        selection: the rule that picks the epoch to report.
+        data_sha256: the digest of annotations and images.
+        tokenizer: the identity of the vocabulary.
+        weights: the digest of the starting weights, or `scratch`.
+        method_revision: the revision of the method's code for this variant and precision.
+        report_sha256: "data set:way of splitting" -> digest of its data, for each other data set
+            whose splits are reported. Where there is none, the key does not hold the field.
     """
 
     model_config = WIRE
@@ -77,12 +88,12 @@ class RunSpec(BaseModel):
 
     @property
     def key(self) -> str:
-        """The run's name: readable parts and a digest of the whole spec."""
-        digest = self._digest(exclude=set())
-        return f"{self.method}-{self.variant}-{self.strategy.name}-{self.dataset}-s{self.seed}-{digest}"
+        """The run's name, made of readable parts and a digest of the whole spec."""
+        parts = (self.method, self.variant, self.strategy.name, self.dataset, f"s{self.seed}")
+        return "-".join((*parts, self._digest(exclude=set())))
 
     def without_seed(self) -> str:
-        """Return a digest that runs share which differ in their seed alone."""
+        """Return a digest that is the same for runs which differ in their seed alone."""
         return self._digest(exclude={"seed"})
 
     def _digest(self, exclude: set[str]) -> str:
