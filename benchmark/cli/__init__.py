@@ -1,1 +1,1 @@
-"""The commands of `risbench`: one module for each group, which wires the rooms below together."""
+"""The commands of `risbench`. Each group is one module, which wires the rooms below together."""

@@ -1,4 +1,4 @@
-"""risbench: the commands by what they are for, and how they end."""
+"""The program `risbench` groups the commands by what they are for, and decides how they end."""
 
 import os
 import sys
@@ -26,8 +26,8 @@ from benchmark.cli.options import errors
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Referring image segmentation methods with and without training strategies such as MaskRIS, under one data pipeline"
-    " and one evaluator.",
+    help="Train and compare referring image segmentation methods with and without training"
+    " strategies such as MaskRIS, under one data pipeline and one evaluator.",
 )
 for part in (matrix, runs, report, robustness, evaluate, checkpoints, store):
     app.add_typer(part.app)
@@ -37,17 +37,21 @@ app.add_typer(data.app, name="data", rich_help_panel="Data")
 
 @app.callback()
 def _every_command() -> None:
-    # Children work in other folders, so the files that they inherit need whole names.
+    # Children work in other folders, so the plugin files that they inherit need absolute paths.
     if plugin_files():
         os.environ[PLUGINS] = os.pathsep.join(str(Path(file).resolve()) for file in plugin_files())
 
 
 def guarded(command: Callable[[], None]) -> int:
-    """Run a command; a user error becomes one sentence and exit code 1, Ctrl-C exit code 130."""
+    """Run a command and return its exit code.
+
+    Returns:
+        0 for success, 1 for a user error, which is printed as one sentence, and 130 for Ctrl-C.
+    """
     try:
         command()
     except UserError as error:
-        # As text: a message may quote what is no markup.
+        # The message is no markup, and may quote something that looks like it.
         errors.print(Text.assemble(("error:", "red"), f" {error}"), soft_wrap=True)
         return 1
     except (Interrupted, KeyboardInterrupt) as stop:
@@ -57,5 +61,5 @@ def guarded(command: Callable[[], None]) -> int:
 
 
 def main() -> None:
-    """Entry point of the console script."""
+    """Run the command that the command line names. This is the entry point of the script."""
     sys.exit(guarded(app))

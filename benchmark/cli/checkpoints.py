@@ -1,4 +1,7 @@
-"""Commands that use a run's chosen weights: segmenting a photograph, writing them, making targets."""
+"""Commands that use the chosen weights of a run.
+
+They write the weights to a file, segment a photograph, or make targets for another run.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from benchmark.cli.options import (
     spread,
 )
 
-if TYPE_CHECKING:  # help does without torch and pandas
+if TYPE_CHECKING:  # Help must not import torch and pandas.
     from benchmark.evaluation.inference import Loaded
 
 app = typer.Typer()
@@ -26,7 +29,10 @@ PANEL = "Checkpoints"
 
 
 def _loaded(name: str, where: Where, device: str) -> Loaded:
-    """Load a run's network, with its data where they are named or where the run found them last."""
+    """Load the network of a run.
+
+    Its data are those that the options name, or those that the run found last.
+    """
     from benchmark.evaluation import inference
     from benchmark.runs.resolve import Opened
     from benchmark.runs.rundir import find_run
@@ -42,14 +48,16 @@ def export(
     run: RunArgument,
     form: Annotated[
         str,
-        typer.Option("--format", help="published (as the authors' code saves) or safetensors."),
+        typer.Option("--format", help="published (as the authors' code saves it) or safetensors."),
     ] = "published",
     out: Annotated[
-        Path | None, typer.Option(help="File to write [KEY.pth or KEY.safetensors].")
+        Path | None, typer.Option(help="File to write (default: KEY.pth or KEY.safetensors).")
     ] = None,
     runs: RunsOption = RUNS,
 ) -> None:
-    """Write a run's chosen weights under the names of the method's published checkpoints.
+    """Write a run's chosen weights as a checkpoint file.
+
+    The entries have the names of the method's published checkpoints.
 
     Example: risbench export RUN --format safetensors
     """
@@ -66,7 +74,9 @@ def export(
 def pseudo_masks(
     run: RunArgument, where: Where, device: DeviceOption = "auto", threads: ThreadsOption = 1
 ) -> None:
-    """Write what a weakly supervised run says of its training split, for a second network's targets.
+    """Write the masks that a weakly supervised run predicts for its training split.
+
+    A second network can be trained on them.
 
     Example: risbench pseudo-masks RUN
     """
@@ -94,7 +104,9 @@ def predict(
     ),
     device: DeviceOption = "auto",
 ) -> None:
-    """Segment what a sentence names in a photograph, and write the mask and an overlay.
+    """Segment the object that a sentence names in a photograph.
+
+    The command writes the mask and an overlay.
 
     Example: risbench predict RUN photo.jpg "the woman on the left"
     """

@@ -1,4 +1,4 @@
-"""Commands about data sets."""
+"""Commands that check data sets and write the embedded ones."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,7 +8,7 @@ import typer
 from benchmark.cli.options import ImagesOption, console, known
 from benchmark.data import datasets
 
-app = typer.Typer(no_args_is_help=True, help="Look at data sets and write the embedded ones.")
+app = typer.Typer(no_args_is_help=True, help="Check data sets and write the embedded ones.")
 
 
 def _embedded() -> list[str]:
@@ -23,7 +23,10 @@ def check_data(
     images: ImagesOption = None,
     full: Annotated[bool, typer.Option("--full", help="Decode every image, too.")] = False,
 ) -> None:
-    """Compare a REFER folder with the known counts and name what is missing, damaged or different.
+    """Compare a REFER folder with the known counts.
+
+    The command names what is missing, damaged or different, and ends with exit code 1 if anything
+    is.
 
     Example: risbench data check /data/refer --images /data/coco/train2014
     """
@@ -37,14 +40,18 @@ def check_data(
 def write(
     root: Annotated[Path, typer.Argument(help="Folder to write into.")],
     name: Annotated[
-        str | None, typer.Option(help=known(_embedded, "Which embedded set; the first."))
+        str | None,
+        typer.Option(help=known(_embedded, "Embedded set to write (default: the first).")),
     ] = None,
-    train: Annotated[int, typer.Option(min=1)] = 2000,
-    val: Annotated[int, typer.Option(min=1)] = 200,
+    train: Annotated[int, typer.Option(min=1, help="Images of train.")] = 2000,
+    val: Annotated[int, typer.Option(min=1, help="Images of val.")] = 200,
     test: Annotated[int, typer.Option(min=1, help="Images of testA and of testB.")] = 150,
-    seed: Annotated[int, typer.Option()] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the scenes.")] = 0,
 ) -> None:
-    """Write an embedded data set in REFER's layout. Example: risbench data write data/mine --train 500"""
+    """Write an embedded data set in REFER's layout.
+
+    Example: risbench data write data/mine --train 500
+    """
     from benchmark.base.errors import choose
 
     name = choose(name, _embedded(), "embedded data set") if name else _embedded()[0]

@@ -1,4 +1,4 @@
-"""The command that evaluates a trained network on a split, here or in a job of a launcher."""
+"""The command that evaluates a trained network on a split, in this process or as a job."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from benchmark.base.files import atomic_write
 from benchmark.cli.jobs import conclude
 from benchmark.cli.options import DeviceOption, Where, console, named, run_keys, spread
 
-if TYPE_CHECKING:  # help does without torch and pandas
+if TYPE_CHECKING:  # Help must not import torch and pandas.
     import pandas as pd
 
     from benchmark.evaluation.checkpoint_files import Fit
@@ -33,11 +33,11 @@ app = typer.Typer()
 class What:
     """Options that say what is measured, and of which network."""
 
-    split: Annotated[str, typer.Option("--split")] = "val"
+    split: Annotated[str, typer.Option("--split", help="Split to evaluate on.")] = "val"
     method: Annotated[
-        str | None, typer.Option("--method", help="With --weights, in place of a run.")
+        str | None, typer.Option("--method", help="Method of the checkpoint file.")
     ] = None
-    variant: Annotated[str, typer.Option("--variant", help="Of the method, with --weights.")] = (
+    variant: Annotated[str, typer.Option("--variant", help="Variant of the checkpoint file.")] = (
         "paper"
     )
     weights: Annotated[
@@ -47,23 +47,22 @@ class What:
     dataset: Annotated[
         str | None,
         typer.Option(
-            "--dataset", help="Data set of the split, as NAME or NAME:SPLIT_BY [the run's]."
+            "--dataset",
+            help="Data set of the split, as NAME or NAME:SPLIT_BY (default: the run's).",
         ),
     ] = None
     protocol: Annotated[
         str | None,
-        typer.Option(
-            "--protocol", help="Also measure as a published script did, which this names."
-        ),
+        typer.Option("--protocol", help="Also measure as the published script of this name did."),
     ] = None
     text_blind: Annotated[
         bool,
-        typer.Option("--text-blind", help="Also measure what needs no reading of the sentence."),
+        typer.Option("--text-blind", help="Also measure masks that ignore the sentence."),
     ] = False
     noise_seeds: Annotated[
         int,
         typer.Option(
-            "--noise-seeds", min=1, help="Seeds of a method's own noise that are averaged."
+            "--noise-seeds", min=1, help="Number of seeds of a method's own noise to average over."
         ),
     ] = 1
     out: Annotated[Path | None, typer.Option("--out", help="File for the records (parquet).")] = (
@@ -89,10 +88,16 @@ def evaluate(
     ] = None,
     launcher: Annotated[
         str | None,
-        named("--launcher", launch.LAUNCHERS.names, "What starts it as a job [it runs here]."),
+        named(
+            "--launcher",
+            launch.LAUNCHERS.names,
+            "Launcher that starts the command as a job (default: this process works on it).",
+        ),
     ] = None,
 ) -> None:
-    """Evaluate a run or a checkpoint file on a split and print the numbers with intervals.
+    """Evaluate a run or a checkpoint file on a split.
+
+    The command prints the numbers with their intervals.
 
     Example: risbench evaluate RUN --split testA
     """
@@ -109,28 +114,30 @@ def evaluate(
 
 
 def _in_a_job(name: str, run: str | None, what: What, where: Where) -> None:
-    """Submit the command as a job, wait for it, and print what it printed."""
+    """Submit the command as a job, wait until it ends, and print its log."""
     from benchmark.launch.jobs import evaluation_job
     from benchmark.launch.outcomes import work_through
     from benchmark.runs.execution import Execution
     from benchmark.runs.rundir import find_run
 
-    started = launch.LAUNCHERS.get(name)(slots=1)
-    places, execution = where.places(), Execution.of(device=what.device)
+    launcher = launch.LAUNCHERS.get(name)(slots=1)
+    execution = Execution.of(device=what.device)
     key = find_run(where.runs, run).key if run else None
-    job = evaluation_job(key, what.arguments(), places, execution, started)
-    begins = job.log.stat().st_size if job.log.exists() else 0
-    outcomes = work_through(started, [job], console, "evaluations")
+    job = evaluation_job(key, what.arguments(), where.places(), execution, launcher)
+    # Earlier evaluations of the same split have written to the same log.
+    start = job.log.stat().st_size if job.log.exists() else 0
+    outcomes = work_through(launcher, [job], console, "evaluations")
 
     def print_log() -> None:
         with job.log.open() as log:
-            log.seek(begins)
+            log.seek(start)
             typer.echo(log.read(), nl=False)
 
     conclude(outcomes, print_log)
 
 
 def _here(run: str | None, what: What, where: Where) -> None:
+    """Evaluate in this process, and print what was measured."""
     from benchmark.evaluation import text_blind as baseline
     from benchmark.evaluation.split_results import evaluate_split, noise_numbers
 
@@ -144,7 +151,8 @@ def _here(run: str | None, what: What, where: Where) -> None:
             on_image=on_image,
         )
     if what.out:
-        atomic_write(what.out, lambda aside: results.records.to_parquet(aside, index=False))
+        records = results.records
+        atomic_write(what.out, lambda temporary: records.to_parquet(temporary, index=False))
     _print_metrics(f"{loaded.name} on {what.split}", results.numbers, results.intervals)
     if results.as_published:
         _print_metrics(f"as published ({what.protocol})", results.as_published)
@@ -160,11 +168,11 @@ def _here(run: str | None, what: What, where: Where) -> None:
         _print_noise(numbers)
 
 
-# --- the network ----------------------------------------------------------------------------------
+# --- the network ----------------------------------------------------------------------
 
 
 def _run(name: str, what: What, where: Where) -> Loaded:
-    """Load a run's network with the data of the split that is measured."""
+    """Load the network of a run, with the data of the split to evaluate on."""
     from benchmark.data import datasets
     from benchmark.evaluation import inference
     from benchmark.runs.resolve import Opened
@@ -176,13 +184,13 @@ def _run(name: str, what: What, where: Where) -> Loaded:
     loaded = inference.load(directory, opened, what.device)
     if what.dataset is None:
         return loaded
-    # The split is one of another set than the run was trained on.
-    other = opened.dataset(*datasets.parse(what.dataset))
-    return dataclasses.replace(loaded, dataset=other)
+    # The split may belong to another data set than the one that the run was trained on.
+    dataset = opened.dataset(*datasets.parse(what.dataset))
+    return dataclasses.replace(loaded, dataset=dataset)
 
 
 def _checkpoint(what: What, where: Where) -> Loaded:
-    """Load a network from a checkpoint file, and print what of the file fits."""
+    """Load a network from a checkpoint file, and print which entries of the file fit."""
     from benchmark.data import datasets
     from benchmark.evaluation import inference
     from benchmark.runs.preset import read_preset
@@ -202,21 +210,25 @@ def _checkpoint(what: What, where: Where) -> Loaded:
 
 @contextmanager
 def _progress(loaded: Loaded, split: str) -> Iterator[Callable[[Prediction], None]]:
-    """Show a progress bar over the images of a split; yield what is called with every image."""
+    """Show a progress bar over the images of a split, and yield its callback for each image."""
     total = len({ref.image_id for ref in loaded.dataset.refs_of(split)})
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task(f"evaluating {split}", total=total)
         yield lambda prediction: progress.advance(bar)
 
 
-# --- what is printed ------------------------------------------------------------------------------
+# --- printing -------------------------------------------------------------------------
 
 
 def _print_fit(fitted: Fit, path: Path) -> None:
-    """Print what of a checkpoint file is used, and by name what is not used or missing."""
+    """Print how a checkpoint file fits a network.
+
+    This is the number of entries that are used, and a list of those that are not used or missing.
+    """
+    used = len(fitted.weights)
     unused = len(fitted.unneeded) + len(fitted.unknown)
-    taken, missing = len(fitted.weights), len(fitted.missing)
-    console.print(f"{path}: {taken} entries taken, {unused} not used, {missing} missing")
+    missing = len(fitted.missing)
+    console.print(f"{path}: {used} entries taken, {unused} not used, {missing} missing")
     for entry, reason in fitted.unneeded.items():
         console.print(f"  not needed ({reason}): {entry}", soft_wrap=True)
     for entry in fitted.unknown:
@@ -241,7 +253,7 @@ def _print_metrics(
         row = [_label(name), "-" if value != value else shown(name, value)]
         if intervals:
             low, high = intervals[name]
-            # Resampling needs two images.
+            # A single image cannot be resampled, so its interval is NaN.
             row.append("none" if low != low else f"[{shown(name, low)}, {shown(name, high)}]")
         rows.append(row)
     columns = ["metric", "value"] + ["95 % interval (images resampled)"] * bool(intervals)
@@ -249,7 +261,11 @@ def _print_metrics(
 
 
 def _print_noise(numbers: pd.DataFrame) -> None:
-    """Print mean and standard deviation of the metrics over draws of a method's noise."""
+    """Print mean and standard deviation of the metrics over seeds of a method's noise.
+
+    Args:
+        numbers: one row for each seed and one column for each metric.
+    """
     from benchmark.evaluation import metrics
 
     rows = []
@@ -261,7 +277,7 @@ def _print_noise(numbers: pd.DataFrame) -> None:
 
 
 def _label(name: str) -> str:
-    """Return what a metric is called in a table, with its unit."""
+    """Return the heading of a metric in a table, with its unit."""
     from benchmark.evaluation import metrics
 
     metric = metrics.get(name)
@@ -272,5 +288,5 @@ def _print_table(title: str, columns: Iterable[str], rows: Iterable[Iterable[str
     console.print(title, style="italic", soft_wrap=True)
     table = Table(*columns, box=None)
     for row in rows:
-        table.add_row(*map(Text, row))  # an interval in brackets is no markup
+        table.add_row(*map(Text, row))  # An interval in brackets would be read as markup.
     console.print(table)

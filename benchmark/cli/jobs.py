@@ -1,4 +1,7 @@
-"""What commands that start jobs share: working through them, the tracker beside them, and how it ends."""
+"""Steps that commands share which start jobs.
+
+They work through the jobs, keep the tracker up to date beside them, and conclude with a report.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from rich.text import Text
 
 from benchmark.cli.options import Submission, console, errors
 
-if TYPE_CHECKING:  # help does without what runs need
+if TYPE_CHECKING:  # Help must not import what runs need.
     from benchmark.launch.outcomes import Outcome
     from benchmark.runs.execution import Execution, Places
     from benchmark.runs.spec import RunSpec
@@ -24,9 +27,19 @@ def work_through_runs(
     submission: Submission,
     at_a_time: int,
 ) -> list[Outcome]:
-    """Run what of `specs` is not done yet, and return what became of it.
+    """Execute the runs that are not done yet, and return their outcomes.
 
-    A run that makes targets comes before those that need them.
+    A run that makes targets comes before the runs that need them.
+
+    Args:
+        specs: the specs of all runs, done or not.
+        places: where things lie.
+        execution: how runs are executed.
+        submission: the launcher and the tracker.
+        at_a_time: how many runs are executed at a time.
+
+    Raises:
+        UserError: a job asks for more than the launcher has, or a run directory is damaged.
     """
     from benchmark.launch.jobs import run_jobs
     from benchmark.launch.outcomes import work_through
@@ -37,9 +50,9 @@ def work_through_runs(
         run.create(spec)
     launcher = submission.started(at_a_time)
     jobs = run_jobs(directories, places, execution, launcher)
-    left = sum(run.status().state != "done" for run in directories)
+    done = sum(run.status().state == "done" for run in directories)
     console.print(
-        f"{len(directories)} runs in {places.runs}: {len(directories) - left} done, {left} to do"
+        f"{len(directories)} runs in {places.runs}: {done} done, {len(directories) - done} to do"
     )
     with syncing(places, submission):
         return work_through(launcher, jobs, console)
@@ -65,17 +78,21 @@ def syncing(places: Places, submission: Submission) -> Iterator[None]:
 
 
 def conclude(outcomes: Sequence[Outcome], report: Callable[[], None]) -> None:
-    """Name what failed and report what is there.
+    """Name the jobs that failed, and report on the others.
+
+    Args:
+        outcomes: what became of the jobs.
+        report: writes the report. It is called unless all jobs failed or a stop was asked for.
 
     Raises:
-        Exit: not everything was done: 130 where a stop was asked for, else 1.
+        Exit: not everything is done. The code is 130 where a stop was asked for, and else 1.
     """
     failed = [outcome for outcome in outcomes if outcome.state in ("failed", "not started")]
     for outcome in failed:
         line = Text.assemble((outcome.state, "red"), f" {outcome.name}: {outcome.reason}")
         errors.print(line, soft_wrap=True)
     if any(outcome.state == "stopped" for outcome in outcomes):
-        console.print("stopped; the same command goes on from here")
+        console.print("stopped: the same command goes on from here")
         raise typer.Exit(130)
     if not outcomes or len(failed) < len(outcomes):
         report()

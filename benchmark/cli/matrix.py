@@ -1,4 +1,4 @@
-"""Commands on a whole preset: what it would run, and running it."""
+"""Commands on a whole preset: they show what it would run, and run it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from benchmark.cli.options import (
     spread,
 )
 
-if TYPE_CHECKING:  # help does without what runs need
+if TYPE_CHECKING:  # Help must not import what runs need.
     from benchmark.planning.plan import Planned
     from benchmark.runs.execution import Places
     from benchmark.runs.preset import Preset
@@ -33,13 +33,13 @@ PANEL = "Run"
 
 @dataclasses.dataclass(frozen=True)
 class Chosen:
-    """What the options of a command choose of a preset.
+    """The runs of a preset that the options of a command choose.
 
     Attributes:
-        name: of the plan.
-        text: of the preset's file.
-        whole: what is planned.
-        now: what of it is to be run.
+        name: the name of the plan.
+        text: the text of the preset's file.
+        whole: the preset with everything that is planned.
+        now: the preset, narrowed to what is to be run now.
     """
 
     name: str
@@ -51,7 +51,10 @@ class Chosen:
 def choose_runs(preset: str, name: str | None, axes: Axes) -> Chosen:
     """Return what is planned and what is to be run now.
 
-    Axes choose among planned cells. With a `name` they are the axes of a plan of its own.
+    Args:
+        preset: the name of a shipped preset, or a YAML file.
+        name: the name of another plan, if any.
+        axes: chooses among the planned cells. With a `name`, it gives the axes of the other plan.
 
     Raises:
         UserError: there is no such preset, or it does not plan a value of an axis.
@@ -59,20 +62,21 @@ def choose_runs(preset: str, name: str | None, axes: Axes) -> Chosen:
     from benchmark.runs.preset import narrow, parse_preset, preset_text, replaced
 
     text = preset_text(preset)
-    read = parse_preset(text, preset)
+    whole = parse_preset(text, preset)
     if name:
-        whole = replaced(read, **axes.values())
+        whole = replaced(whole, **axes.values())
         return Chosen(name, text, whole, whole)
-    return Chosen(Path(preset).stem, text, read, narrow(read, **axes.values()))
+    return Chosen(Path(preset).stem, text, whole, narrow(whole, **axes.values()))
 
 
 def resolve(chosen: Chosen, places: Places) -> Matrix:
-    """Return the runs that are chosen.
+    """Return the specs of the chosen runs.
 
-    Where no data are named, they are the preset's own, and embedded sets are written there.
+    Where `places` name no data, the folder is the preset's own, and embedded sets are written
+    there.
 
     Raises:
-        UserError: as `resolve_preset`, or a metric is not known.
+        UserError: a name or metric is not known, a setting does not fit, or data are missing.
     """
     from benchmark.evaluation import metrics
     from benchmark.runs.resolve import resolve_preset
@@ -93,13 +97,13 @@ def matrix(
     preset: PresetOption = "quick",
     name: PlanOption = None,
     jobs: Annotated[
-        int | None, typer.Option("--jobs", min=1, help="Runs at a time [preset's].")
+        int | None, typer.Option("--jobs", min=1, help="Runs at a time (default: the preset's).")
     ] = None,
     processes: Annotated[
-        int | None, typer.Option(min=1, help="Processes (GPUs) per run [preset's].")
+        int | None, typer.Option(min=1, help="Processes (GPUs) per run (default: the preset's).")
     ] = None,
 ) -> None:
-    """Run what is planned and not done yet, then write the tables.
+    """Execute the planned runs that are not done yet, then write the tables.
 
     A failed run is reported at the end and does not stop the others.
 
@@ -109,12 +113,12 @@ def matrix(
     from benchmark.runs.groups import read_group, write_plan
 
     chosen = choose_runs(preset, name, axes)
-    found = resolve(chosen, where.places(reports=submission.out, tracking=submission.uri))
-    group = write_plan(where.runs, found.group(chosen.whole, chosen.text))
+    resolved = resolve(chosen, where.places(reports=submission.out, tracking=submission.uri))
+    group = write_plan(where.runs, resolved.group(chosen.whole, chosen.text))
     outcomes = work_through_runs(
-        (*found.needed, *found.specs),
-        found.places,
-        found.execution.changed(processes=processes),
+        (*resolved.needed, *resolved.specs),
+        resolved.places,
+        resolved.execution.changed(processes=processes),
         submission,
         jobs or chosen.now.jobs,
     )
@@ -122,7 +126,7 @@ def matrix(
     def report() -> None:
         # Another matrix may have written to the plan meanwhile.
         current = read_group(where.runs, group.name)
-        write_group_report(current, found.places, found.cells)
+        write_group_report(current, resolved.places, resolved.cells)
 
     conclude(outcomes, report)
 
@@ -136,18 +140,23 @@ def plan(
     name: PlanOption = None,
     measure: Annotated[bool, typer.Option(help="Build each network and time a step of it.")] = True,
 ) -> None:
-    """Show what would run: states, steps, parameters and a time estimated from a measured step.
+    """Show what a preset would run, and how long it would take.
+
+    The list has the state, steps and parameters of each run. Its time is estimated from a step
+    that is measured.
 
     Example: risbench plan --preset paper --no-measure
     """
     from benchmark.planning import plan as planning
 
     chosen = choose_runs(preset, name, axes)
-    found = resolve(chosen, where.places())
+    resolved = resolve(chosen, where.places())
     with console.status("measuring a step of each network") as status:
-        planned = planning.plan(found, measure, lambda what: status.update(f"measuring {what}"))
+        planned = planning.plan(
+            resolved, measure, lambda network: status.update(f"measuring {network}")
+        )
     console.print(_plan_table(planned, measure))
-    if needed := len(found.needed):
+    if needed := len(resolved.needed):
         make = "makes" if needed == 1 else "make"
         console.print(f"The first {needed} {make} the targets that others are trained on.")
     at_a_time = chosen.now.jobs
@@ -164,12 +173,12 @@ def _plan_table(planned: Sequence[Planned], measure: bool) -> Table:
     table = Table("run", "state", "steps", box=None)
     for heading in ("parameters", "s/step", "training left") if measure else ():
         table.add_column(heading, justify="right")
-    for its in planned:
-        cells = [its.spec.key, its.status.state, f"{its.status.step}/{its.steps}"]
+    for run in planned:
+        cells = [run.spec.key, run.status.state, f"{run.status.step}/{run.steps}"]
         if measure:
-            seconds = its.measured.seconds
-            cells.append(f"{its.measured.parameters / 1e6:.2f} M")
+            seconds = run.measured.seconds
+            cells.append(f"{run.measured.parameters / 1e6:.2f} M")
             cells.append("-" if seconds is None else f"{seconds:.3f}")
-            cells.append("-" if its.seconds_left is None else duration(its.seconds_left))
+            cells.append("-" if run.seconds_left is None else duration(run.seconds_left))
         table.add_row(*cells)
     return table

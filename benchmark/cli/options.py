@@ -1,6 +1,6 @@
-"""Options that several commands share, what they make of them, and the consoles they print to.
+"""Options that several commands share, and the consoles that commands print to.
 
-Here, and nowhere below, flags and environment become `Places` and an `Execution`.
+Flags and environment variables become `Places` and an `Execution` here, and nowhere below.
 """
 
 import dataclasses
@@ -25,13 +25,15 @@ from benchmark.launch.base import Launcher
 from benchmark.runs.execution import Execution, Places
 from benchmark.runs.preset import preset_names
 
-# Tables need 100 columns; where nobody looks at a terminal, 80 would be assumed.
+# Tables need 100 columns, and without a terminal rich would assume 80.
 WIDTH = None if sys.stdout.isatty() else 110
-console, errors = Console(width=WIDTH), Console(stderr=True, highlight=False)
-RUNS, OUT = Path("runs"), Path("reports/out")
+console = Console(width=WIDTH)
+errors = Console(stderr=True, highlight=False)
+RUNS = Path("runs")
+OUT = Path("reports/out")
 
 
-# --- single options -------------------------------------------------------------------------------
+# --- single options -------------------------------------------------------------------
 
 
 def _completes(names: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
@@ -45,34 +47,40 @@ def _completes(names: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]
 
 
 def run_keys(incomplete: str) -> list[str]:
-    """Return the keys of runs that begin like this, for the shell."""
+    """Return the keys of runs that begin with `incomplete`, for completion in the shell."""
     folder = Path(os.environ.get("RISBENCH_RUNS", RUNS))
     return [path.parent.name for path in folder.glob(f"{incomplete}*/spec.yaml")]
 
 
 def known(names: Callable[[], Iterable[str]], text: str) -> str:
-    """Return a help text that ends with the names that are known."""
+    """Return the help text of an option, which ends with the names that are known."""
     return f"{text} Known: {', '.join(names())}."
 
 
 def named(flag: str, names: Callable[[], Iterable[str]], text: str) -> Any:
-    """Return an option whose values are known names, which its help lists and the shell completes."""
+    """Return an option whose values are known names.
+
+    Args:
+        flag: the option, such as `--methods`.
+        names: gives the names. The help lists them and the shell completes them.
+        text: the help text without the names.
+    """
     return typer.Option(flag, help=known(names, text), autocompletion=_completes(names))
 
 
 MethodsOption = Annotated[
-    str | None, named("--methods", methods.names, "Which planned methods, comma-separated.")
+    str | None, named("--methods", methods.names, "Planned methods to choose, comma-separated.")
 ]
 StrategiesOption = Annotated[
     str | None,
-    named("--strategies", strategies.names, "Which planned strategies, comma-separated."),
+    named("--strategies", strategies.names, "Planned strategies to choose, comma-separated."),
 ]
 DatasetsOption = Annotated[
     str | None,
     named(
         "--datasets",
         datasets.names,
-        "Which planned data sets, comma-separated, each as NAME or NAME:SPLIT_BY.",
+        "Planned data sets to choose, comma-separated, each as NAME or NAME:SPLIT_BY.",
     ),
 ]
 PresetOption = Annotated[
@@ -90,24 +98,24 @@ RunsOption = Annotated[
 ]
 ImagesOption = Annotated[
     Path | None,
-    typer.Option("--images", help="Folder of the photographs [DATA/images/train2014]."),
+    typer.Option("--images", help="Folder of the photographs (default: DATA/images/train2014)."),
 ]
 OutOption = Annotated[Path, typer.Option("--out", help="Folder for the reports.")]
 TrackerOption = Annotated[
-    str, named("--tracker", tracking.TRACKERS.names, "Where runs are looked at.")
+    str, named("--tracker", tracking.TRACKERS.names, "Tracker that shows the runs.")
 ]
 UriOption = Annotated[
     str | None,
     typer.Option(
         "--uri",
         envvar="MLFLOW_TRACKING_URI",
-        help="Address of the tracking store [RUNS/mlflow.db].",
+        help="Address of the tracking store (default: RUNS/mlflow.db).",
     ),
 ]
 LauncherOption = Annotated[
-    str, named("--launcher", launch.LAUNCHERS.names, "What starts the jobs.")
+    str, named("--launcher", launch.LAUNCHERS.names, "Launcher that starts the jobs.")
 ]
-DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
+DeviceOption = Annotated[str, typer.Option("--device", help="Device: auto, cpu or cuda.")]
 ThreadsOption = Annotated[int, typer.Option(min=1, help="Threads of a network on a CPU.")]
 RunArgument = Annotated[
     str,
@@ -123,7 +131,7 @@ RunsArgument = Annotated[
 ]
 
 
-# --- groups of options ----------------------------------------------------------------------------
+# --- groups of options ----------------------------------------------------------------
 
 
 def spread(command: Callable[..., None]) -> Callable[..., None]:
@@ -133,7 +141,8 @@ def spread(command: Callable[..., None]) -> Callable[..., None]:
     for each field of it, and `command` gets the dataclass.
     """
     hints = typing.get_type_hints(command, include_extras=True)
-    groups, parameters = {}, []
+    groups = {}
+    parameters = []
     for parameter in inspect.signature(command).parameters.values():
         hint = hints[parameter.name]
         if not dataclasses.is_dataclass(hint):
@@ -146,35 +155,38 @@ def spread(command: Callable[..., None]) -> Callable[..., None]:
         ]
 
     @functools.wraps(command)
-    def spread_out(**given: Any) -> None:
+    def spread_out(**arguments: Any) -> None:
         for name, group in groups.items():
             fields = [field.name for field in dataclasses.fields(group)]
-            given[name] = group(**{field: given.pop(field) for field in fields})
-        command(**given)
+            arguments[name] = group(**{field: arguments.pop(field) for field in fields})
+        command(**arguments)
 
     # Python wants parameters without a default first, wherever a group stood.
-    parameters.sort(key=lambda its: its.default is not inspect.Parameter.empty)
+    parameters.sort(key=lambda parameter: parameter.default is not inspect.Parameter.empty)
     spread_out.__signature__ = inspect.Signature(parameters)
-    spread_out.__annotations__ = {its.name: its.annotation for its in parameters}
+    spread_out.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return spread_out
 
 
 @dataclasses.dataclass(frozen=True)
 class Axes:
-    """Options that choose among planned cells."""
+    """Options that choose among planned cells.
+
+    Each is a text of comma-separated values, or None where the option was not given.
+    """
 
     methods: MethodsOption = None
     strategies: StrategiesOption = None
     datasets: DatasetsOption = None
     variants: Annotated[
-        str | None, typer.Option("--variants", help="Which planned variants, comma-separated.")
+        str | None, typer.Option("--variants", help="Planned variants to choose, comma-separated.")
     ] = None
     seeds: Annotated[
-        str | None, typer.Option("--seeds", help="Which planned seeds, comma-separated.")
+        str | None, typer.Option("--seeds", help="Planned seeds to choose, comma-separated.")
     ] = None
 
     def values(self) -> dict[str, list[Any] | None]:
-        """Return axis -> chosen values, None where the option was not given.
+        """Return axis -> chosen values, which are None where the option was not given.
 
         Raises:
             UserError: a seed is no whole number.
@@ -190,7 +202,9 @@ class Where:
 
     data: Annotated[
         Path | None,
-        typer.Option("--data", help="Folder of the data sets [the preset's, or the run's]."),
+        typer.Option(
+            "--data", help="Folder of the data sets (default: the preset's, or the run's)."
+        ),
     ] = None
     images: ImagesOption = None
     runs: RunsOption = RUNS
@@ -203,15 +217,19 @@ class Where:
         ),
     ] = None
     offline: Annotated[
-        bool, typer.Option("--offline", help="Fetch nothing: local files and caches alone.")
+        bool, typer.Option("--offline", help="Fetch nothing. Use local files and caches alone.")
     ] = False
 
     def places(self, **others: Any) -> Places:
-        """Return where things lie. `others` are further fields of `Places`, or replace these."""
+        """Return where things lie.
+
+        Args:
+            others: fields of `Places` that no option gives, or that replace those that one gives.
+        """
         folder = self.pretrained.resolve() if self.pretrained else None
         weights = Source(folder, self.offline or os.environ.get("HF_HUB_OFFLINE") == "1")
-        there = {"data": self.data, "images": self.images, "runs": self.runs, "weights": weights}
-        return Places(**there | others)
+        fields = {"data": self.data, "images": self.images, "runs": self.runs, "weights": weights}
+        return Places(**fields | others)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -220,10 +238,10 @@ class Running:
 
     device: DeviceOption = "auto"
     threads: ThreadsOption = 1
-    processes: Annotated[int, typer.Option(min=1, help="Started by torchrun.")] = 1
+    processes: Annotated[int, typer.Option(min=1, help="Processes that torchrun has started.")] = 1
     workers: Annotated[int, typer.Option(min=0, help="Loader processes.")] = 0
     checkpoint_seconds: Annotated[
-        float, typer.Option(min=0, help="Time between two resume points within an epoch.")
+        float, typer.Option(min=0, help="Seconds between two resume points within an epoch.")
     ] = 60.0
     log_every: Annotated[int, typer.Option(min=1, help="Steps per line of metrics.")] = 10
 
@@ -252,24 +270,28 @@ class Submission:
         """Return the launcher, which works on `slots` jobs at a time.
 
         Raises:
-            UserError: there is none of this name. The nearest names are listed.
+            UserError: there is no launcher of this name. The message lists the nearest names.
         """
         return launch.LAUNCHERS.get(self.launcher)(slots=slots)
 
 
-# --- what options say -----------------------------------------------------------------------------
+# --- values of options ----------------------------------------------------------------
 
 
 def names(text: str | None) -> list[str] | None:
-    """Return the comma-separated names of an option."""
+    """Return the comma-separated names of an option, or None where it was not given."""
     return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
 
 
 def numbers(text: str | None, option: str) -> list[int] | None:
-    """Return the comma-separated whole numbers of an option.
+    """Return the comma-separated whole numbers of an option, or None where it was not given.
+
+    Args:
+        text: the value of the option.
+        option: the name of the option, for the error message.
 
     Raises:
-        UserError: something else stands there.
+        UserError: one of the values is no whole number.
     """
     try:
         return None if text is None else [int(name) for name in names(text) or []]

@@ -1,4 +1,4 @@
-"""The command that writes a report again, from the run directories alone."""
+"""The command that writes the report of a plan again, from the run directories alone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchmark.cli.options import OUT, RUNS, Axes, OutOption, RunsOption, consol
 from benchmark.data import datasets
 from benchmark.runs.execution import Places
 
-if TYPE_CHECKING:  # help does without what runs need
+if TYPE_CHECKING:  # Help must not import what runs need.
     from benchmark.runs.groups import Cell, Group
 
 app = typer.Typer()
@@ -31,11 +31,13 @@ def report(
 ) -> None:
     """Write the tables and figures of a plan's finished runs and print them.
 
-    It needs no data and no weights. Example: risbench report quick --seeds 0
+    The command needs no data and no weights.
+
+    Example: risbench report quick --seeds 0
     """
     from benchmark.runs.groups import read_group
 
-    if plan.endswith((".yaml", ".yml")):  # a preset's file, whose plan is called like it
+    if plan.endswith((".yaml", ".yml")):  # The plan of a preset's file has the name of the file.
         plan = Path(plan).stem
     group = read_group(runs, plan)
     if group.kind == "study":
@@ -51,7 +53,7 @@ def _chosen(group: Group, axes: Axes) -> list[Cell]:
     """Return the cells of a plan that the axes choose.
 
     Raises:
-        UserError: a value is not on its axis in any cell. The nearest ones are listed.
+        UserError: no cell has a value on its axis. The message lists the nearest values.
     """
     wanted = {axis: list(map(str, values or ())) for axis, values in axes.values().items()}
     wanted["datasets"] = [":".join(datasets.parse(entry)) for entry in wanted["datasets"]]
@@ -66,7 +68,13 @@ def _chosen(group: Group, axes: Axes) -> list[Cell]:
 
 
 def write_group_report(group: Group, places: Places, cells: Sequence[Cell]) -> None:
-    """Write and print the report of a preset's plan about some of its cells."""
+    """Write and print the report of a preset's plan.
+
+    Args:
+        group: the plan.
+        places: where the runs lie, and where the report goes.
+        cells: the cells that the report is about. Their keys are read from the plan.
+    """
     from reports import compare
     from reports.collected import collect
     from reports.matrix import report as matrix_report
@@ -81,7 +89,7 @@ def write_group_report(group: Group, places: Places, cells: Sequence[Cell]) -> N
 
 
 def tell_written(paths: Sequence[Path]) -> None:
-    """Name the files that a report consists of."""
+    """Print the paths of a report's files, without the PDF that stands beside each figure."""
     for path in paths:
         if path.suffix != ".pdf":
             console.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)

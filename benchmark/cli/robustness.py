@@ -24,7 +24,7 @@ from benchmark.cli.options import (
 )
 from benchmark.cli.report import tell_written
 
-if TYPE_CHECKING:  # help does without what runs need
+if TYPE_CHECKING:  # Help must not import what runs need.
     from benchmark.launch.outcomes import Outcome
     from benchmark.robustness.conditions import Condition
     from benchmark.runs.execution import Execution, Places
@@ -41,27 +41,33 @@ def robustness(
     submission: Submission,
     chosen: RunsArgument = None,
     preset: Annotated[
-        str, typer.Option("--preset", help="quick, common, all, or a YAML file of conditions.")
+        str,
+        typer.Option("--preset", help="Conditions: quick, common, all, or a YAML file of them."),
     ] = "quick",
     corruptions: Annotated[
         str | None,
-        typer.Option(help="Comma-separated names or sets of names, or none. [preset's]"),
+        typer.Option(
+            help="Names or sets of names, comma-separated, or none (default: the preset's)."
+        ),
     ] = None,
     severities: Annotated[
-        str | None, typer.Option(help="Comma-separated, 1 to 5. [preset's]")
+        str | None,
+        typer.Option(help="Severities from 1 to 5, comma-separated (default: the preset's)."),
     ] = None,
-    splits: Annotated[str | None, typer.Option(help="Comma-separated. [preset's]")] = None,
-    occlusion: Annotated[bool, typer.Option(help="Also the preset's occlusion.")] = True,
-    words: Annotated[bool, typer.Option(help="Also with words covered one by one.")] = True,
+    splits: Annotated[
+        str | None, typer.Option(help="Splits, comma-separated (default: the preset's).")
+    ] = None,
+    occlusion: Annotated[bool, typer.Option(help="Also cover parts of the image.")] = True,
+    words: Annotated[bool, typer.Option(help="Also cover the words one by one.")] = True,
     conditions: Annotated[
         str | None,
-        typer.Option(hidden=True, help="Comma-separated conditions in place of all these."),
+        typer.Option(hidden=True, help="Conditions in place of all these, comma-separated."),
     ] = None,
     here: Annotated[
         bool, typer.Option("--here", hidden=True, help="Work in this process, as a job does.")
     ] = False,
     reference: Annotated[
-        str | None, typer.Option(help="Run whose errors corruption errors are divided by.")
+        str | None, typer.Option(help="Run by whose errors corruption errors are divided.")
     ] = None,
     workers: Annotated[
         int, typer.Option(min=0, help="Processes that corrupt images ahead of the networks.")
@@ -71,12 +77,14 @@ def robustness(
         Path | None, typer.Option(help="Folder that keeps corrupted images, losslessly.")
     ] = None,
     jobs: Annotated[
-        int, typer.Option("--jobs", min=1, help="Groups of runs at a time, one group a data set.")
+        int, typer.Option("--jobs", min=1, help="Data sets at a time. Each is one job.")
     ] = 1,
     report: Annotated[bool, typer.Option(help="Write the report.")] = True,
     device: DeviceOption = "auto",
 ) -> None:
-    """Evaluate finished runs under corruptions, occlusion and covered words, each condition once.
+    """Evaluate finished runs under corruptions, occlusion and covered words.
+
+    A condition that was evaluated before is not evaluated again.
 
     Example: risbench robustness --preset common --splits testA
     """
@@ -87,73 +95,81 @@ def robustness(
     )
     from benchmark.runs.execution import Execution
 
-    asked = narrow_robustness(
-        read_robustness_preset(preset),
+    whole = read_robustness_preset(preset)
+    narrowed = narrow_robustness(
+        whole,
         names(splits),
         names(corruptions),
         numbers(severities, "--severities"),
         occlusion,
         words,
     )
-    wanted = [parse_condition(name) for name in names(conditions) or []] or asked.conditions()
+    wanted = [parse_condition(name) for name in names(conditions) or []] or narrowed.conditions()
     places = where.places(reports=submission.out, tracking=submission.uri)
-    directories = _named(chosen, where.runs) if chosen else _finished(asked.matrix, where.runs)
+    directories = _named(chosen, where.runs) if chosen else _finished(narrowed.matrix, where.runs)
     if here:
-        _work_here(directories, asked.splits, wanted, places, workers, threads, cache, device)
+        _work_here(directories, narrowed.splits, wanted, places, workers, threads, cache, device)
         return
-    declared = _reference(reference, where.runs, directories)
-    console.print(f"{len(directories)} runs, {len(wanted)} conditions on {', '.join(asked.splits)}")
-    if wanted:  # language subsets are those of records that are there
+    reference_key = _reference(reference, where.runs, directories)
+    on_splits = f"{len(wanted)} conditions on {', '.join(narrowed.splits)}"
+    console.print(f"{len(directories)} runs, {on_splits}")
+    if wanted:  # Without conditions the report has language subsets, for which no network runs.
         execution = Execution.of(device=device, threads=threads, workers=workers)
         with syncing(places, submission):
             outcomes = _submit(
-                directories, asked.splits, wanted, places, execution, submission, jobs, cache
+                directories, narrowed.splits, wanted, places, execution, submission, jobs, cache
             )
         conclude(outcomes, lambda: None)
     if not report:
         return
-    name = "runs" if chosen else Path(preset).stem
-    unchanged = asked == read_robustness_preset(preset) and not chosen and not conditions
-    said = f"{len(wanted)} conditions on {', '.join(asked.splits)} of {len(directories)} runs"
+    unchanged = narrowed == whole and not chosen and not conditions
     _write_report(
-        name,
-        asked.description if unchanged else said,
-        asked.splits,
+        "runs" if chosen else Path(preset).stem,
+        whole.description if unchanged else f"{on_splits} of {len(directories)} runs",
+        narrowed.splits,
         wanted,
         directories,
-        declared,
+        reference_key,
         places,
         device,
     )
 
 
-# --- which runs -------------------------------------------------------------------------------------
+# --- choosing runs --------------------------------------------------------------------
 
 
 def _named(chosen: Sequence[str], runs: Path) -> list[RunDir]:
-    """Return the named runs."""
+    """Return the runs that a command names, each once.
+
+    Raises:
+        UserError: a run is not known, or lies in another folder.
+    """
     from benchmark.runs.rundir import find_run
 
     directories = {run.key: run for run in (find_run(runs, name) for name in chosen)}
     if any(run.path.resolve().parent != runs.resolve() for run in directories.values()):
-        raise UserError("name runs of one folder and give that with --runs.")
+        raise UserError("name runs of one folder alone, and give this folder with --runs.")
     return [*directories.values()]
 
 
 def _finished(plan: str, runs: Path) -> list[RunDir]:
-    """Return the finished runs of a planned matrix."""
+    """Return the finished runs of a planned matrix, and print how many are left out.
+
+    Raises:
+        UserError: no run of it is finished.
+    """
     from benchmark.runs.groups import names as planned
     from benchmark.runs.groups import read_group
     from benchmark.runs.rundir import RunDir
 
     plan = Path(plan).stem if plan.endswith((".yaml", ".yml")) else plan
-    every = (
-        [RunDir(runs / key) for key in read_group(runs, plan).keys] if plan in planned(runs) else []
-    )
+    keys = read_group(runs, plan).keys if plan in planned(runs) else []
+    every = [RunDir(runs / key) for key in keys]
     done = [run for run in every if run.status().state == "done"]
     if not done:
         raise UserError(
-            f"no run of the matrix '{plan}' is finished in {runs}: run `risbench matrix --preset {plan}` first, or name runs."
+            f"no run of the matrix '{plan}' is finished in {runs}: run `risbench matrix --preset"
+            f" {plan}` first, or name runs."
         )
     if left := len(every) - len(done):
         console.print(
@@ -163,7 +179,11 @@ def _finished(plan: str, runs: Path) -> list[RunDir]:
 
 
 def _reference(name: str | None, runs: Path, directories: Sequence[RunDir]) -> str | None:
-    """Return the key of the declared reference, which is one of the runs."""
+    """Return the key of the reference run, or None where none is named.
+
+    Raises:
+        UserError: the run is not known, or is not among those that are evaluated.
+    """
     from benchmark.runs.rundir import find_run
 
     if name is None:
@@ -171,28 +191,31 @@ def _reference(name: str | None, runs: Path, directories: Sequence[RunDir]) -> s
     key = find_run(runs, name).key
     if key not in {run.key for run in directories}:
         raise UserError(
-            f"the reference run {key} is not among the runs that are evaluated; name it, too."
+            f"the reference run {key} is not among the runs that are evaluated: name it, too."
         )
     return key
 
 
 def opened_for(places: Places) -> Callable[[RunDir], Opened]:
-    """Return what gives a run's data; runs whose data lie in the same place share them."""
+    """Return a function that gives the data of a run.
+
+    Runs whose data lie in the same place share what was read.
+    """
     from benchmark.runs.resolve import Opened
     from benchmark.training.worker import places_of
 
-    found: dict[Places, Opened] = {}
+    shared: dict[Places, Opened] = {}
 
     def opened(run: RunDir) -> Opened:
-        there = places_of(run, places)
-        if there not in found:
-            found[there] = Opened(there)
-        return found[there]
+        run_places = places_of(run, places)
+        if run_places not in shared:
+            shared[run_places] = Opened(run_places)
+        return shared[run_places]
 
     return opened
 
 
-# --- work -------------------------------------------------------------------------------------------
+# --- work -----------------------------------------------------------------------------
 
 
 def _submit(
@@ -205,7 +228,10 @@ def _submit(
     at_a_time: int,
     cache: Path | None,
 ) -> list[Outcome]:
-    """Evaluate runs in jobs, one for each data set: an image is corrupted once for all its runs."""
+    """Evaluate runs in jobs, one for each data set.
+
+    An image is corrupted once for all runs of a job.
+    """
     from benchmark.launch.jobs import robustness_job
     from benchmark.launch.outcomes import work_through
 
@@ -235,6 +261,7 @@ def _work_here(
     cache: Path | None,
     device: str,
 ) -> None:
+    """Evaluate runs in this process, as a job does, and print how fast it was."""
     import torch
 
     from benchmark.robustness.run import evaluate_conditions
@@ -254,27 +281,31 @@ def _work_here(
 
 
 def _show_costs(meters: dict[str, Any]) -> None:
-    """Print images and expressions per second of what was done now."""
-    made = meters.pop("images")
+    """Print the images and expressions per second of what was evaluated now.
+
+    Args:
+        meters: run key -> the meter of its network, and "images" -> the meter of the images.
+    """
+    images = meters.pop("images")
     if not meters:
-        console.print("every condition was evaluated before; no network ran")
+        console.print("every condition was evaluated before, so no network ran")
         return
     parts = ("decode", "corrupt", "alter", "cache", "prepare")
-    rates = [f"{name} {made.rate(name):.0f}" for name in parts if made.counts[name]]
+    rates = [f"{name} {images.rate(name):.0f}" for name in parts if images.counts[name]]
     console.print(f"images/s of one process: {', '.join(rates)}")
     table = Table(box=None)
     table.add_column("run", no_wrap=True)
     for heading in ("encode,\nimages/s", "the rest,\nexpressions/s", "masks,\nexpressions/s"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for key, its in meters.items():
-        # A method that returns the image itself (LAVT) has no text-free part to speak of.
-        encode = its.rate("encode") if its.each("encode") > 1e-5 else float("inf")
-        rates = (encode, its.rate("segment"), its.rate("mask"))
+    for key, meter in meters.items():
+        # A method whose `encode_image` returns the image itself (LAVT) takes no time for it.
+        encode = meter.rate("encode") if meter.each("encode") > 1e-5 else float("inf")
+        rates = (encode, meter.rate("segment"), meter.rate("mask"))
         table.add_row(key, *("none" if rate == float("inf") else f"{rate:.0f}" for rate in rates))
     console.print(table)
 
 
-# --- report -----------------------------------------------------------------------------------------
+# --- report ---------------------------------------------------------------------------
 
 
 def _write_report(
@@ -287,7 +318,10 @@ def _write_report(
     places: Places,
     device: str,
 ) -> None:
-    """Write and print the report, the strips of pictures last, since networks run for them."""
+    """Write and print the report.
+
+    The strips of pictures come last, since networks run for them.
+    """
     from benchmark.robustness import strips
     from benchmark.runs.groups import Cell, Group
     from reports.collected import collect
@@ -301,7 +335,8 @@ def _write_report(
     every = gather(collected, places.runs, splits, conditions)
     table = numbers_of(every, reference)
     folder = report.folder(name, places.reports)
-    for path in folder.glob("*.*"):  # of an earlier report, perhaps on other runs
+    # Files of an earlier report may be about other runs or conditions.
+    for path in folder.glob("*.*"):
         path.unlink()
     paths = report.write(name, description, every, table, reference, places.reports)
     shown = strips.compute(

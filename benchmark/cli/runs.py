@@ -1,4 +1,4 @@
-"""Commands on runs one by one: making one, going on with one, and how far they are."""
+"""Commands on single runs: they make one, go on with one, and say how far runs are."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from benchmark.cli.options import (
     spread,
 )
 
-if TYPE_CHECKING:  # help does without what runs need
+if TYPE_CHECKING:  # Help must not import what runs need.
     from benchmark.runs.groups import Cell
     from benchmark.runs.rundir import RunStatus
 
@@ -32,20 +32,30 @@ app = typer.Typer()
 @spread
 def run(
     where: Where,
-    method: Annotated[str | None, typer.Option(help="[preset's first]")] = None,
-    strategy: Annotated[str | None, typer.Option(help="[preset's first]")] = None,
-    dataset: Annotated[str | None, typer.Option(help="[preset's first]")] = None,
-    variant: Annotated[str | None, typer.Option(help="[preset's first]")] = None,
-    seed: Annotated[int | None, typer.Option(help="[preset's first]")] = None,
+    method: Annotated[
+        str | None, typer.Option(help="Method (default: the preset's first).")
+    ] = None,
+    strategy: Annotated[
+        str | None, typer.Option(help="Strategy (default: the preset's first).")
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="Data set (default: the preset's first).")
+    ] = None,
+    variant: Annotated[
+        str | None, typer.Option(help="Variant (default: the preset's first).")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed (default: the preset's first).")] = None,
     pseudo_masks: Annotated[
         str | None,
         typer.Option(
-            help="Run whose pseudo masks are the targets, in place of one that is made for it."
+            help="Run whose pseudo masks are the targets, for a method that is trained on them."
         ),
     ] = None,
     preset: PresetOption = "quick",
 ) -> None:
-    """Train and evaluate one run in this process; started again, it goes on from where it was.
+    """Train and evaluate one run in this process.
+
+    Started again, the command goes on from where the run was.
 
     Example: risbench run --seed 1
     """
@@ -53,36 +63,38 @@ def run(
     from benchmark.runs.rundir import RunDir, find_run
     from benchmark.training import worker
 
-    read = read_preset(preset)
-    one = replaced(
-        read,
-        methods=[method or read.methods[0]],
-        strategies=[strategy or read.strategies[0]],
-        datasets=[dataset or read.datasets[0]],
-        variants=[variant or read.variants[0]],
-        seeds=[read.seeds[0] if seed is None else seed],
+    whole = read_preset(preset)
+    single = replaced(
+        whole,
+        methods=[method or whole.methods[0]],
+        strategies=[strategy or whole.strategies[0]],
+        datasets=[dataset or whole.datasets[0]],
+        variants=[variant or whole.variants[0]],
+        seeds=[whole.seeds[0] if seed is None else seed],
     )
     if pseudo_masks:
-        name = one.methods[0]
+        name = single.methods[0]
         made_by = {"pseudo_masks": find_run(where.runs, pseudo_masks).key}
-        recipes = {**one.recipes, name: one.recipes.get(name, {}) | made_by}
-        one = one.model_copy(update={"recipes": recipes})
-    found = resolve(Chosen("run", "", one, one), where.places())
-    for spec in found.needed:
+        recipes = {**single.recipes, name: single.recipes.get(name, {}) | made_by}
+        single = single.model_copy(update={"recipes": recipes})
+    resolved = resolve(Chosen("run", "", single, single), where.places())
+    for spec in resolved.needed:
         if not (where.runs / spec.key / "pseudo.json").exists():
             raise UserError(
                 f"this run is trained on the pseudo masks of {spec.key}, which are not there:"
-                " `risbench matrix` makes them first, or name another run with --pseudo-masks."
+                " make them first with `risbench matrix`, or name another run with --pseudo-masks."
             )
-    directory = RunDir(where.runs / found.specs[0].key)
-    directory.create(found.specs[0])
-    worker.work(directory, found.opened, found.execution, console)
+    directory = RunDir(where.runs / resolved.specs[0].key)
+    directory.create(resolved.specs[0])
+    worker.work(directory, resolved.opened, resolved.execution, console)
 
 
 @app.command(rich_help_panel=PANEL)
 @spread
 def resume(key: RunArgument, where: Where, running: Running) -> None:
-    """Work on one planned or interrupted run in this process, whatever plan it belongs to.
+    """Go on with one planned or interrupted run in this process.
+
+    It does not matter which plan the run belongs to.
 
     Example: risbench resume RUN
     """
@@ -98,11 +110,13 @@ def resume(key: RunArgument, where: Where, running: Running) -> None:
 @app.command(rich_help_panel=PANEL)
 def status(
     plan: Annotated[
-        str | None, typer.Argument(help="A planned preset or study [all runs].")
+        str | None, typer.Argument(help="A planned preset or study (default: all runs).")
     ] = None,
     runs: RunsOption = RUNS,
 ) -> None:
-    """List runs and how far they are; with a name, every planned cell of that preset or study.
+    """List runs and how far they are.
+
+    With the name of a plan, the list has every planned cell of that preset or study.
 
     Example: risbench status quick
     """
@@ -118,12 +132,12 @@ def status(
         rows, unused = [(run.key, run.key) for run in all_runs(runs)], []
     if not rows:
         raise UserError(
-            f"there are no runs in {runs}; start some with `risbench matrix --preset quick`."
+            f"there are no runs in {runs}: start some with `risbench matrix --preset quick`."
         )
     table = Table("run", "state", "step", "best on val, %", "note", box=None)
     for name, key in rows:
-        there = bool(key) and (runs / key / "spec.yaml").exists()
-        table.add_row(*_status_cells(name, RunDir(runs / key).status() if there else None))
+        begun = bool(key) and (runs / key / "spec.yaml").exists()
+        table.add_row(*_status_cells(name, RunDir(runs / key).status() if begun else None))
     for key in unused:
         table.add_row(key, "unused", "", "", "superseded, so no table counts it")
     console.print(table)
@@ -133,9 +147,12 @@ def _cell_name(cell: Cell) -> str:
     return f"{cell.method} {cell.variant} {cell.strategy} {cell.dataset} seed {cell.seed}"
 
 
-def _status_cells(name: str, its: RunStatus | None) -> list[str | Text]:
-    if its is None:
+def _status_cells(name: str, status: RunStatus | None) -> list[str | Text]:
+    """Return a row of the list. The status is None where the run has no directory yet."""
+    if status is None:
         return [name, "planned", "", "", "not started yet"]
-    best = "" if its.best is None or its.best < 0 else f"{100 * its.best:.2f}"
-    # A reason is somebody's text and no markup.
-    return [name, its.state, f"{its.step}/{its.steps or '?'}", best, Text(its.reason)]
+    # The selection metric is -1 before the first evaluation.
+    best = "" if status.best is None or status.best < 0 else f"{100 * status.best:.2f}"
+    steps = f"{status.step}/{status.steps or '?'}"
+    # The reason is no markup, and may quote something that looks like it.
+    return [name, status.state, steps, best, Text(status.reason)]

@@ -1,4 +1,4 @@
-"""Commands about the store of runs: into MLflow, in archives, and away."""
+"""Commands on the folder of runs: they project it into MLflow, archive it, and clean it."""
 
 import os
 from pathlib import Path
@@ -23,7 +23,10 @@ def sync(
         bool, typer.Option("--watch", help="Go on until the parent process ends.")
     ] = False,
 ) -> None:
-    """Project the run directories into MLflow: nothing twice, and again after the database was lost.
+    """Project the run directories into MLflow.
+
+    What is there already is not written twice. After a loss of the database, everything is written
+    again.
 
     Example: risbench sync --uri http://tracking.lab:5000
     """
@@ -41,16 +44,18 @@ def ui(
     runs: RunsOption = RUNS,
     uri: UriOption = None,
     tracker: TrackerOption = tracking.DEFAULT,
-    host: Annotated[str, typer.Option()] = "127.0.0.1",
-    port: Annotated[int, typer.Option()] = 5000,
+    host: Annotated[str, typer.Option(help="Address that the UI listens on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port of the UI.")] = 5000,
 ) -> None:
-    """Bring MLflow up to date and open its UI on it. Example: risbench ui --port 5001"""
+    """Bring MLflow up to date and serve its UI.
+
+    Example: risbench ui --port 5001
+    """
     store = tracking.TRACKERS.get(tracker)
     console.print(str(store.sync(runs, uri)), markup=False)
     command = store.ui_command(runs, uri, host, port)
-    console.print(
-        f"MLflow UI on http://{host}:{port}/#/experiments?workflowType=machine_learning (Ctrl-C ends it)"
-    )
+    address = f"http://{host}:{port}/#/experiments?workflowType=machine_learning"
+    console.print(f"MLflow's UI is on {address} (Ctrl-C ends it)")
     os.execvp(command[0], command)
 
 
@@ -58,9 +63,11 @@ def ui(
 def pack(
     out: Annotated[Path, typer.Argument(help="Folder for the archives.")],
     runs: RunsOption = RUNS,
-    megabytes: Annotated[float, typer.Option(help="Largest archive.")] = 15.5,
+    megabytes: Annotated[float, typer.Option(help="Size of the largest archive in MiB.")] = 15.5,
 ) -> None:
-    """Archive run directories without weights and resume points, to carry them elsewhere and report there.
+    """Archive run directories without weights and resume points.
+
+    The archives can be carried elsewhere, and reports can be written there.
 
     Example: risbench pack /mnt/usb
     """
@@ -75,7 +82,9 @@ def unpack(
     archives: Annotated[list[Path], typer.Argument(help="What `pack` wrote.")],
     runs: RunsOption = RUNS,
 ) -> None:
-    """Unpack archives into the runs folder; runs that are there already are left alone.
+    """Unpack archives into the folder of runs.
+
+    Files that are there already are left alone.
 
     Example: risbench unpack /mnt/usb/runs-*.tar.gz
     """
@@ -89,7 +98,10 @@ def clean(
     runs: RunsOption = RUNS,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Delete superseded, failed and pruned runs, resume points of finished ones, and caches; says how much and asks.
+    """Delete runs and caches that nothing needs any more.
+
+    These are superseded, failed and pruned runs, resume points of finished runs, and caches. The
+    command says how large they are, and asks before it deletes them.
 
     Example: risbench clean
     """
@@ -100,9 +112,9 @@ def clean(
         console.print("there is nothing to clean")
         return
     table = Table("what", "number", "GB", box=None)
-    for what, paths in litter.items():
+    for heading, paths in litter.items():
         size = sum(map(cleaning.size, paths))
-        table.add_row(what, str(len(paths)), f"{size / 1e9:.2f}")
+        table.add_row(heading, str(len(paths)), f"{size / 1e9:.2f}")
     console.print(table)
     total = sum(cleaning.size(path) for paths in litter.values() for path in paths)
     if yes or typer.confirm(f"Delete {total / 1e9:.2f} GB?"):

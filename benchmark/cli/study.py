@@ -1,4 +1,4 @@
-"""Commands on studies: ablation grids and Optuna searches."""
+"""Commands on studies, which are ablation grids and searches with Optuna."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from benchmark.cli.options import (
 )
 from benchmark.cli.report import tell_written
 
-if TYPE_CHECKING:  # help does without what runs need
+if TYPE_CHECKING:  # Help must not import what runs need.
     from benchmark.runs.execution import Places
     from studies.study import Started
 
 app = typer.Typer(
-    no_args_is_help=True, help="Ablation grids of the papers, and searches with Optuna."
+    no_args_is_help=True, help="Run ablation grids of the papers, and searches with Optuna."
 )
 
 NameArgument = Annotated[
@@ -40,11 +40,15 @@ NameArgument = Annotated[
 ]
 StorageOption = Annotated[
     str | None,
-    typer.Option("--storage", envvar="RISBENCH_STORAGE", help="Optuna's storage [RUNS/optuna.db]."),
+    typer.Option(
+        "--storage", envvar="RISBENCH_STORAGE", help="Optuna's storage (default: RUNS/optuna.db)."
+    ),
 ]
-JobsOption = Annotated[int | None, typer.Option("--jobs", min=1, help="Runs at a time [preset's].")]
+JobsOption = Annotated[
+    int | None, typer.Option("--jobs", min=1, help="Runs at a time (default: the preset's).")
+]
 TrialsOption = Annotated[
-    int | None, typer.Option(min=1, help="Trials to complete or prune [study's].")
+    int | None, typer.Option(min=1, help="Trials to complete or prune (default: the study's).")
 ]
 
 
@@ -55,22 +59,38 @@ def run_study(
     where: Where,
     submission: Submission,
     preset: PresetOption = "quick",
-    method: Annotated[str | None, typer.Option(help="[study's]")] = None,
-    dataset: Annotated[str | None, typer.Option(help="[preset's first]")] = None,
-    variant: Annotated[str | None, typer.Option(help="[preset's first]")] = None,
-    seeds: Annotated[str | None, typer.Option(help="Comma-separated. [preset's]")] = None,
+    method: Annotated[str | None, typer.Option(help="Method (default: the study's).")] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="Data set (default: the preset's first).")
+    ] = None,
+    variant: Annotated[
+        str | None, typer.Option(help="Variant (default: the preset's first).")
+    ] = None,
+    seeds: Annotated[
+        str | None, typer.Option(help="Seeds, comma-separated (default: the preset's).")
+    ] = None,
     trials: TrialsOption = None,
     jobs: JobsOption = None,
-    sampler: Annotated[str | None, typer.Option(help="tpe or gp [study's].")] = None,
-    pruner: Annotated[str | None, typer.Option(help="hyperband or none [study's].")] = None,
+    sampler: Annotated[
+        str | None, typer.Option(help="Sampler: tpe or gp (default: the study's).")
+    ] = None,
+    pruner: Annotated[
+        str | None, typer.Option(help="Pruner: hyperband or none (default: the study's).")
+    ] = None,
     objectives: Annotated[
         str | None,
-        typer.Option(help="One or two metrics, such as METRIC,corrupted_METRIC [study's]."),
+        typer.Option(
+            help="One or two metrics, such as METRIC,corrupted_METRIC (default: the study's)."
+        ),
     ] = None,
-    called: Annotated[str | None, typer.Option("--name", help="Its name [STUDY-PRESET].")] = None,
+    called: Annotated[
+        str | None, typer.Option("--name", help="Name of what is started (default: STUDY-PRESET).")
+    ] = None,
     storage: StorageOption = None,
 ) -> None:
-    """Run what is left of a study and write its report; started again, it goes on from where it was.
+    """Run what is left of a study, then write its report.
+
+    Started again, the command goes on from where the study was.
 
     Example: risbench study run components --preset gpu --seeds 0,1,2
     """
@@ -96,7 +116,7 @@ def run_study(
         and started.study.kind == "search"
         and started.name in study.names(where.runs)
     ):
-        # As many as it was last asked for.
+        # `study resume --trials` may have changed the number since.
         started = _of_trials(started, study.load(where.runs, started.name).study.trials)
     _work(started, places, submission, jobs, storage)
 
@@ -111,7 +131,9 @@ def resume(
     jobs: JobsOption = None,
     storage: StorageOption = None,
 ) -> None:
-    """Go on with a study as it was started; more `--trials` extend a search.
+    """Go on with a study as it was started.
+
+    A larger number of `--trials` extends a search.
 
     Example: risbench study resume maskris-quick --trials 20
     """
@@ -120,7 +142,7 @@ def resume(
     started = study.load(where.runs, name)
     if trials:
         if started.study.kind != "search":
-            raise UserError(f"{name} is a grid: it has rows and no trials.")
+            raise UserError(f"{name} is a grid, which has rows and no trials: leave --trials out.")
         started = _of_trials(started, trials)
     places = where.places(reports=submission.out, tracking=submission.uri)
     _work(started, places, submission, jobs, storage)
@@ -133,12 +155,12 @@ def _of_trials(started: Started, trials: int) -> Started:
 def _work(
     started: Started, places: Places, submission: Submission, jobs: int | None, storage: str | None
 ) -> None:
-    """Run a study where its data lie [where they were when it was started]."""
-    there = dataclasses.replace(
+    """Run a study, whose data lie where they did when it was started unless `places` says so."""
+    places = dataclasses.replace(
         places, data=places.data or started.data, images=places.images or started.images
     )
     work = _grid if started.study.kind == "grid" else _search
-    work(started, there, submission, jobs or started.jobs, storage)
+    work(started, places, submission, jobs or started.jobs, storage)
 
 
 def _grid(
@@ -165,14 +187,21 @@ def _search(
         if ended.complete:
             write_study_report(started, places.runs, storage, places.reports)
     if ended.state == "stopped":
-        console.print(f"stopped; `risbench study resume {started.name}` goes on from here")
+        console.print(f"stopped: `risbench study resume {started.name}` goes on from here")
         raise typer.Exit(130)
     if ended.state == "failing":
         raise UserError(f"study {started.name} stopped: {ended.reason}.")
 
 
 def write_study_report(started: Started, runs: Path, storage: str | None, out: Path) -> None:
-    """Write and print a study's report, and leave a copy where the projection into MLflow finds it."""
+    """Write and print the report of a study, with a copy where the tracker finds it.
+
+    Args:
+        started: the study.
+        runs: the folder of the run directories.
+        storage: the URL of Optuna's storage. None stands for the one in the folder of runs.
+        out: the folder for the report.
+    """
     from benchmark.base.files import atomic_write
     from studies import study
 
@@ -180,9 +209,9 @@ def write_study_report(started: Started, runs: Path, storage: str | None, out: P
         from reports.studies.grids import report as grid_report
         from reports.studies.grids.results import results
 
-        found = results(started, runs)
-        paths = grid_report.write(found, out)
-        grid_report.render(console, found)
+        rows = results(started, runs)
+        paths = grid_report.write(rows, out)
+        grid_report.render(console, rows)
     else:
         from reports.studies.searches import report as search_report
         from studies import trials
@@ -190,17 +219,21 @@ def write_study_report(started: Started, runs: Path, storage: str | None, out: P
         existing = trials.existing(started, storage or trials.default_storage(runs))
         paths = search_report.write(started, existing, runs, out)
         search_report.render(console, started, existing, runs)
-    copy = study.folder(runs, started.name) / "report"
+    copies = study.folder(runs, started.name) / "report"
     for path in paths:
+        content = path.read_bytes()
         atomic_write(
-            copy / path.name, lambda aside, path=path: aside.write_bytes(path.read_bytes())
+            copies / path.name, lambda temporary, content=content: temporary.write_bytes(content)
         )
     tell_written(paths)
 
 
 @app.command("list")
 def list_studies(runs: RunsOption = RUNS, storage: StorageOption = None) -> None:
-    """List the shipped studies, and those that were started. Example: risbench study list"""
+    """List the shipped studies, and those that were started.
+
+    Example: risbench study list
+    """
     from benchmark.runs.rundir import RunDir
     from studies import study
 
@@ -228,22 +261,22 @@ def _finished_trials(started: Started, storage: str | None, runs: Path) -> str:
     from studies import trials
 
     try:
-        found = trials.existing(started, storage or trials.default_storage(runs))
+        search = trials.existing(started, storage or trials.default_storage(runs))
     except UserError:
         return "not in this storage"
-    return f"{trials.finished(found.trials)}/{started.study.trials}"
+    return f"{trials.finished(search.trials)}/{started.study.trials}"
 
 
 @app.command()
 def show(
     name: NameArgument,
     form: Annotated[
-        Literal["table", "csv"], typer.Option("--format", help="table or csv.")
+        Literal["table", "csv"], typer.Option("--format", help="Format: table or csv.")
     ] = "table",
     runs: RunsOption = RUNS,
     storage: StorageOption = None,
 ) -> None:
-    """Show a study: a search's trials, each with its state, or a grid's rows.
+    """Show the trials of a search, each with its state, or the rows of a grid.
 
     Example: risbench study show maskris-quick --format csv
     """
@@ -255,11 +288,11 @@ def show(
         from reports.studies.grids import report as grid_report
         from reports.studies.grids.results import results
 
-        found = results(started, runs)
+        rows = results(started, runs)
         if form == "csv":
-            typer.echo(files.csv(found.table), nl=False)
+            typer.echo(files.csv(rows.table), nl=False)
         else:
-            grid_report.render(console, found)
+            grid_report.render(console, rows)
         return
     from reports.studies.searches import ranking
     from reports.studies.searches import report as search_report
@@ -276,7 +309,10 @@ def show(
 def report(
     name: NameArgument, runs: RunsOption = RUNS, storage: StorageOption = None, out: OutOption = OUT
 ) -> None:
-    """Write a study's tables and figures again and print them. Example: risbench study report components-quick"""
+    """Write a study's tables and figures again and print them.
+
+    Example: risbench study report components-quick
+    """
     from studies import study
 
     write_study_report(study.load(runs, name), runs, storage, out)
@@ -292,7 +328,7 @@ def trial(
     budget: Annotated[int, typer.Option()],
     storage: Annotated[str, typer.Option("--storage", envvar="RISBENCH_STORAGE")],
 ) -> None:
-    """Run one trial of a search in this process: what its launcher starts."""
+    """Run one trial of a search in this process. The loop of the search starts this command."""
     from studies import study, trials
 
     started = study.load(where.runs, name)

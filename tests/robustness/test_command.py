@@ -47,7 +47,7 @@ def test_the_command_asks_reports_and_says_what_it_wrote(fresh, tmp_path, capsys
     assert command("robustness", fresh[0].key, "--no-occlusion", "--no-words", *options) == 0
     assert "done     refcoco-unc" in capsys.readouterr().out
     log = (runs / "robustness" / "refcoco-unc" / "log.txt").read_text()
-    assert "every condition was evaluated before; no network ran" in log
+    assert "every condition was evaluated before, so no network ran" in log
     assert (out / "runs" / "robustness" / "robustness.md").read_bytes() == first
 
 

@@ -106,4 +106,4 @@ def test_a_grid_runs_once_and_compares_its_rows(preset, tmp_path, monkeypatch, c
     assert command("study", "show", "mine-boxe", "--runs", tmp_path / "runs") == 1
     assert "study 'mine-boxe' is not known: did you mean mine-boxes" in capsys.readouterr().err
     assert command("study", "resume", "mine-boxes", "--trials", "3", *place) == 1
-    assert "it has rows and no trials" in capsys.readouterr().err
+    assert "which has rows and no trials" in capsys.readouterr().err
