@@ -1,7 +1,7 @@
-"""Launchers: they start the jobs of matrices, studies, searches and robustness, and watch them.
+"""Launchers start the jobs of matrices, studies, searches and robustness, and watch them.
 
 A launcher is one module of this folder that defines `LAUNCHER`, a subclass of `base.Launcher`. It
-is called like its module, and found without being imported.
+has the name of its module, and is found without being imported.
 """
 
 import functools
@@ -30,13 +30,12 @@ def _shipped() -> Mapping[str, Loader]:
     return {name: functools.partial(loader, name) for name in names}
 
 
-# What is registered is a class: `ABCMeta` is the type of `Launcher` and of all classes that are
-# derived from it.
+# What is registered is a class. `ABCMeta` is the type of `Launcher` and of its subclasses.
 LAUNCHERS: Registry[type[Launcher]] = Registry("launchers", "launcher", _shipped, lambda: ABCMeta)
 
 
 def job_status(folder: Path) -> JobStatus | None:
-    """Return how the job of `folder` stands, whoever submitted it; None where there was none.
+    """Return the status of the job of `folder`, whoever submitted it, or None where there was none.
 
     Raises:
         UserError: `job.json` is damaged, or its launcher is not known here.

@@ -1,4 +1,4 @@
-"""What a launcher is: jobs, what they need of a machine, and what is known of them afterwards."""
+"""The contract of a launcher, and the jobs, resources and records that it works with."""
 
 import abc
 import dataclasses
@@ -14,7 +14,7 @@ from benchmark.base.errors import UserError
 from benchmark.base.files import atomic_write
 
 JOB_FILE = "job.json"
-STOPPED = 130  # exit code of a process that was asked to stop and saved its state
+STOPPED = 130  # The exit code of a process that was asked to stop and saved its state.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,9 +22,11 @@ class Resources:
     """What a job needs of a machine.
 
     Attributes:
-        gpus: none (0), a share of one card (such as 1/3), or whole cards.
-        memory_gib: main memory; None: what the launcher gives. hours: how long it may take at
-            most; None: as long as the launcher allows. threads: CPU cores.
+        gpus: 0 for none, a fraction of one card (such as 1/3), or a number of whole cards.
+        memory_gib: main memory in GiB, or None for as much as the launcher gives.
+        hours: the longest time that the job may take, in hours, or None for as long as the
+            launcher allows.
+        threads: the number of CPU cores.
 
     Raises:
         UserError: `gpus` is negative, or neither whole nor a share of one card.
@@ -47,12 +49,14 @@ class Job:
     """One command that a launcher starts when its turn has come.
 
     Attributes:
-        name: what people call it. command: program and arguments.
-        log: file to which its output is added.
-        environment: variables beyond those of the process that submits it.
-        after: ids or names of jobs that it needs. It starts when all of these have ended with 0,
-            and never otherwise.
-        folder: where its id is kept in `job.json`, from which another process can ask for it.
+        name: the name that people read. Jobs that are submitted together have different names.
+        command: the program and its arguments.
+        log: the file to which its output is appended.
+        environment: variables beyond those of the process that submits the job.
+        resources: what the job needs of a machine.
+        after: ids or names of jobs that it needs. It starts when all of these have ended with exit
+            code 0, and never otherwise.
+        folder: the folder whose `job.json` keeps its id, from which another process can find it.
     """
 
     name: str
@@ -71,7 +75,7 @@ class State(enum.StrEnum):
     RUNNING = "running"
     ENDED = "ended"
     NOT_STARTED = "not started"
-    UNKNOWN = "unknown"  # the launcher has lost it, or it is out of this machine's sight
+    UNKNOWN = "unknown"  # The launcher has lost the job, or cannot see it from this machine.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,9 +83,11 @@ class JobStatus:
     """How a job stands.
 
     Attributes:
-        state: how far it is. reason: why it was not started or is unknown.
-        code: exit code of a job that has ended, negative where a signal killed it; None where
-            nobody saw it. asked: whether it was asked to stop.
+        state: how far the job is.
+        code: the exit code of a job that has ended. It is negative where a signal killed the job,
+            and None where nobody saw it.
+        reason: why the job was not started or is unknown.
+        asked: whether the job was asked to stop.
     """
 
     state: State
@@ -91,7 +97,7 @@ class JobStatus:
 
     @property
     def over(self) -> bool:
-        """Whether nothing will change any more."""
+        """Whether the status is final."""
         return self.state not in (State.WAITING, State.RUNNING)
 
     @property
@@ -104,7 +110,7 @@ class JobStatus:
         """Whether the job ended, or never began, because it was asked to stop."""
         if self.state == State.NOT_STARTED:
             return self.asked
-        # One that is asked while it still imports dies of the interrupt, with nothing to save.
+        # A job that is asked while it still imports dies of the interrupt and has nothing to save.
         return self.code == STOPPED or (self.asked and self.code == -signal.SIGINT)
 
     @property
@@ -130,10 +136,12 @@ class JobRecord:
     """What `job.json` keeps of a job.
 
     Attributes:
-        folder: where the file lies. launcher: name in the registry. id: under which the launcher
-            knows the job.
-        name: of the job. submitted: time in seconds since 1970. details: what else the launcher
-            has to remember.
+        folder: the folder of the file.
+        launcher: the registered name of the launcher.
+        id: the id under which the launcher knows the job.
+        name: the name of the job.
+        submitted: when the job was submitted, in seconds since 1970.
+        details: what else the launcher has to remember.
     """
 
     folder: Path
@@ -144,7 +152,7 @@ class JobRecord:
     details: Mapping[str, Any] = dataclasses.field(default_factory=dict, hash=False)
 
     def write(self, **details: Any) -> "JobRecord":
-        """Write the file, with `details` added to those there are; return the record as it is now.
+        """Add `details` to the record, write the file, and return the new record.
 
         Raises:
             UserError: the file cannot be written.
@@ -154,12 +162,12 @@ class JobRecord:
             field: getattr(record, field) for field in ("launcher", "id", "name", "submitted")
         }
         text = json.dumps(values | record.details, indent=1) + "\n"
-        atomic_write(self.folder / JOB_FILE, lambda aside: aside.write_text(text))
+        atomic_write(self.folder / JOB_FILE, lambda temporary: temporary.write_text(text))
         return record
 
 
 def read_job(folder: Path) -> JobRecord | None:
-    """Return what is kept of the job in `folder`; None where no job was submitted for it.
+    """Return the record of the job in `folder`, or None where no job was submitted for it.
 
     Raises:
         UserError: the file is damaged.
@@ -172,21 +180,20 @@ def read_job(folder: Path) -> JobRecord | None:
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise UserError(
-            f"{path} is damaged: delete it, and start the same command again."
-        ) from None
+        raise UserError(f"{path} is damaged: delete it and start the same command again.") from None
 
 
 class Launcher(abc.ABC):
     """Starts jobs, a few at a time. A job that fails never stops the others.
 
-    It is made with `slots`, a keyword; all else that its constructor takes has a default.
+    Its constructor takes the keyword `slots`. Whatever else it takes has a default.
 
     Attributes:
-        name: in the registry. slots: how many jobs may run at a time.
-        outlives: whether its jobs live on, and those that wait still start, when the process that
-            submitted them is gone.
-        gpus: how many GPUs it can hand out at a time; None where that is not known, as on a
+        name: the registered name.
+        outlives: whether jobs go on, and waiting ones still start, when the process that submitted
+            them is gone.
+        slots: how many jobs may run at a time.
+        gpus: how many GPUs it can hand out at a time, or None where that is not known, as on a
             cluster.
     """
 
@@ -197,21 +204,28 @@ class Launcher(abc.ABC):
 
     @abc.abstractmethod
     def submit(self, jobs: Sequence[Job]) -> list[str]:
-        """Take jobs over and return their ids, in the same order.
+        """Accept jobs and return their ids, in the same order.
 
         Raises:
             UserError: a job needs one that is not known, jobs need each other in a circle, or one
-                asks for more than there will ever be; then none of them is taken.
+                asks for more than there will ever be. None of the jobs is accepted then.
         """
 
     @abc.abstractmethod
     def poll(self, ids: Sequence[str]) -> dict[str, JobStatus]:
-        """Return how jobs stand, by id. A launcher that starts its jobs itself does so here."""
+        """Return the status of jobs, by id.
+
+        A launcher that starts its jobs itself starts them here.
+        """
 
     @abc.abstractmethod
     def stop(self, ids: Sequence[str]) -> None:
-        """Ask running jobs, each once (SIGINT), to save their state, and start no waiting one."""
+        """Ask each running job once (SIGINT) to save its state, and start no waiting one."""
 
     @abc.abstractmethod
     def adopt(self, record: JobRecord) -> None:
-        """Let `poll` and `stop` know a job of another process, as `read_job` found it."""
+        """Let `poll` and `stop` know a job of another process.
+
+        Args:
+            record: the record of the job, as `read_job` returns it.
+        """

@@ -1,4 +1,4 @@
-"""The GPUs of this machine: which there are for this process, and which of them are free."""
+"""The GPUs that this process may use, and which of them are free."""
 
 import os
 import re
@@ -8,15 +8,15 @@ from pathlib import Path
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 DEVICES = Path("/dev")
 _NAME = re.compile(r"\d+|(GPU|MIG)-\S+")
-_SLACK = 1e-6  # three thirds of a card are one card
+_SLACK = 1e-6  # The float sum of three thirds of a card must count as one card.
 
 
 def visible_gpus() -> tuple[str, ...]:
     """Return the GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them.
 
-    CUDA is not started for it. As there, a name that is no device (-1, or a number beyond the last
-    card) hides all that come after it, and a name that comes twice hides all. Without the
-    variable, all cards whose device files are there may be used.
+    CUDA is not started for it, but its rules hold. A name that is no device (-1, or a number beyond
+    the last card) hides all names after it, and a name that comes twice hides all cards. Without
+    the variable, every card that has a device file may be used.
     """
     count = len([path for path in DEVICES.glob("nvidia*") if re.fullmatch(r"nvidia\d+", path.name)])
     listed = os.environ.get(VISIBLE)
@@ -33,10 +33,10 @@ def visible_gpus() -> tuple[str, ...]:
 
 
 class Gpus:
-    """Cards that jobs take and give back.
+    """The cards of a launcher, which jobs take and give back.
 
     Args:
-        names: of the cards, as CUDA_VISIBLE_DEVICES takes them.
+        names: the names of the cards, as CUDA_VISIBLE_DEVICES takes them.
     """
 
     def __init__(self, names: Sequence[str]) -> None:
@@ -46,10 +46,13 @@ class Gpus:
         return len(self.free)
 
     def take(self, wanted: float) -> tuple[str, ...] | None:
-        """Return cards that were free, the emptiest first; None where there are not enough now.
+        """Take free cards, the emptiest first.
 
         Args:
-            wanted: a share of one card, or a number of whole ones.
+            wanted: a fraction of one card, or a number of whole ones.
+
+        Returns:
+            The names of the cards, or None where not enough of them are free now.
         """
         count, share = _parts(wanted)
         emptiest = sorted(self.free, key=lambda name: -round(self.free[name], 6))
@@ -67,7 +70,7 @@ class Gpus:
 
 
 def _parts(wanted: float) -> tuple[int, float]:
-    """Return how many cards are wanted, and how much of each."""
+    """Return the number of cards that are wanted, and the fraction of each."""
     if wanted <= 0:
         return 0, 0.0
     return max(1, round(wanted)), min(wanted, 1.0)

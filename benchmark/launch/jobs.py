@@ -1,7 +1,7 @@
-"""The jobs of the suite: the commands that children get, and what these need of a machine.
+"""The jobs of the suite, with their commands and what these need of a machine.
 
-Children are started with `python -P`, and theirs with PYTHONSAFEPATH: a folder of the user that
-holds `methods/` or `reports/` must not take the place of the suite's own packages.
+A folder of the user that holds `methods/` or `reports/` must not take the place of the suite's own
+packages. Jobs are therefore started with `python -P`, and their children with PYTHONSAFEPATH.
 """
 
 import math
@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 PYTHON = (sys.executable, "-P", "-m")
 
 
-# --- command lines --------------------------------------------------------------------------------
+# --- command lines --------------------------------------------------------------------
 
 
 def place_options(places: Places) -> list[str]:
@@ -55,12 +55,17 @@ def own_code() -> dict[str, str]:
 
 
 def resources(execution: Execution, launcher: Launcher) -> Resources:
-    """Return what a job needs that is executed like this.
+    """Return what a job needs of a machine.
 
     A job has a GPU for each of its processes. Where a launcher has more slots than GPUs, jobs of
-    one process share cards evenly. `auto` asks for GPUs where there are any.
+    one process share cards evenly. The device `auto` asks for GPUs where there are any.
+
+    Args:
+        execution: how the job is executed.
+        launcher: the launcher that will start it.
     """
-    device, processes = execution.numerics.device, execution.numerics.processes
+    device = execution.numerics.device
+    processes = execution.numerics.processes
     gpus: float = processes
     if device == "cpu" or (device == "auto" and launcher.gpus == 0):
         gpus = 0
@@ -69,15 +74,22 @@ def resources(execution: Execution, launcher: Launcher) -> Resources:
     return Resources(gpus, threads=processes * execution.numerics.threads)
 
 
-# --- jobs -----------------------------------------------------------------------------------------
+# --- jobs -----------------------------------------------------------------------------
 
 
 def run_job(
     run: RunDir, places: Places, execution: Execution, launcher: Launcher, after: Iterable[str] = ()
 ) -> Job:
-    """Return the job that trains and evaluates a planned run; it is called like the run.
+    """Return the job that trains and evaluates a planned run, and has the name of the run.
 
     Several processes are started by torchrun (DDP).
+
+    Args:
+        run: the directory of the run.
+        places: where things lie.
+        execution: how the run is executed.
+        launcher: the launcher that will start the job.
+        after: names of the jobs that it needs.
     """
     processes = execution.numerics.processes
     torchrun = ("torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m")
@@ -96,7 +108,15 @@ def run_job(
 def pseudo_masks_job(
     run: RunDir, places: Places, execution: Execution, launcher: Launcher, after: Iterable[str] = ()
 ) -> Job:
-    """Return the job that makes the pseudo masks of a run, which is finished by then."""
+    """Return the job that makes the pseudo masks of a run.
+
+    Args:
+        run: the directory of the run, which must be finished when the job starts.
+        places: where things lie.
+        execution: how networks are run. The job has one process in any case.
+        launcher: the launcher that will start the job.
+        after: names of the jobs that it needs.
+    """
     alone = execution.changed(processes=1)
     command = (*PYTHON, "benchmark.cli", "pseudo-masks", run.key, "--device", alone.numerics.device)
     return Job(
@@ -114,24 +134,34 @@ def pseudo_masks_job(
 def run_jobs(
     runs: Sequence[RunDir], places: Places, execution: Execution, launcher: Launcher
 ) -> list[Job]:
-    """Return the jobs that do what is left of planned runs, in the order in which they begin.
+    """Return the jobs of the planned runs that are not done, in the order in which they begin.
 
     A run that is trained on the pseudo masks of another comes after the job that makes these,
-    which comes after the other run. What is done already is left out.
+    which comes after the other run.
+
+    Args:
+        runs: the directories of all planned runs, done or not.
+        places: where things lie.
+        execution: how runs are executed.
+        launcher: the launcher that will start the jobs.
     """
     specs = {run.key: run.spec() for run in runs}
-    left = [run for run in runs if run.status().state != "done"]
-    makers = {run.key: getattr(specs[run.key].recipe, "pseudo_masks", "") for run in left}
-    # Runs that others wait for come first, then those of many passes: the longest ones must not be
-    # what everything waits for at the end.
-    left.sort(key=lambda run: (run.key not in makers.values(), -specs[run.key].strategy.passes))
+    remaining = [run for run in runs if run.status().state != "done"]
+    makers = {run.key: getattr(specs[run.key].recipe, "pseudo_masks", "") for run in remaining}
+    # Runs that others wait for come first. Runs of many passes come next, so that at the end
+    # nothing waits for a long one alone.
+    remaining.sort(
+        key=lambda run: (run.key not in makers.values(), -specs[run.key].strategy.passes)
+    )
 
-    names, jobs = {run.key for run in left}, {}
-    for run in left:
-        maker, after = makers[run.key], []
+    names = {run.key for run in remaining}
+    jobs = {}
+    for run in remaining:
+        maker = makers[run.key]
+        after = []
         if maker and not _has_pseudo_masks(places.runs / maker):
-            made = RunDir(places.runs / maker)
-            masks = pseudo_masks_job(made, places, execution, launcher, names & {maker})
+            maker_run = RunDir(places.runs / maker)
+            masks = pseudo_masks_job(maker_run, places, execution, launcher, names & {maker})
             jobs[masks.name] = masks
             after = [masks.name]
         jobs[run.key] = run_job(run, places, execution, launcher, after)
@@ -139,7 +169,8 @@ def run_jobs(
 
 
 def _has_pseudo_masks(folder: Path) -> bool:
-    from benchmark.training.pseudo_masks import FILE  # it brings torch, which most plans do without
+    # The import brings torch, which most plans do without.
+    from benchmark.training.pseudo_masks import FILE
 
     return (folder / FILE).exists()
 
@@ -154,9 +185,12 @@ def evaluation_job(
     """Return the job that evaluates a network on a split and prints the numbers into its log.
 
     Args:
-        run: key of a finished run; None where `options` name a checkpoint file.
-        options: name -> value of the command's other options. What is None or False is left out,
-            and True stands for a flag.
+        run: the key of a finished run, or None where `options` name a checkpoint file.
+        options: name -> value of the command's other options. A value of None or False leaves the
+            option out, and True makes it a flag.
+        places: where things lie.
+        execution: how networks are run. The job has one process in any case.
+        launcher: the launcher that will start the job.
     """
     alone = execution.changed(processes=1)
     command = [*PYTHON, "benchmark.cli", "evaluate", *([run] if run else [])]
@@ -164,7 +198,7 @@ def evaluation_job(
         if value is True:
             command.append(f"--{name}")
         elif value is not None and value is not False:
-            # The job may begin in another folder.
+            # The job may start in another folder, so it gets absolute paths.
             command += [f"--{name}", str(value.resolve() if isinstance(value, Path) else value)]
     name = f"{run or options['method']}-{options['split']}"
     folder = places.runs / "evaluations" / name
@@ -191,9 +225,15 @@ def trial_job(
     """Return the job that runs the next trial of a search.
 
     Args:
-        study: name of the search. name: of the job, which its trial will name.
-        storage: Optuna's URL. It may hold a password, so it is handed down in the environment.
-        budget: trials to complete or prune. log: for the output.
+        study: the name of the search.
+        name: the name of the job, which its trial will keep.
+        storage: the URL of Optuna's storage. It may hold a password, so the job gets it in its
+            environment and not on its command line.
+        budget: the number of trials to complete or prune.
+        log: the file for the output.
+        places: where things lie.
+        execution: how runs are executed. The job has one process in any case.
+        launcher: the launcher that will start the job.
     """
     alone = execution.changed(processes=1)
     command = (*PYTHON, "benchmark.cli", "study", "trial", study)
@@ -218,13 +258,19 @@ def robustness_job(
     cache: Path | None = None,
     after: Iterable[str] = (),
 ) -> Job:
-    """Return the job that evaluates finished runs under conditions, where they have no results.
+    """Return the job that evaluates finished runs under the conditions that they lack.
 
     Args:
-        name: of the job. runs: best those of one data set, for which an image is corrupted once.
-        conditions: conditions or their names. splits: of the data sets.
-        cache: folder that keeps corrupted images.
-        execution: its `workers` decode and corrupt images ahead of the networks.
+        name: the name of the job.
+        runs: the directories of the runs. An image is corrupted once for all of them, so they best
+            share one data set.
+        conditions: conditions or their names.
+        splits: the splits to evaluate on.
+        places: where things lie.
+        execution: how networks are run. Its `workers` decode and corrupt images ahead of them.
+        launcher: the launcher that will start the job.
+        cache: the folder that keeps corrupted images, or None to keep none.
+        after: names of the jobs that it needs.
     """
     alone = execution.changed(processes=1)
     command = (*PYTHON, "benchmark.cli", "robustness", *(run.key for run in runs))

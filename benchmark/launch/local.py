@@ -1,9 +1,9 @@
-"""The processes and GPUs of this machine.
+"""The launcher that starts jobs as processes of this machine and hands out its GPUs.
 
 A job waits in this process until a slot and its GPUs are free, and `poll` starts it. Ids are made
-when jobs are submitted. `job.json` also keeps process id and start time, from which other
-processes of this machine see whether the job is alive: a process id alone may have been given to
-another program since.
+when jobs are submitted. `job.json` also keeps the process id and the start time, from which other
+processes of this machine see whether the job is alive. The process id alone would not do, since
+another program may have got it in the meantime.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from benchmark.base.errors import UserError
 from benchmark.launch.base import Job, JobRecord, JobStatus, Launcher, State, read_job
 from benchmark.launch.gpus import VISIBLE, Gpus, visible_gpus
 
-GRACE_SECONDS = 120  # for a job that was asked to stop to save its state
+GRACE_SECONDS = 120  # A job that was asked to stop has this long to save its state.
 
 
 @dataclasses.dataclass
@@ -31,10 +31,14 @@ class _Submitted:
     """A job of this launcher.
 
     Attributes:
-        id: of the job. needs: ids of the jobs that it comes after. record: what `job.json` keeps
-            of it, if anything.
-        status: as it was last seen. gpus: cards that it has while it runs.
-        asked: when it was asked to stop [monotonic seconds].
+        id: the id of the job.
+        job: the job.
+        needs: the ids of the jobs that it comes after.
+        record: what `job.json` keeps of it, or None where it keeps nothing.
+        status: the status as it was last seen.
+        process: the process of the job, once it was started.
+        gpus: the cards that the job has while it runs.
+        asked: when the job was asked to stop, in monotonic seconds, or None.
     """
 
     id: str
@@ -47,27 +51,28 @@ class _Submitted:
     asked: float | None = None
 
     def keep(self, **details: object) -> None:
-        """Add to what others can read."""
-        if self.record:  # a full disk does not end the job from here: it will say so itself
+        """Add details to `job.json`, which other processes read."""
+        if self.record:
+            # On a full disk the job will say so itself, and need not be ended from here.
             with contextlib.suppress(UserError):
                 self.record = self.record.write(**details)
 
     def end(self, status: JobStatus) -> None:
-        """Take the status that will not change any more."""
+        """Set and record the final status."""
         self.status = dataclasses.replace(status, asked=status.asked or self.asked is not None)
         self.keep(**dataclasses.asdict(self.status))
 
 
 class LocalLauncher(Launcher):
-    """Processes of this machine.
+    """Starts jobs as processes of this machine.
 
     Jobs start in the order in which they were submitted, except that those that need others wait
-    for them. None overtakes a job that waits for GPUs, so that one that needs many cards gets its
+    for them. No job overtakes one that waits for GPUs, so that a job that needs many cards gets its
     turn. What `Resources` says of memory and hours is not enforced.
 
     Args:
-        slots: how many may run at a time.
-        gpus: names of the GPUs to hand out [those that this process may use].
+        slots: how many jobs may run at a time.
+        gpus: names of the GPUs to hand out. By default these are all that this process may use.
     """
 
     name = "local"
@@ -79,14 +84,14 @@ class LocalLauncher(Launcher):
         self.gpus = len(self.cards)
         self.jobs: dict[str, _Submitted] = {}
         self.adopted: dict[str, JobRecord] = {}
-        self.told: set[str] = set()  # ids of adopted jobs that were asked to stop
+        self.asked: set[str] = set()  # The ids of adopted jobs that were asked to stop.
 
     def submit(self, jobs: Sequence[Job]) -> list[str]:
         """See `Launcher`."""
         ids = {job.name: uuid.uuid4().hex for job in jobs}
         if len(ids) < len(jobs):
             raise UserError(
-                "two of the jobs that are submitted together have one name: give each its own."
+                "two jobs that are submitted together have one name: give each its own."
             )
         known = {submitted.job.name: id for id, submitted in self.jobs.items()} | ids
         taken = {}
@@ -106,7 +111,7 @@ class LocalLauncher(Launcher):
         except graphlib.CycleError as error:
             circle = " -> ".join(taken[id].job.name for id in error.args[1])
             raise UserError(
-                f"jobs need each other in a circle ({circle}): take one of the needs away."
+                f"jobs need each other in a circle ({circle}): remove one of these needs."
             ) from None
         for submitted in taken.values():
             submitted.record = self._record(submitted)
@@ -126,7 +131,7 @@ class LocalLauncher(Launcher):
         )
 
     def _record(self, submitted: _Submitted) -> JobRecord | None:
-        """Begin `job.json`, unless it is that of another process's job that is still under way."""
+        """Begin `job.json`, unless another process has a job there that is not over."""
         folder = submitted.job.folder
         if folder is None:
             return None
@@ -162,10 +167,10 @@ class LocalLauncher(Launcher):
                 submitted.asked = time.monotonic()
                 submitted.process.send_signal(signal.SIGINT)
 
-    # --- jobs of this process ---------------------------------------------------------------------
+    # --- jobs of this process ---------------------------------------------------------
 
     def _look_at(self, submitted: _Submitted) -> None:
-        """Take note of a running job that has ended; kill one that was asked to stop long ago."""
+        """Record the end of a running job, or kill one that was asked to stop long ago."""
         code = submitted.process.poll()
         if code is not None:
             self.cards.give_back(submitted.gpus, submitted.job.resources.gpus)
@@ -174,7 +179,7 @@ class LocalLauncher(Launcher):
             _kill(submitted.process.pid)
 
     def _give_up(self) -> None:
-        """Mark waiting jobs that need one which did not succeed, and in turn those after them."""
+        """End waiting jobs that need one which did not succeed, and in turn the jobs after them."""
         changed = True
         while changed:
             changed = False
@@ -185,14 +190,14 @@ class LocalLauncher(Launcher):
                 ]
                 if submitted.status.state == State.WAITING and failed:
                     status = failed[0].status
-                    # All jobs of a chain name the one that failed, not the one before them.
+                    # Every job of a chain names the one that failed, not the one just before it.
                     inherited = status.state == State.NOT_STARTED and failed[0].needs
                     reason = status.reason if inherited else f"{failed[0].job.name} {status.words}"
                     submitted.end(JobStatus(State.NOT_STARTED, reason=reason, asked=status.stopped))
                     changed = True
 
     def _start_ready(self) -> None:
-        """Start the jobs whose turn it is, until slots or GPUs run out."""
+        """Start the jobs that are ready, in order, until slots or GPUs run out."""
         running = sum(submitted.status.state == State.RUNNING for submitted in self.jobs.values())
         for submitted in self.jobs.values():
             ready = all(self.jobs[id].status.succeeded for id in submitted.needs)
@@ -205,15 +210,17 @@ class LocalLauncher(Launcher):
             running += submitted.status.state == State.RUNNING
 
     def _start(self, submitted: _Submitted, gpus: tuple[str, ...]) -> None:
-        """Start a job's process on the cards that were taken for it."""
+        """Start the process of a job on the cards that were taken for it."""
         job = submitted.job
         environment = {**os.environ, **job.environment}
-        if self.gpus:  # where no card is known, there is none to keep the job from
+        # Without a known card there is none to hide, and the variable stays as the user set it.
+        if self.gpus:
             environment[VISIBLE] = ",".join(gpus)
         try:
             job.log.parent.mkdir(parents=True, exist_ok=True)
             with job.log.open("a") as log:
-                # Ctrl-C in a terminal does not reach another session: `stop` alone asks the job.
+                # In a session of its own, the job does not get the terminal's Ctrl-C. It is
+                # asked to stop by `stop` alone.
                 submitted.process = subprocess.Popen(
                     job.command,
                     stdout=log,
@@ -228,10 +235,11 @@ class LocalLauncher(Launcher):
             submitted.end(JobStatus(State.NOT_STARTED, reason=reason))
             return
         pid = submitted.process.pid
-        submitted.gpus, submitted.status = gpus, JobStatus(State.RUNNING)
+        submitted.gpus = gpus
+        submitted.status = JobStatus(State.RUNNING)
         submitted.keep(pid=pid, started=psutil.Process(pid).create_time())
 
-    # --- jobs of other processes ------------------------------------------------------------------
+    # --- jobs of other processes ------------------------------------------------------
 
     def adopt(self, record: JobRecord) -> None:
         """See `Launcher`."""
@@ -247,43 +255,47 @@ class LocalLauncher(Launcher):
         return _status(record)
 
     def _stop_adopted(self, id: str) -> None:
-        if id not in self.told and self._adopted_status(id).state == State.RUNNING:
-            self.told.add(id)
+        if id not in self.asked and self._adopted_status(id).state == State.RUNNING:
+            self.asked.add(id)
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.adopted[id].details["pid"], signal.SIGINT)
 
 
 def _status(record: JobRecord) -> JobStatus:
-    """Return how any process's job stands, as far as its record and the process table tell."""
-    its = record.details
-    if "state" in its:
-        return JobStatus(State(its["state"]), its["code"], its["reason"], its["asked"])
-    if its["host"] != socket.gethostname():
-        return JobStatus(State.UNKNOWN, reason=f"it was started on {its['host']}")
-    if "pid" in its:
-        return JobStatus(State.RUNNING if _alive(its["pid"], its["started"]) else State.ENDED)
-    if _alive(*its["submitter"]):
+    """Return the status of a job of any process, from its record and the process table."""
+    details = record.details
+    if "state" in details:
+        return JobStatus(
+            State(details["state"]), details["code"], details["reason"], details["asked"]
+        )
+    if details["host"] != socket.gethostname():
+        return JobStatus(State.UNKNOWN, reason=f"it was started on {details['host']}")
+    if "pid" in details:
+        alive = _alive(details["pid"], details["started"])
+        return JobStatus(State.RUNNING if alive else State.ENDED)
+    if _alive(*details["submitter"]):
         return JobStatus(State.WAITING)
     return JobStatus(State.NOT_STARTED, reason="the process that submitted it is gone")
 
 
 def _alive(pid: int, started: float) -> bool:
-    """Return whether the process of this id and start time [seconds since 1970] still runs."""
+    """Return whether the process with this id and start time (seconds since 1970) still runs."""
     try:
         process = psutil.Process(pid)
-        # Start times are counted from the boot, whose time moves a little when the clock is set.
+        # Start times are counted from the boot. Setting the clock moves the time of the boot, and
+        # the start time with it, by a little.
         return abs(process.create_time() - started) < 1 and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
 
 
 def _kill(pid: int) -> None:
-    """Kill a process and all that it has started, such as torchrun's processes."""
+    """Kill a process and its descendants, such as those that torchrun has started."""
     with contextlib.suppress(psutil.NoSuchProcess):
-        process = psutil.Process(pid)
-        for one in [*process.children(recursive=True), process]:
+        root = psutil.Process(pid)
+        for process in [*root.children(recursive=True), root]:
             with contextlib.suppress(psutil.NoSuchProcess):
-                one.kill()
+                process.kill()
 
 
 LAUNCHER = LocalLauncher

@@ -1,4 +1,4 @@
-"""What became of jobs and of the runs that they worked on."""
+"""Working through jobs, and what became of them and of the runs that they worked on."""
 
 import dataclasses
 import re
@@ -19,9 +19,9 @@ class Outcome:
     """What became of a job.
 
     Attributes:
-        name: of the job, for one that works on a run the run key.
-        state: `not started` where a job that it needs failed. reason: why it is neither done nor
-            stopped.
+        name: the name of the job, which is the run key for a job that works on a run.
+        state: how the job ended. It is `not started` where a job that it needs failed.
+        reason: why the job is neither done nor stopped.
     """
 
     name: str
@@ -33,27 +33,31 @@ def outcome_of(run: RunDir, status: JobStatus) -> Outcome:
     """Return what became of a run whose job is over.
 
     A run whose process died without a word is marked as failed.
+
+    Args:
+        run: the directory of the run.
+        status: the final status of its job.
     """
-    its = run.recorded_status()
-    if its.state == "done":
+    run_status = run.recorded_status()
+    if run_status.state == "done":
         return Outcome(run.key, "done")
-    # torchrun turns the code of a stopped run into its own. The status file says that the state
-    # was saved.
-    if status.stopped or (status.asked and its.state == "planned"):
+    # torchrun replaces the exit code of a stopped run with its own, but the status file tells that
+    # the state was saved.
+    if status.stopped or (status.asked and run_status.state == "planned"):
         return Outcome(run.key, "stopped")
     if status.state == State.NOT_STARTED:
         return Outcome(run.key, "not started", status.reason)
-    # A command that finds the run held ends with 1. Of a process that was killed, loaders may hold
-    # it for a moment yet.
+    # A command that finds the run held by another process ends with code 1. The lock alone does
+    # not tell, since the loaders of a process that was killed may hold it for another moment.
     if status.code == 1 and run.claimed():
-        return Outcome(run.key, "failed", "another process is working on it; wait for that one")
-    if its.state != "failed":
+        return Outcome(run.key, "failed", "another process is working on it: wait for that one")
+    if run_status.state != "failed":
         run.fail(_last_words(status, run.path / "log.txt"))
     return Outcome(run.key, "failed", run.recorded_status().reason)
 
 
 def _outcome(job: Job, status: JobStatus) -> Outcome:
-    """Return what became of a job; one whose folder is a run directory works on that run."""
+    """Return what became of a job. A job whose folder is a run directory works on that run."""
     if job.folder and (job.folder / "spec.yaml").exists():
         return outcome_of(RunDir(job.folder), status)
     if status.succeeded:
@@ -66,7 +70,7 @@ def _outcome(job: Job, status: JobStatus) -> Outcome:
 
 
 def _last_words(status: JobStatus, log: Path) -> str:
-    """Return why a job failed: the error that it printed last, where that is how it ended."""
+    """Return why a job failed, which is the last error in its log if it ended with one."""
     if status.code == 1 and log.exists():
         errors = re.findall(r"^error: (.+)$", log.read_text(errors="replace"), re.MULTILINE)
         if errors:
@@ -79,15 +83,19 @@ def work_through(
 ) -> list[Outcome]:
     """Submit jobs, show how far they are until all have ended, and return their outcomes in order.
 
-    One failure never stops the others, except those that need the one that failed. Ctrl-C (or
-    SIGTERM) asks the running ones to save their state and returns once they have; the rest is not
-    started and counts as stopped.
+    A failure stops no other job but those that need the one that failed. Ctrl-C or SIGTERM asks
+    the running jobs to save their state. The function returns once they have, and jobs that were
+    not started count as stopped.
 
     Args:
+        launcher: the launcher that starts the jobs.
+        jobs: the jobs, in the order in which they begin.
+        console: the console to print on.
         what: what the jobs are called, in the plural.
 
     Raises:
-        UserError: as `Launcher.submit`.
+        UserError: a job needs one that is not known, jobs need each other in a circle, or one asks
+            for more than there will ever be.
     """
     ids = launcher.submit(jobs)
     outcomes: dict[str, Outcome] = {}

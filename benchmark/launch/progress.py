@@ -1,4 +1,7 @@
-"""What is seen of jobs while they run: moving lines in a terminal, else a line now and then."""
+"""The display of jobs while they run.
+
+A terminal shows moving lines, and a log file gets a line now and then.
+"""
 
 import dataclasses
 import time
@@ -10,7 +13,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from benchmark.runs.rundir import RunDir
 
-REPORT_SECONDS = 30  # between two lines where nobody looks at a terminal
+REPORT_SECONDS = 30  # The time between two lines where the output is no terminal.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,8 +21,9 @@ class Share:
     """How far a job is.
 
     Attributes:
-        step, steps: done, and in all; 0 of 0 where it has not said so yet. note: what it does, or
-            how well it does.
+        step: the number of steps that are done.
+        steps: the number of all steps, or 0 where the job has not said so yet.
+        note: what the job does, or how well it does.
     """
 
     step: int = 0
@@ -28,12 +32,12 @@ class Share:
 
     @property
     def words(self) -> str:
-        """The share in percent; what it does where that is not known."""
+        """The share in percent, or the note where the share is not known."""
         return f"{100 * self.step / self.steps:.0f} %" if self.steps else self.note or "starting"
 
 
 def share_of(folder: Path | None) -> Share:
-    """Return how far the job in `folder` is: as a run says it, other jobs say nothing."""
+    """Return how far the job in `folder` is. Only the job of a run says so."""
     if folder is None or not (folder / "status.json").exists():
         return Share(note="running")
     status = RunDir(folder).recorded_status()
@@ -48,7 +52,9 @@ class Display:
     """Shows how many jobs are done and how far the running ones are.
 
     Args:
-        console: prints. what: what is counted, such as "runs". total: of them.
+        console: the console to print on.
+        what: what is counted, in the plural, such as "runs".
+        total: the number of all jobs.
     """
 
     def __init__(self, console: Console, what: str, total: int) -> None:
@@ -59,7 +65,9 @@ class Display:
             TimeElapsedColumn(),
             TextColumn("{task.fields[note]}"),
         )
-        self.console, self.what, self.total = console, what, total
+        self.console = console
+        self.what = what
+        self.total = total
         self.progress = Progress(
             *columns, console=console, refresh_per_second=2, disable=not console.is_terminal
         )
@@ -75,15 +83,16 @@ class Display:
         self.progress.stop()
 
     def tell(self, line: str) -> None:
-        """Print a line that stays: what became of a job."""
+        """Print a line that stays, such as what became of a job."""
         self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def show(self, done: int, running: Mapping[str, Share], note: str = "") -> None:
-        """Bring everything up to date.
+        """Bring the display up to date.
 
         Args:
-            done: how many have ended. running: name -> how far it is. note: what else there is to
-                say of all.
+            done: how many jobs are done.
+            running: name -> how far the job is, for each running one.
+            note: a note on all jobs, such as how many have failed.
         """
         self.progress.update(self.whole, completed=done, note=note)
         for name in self.lines.keys() - running.keys():

@@ -1,4 +1,4 @@
-"""The one loop that waits for jobs: of a matrix, of a grid, of a search, of robustness."""
+"""The one loop that waits for the jobs of matrices, grids, searches and robustness."""
 
 import signal
 import time
@@ -14,7 +14,7 @@ Tick = Callable[[Mapping[str, JobStatus], bool], Sequence[str] | None]
 class _StopRequest:
     """Remembers Ctrl-C and SIGTERM until the loop answers them.
 
-    A signal may come in the middle of a call of the launcher, which must not be called again then.
+    A signal may come in the middle of a call of the launcher, and a handler must not call it then.
     """
 
     def __enter__(self) -> "_StopRequest":
@@ -35,17 +35,18 @@ class _StopRequest:
 def follow(
     launcher: Launcher, ids: Sequence[str], on_tick: Tick, seconds: float = POLL_SECONDS
 ) -> dict[str, JobStatus]:
-    """Wait until jobs have ended, and return how, by id.
+    """Wait until jobs have ended, and return their final status, by id.
 
-    Ctrl-C or SIGTERM asks all of them once to save their state and end, and goes on waiting for
-    them.
+    After Ctrl-C or SIGTERM, all of them are asked once to save their state, and the loop goes on
+    waiting until they have ended.
 
     Args:
-        launcher: knows the jobs. ids: of those that were submitted before.
-        on_tick: called after every look at the jobs, with how they stand and whether a stop was
-            asked for. It returns the ids of jobs that it has submitted meanwhile, or None where
-            no more will come: then the last job that ends is the end of it all.
-        seconds: between two looks.
+        launcher: the launcher of the jobs.
+        ids: the ids of the jobs that were submitted before.
+        on_tick: called after each poll with the status of the jobs and whether a stop was asked
+            for. It returns the ids of jobs that it has submitted in the meantime, or None where
+            no more will come. The loop ends with the last job after it has returned None.
+        seconds: the time between two polls.
     """
     followed = list(ids)
     statuses: dict[str, JobStatus] = {}
@@ -65,6 +66,6 @@ def follow(
                     return statuses
                 time.sleep(seconds)
         finally:
-            # Where an error ended the loop, nobody would be there for the jobs any more.
+            # After an error nobody would look after the jobs any more.
             if not launcher.outlives:
                 stop_all()
