@@ -1,1 +1,1 @@
-"""The training of one run."""
+"""Training works on one run: the loop, what it starts from, and what it goes on from."""

@@ -1,7 +1,8 @@
-"""The frozen network that a weakly supervised loss asks, where none is published: trained once per data set and kept.
+"""The auxiliary is the frozen network that a weakly supervised loss uses.
 
-It sees whole training images and their sentences, no box and no mask. All seeds and strategies of a method share it, as they
-would share a published one; what it cost stands in every run's timing.
+Where none is published, it is trained once per data set and kept. It sees whole training images
+and their sentences, but no box and no mask. All seeds and strategies of a method share it, as they
+would share a published one. The time that it took stands in the timing of each of these runs.
 """
 
 import dataclasses
@@ -26,33 +27,36 @@ from benchmark.data.tokenizers import Tokenizer
 from benchmark.runs.spec import RunSpec
 from methods.contract import AuxiliaryMethod, Method
 
-FOLDER = ".auxiliary"  # beside the run directories
-Progress = Callable[[int, int], None]  # told steps done and all steps
-PREFIX = "auxiliary."  # of its names among published starting weights
+FOLDER = ".auxiliary"  # The folder lies beside the run directories.
+PREFIX = "auxiliary."  # Its entries among published starting weights begin like this.
+Progress = Callable[[int, int], None]  # Takes the number of steps done and of all steps.
 
 
 def quiet(done: int, steps: int) -> None:
-    """Tell nobody."""
+    """Show no progress."""
 
 
 def _obtain(method: AuxiliaryMethod, path: Path, train: Callable[[], dict[str, Tensor]]) -> float:
-    """Give `method` the auxiliary in the file `path`, trained now or earlier; return the seconds that its training took.
+    """Load the auxiliary of the file `path` into `method`, and train it first if it is not there.
 
-    Runs that need the same one at the same time wait for the first.
+    Runs that need the same auxiliary at the same time wait for the first of them.
+
+    Returns:
+        The time that its training took, in seconds.
     """
     with locked(path.with_suffix(".lock")):
         if not path.exists():
             started = time.monotonic()
             state = train()
             notes = {"seconds": f"{time.monotonic() - started:.2f}"}
-            atomic_write(path, lambda aside: save_file(state, aside, metadata=notes))
+            atomic_write(path, lambda temporary: save_file(state, temporary, metadata=notes))
     try:
         with safe_open(path, "pt") as file:
             method.load_auxiliary({name: file.get_tensor(name) for name in file.keys()})
             return float(file.metadata()["seconds"])
     except (SafetensorError, RuntimeError, KeyError, TypeError):
         raise UserError(
-            f"{path} is damaged; delete it and start the same command again: it is made anew."
+            f"{path} is damaged: delete it and start the same command again, which makes it anew."
         ) from None
 
 
@@ -66,14 +70,23 @@ def restore(
     device: torch.device,
     on_progress: Progress = quiet,
 ) -> float:
-    """Give `method` the auxiliary of a run's spec, if it has one, published or trained; return the seconds of its training.
+    """Load the auxiliary of a run into its method, if the method has one.
 
     Args:
-        runs: folder of the run directories, which shares it. source: of published weights.
-        on_progress: told steps done and all steps while it is trained.
+        method: the method of the run.
+        spec: the spec of the run.
+        dataset: the data set that the run is trained on.
+        tokenizer: the tokenizer of the run.
+        runs: the folder of the run directories, which share the auxiliary.
+        source: where published weights are looked for.
+        device: the device that the auxiliary is trained on.
+        on_progress: called with the number of steps done and of all steps while it is trained.
+
+    Returns:
+        The time that its training took, in seconds. It is 0 where nothing was trained.
 
     Raises:
-        UserError: the folder cannot be written, or what lies there is damaged.
+        UserError: the folder cannot be written, or the file in it is damaged.
     """
     if not isinstance(method, AuxiliaryMethod):
         return 0.0
@@ -84,15 +97,19 @@ def restore(
         )
     if spec.weights != "scratch":
         published = method.weights.starting_weights(spec.network, source).items()
-        if found := {
+        if weights := {
             name.removeprefix(PREFIX): value for name, value in published if name.startswith(PREFIX)
         }:
-            method.load_auxiliary(found)
+            method.load_auxiliary(weights)
     return 0.0
 
 
 def _digest(spec: RunSpec) -> str:
-    """Return what decides the weights: network, data, word pieces and code, but not seed, strategy or recipe."""
+    """Return the digest of what decides the weights.
+
+    This is the network, the data, the word pieces and the code. It is not the seed, the strategy
+    or the recipe.
+    """
     fields = {"method", "method_revision", "network", "data_sha256", "tokenizer"}
     content = json.dumps(spec.model_dump(mode="json", include=fields), sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:10]
@@ -105,16 +122,19 @@ def _train(
     device: torch.device,
     on_progress: Progress,
 ) -> dict[str, Tensor]:
+    """Return the weights of an auxiliary that is trained on the training split.
+
+    Its seed is 0 whatever the run's is, so that all runs share it.
+    """
     epochs, batch_size = method.auxiliary_passes
     needs = dataclasses.replace(method.needs, negatives=0, masks="none")
     samples = TrainingSamples(dataset, "train", needs, tokenizer, seed=0)
     orders = [samples.order(epoch, batch_size, drop_last=True) for epoch in range(epochs)]
-
     steps = sum(map(len, orders))
 
     def pairs() -> Iterator[tuple[Tensor, Tensor]]:
-        everything = ((epoch, units) for epoch, order in enumerate(orders) for units in order)
-        for done, (epoch, units) in enumerate(everything):
+        batches = ((epoch, units) for epoch, order in enumerate(orders) for units in order)
+        for done, (epoch, units) in enumerate(batches):
             on_progress(done, steps)
             batch = samples.batch(units, epoch).prepare(needs, device)
             yield batch.images, batch.text.ids

@@ -1,6 +1,8 @@
-"""Pseudo masks: what a finished, weakly supervised run says of the training split, for a second network to be trained on.
+"""Pseudo masks are the masks that a weakly supervised run predicts for the training split.
 
-runs/<key>/pseudo.json    ref_id -> run-length code of its mask, in COCO's compressed form
+A second network is trained on them. They lie in the directory of the finished run:
+
+    runs/<key>/pseudo.json    ref_id -> run-length code of its mask, in COCO's compressed form
 """
 
 from collections.abc import Callable
@@ -26,19 +28,28 @@ FILE = "pseudo.json"
 
 @torch.no_grad()
 def make(run: RunDir, loaded: Loaded, source: Source, console: Console) -> Path:
-    """Write the pseudo masks that a run's network makes of all training refs, and return the path.
+    """Write the pseudo masks of all training refs, for which no annotated mask is read.
 
-    No annotated mask is read.
+    Args:
+        run: the directory of the finished run.
+        loaded: the network of the run, with its data set and tokenizer.
+        source: where published weights are looked for.
+        console: the console that shows the progress.
+
+    Returns:
+        The path of the file.
 
     Raises:
-        UserError: the method makes none, or the file cannot be written.
+        UserError: the method makes no pseudo masks, or the file cannot be written.
     """
-    method, dataset, tokenizer = loaded.method, loaded.dataset, loaded.tokenizer
+    method = loaded.method
+    dataset = loaded.dataset
+    tokenizer = loaded.tokenizer
     needs = method.needs
     auxiliary.restore(
         method, run.spec(), dataset, tokenizer, run.path.parent, source, loaded.device
     )
-    found = {}
+    codes = {}
     refs = dataset.refs_of(TRAIN)
     for ref in track(
         refs, "pseudo masks", console=console, transient=True, disable=not console.is_terminal
@@ -49,28 +60,37 @@ def make(run: RunDir, loaded: Loaded, source: Source, console: Console) -> Path:
         sentences = [getattr(sentence, needs.text_field) for sentence in ref.sentences]
         text = tokenizer.encode(sentences, needs.max_length, needs.keep_end).to(loaded.device)
         mask = method.pseudo_mask(normalize(prepared, needs.mean, needs.std), text, geometry)
-        found[ref.ref_id] = masks.encode(mask)
-    run.write_json(FILE, found)
+        codes[ref.ref_id] = masks.encode(mask)
+    run.write_json(FILE, codes)
     return run.path / FILE
 
 
 def reader(runs: Path, key: str) -> Callable[[Ref], np.ndarray]:
-    """Return ref -> its pseudo mask, uint8 (height, width) in {0, 1}, as the run called `key` made them.
+    """Return a function that reads the pseudo mask of a ref.
+
+    Args:
+        runs: the folder of the run directories.
+        key: the key of the run that has made the masks.
+
+    Returns:
+        A function from a ref to its mask, uint8 of shape (height, width) with values in {0, 1}. It
+        raises a UserError for a ref of other data and for a damaged mask.
 
     Raises:
-        UserError: no run is named, or it has made none. The reader raises one for a ref of other data.
+        UserError: `key` is empty, or the run has made no pseudo masks.
     """
     if not key:
         raise UserError(
-            "this method is trained on pseudo masks: make them with `risbench pseudo-masks RUN` of a finished weakly"
-            " supervised run and name that run with --pseudo-masks (recipe.pseudo_masks in a preset)."
+            "this method is trained on pseudo masks: make them with `risbench pseudo-masks RUN` of"
+            " a finished weakly supervised run, and name that run with --pseudo-masks"
+            " (recipe.pseudo_masks in a preset)."
         )
     run = RunDir(runs / key)
     codes = run.read_json(FILE)
     if not codes:
         raise UserError(
-            f"run {key}, whose pseudo masks are the targets, has made none yet: `risbench matrix` makes them first, or, once"
-            f" that run is finished, `risbench pseudo-masks {key}`."
+            f"run {key}, whose pseudo masks are the targets, has made none yet: make them with"
+            f" `risbench matrix` or, once that run is finished, with `risbench pseudo-masks {key}`."
         )
 
     def read(ref: Ref) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What a run is evaluated on while it is trained, the weights that are kept, and its report."""
+"""The evaluation of a run while it is trained, its best weights, and its report in the end."""
 
 import shutil
 import time
@@ -28,17 +28,17 @@ class Report:
 
     Several processes evaluate together, and the main one writes.
 
-    Attributes:
-        seconds: spent on evaluation so far.
-
     Args:
-        spec: of the run.
-        run: its directory.
-        opened: its data.
-        method: the network, as it is trained.
-        accelerator: which processes there are.
-        workers: loader processes.
-        on_image: is called with the name of the split after every image.
+        spec: the spec of the run.
+        run: the directory of the run.
+        opened: the data sets and tokenizers that were read.
+        method: the method whose network is trained.
+        accelerator: knows the processes that work together.
+        workers: the number of loader processes.
+        on_image: called with the name of the split after each image.
+
+    Attributes:
+        seconds: the time that evaluation has taken so far, in seconds.
     """
 
     def __init__(
@@ -51,13 +51,18 @@ class Report:
         workers: int,
         on_image: Callable[[str], None],
     ) -> None:
-        self.spec, self.run, self.opened, self.method = spec, run, opened, method
-        self.accelerator, self.workers, self.on_image = accelerator, workers, on_image
+        self.spec = spec
+        self.run = run
+        self.opened = opened
+        self.method = method
+        self.accelerator = accelerator
+        self.workers = workers
+        self.on_image = on_image
         self.dataset, self.tokenizer = opened.run(spec)
         self.seconds = 0.0
 
     def evaluate(self, split: str) -> pd.DataFrame:
-        """Return the records of a split, made by all processes together."""
+        """Return the records of a split, which all processes make together."""
         started = time.monotonic()
         dataset, own_name = self.opened.split(self.spec, split)
         processes = self.accelerator.num_processes
@@ -77,29 +82,32 @@ class Report:
         return records
 
     def keep(self, records: pd.DataFrame) -> None:
-        """Keep the weights as they are now, with their records of the selection split."""
+        """Keep the present weights as the best, with their records of the selection split."""
         if not self.accelerator.is_main_process:
             return
-        # A run may be trained again, its status deleted. Its results under conditions are then
+        # A run whose status was deleted is trained again. Its results under conditions are then
         # those of other weights.
         shutil.rmtree(self.run.path / "robustness", ignore_errors=True)
         state = self.method.state_dict()
         weights = {name: value.contiguous().cpu() for name, value in state.items()}
         best = self.run.path / "best.safetensors"
-        atomic_write(best, lambda aside: save_file(weights, aside))
+        atomic_write(best, lambda temporary: save_file(weights, temporary))
         self.run.write_records(self.spec.selection.split, records)
 
     def write(self, best: dict[str, float], tell: Callable[[str], None]) -> None:
-        """Evaluate the reported splits with the kept weights; write records, numbers and overlays.
+        """Evaluate the reported splits with the kept weights, and write the results.
+
+        These are the records, the metrics of every split, and a few overlays.
 
         Args:
             best: the chosen epoch and its value of the selection metric.
-            tell: is called with what is being done.
+            tell: called with what is being done.
         """
         # The main process may still be writing the best weights.
         self.accelerator.wait_for_everyone()
         load_best(self.run, self.method)
-        is_main, selection = self.accelerator.is_main_process, self.spec.selection
+        is_main = self.accelerator.is_main_process
+        selection = self.spec.selection
         selected = {**best, "split": selection.split, "metric": selection.metric}
         result: dict[str, Any] = {"selected": selected}
         for split in selection.report:

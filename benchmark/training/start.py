@@ -1,4 +1,4 @@
-"""What a run starts from: the optimizer over the method's published groups, and published weights."""
+"""The start and the stop of a training: its optimizer and published weights, and its signals."""
 
 import signal
 
@@ -12,7 +12,7 @@ from methods.contract import Method
 
 
 def build_optimizer(method: Method, spec: RunSpec) -> torch.optim.Optimizer:
-    """Return Adam or AdamW over the method's published groups."""
+    """Return the recipe's optimizer (Adam or AdamW) over the method's published groups."""
     recipe = spec.recipe
     groups = [
         {"weight_decay": recipe.weight_decay, **group} for group in method.parameter_groups(recipe)
@@ -24,22 +24,31 @@ def build_optimizer(method: Method, spec: RunSpec) -> torch.optim.Optimizer:
 def start_from_published(method: Method, spec: RunSpec, source: pretrained.Source) -> None:
     """Start the encoders from the published weights that the spec names.
 
+    Args:
+        method: the method whose network gets the weights.
+        spec: the spec of the run.
+        source: where published weights are looked for.
+
     Raises:
-        UserError: they cannot be had, or are not those of the run's key.
+        UserError: the weights cannot be found, or are not those that the run's key names.
     """
     weights = method.weights.starting_weights(spec.network, source)
     if pretrained.digest(weights) != spec.weights:
         raise UserError(
-            f"the weights '{spec.network.pretrained}' on this machine are not those of the run (digest {spec.weights}):"
-            " restore them, or plan the matrix again for these."
+            f"the weights '{spec.network.pretrained}' on this machine are not those of the run"
+            f" (digest {spec.weights}): restore them, or plan the matrix again for these."
         )
-    # The auxiliary's come with them and are no part of the network.
+    # The weights of the auxiliary come with them and are no part of the network.
     own = {name: value for name, value in weights.items() if not name.startswith(auxiliary.PREFIX)}
     pretrained.start(method.network, own, spec.network.pretrained)
 
 
 class Stop:
-    """Remembers Ctrl-C and SIGTERM until the loop can save its state."""
+    """Remembers Ctrl-C and SIGTERM until the loop can save its state.
+
+    Attributes:
+        asked: whether one of these signals has come.
+    """
 
     def __init__(self) -> None:
         self.asked = False

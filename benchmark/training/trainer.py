@@ -1,8 +1,8 @@
 """The training loop of one run, and its selection of an epoch.
 
-A run can be killed at any moment and started again. Every random number is a function of what it
-is for (see `base.rng`), the resume point holds the rest, and metrics beyond it are dropped. So on a
-CPU the finished run is bit-identical to one that was never interrupted.
+A run can be killed at any moment and started again. Each random number is a function of what it is
+for (see `base.rng`). The resume point holds everything else, and metrics beyond it are dropped. On
+a CPU the finished run is therefore bit-identical to one that was never interrupted.
 """
 
 import math
@@ -33,7 +33,7 @@ from benchmark.training import auxiliary, pseudo_masks, resume_point
 from benchmark.training.report import Report
 from benchmark.training.start import Stop, build_optimizer, start_from_published
 
-# Between two looks at the loss on original and masked inputs, which cost two forward passes.
+# Steps between two probes of the loss on original and masked inputs. One costs two forward passes.
 PROBE_STEPS = 25
 OnProgress = Callable[[int, int, str], None]
 OnSelected = Callable[[int, float], None]
@@ -43,11 +43,11 @@ class Trainer:
     """One run in progress. `train` is the whole of it, and the other methods are its parts.
 
     Args:
-        spec: what is trained.
-        run: its directory.
-        opened: its data.
-        execution: how it is executed.
-        published_start: False leaves the starting weights random. This is for timing a step and
+        spec: the spec of the run.
+        run: the directory of the run.
+        opened: the data sets and tokenizers that were read.
+        execution: how the run is executed.
+        published_start: False leaves the starting weights random, which is for timing a step and
             never for a run.
 
     Raises:
@@ -63,18 +63,22 @@ class Trainer:
         execution: Execution,
         published_start: bool = True,
     ) -> None:
-        self.spec, self.run, self.opened, self.execution = spec, run, opened, execution
+        self.spec = spec
+        self.run = run
+        self.opened = opened
+        self.execution = execution
         self.dataset, self.tokenizer = opened.run(spec)
         torch.set_num_threads(execution.numerics.threads)
         recipe = spec.recipe
-        # accelerate keeps one precision per process, and a plan times networks of several.
+        # accelerate keeps one precision per process, but a plan times networks of several.
         AcceleratorState._reset_state()
         self.accelerator = Accelerator(
             mixed_precision={"fp32": "no"}.get(recipe.precision, recipe.precision),
             cpu=execution.numerics.device == "cpu",
             kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
         )
-        self.device, self.world = self.accelerator.device, self.accelerator.num_processes
+        self.device = self.accelerator.device
+        self.world = self.accelerator.num_processes
         self.main = self.accelerator.is_main_process
 
         self.method = build_method(spec, self.tokenizer)
@@ -116,18 +120,24 @@ class Trainer:
 
         # What the resume point restores.
         self.metric = spec.selection.metric
-        self.step, self.lines = 0, 0
+        self.step = 0
+        self.lines = 0
         self.best: dict[str, float] = {self.metric: -1.0, "epoch": -1}
         self.logged: dict[str, float] = defaultdict(float)
         self.seconds = {"training": 0.0, "auxiliary": 0.0}
         self.beat = self.saved = time.monotonic()
 
-    # --- the resume point -------------------------------------------------------------------------
+    # --- the resume point -------------------------------------------------------------
 
     def save(self) -> None:
-        """Write the resume point (main process)."""
+        """Write the resume point, which the main process does.
+
+        Raises:
+            UserError: the disk is full, or the folder cannot be written.
+        """
         if self.main:
             scaler = self.accelerator.scaler
+            # These names are wire format: resume points of earlier versions have them.
             state = {
                 "step": self.step,
                 "best": self.best,
@@ -142,10 +152,16 @@ class Trainer:
         self.saved = time.monotonic()
 
     def resume(self) -> None:
-        """Go back to the resume point, if there is one, and drop the metrics beyond it."""
+        """Go back to the resume point, if there is one, and drop the metrics beyond it.
+
+        Raises:
+            UserError: the resume point is damaged.
+        """
         state = resume_point.load(self.run)
         if state:
-            self.step, self.best, self.lines = state["step"], state["best"], state["lines"]
+            self.step = state["step"]
+            self.best = state["best"]
+            self.lines = state["lines"]
             self.seconds = dict(state["spent"])
             self.report.seconds = self.seconds.pop("evaluation")
             self.logged = defaultdict(float, state["logged"])
@@ -156,12 +172,20 @@ class Trainer:
         if self.main:
             self.run.keep_metrics(self.lines)
 
-    # --- training ---------------------------------------------------------------------------------
+    # --- training ---------------------------------------------------------------------
 
     def micro_batch(
         self, samples: RawBatch, epoch: int, key: tuple[object, ...], share: float = 1.0
     ) -> MicroBatch:
-        """Return what a strategy works with."""
+        """Return the micro-batch that a strategy works on.
+
+        Args:
+            samples: the samples of the micro-batch.
+            epoch: the epoch that it belongs to.
+            key: what its random numbers are keyed by.
+            share: the factor of its gradients, which is its share of the batch times the loss
+                scale.
+        """
         return MicroBatch(
             network=self.network,
             method=self.method,
@@ -176,7 +200,14 @@ class Trainer:
         )
 
     def optimize(self, batches: list[RawBatch], epoch: int) -> dict[str, float]:
-        """Take one optimizer step over its micro-batches and return the losses, averaged over them.
+        """Take one optimizer step over its micro-batches.
+
+        Args:
+            batches: the micro-batches of the step that this process works on.
+            epoch: the epoch that they belong to.
+
+        Returns:
+            Name -> loss, averaged over the samples of the step, and the learning rate.
 
         Raises:
             UserError: the loss is not finite.
@@ -202,7 +233,7 @@ class Trainer:
                 " use precision fp32, and start it again."
             )
 
-        # One clipping and one step for the sum of all passes' gradients.
+        # The gradients of all passes are summed before they are clipped, and there is one step.
         if spec.recipe.clip_norm is not None:
             self.accelerator.clip_grad_norm_(self.network.parameters(), spec.recipe.clip_norm)
         self.optimizer.step()
@@ -211,14 +242,15 @@ class Trainer:
         return {**losses, "lr": rates[-1]}
 
     def probe(self, samples: RawBatch, epoch: int) -> None:
-        """Log the loss on original and masked inputs (Fig. B)."""
+        """Log the loss on original and masked inputs (Fig. B of the paper)."""
         micro = self.micro_batch(samples, epoch, (self.spec.seed, "probe", self.step))
-        micro.network = self.method  # no gradient is taken, so nothing is to be synchronized
+        # No gradient is taken, so DDP has nothing to synchronize.
+        micro.network = self.method
         losses = probe(micro, self.probe_masks)
         self.line(epoch, {name: value.item() for name, value in losses.items()})
 
     def log(self, losses: dict[str, float], epoch: int) -> None:
-        """Average the losses over `log_every` steps and write a line."""
+        """Average the losses over `log_every` steps, and write a line of metrics."""
         for name, value in losses.items():
             self.logged[name] += value
         self.logged["steps"] += 1
@@ -228,13 +260,17 @@ class Trainer:
             self.logged.clear()
 
     def line(self, epoch: int, values: dict[str, float]) -> None:
-        """Append a line of metrics (main process)."""
+        """Append a line of metrics, which the main process writes and all processes count."""
         if self.main:
             self.run.log(self.step, epoch, canonical(values))
         self.lines += 1
 
     def select(self, epoch: int) -> float:
-        """Evaluate the selection split, keep the weights if they are the best, return its metric."""
+        """Evaluate the selection split, and keep the weights if they are the best so far.
+
+        Returns:
+            The selection metric of the epoch, as a fraction.
+        """
         split = self.spec.selection.split
         records = self.report.evaluate(split)
         numbers = metrics.compute(records)
@@ -244,11 +280,18 @@ class Trainer:
             self.report.keep(records)
         return numbers[self.metric]
 
-    # --- the whole --------------------------------------------------------------------------------
+    # --- the whole run ----------------------------------------------------------------
 
     def alive(self, epoch: int, message: str, force: bool = False) -> None:
-        """Write the heartbeat now and then."""
+        """Write the heartbeat, unless it was written a moment ago.
+
+        Args:
+            epoch: the epoch that was begun last.
+            message: what the run is doing.
+            force: write the heartbeat in any case.
+        """
         now = time.monotonic()
+        # A fifth of the interval leaves room for steps that take long.
         if self.main and (force or now - self.beat > HEARTBEAT_SECONDS / 5):
             self.run.write_status(
                 "running",
@@ -265,19 +308,20 @@ class Trainer:
         on_progress: OnProgress = lambda step, steps, message: None,
         on_selected: OnSelected = lambda epoch, value: None,
     ) -> None:
-        """Run from the resume point to `done`.
+        """Train from the resume point to the end, and report the run.
 
         Args:
-            on_progress: is told the steps done, all steps, and a message.
-            on_selected: is told every evaluated epoch and the value of the selection metric once
-                the state is saved, also those before the resume point. What it raises ends the
+            on_progress: called with the number of steps done, of all steps, and a message.
+            on_selected: called with each evaluated epoch and its selection metric, once the state
+                is saved. Epochs before the resume point are passed first. What it raises ends the
                 training.
 
         Raises:
-            Interrupted: a stop was asked for. The state is saved, and the next start goes on from it.
+            Interrupted: a stop was asked for. The state is saved, and the next start goes on from
+                it.
             UserError: the loss is not finite, the disk is full, or data are damaged.
         """
-        spec, recipe = self.spec, self.spec.recipe
+        spec = self.spec
 
         def tell(message: str, force: bool = True) -> None:
             self.alive(self.step // self.steps_per_epoch, message, force)
@@ -294,7 +338,7 @@ class Trainer:
                 self._epoch(epoch, stop, tell)
                 evaluated = (epoch + 1) % spec.selection.every == 0 or self.step == self.steps
                 if evaluated:
-                    tell(f"epoch {epoch + 1}/{recipe.epochs}  evaluating {split}")
+                    tell(f"epoch {epoch + 1}/{spec.recipe.epochs}  evaluating {split}")
                     value = self.select(epoch)
                 self.save()
                 if stop.asked:
@@ -330,12 +374,13 @@ class Trainer:
             self.samples.preload()
 
     def _epoch(self, epoch: int, stop: Stop, tell: Callable[..., None]) -> None:
-        """Take the steps of an epoch that are left, saving now and then.
+        """Take the remaining steps of an epoch, and save the state now and then.
 
         Raises:
-            Interrupted: a stop was asked for inside the epoch; the state is saved.
+            Interrupted: a stop was asked for. The state is saved.
         """
-        recipe, how = self.spec.recipe, self.execution.how
+        recipe = self.spec.recipe
+        how = self.execution.how
         order = self.samples.order(epoch, recipe.batch_size, recipe.drop_last)
         remaining = order[self.step % self.steps_per_epoch :]
         process = (self.accelerator.process_index, self.world)
@@ -346,14 +391,15 @@ class Trainer:
             if self.step % PROBE_STEPS == 0:
                 before = time.monotonic()
                 self.probe(batches[0], epoch)
-                started += time.monotonic() - before  # no part of what training costs
+                started += time.monotonic() - before  # A probe is no part of the training time.
             losses = self.optimize(batches, epoch)
             self.log(losses, epoch)
             now = time.monotonic()
             self.seconds["training"] += now - started
             started = now
             tell(f"epoch {epoch + 1}/{recipe.epochs}  loss {losses['train/loss']:.3f}", force=False)
-            # At an epoch's end the selection comes first: a state that is saved here would skip it.
+            # At the end of an epoch the selection comes first. A run that resumed from a state
+            # saved here would skip it.
             inside = self.step % self.steps_per_epoch > 0
             if inside and (stop.asked or now - self.saved > how.checkpoint_seconds):
                 self.save()
@@ -362,13 +408,16 @@ class Trainer:
                 raise Interrupted
 
     def timing(self) -> dict[str, Any]:
-        """Return how long the run took: kept apart from its numbers."""
+        """Return how long the run took, as `timing.json` holds it.
+
+        The times are kept apart from the numbers of the run, which can be compared bit for bit.
+        """
         samples = self.steps * self.spec.recipe.batch_size
         memory = torch.cuda.max_memory_allocated() if self.device.type == "cuda" else None
         return {
             "training_seconds": round(self.seconds["training"], 2),
             "evaluation_seconds": round(self.report.seconds, 2),
-            # The runs of a method on this data set share it.
+            # The auxiliary is trained once for all runs of a method on a data set.
             "auxiliary_seconds": self.seconds["auxiliary"],
             "seconds_per_step": self.seconds["training"] / self.steps,
             "images_per_second": samples / max(self.seconds["training"], 1e-9),

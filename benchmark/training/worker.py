@@ -1,4 +1,4 @@
-"""One run, worked on in this process: its lock, its progress, and a true status in any case."""
+"""Work on one run in this process, with its lock, its progress, and a true status in the end."""
 
 import dataclasses
 import os
@@ -20,10 +20,12 @@ OnSelected = Callable[[int, float], None]
 
 
 def places_of(run: RunDir, places: Places) -> Places:
-    """Return `places` with the data of a run: as given, or where the run found them last.
+    """Return `places` with the folder of a run's data.
+
+    The folder is the one that `places` name, or else the one where the run found its data last.
 
     Raises:
-        UserError: no data are given, and the run has not seen any yet.
+        UserError: `places` name no data, and the run has not seen any yet.
     """
     if places.data is not None:
         return places
@@ -44,21 +46,24 @@ def work(
     """Train and evaluate one planned run, or say that it is done.
 
     Args:
-        opened: what the command has read of data and weights.
-        on_selected: told every evaluated epoch and the value of the selection metric; may raise
+        run: the directory of the run.
+        opened: the data sets and tokenizers that the command has read.
+        execution: how the run is executed.
+        console: the console to print on.
+        on_selected: called with each evaluated epoch and its selection metric. It may raise
             `Pruned`.
 
     Raises:
         Busy: another process works on the run.
-        Pruned: `on_selected` did; the state is saved, and the run, marked as pruned, can go on from
-            there.
-        Interrupted: a stop was asked for; the state is saved.
-        UserError: what the user can put right; the run is marked as failed with this reason.
+        Pruned: `on_selected` raised it. The state is saved, and the run is marked as pruned and
+            can go on from there.
+        Interrupted: a stop was asked for. The state is saved.
+        UserError: the user can put something right. The run is marked as failed with this reason.
     """
     if run.status().state == "done":
-        console.print(f"{run.key} is done; see `risbench report` and `risbench ui`")
+        console.print(f"{run.key} is done: see `risbench report` and `risbench ui`")
         return
-    # torchrun's other processes take part; the first one keeps the directory.
+    # With torchrun, every process takes part in the training, and the first keeps the directory.
     if os.environ.get("RANK", "0") != "0":
         Trainer(run.spec(), run, opened, execution).train()
         return
@@ -67,7 +72,7 @@ def work(
             _train(run, opened, execution, console, on_selected)
         except (Interrupted, KeyboardInterrupt):
             run.write_status("planned", **run.recorded_status().progress, message="interrupted")
-            raise Interrupted(f"{run.key} is saved; the same command goes on from there") from None
+            raise Interrupted(f"{run.key} is saved: the same command goes on from there") from None
         except Pruned:
             run.write_status("pruned", **run.recorded_status().progress)
             raise
@@ -75,13 +80,16 @@ def work(
             run.fail(str(error))
             raise
         except torch.cuda.OutOfMemoryError:
-            reason = "the GPU is out of memory: lower recipe.micro_batch (it is part of the run key) or use a larger GPU"
+            reason = (
+                "the GPU is out of memory: lower recipe.micro_batch (it is part of the run key)"
+                " or use a larger GPU"
+            )
             run.fail(reason)
             raise UserError(f"{run.key}: {reason}.") from None
         except (RuntimeError, OSError, ValueError, KeyError, TypeError, MemoryError) as error:
-            # Not the user's doing: the traceback stays in the log, and the run is not a result.
-            said = str(error).splitlines()[0] if str(error) else ""
-            run.fail(f"{type(error).__name__}: {said}")
+            # This is an error of the code or the machine, so the log gets the whole traceback.
+            message = str(error).splitlines()[0] if str(error) else ""
+            run.fail(f"{type(error).__name__}: {message}")
             raise
     _print_result(run, console)
 
@@ -89,6 +97,7 @@ def work(
 def _train(
     run: RunDir, opened: Opened, execution: Execution, console: Console, on_selected: OnSelected
 ) -> None:
+    """Train a run, and show a progress bar where the console is a terminal."""
     with Progress(console=console, disable=not console.is_terminal) as progress:
         bar = progress.add_task(run.key, total=None)
 
@@ -100,7 +109,7 @@ def _train(
 
 
 def _print_result(run: RunDir, console: Console) -> None:
-    """Print what may be judged of every reported split."""
+    """Print the metrics that may be judged, for every reported split."""
     judged = [metric for metric in map(metrics.get, metrics.names()) if metric.judged]
     result = run.read_json("result.json")
     for split in run.spec().selection.report:

@@ -290,7 +290,7 @@ def test_a_damaged_resume_point_is_named(boxes, tmp_path):
     run, trainer = started(spec, places, tmp_path)
     (run.path / "state").mkdir()
     (run.path / "state" / "latest.pt").write_bytes(b"not a checkpoint")
-    with pytest.raises(UserError, match="latest.pt is damaged; delete it"):
+    with pytest.raises(UserError, match="latest.pt is damaged: delete it"):
         trainer.train()
 
 

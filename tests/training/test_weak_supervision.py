@@ -104,7 +104,7 @@ def test_the_auxiliary_is_trained_once_and_shared(boxes, tmp_path):
     assert kept.stat().st_mtime_ns == before
     whole = kept.read_bytes()
     kept.write_bytes(whole[:50])
-    with pytest.raises(UserError, match="is damaged; delete it"):
+    with pytest.raises(UserError, match="is damaged: delete it"):
         Trainer(
             spec, RunDir(tmp_path / spec.key), Opened(places), Execution.of(device="cpu")
         ).train()
@@ -120,7 +120,7 @@ def test_step_two_is_trained_on_what_step_one_says(boxes, trained, tmp_path):
     """Pseudo masks of every training ref, then a run on them; without them, one sentence says what to do."""
     spec, places = tiny_spec(boxes, "tris_step2", "baseline")
     with pytest.raises(
-        UserError, match=f"{spec.recipe.pseudo_masks}.*`risbench matrix` makes them"
+        UserError, match=f"{spec.recipe.pseudo_masks}.*make them with `risbench matrix`"
     ):
         Trainer(
             spec, RunDir(tmp_path / spec.key), Opened(places), Execution.of(device="cpu")
