@@ -122,6 +122,25 @@ class Recipe(BaseModel):
         return {"epochs": round(epochs)}
 
 
+class PolynomialRecipe(Recipe):
+    """A recipe whose learning rate decays polynomially.
+
+    Attributes:
+        power: exponent of the decay.
+    """
+
+    power: float = 0.9
+
+    def rate(self, iteration: int, steps_per_epoch: int) -> float:
+        """Return the learning rate at an iteration, counted from 0.
+
+        It is the base rate times (1 - iteration / all iterations) ** power, and 0 from
+        the end of the training on.
+        """
+        remaining = max(0.0, 1 - iteration / (self.epochs * steps_per_epoch))
+        return self.learning_rate * remaining**self.power
+
+
 class Config(BaseModel):
     """The size of a network: what tells `tiny` from `paper`.
 

@@ -126,12 +126,30 @@ class ClipConfig(BaseModel):
         return isinstance(self.layers, int)
 
 
+# The published CLIPs.
 RN50 = ClipConfig(embed=1024, layers=(3, 4, 6, 3), width=64)
 RN101 = ClipConfig(embed=512, layers=(3, 4, 23, 3), width=64)
 VIT_B16 = ClipConfig(embed=512, layers=12, width=768)
-# Two that nobody published, for networks trained from scratch: on one GPU, and on a CPU
-# in a minute.
-SMALL = ClipConfig(
+
+# Nobody published the sizes below. They are for networks that are trained from scratch:
+# the small ones on one GPU, the tiny ones on a CPU within a minute.
+SMALL_SWIN = SwinSize(
+    embed_dim=96,
+    depths=(2, 2, 6, 2),
+    heads=(3, 6, 12, 24),
+    window=7,
+    drop_path=0.1,
+)
+TINY_SWIN = SwinSize(
+    embed_dim=16,
+    depths=(1, 1, 1, 1),
+    heads=(1, 2, 4, 8),
+    window=4,
+    drop_path=0.02,
+)
+SMALL_BERT = BertSize(hidden=256, layers=4, heads=4, intermediate=1024, positions=32)
+TINY_BERT = BertSize(hidden=64, layers=1, heads=4, intermediate=128, positions=32)
+SMALL_CLIP = ClipConfig(
     embed=512,
     layers=(2, 2, 3, 2),
     width=32,
@@ -140,7 +158,7 @@ SMALL = ClipConfig(
     text_layers=6,
     context=32,
 )
-TINY = ClipConfig(
+TINY_CLIP = ClipConfig(
     embed=128,
     layers=(1, 1, 1, 1),
     width=12,

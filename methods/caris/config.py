@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import functools
+import pkgutil
 
-from methods.backbones.sizes import BertSize, SwinSize
-from methods.config import Config, Definition, Recipe
-
-if TYPE_CHECKING:
-    from methods.contract import Method
+from methods import departures
+from methods.backbones.sizes import SMALL_BERT, SMALL_SWIN, TINY_BERT, TINY_SWIN, BertSize, SwinSize
+from methods.config import Config, Definition, PolynomialRecipe
 
 _SCRATCH = (
-    "trained from scratch: Swin and BERT start from random weights, not from the published ones",
-    "backbone_multiplier 1: encoders that start from random weights need the full learning rate",
-    "word pieces trained on the training sentences in place of BERT's 30,522",
-    "a higher learning rate than the published one, which fine-tunes, and a warm-up as short as the"
-    " training",
+    departures.from_scratch("Swin and BERT"),
+    departures.full_rate("encoders"),
+    departures.BERT_WORDS,
+    departures.HIGHER_RATE_SHORT_WARMUP,
 )
 
 
@@ -61,11 +59,10 @@ class CarisConfig(Config):
         )
 
 
-class CarisRecipe(Recipe):
+class CarisRecipe(PolynomialRecipe):
     """CARIS' training schedule.
 
     Attributes:
-        power: of the polynomial decay, per iteration.
         warmup_steps: iterations in which the rate grows linearly from `warmup_ratio` of
             the base rate to all of it.
         warmup_ratio: where the rate starts, relative to the base rate.
@@ -74,17 +71,10 @@ class CarisRecipe(Recipe):
         backbone_multiplier: rate of both encoders relative to the rest.
     """
 
-    power: float = 0.9
     warmup_steps: int = 1500
     warmup_ratio: float = 1e-3
     first_step_at_full_rate: bool = True
     backbone_multiplier: float = 0.1
-
-
-def _load() -> type[Method]:
-    from methods.caris.method import CARIS
-
-    return CARIS
 
 
 _PUBLISHED = CarisRecipe(
@@ -100,7 +90,7 @@ _PUBLISHED = CarisRecipe(
 
 DEFINITION = Definition(
     name="caris",
-    load=_load,
+    load=functools.partial(pkgutil.resolve_name, "methods.caris.method:CARIS"),
     config_type=CarisConfig,
     recipe_type=CarisRecipe,
     text=("bert", "sent"),
@@ -112,14 +102,8 @@ DEFINITION = Definition(
         "small": CarisConfig(
             size=224,
             max_length=20,
-            swin=SwinSize(
-                embed_dim=96,
-                depths=(2, 2, 6, 2),
-                heads=(3, 6, 12, 24),
-                window=7,
-                drop_path=0.1,
-            ),
-            bert=BertSize(hidden=256, layers=4, heads=4, intermediate=1024, positions=32),
+            swin=SMALL_SWIN,
+            bert=SMALL_BERT,
             layers=3,
             attention_width=256,
             mlp_width=512,
@@ -131,14 +115,8 @@ DEFINITION = Definition(
         "tiny": CarisConfig(
             size=64,
             max_length=20,
-            swin=SwinSize(
-                embed_dim=16,
-                depths=(1, 1, 1, 1),
-                heads=(1, 2, 4, 8),
-                window=4,
-                drop_path=0.02,
-            ),
-            bert=BertSize(hidden=64, layers=1, heads=4, intermediate=128, positions=32),
+            swin=TINY_SWIN,
+            bert=TINY_BERT,
             width=64,
             layers=1,
             heads=4,

@@ -55,11 +55,11 @@ class CARIS(TwoClassMethod):
     def schedule(self, recipe: CarisRecipe, step: int, steps_per_epoch: int) -> list[float]:
         """Return the rates of the six groups: linear warm-up, then polynomial decay."""
         if step == 0 and recipe.first_step_at_full_rate:
-            factor = 1.0
+            rate = recipe.learning_rate
         elif step <= recipe.warmup_steps:
-            factor = 1 - (1 - step / max(recipe.warmup_steps, 1)) * (1 - recipe.warmup_ratio)
+            missing = (1 - step / max(recipe.warmup_steps, 1)) * (1 - recipe.warmup_ratio)
+            rate = recipe.learning_rate * (1 - missing)
         else:
             # Published: the decay counts from step 0, not from the end of the warm-up.
-            factor = max(0.0, 1 - step / (recipe.epochs * steps_per_epoch)) ** recipe.power
-        rate = recipe.learning_rate * factor
+            rate = recipe.rate(step, steps_per_epoch)
         return [recipe.backbone_multiplier * rate] * 4 + [rate] * 2

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import functools
+import pkgutil
+from typing import Any
 
-from methods.backbones.sizes import RN50, RN101, SMALL, TINY, ClipConfig
+from methods import departures
+from methods.backbones.sizes import RN50, RN101, SMALL_CLIP, TINY_CLIP, ClipConfig
 from methods.config import Config, Definition, Recipe
 
-if TYPE_CHECKING:
-    from methods.contract import Method
-
 _SCRATCH = (
-    "trained from scratch: CLIP's towers start from random weights, not from the published ones",
+    departures.from_scratch("CLIP's towers"),
     "backbone_multiplier 1 or 2: towers that start from random weights need the full learning rate"
     " and more",
-    "word pieces trained on the training sentences in place of CLIP's 49,408",
+    departures.CLIP_WORDS,
     "branch_gain 0 and kernel_gain 0.1: a start from which the decoder's attention and the"
     " sentence's kernel grow in",
 )
@@ -108,12 +108,6 @@ class CrisDefinition(Definition):
         return config.model_copy(update={"max_length": 22}) if longer else config
 
 
-def _load() -> type[Method]:
-    from methods.cris.method import CRIS
-
-    return CRIS
-
-
 _PUBLISHED = CrisRecipe(
     epochs=50,
     batch_size=64,
@@ -125,7 +119,7 @@ _PUBLISHED = CrisRecipe(
 
 DEFINITION = CrisDefinition(
     name="cris",
-    load=_load,
+    load=functools.partial(pkgutil.resolve_name, "methods.cris.method:CRIS"),
     config_type=CrisConfig,
     recipe_type=CrisRecipe,
     text=("clip", "sent"),
@@ -136,7 +130,7 @@ DEFINITION = CrisDefinition(
         "small": CrisConfig(
             size=224,
             max_length=20,
-            clip=SMALL.model_copy(update={"text_layers": 4}),
+            clip=SMALL_CLIP.model_copy(update={"text_layers": 4}),
             neck=(128, 256, 512),
             decoder_heads=4,
             decoder_ffn=1024,
@@ -147,7 +141,7 @@ DEFINITION = CrisDefinition(
         "tiny": CrisConfig(
             size=96,
             max_length=20,
-            clip=TINY.model_copy(update={"text_layers": 1}),
+            clip=TINY_CLIP.model_copy(update={"text_layers": 1}),
             neck=(64, 64, 128),
             decoder_layers=2,
             decoder_heads=4,

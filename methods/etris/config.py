@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+import functools
+import pkgutil
+from typing import TypeAlias
 
-from methods.backbones.sizes import RN50, RN101, SMALL, TINY, VIT_B16, ClipConfig
+from methods import departures
+from methods.backbones.sizes import RN50, RN101, SMALL_CLIP, TINY_CLIP, VIT_B16, ClipConfig
 from methods.config import Config
 from methods.cris.config import CrisDefinition, MilestoneRecipe
-
-if TYPE_CHECKING:
-    from methods.contract import Method
 
 Triple: TypeAlias = tuple[int, int, int]
 
 _CLIPS = {"RN50": RN50, "RN101": RN101, "ViT-B/16": VIT_B16}
 _SCRATCH = (
-    "trained from scratch: CLIP's towers start from random weights, not from the published ones",
+    departures.from_scratch("CLIP's towers"),
     "the towers, frozen as published but for their position tables, are trained: random weights"
     " cannot stay as they are",
-    "word pieces trained on the training sentences in place of CLIP's 49,408",
+    departures.CLIP_WORDS,
     "a higher learning rate than the published one, which starts from trained towers",
     "branch_gain 0 and kernel_gain 0.1: a start from which Bridger, attention and the sentence's"
     " kernel grow in",
@@ -94,12 +94,6 @@ class EtrisRecipe(MilestoneRecipe):
     freeze_backbone: bool = True
 
 
-def _load() -> type[Method]:
-    from methods.etris.method import ETRIS
-
-    return ETRIS
-
-
 _PUBLISHED = EtrisRecipe(
     epochs=50,
     batch_size=32,
@@ -111,7 +105,7 @@ _PUBLISHED = EtrisRecipe(
 
 DEFINITION = CrisDefinition(
     name="etris",
-    load=_load,
+    load=functools.partial(pkgutil.resolve_name, "methods.etris.method:ETRIS"),
     config_type=EtrisConfig,
     recipe_type=EtrisRecipe,
     text=("clip", "sent"),
@@ -123,7 +117,7 @@ DEFINITION = CrisDefinition(
         "small": EtrisConfig(
             size=224,
             max_length=20,
-            clip=SMALL,
+            clip=SMALL_CLIP,
             decoder_heads=4,
             branch_gain=0.0,
             kernel_gain=0.1,
@@ -132,7 +126,7 @@ DEFINITION = CrisDefinition(
         "tiny": EtrisConfig(
             size=96,
             max_length=20,
-            clip=TINY,
+            clip=TINY_CLIP,
             bridger_width=32,
             bridger_heads=2,
             decoder_layers=1,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import functools
+import pkgutil
 
-from methods.backbones.sizes import BertSize, SwinSize
-from methods.config import Config, Definition, Recipe
-
-if TYPE_CHECKING:
-    from methods.contract import Method
+from methods import departures
+from methods.backbones.sizes import SMALL_BERT, SMALL_SWIN, TINY_BERT, TINY_SWIN, BertSize, SwinSize
+from methods.config import Config, Definition, PolynomialRecipe
 
 # The published Swin -> timm's name of its starting weights.
 _PRETRAINED = {
@@ -18,11 +17,11 @@ _PRETRAINED = {
     "large": "swin_large_patch4_window12_384.ms_in22k",
 }
 _SCRATCH = (
-    "trained from scratch: Swin and BERT start from random weights, not from the published ones",
+    departures.from_scratch("Swin and BERT"),
     "BERT's embeddings and last layers, frozen as published, are trained: random weights cannot"
     " stay as they are",
-    "word pieces trained on the training sentences in place of BERT's 30,522",
-    "a higher learning rate than the published one, which fine-tunes",
+    departures.BERT_WORDS,
+    departures.HIGHER_RATE,
 )
 
 
@@ -68,24 +67,16 @@ class LavtConfig(Config):
         )
 
 
-class LavtRecipe(Recipe):
+class LavtRecipe(PolynomialRecipe):
     """LAVT's training schedule.
 
     Attributes:
-        power: of the polynomial decay, per iteration.
         freeze_bert_embeddings, freeze_bert_layers: parts of BERT that run but are not
             trained. The published optimizer is given layers 0 to 9 alone.
     """
 
-    power: float = 0.9
     freeze_bert_embeddings: bool = True
     freeze_bert_layers: tuple[int, ...] = (10, 11)
-
-
-def _load() -> type[Method]:
-    from methods.lavt.method import LAVT
-
-    return LAVT
 
 
 _PUBLISHED = LavtRecipe(
@@ -99,7 +90,7 @@ _PUBLISHED = LavtRecipe(
 
 DEFINITION = Definition(
     name="lavt",
-    load=_load,
+    load=functools.partial(pkgutil.resolve_name, "methods.lavt.method:LAVT"),
     config_type=LavtConfig,
     recipe_type=LavtRecipe,
     text=("bert", "raw"),
@@ -111,14 +102,8 @@ DEFINITION = Definition(
         "small": LavtConfig(
             size=224,
             max_length=20,
-            swin=SwinSize(
-                embed_dim=96,
-                depths=(2, 2, 6, 2),
-                heads=(3, 6, 12, 24),
-                window=7,
-                drop_path=0.1,
-            ),
-            bert=BertSize(hidden=256, layers=4, heads=4, intermediate=1024, positions=32),
+            swin=SMALL_SWIN,
+            bert=SMALL_BERT,
             decoder_width=192,
             departures=(
                 *_SCRATCH,
@@ -128,14 +113,8 @@ DEFINITION = Definition(
         "tiny": LavtConfig(
             size=64,
             max_length=20,
-            swin=SwinSize(
-                embed_dim=16,
-                depths=(1, 1, 1, 1),
-                heads=(1, 2, 4, 8),
-                window=4,
-                drop_path=0.02,
-            ),
-            bert=BertSize(hidden=64, layers=1, heads=4, intermediate=128, positions=32),
+            swin=TINY_SWIN,
+            bert=TINY_BERT,
             decoder_width=32,
             departures=(
                 *_SCRATCH,

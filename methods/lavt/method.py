@@ -69,5 +69,4 @@ class LAVT(TwoClassMethod):
 
     def schedule(self, recipe: LavtRecipe, step: int, steps_per_epoch: int) -> list[float]:
         """Return the rate of the four groups: polynomial decay per iteration, without warm-up."""
-        remaining = max(0.0, 1 - step / (recipe.epochs * steps_per_epoch))
-        return [recipe.learning_rate * remaining**recipe.power] * 4
+        return [recipe.rate(step, steps_per_epoch)] * 4

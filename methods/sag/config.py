@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import functools
+import pkgutil
 
-from methods.backbones.sizes import BertSize, VitSize
+from methods import departures
+from methods.backbones.sizes import SMALL_BERT, TINY_BERT, BertSize, VitSize
 from methods.config import Config, Definition, Recipe
 
-if TYPE_CHECKING:
-    from methods.contract import Method
-
 _SCRATCH = (
-    "trained from scratch: ViT and BERT start from random weights, not from the published ones",
+    departures.from_scratch("ViT and BERT"),
     "backbone_multiplier 1: a ViT that starts from random weights needs the full learning rate",
-    "word pieces trained on the training sentences in place of BERT's 30,522",
-    "a higher learning rate than the published one, which fine-tunes, and a warm-up as short as the"
-    " training",
+    departures.BERT_WORDS,
+    departures.HIGHER_RATE_SHORT_WARMUP,
     "a smaller ViT, BERT and slots, and a position table of the input's own size",
 )
 
@@ -78,15 +76,9 @@ class SagRecipe(Recipe):
     backbone_multiplier: float = 0.1
 
 
-def _load() -> type[Method]:
-    from methods.sag.method import SaG
-
-    return SaG
-
-
 DEFINITION = Definition(
     name="sag",
-    load=_load,
+    load=functools.partial(pkgutil.resolve_name, "methods.sag.method:SaG"),
     config_type=SagConfig,
     recipe_type=SagRecipe,
     text=("bert", "sent"),
@@ -100,7 +92,7 @@ DEFINITION = Definition(
             size=192,
             max_length=24,
             vit=VitSize(width=256, layers=6, heads=4, mlp=1024, positions=12),
-            bert=BertSize(hidden=256, layers=4, heads=4, intermediate=1024, positions=32),
+            bert=SMALL_BERT,
             width=256,
             head_width=64,
             group_head_width=64,
@@ -119,7 +111,7 @@ DEFINITION = Definition(
                 positions=8,
                 drop_path=0.02,
             ),
-            bert=BertSize(hidden=64, layers=1, heads=4, intermediate=128, positions=32),
+            bert=TINY_BERT,
             width=64,
             groups=4,
             iterations=3,

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import functools
+import pkgutil
 
 from pydantic import BaseModel, ConfigDict
 
-from methods.backbones.sizes import RN50, SMALL, TINY, ClipConfig
-from methods.config import Config, Definition, Recipe
-
-if TYPE_CHECKING:
-    from methods.contract import Method
+from methods import departures
+from methods.backbones.sizes import RN50, SMALL_CLIP, TINY_CLIP, ClipConfig
+from methods.config import Config, Definition, PolynomialRecipe
 
 _SCRATCH = (
-    "trained from scratch: CLIP's towers start from random weights, not from the published ones",
+    departures.from_scratch("CLIP's towers"),
     "the auxiliary is not OpenAI's ViT-B/32 but a small CLIP, first trained on whole training"
     " images and their sentences",
-    "backbone_multiplier 1: towers that start from random weights need the full learning rate",
-    "word pieces trained on the training sentences in place of CLIP's 49,408",
-    "a higher learning rate than the published one, which fine-tunes",
+    departures.full_rate("towers"),
+    departures.CLIP_WORDS,
+    departures.HIGHER_RATE,
 )
 
 
@@ -80,23 +79,15 @@ class TrisConfig(Config):
     negatives: int = 6
 
 
-class TrisRecipe(Recipe):
+class TrisRecipe(PolynomialRecipe):
     """TRIS' training schedule.
 
     Attributes:
-        power: of the polynomial decay, per iteration.
         backbone_multiplier: rate of the CLIP towers relative to the rest.
     """
 
-    power: float = 0.9
     backbone_multiplier: float = 0.1
     drop_last: bool = False
-
-
-def _load() -> type[Method]:
-    from methods.tris.method import TRIS
-
-    return TRIS
 
 
 _PAPER = TrisConfig(size=320, max_length=20, pretrained="openai-RN50+openai-ViT-B-32")
@@ -111,7 +102,7 @@ _PUBLISHED = TrisRecipe(
 
 DEFINITION = Definition(
     name="tris",
-    load=_load,
+    load=functools.partial(pkgutil.resolve_name, "methods.tris.method:TRIS"),
     config_type=TrisConfig,
     recipe_type=TrisRecipe,
     text=("clip", "sent"),
@@ -128,7 +119,7 @@ DEFINITION = Definition(
         "small": TrisConfig(
             size=224,
             max_length=20,
-            clip=SMALL,
+            clip=SMALL_CLIP,
             auxiliary=AuxiliaryConfig(
                 embed=256,
                 layers=6,
@@ -146,7 +137,7 @@ DEFINITION = Definition(
         "tiny": TrisConfig(
             size=96,
             max_length=20,
-            clip=TINY,
+            clip=TINY_CLIP,
             auxiliary=AuxiliaryConfig(
                 embed=64,
                 layers=2,

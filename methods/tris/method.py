@@ -23,12 +23,6 @@ FOCAL_POWER, FOCAL_OFFSET = 3, 0.01
 SMALLEST, LARGEST = 1e-4, 0.9999  # of a cosine whose logarithm is taken
 
 
-def polynomial_decay(recipe: TrisRecipe, iteration: int, steps_per_epoch: int) -> float:
-    """Return the rate at an iteration: the base rate times (1 - iteration / all) ** power."""
-    remaining = 1 - iteration / (recipe.epochs * steps_per_epoch)
-    return recipe.learning_rate * remaining**recipe.power
-
-
 def coverage(scores: Tensor) -> Tensor:
     """Return the mean share (B, N) that each text takes of an image.
 
@@ -219,5 +213,5 @@ class TRIS(AuxiliaryMethod):
 
     def schedule(self, recipe: TrisRecipe, step: int, steps_per_epoch: int) -> list[float]:
         """Return the rates of `backbone` and `rest`: polynomial decay per iteration."""
-        rate = polynomial_decay(recipe, step, steps_per_epoch)
+        rate = recipe.rate(step, steps_per_epoch)
         return [recipe.backbone_multiplier * rate, rate]

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import functools
+import pkgutil
 
-from methods.backbones.sizes import RN50, SMALL, TINY, ClipConfig
+from methods import departures
+from methods.backbones.sizes import RN50, SMALL_CLIP, TINY_CLIP, ClipConfig
 from methods.config import Config, Definition
 from methods.tris.config import TrisRecipe
 
-if TYPE_CHECKING:
-    from methods.contract import Method
-
 _SCRATCH = (
-    "trained from scratch: CLIP's towers start from random weights, not from the published ones",
-    "backbone_multiplier 1: towers that start from random weights need the full learning rate",
-    "word pieces trained on the training sentences in place of CLIP's 49,408",
-    "a higher learning rate than the published one, which fine-tunes",
+    departures.from_scratch("CLIP's towers"),
+    departures.full_rate("towers"),
+    departures.CLIP_WORDS,
+    departures.HIGHER_RATE,
 )
 
 
@@ -43,15 +42,9 @@ class TrisStep2Recipe(TrisRecipe):
     pseudo_masks: str = ""
 
 
-def _load() -> type[Method]:
-    from methods.tris_step2.method import TrisStep2
-
-    return TrisStep2
-
-
 DEFINITION = Definition(
     name="tris_step2",
-    load=_load,
+    load=functools.partial(pkgutil.resolve_name, "methods.tris_step2.method:TrisStep2"),
     config_type=TrisStep2Config,
     recipe_type=TrisStep2Recipe,
     text=("clip", "sent"),
@@ -64,14 +57,14 @@ DEFINITION = Definition(
         "small": TrisStep2Config(
             size=224,
             max_length=20,
-            clip=SMALL,
+            clip=SMALL_CLIP,
             width=48,
             departures=_SCRATCH,
         ),
         "tiny": TrisStep2Config(
             size=96,
             max_length=20,
-            clip=TINY,
+            clip=TINY_CLIP,
             width=16,
             departures=_SCRATCH,
         ),

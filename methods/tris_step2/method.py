@@ -13,7 +13,7 @@ from benchmark.base.geometry import Geometry, resize
 from methods.config import IMAGENET_MEAN, IMAGENET_STD, DataNeeds, Purpose
 from methods.contract import Batch, Method, Output, Text
 from methods.tris.auxiliary import at_least_float32
-from methods.tris.method import decide, polynomial_decay
+from methods.tris.method import decide
 from methods.tris_step2 import weights
 from methods.tris_step2.config import DEFINITION, TrisStep2Recipe
 from methods.tris_step2.network import Maps, TrisStep2Network
@@ -95,7 +95,7 @@ class TrisStep2(Method):
     def schedule(self, recipe: TrisStep2Recipe, step: int, steps_per_epoch: int) -> list[float]:
         """Return the rates of `backbone` and `rest`, which are in effect constant."""
         # The published decay counts iterations but is stepped once per epoch.
-        rate = polynomial_decay(recipe, step // steps_per_epoch, steps_per_epoch)
+        rate = recipe.rate(step // steps_per_epoch, steps_per_epoch)
         return [recipe.backbone_multiplier * rate, rate]
 
 
