@@ -10,7 +10,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from benchmark.base.errors import UserError
 from benchmark.base.geometry import Geometry
-from benchmark.base.pretrained import Source
 from methods.config import DataNeeds, Definition, Purpose, Recipe
+from methods.weights import PublishedWeights
 
 
 @dataclasses.dataclass
@@ -126,44 +126,6 @@ class Aligned:
     words: Tensor
     image: Tensor | None = None
     sentence: Tensor | None = None
-
-
-class PublishedWeights(Protocol):
-    """What a method's module `weights.py` holds: the one place that knows foreign names.
-
-    All names are those of the method's attribute `network`. Published state dicts are
-    flat and without `module.`.
-
-    Attributes:
-        UNNEEDED: regular expression over published names -> why the network has no such
-            entry.
-    """
-
-    UNNEEDED: dict[str, str]
-
-    def starting_weights(self, config: Any, source: Source) -> dict[str, Tensor]:
-        """Return the published encoder weights that a configuration names.
-
-        Args:
-            config: the method's configuration. Its `pretrained` is not `scratch`.
-            source: where weights are looked for.
-
-        Raises:
-            UserError: they cannot be had or have another layout. The message says what
-                to fetch and where to put it.
-        """
-
-    def from_published(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return a published state dict under own names. Unknown names pass through."""
-
-    def to_published(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the network's state dict under published names.
-
-        Every buffer that the authors' code stores is in it.
-        """
-
-    def checkpoint(self, state: Mapping[str, Tensor]) -> dict[str, Any]:
-        """Return the same wrapped as the authors' code wraps it in a file."""
 
 
 class Method(nn.Module, abc.ABC):

@@ -21,7 +21,8 @@ import methods
 from benchmark.base.errors import UserError, choose
 from benchmark.base.files import atomic_write
 from benchmark.runs.rundir import RunDir
-from methods.contract import Method, PublishedWeights
+from methods.contract import Method
+from methods.weights import PublishedWeights
 
 # Entries of a published checkpoint that hold weights: of CRIS and ETRIS, of LAVT and CARIS, and of
 # LAVT's separate BERT.

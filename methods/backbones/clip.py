@@ -90,19 +90,6 @@ def build_clip(
     return clip
 
 
-def resize_position_table(table: Tensor, side: int) -> Tensor:
-    """Return a ViT's position table (1 + g^2, C), float32, resized to (1 + side^2, C).
-
-    The class token's row comes first and stays. The grid is resized bicubically with
-    align_corners False and, other than in open_clip's `resize_pos_embed`, without
-    antialiasing (ETRIS, ICCV 2023, section 2).
-    """
-    before = math.isqrt(len(table) - 1)
-    grid = table[1:].T.reshape(1, -1, before, before)
-    grid = F.interpolate(grid, (side, side), mode="bicubic", align_corners=False)
-    return torch.cat([table[:1], grid[0].flatten(1).T])
-
-
 def starting_weights(name: str, source: Source) -> dict[str, Tensor]:
     """Return OpenAI's weights called `openai-<model>` under the names of `build_clip`.
 

@@ -1,8 +1,9 @@
-"""Position codes that several methods share."""
+"""Positions of tokens: codes that several methods share, and tables that are resized."""
 
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -26,3 +27,22 @@ def sine_position(height: int, width: int, channels: int, device: torch.device) 
     down = axis(height)[:, None].expand(-1, width, -1)
     across = axis(width).expand(height, -1, -1)
     return torch.cat([down, across], -1).flatten(0, 1)
+
+
+def resize_positions(table: Tensor, shape: tuple[int, int], mode: str) -> Tensor:
+    """Return a ViT's position table (1, 1 + g^2, C), resized to (1, 1 + h * w, C).
+
+    The class token's row comes first and stays. align_corners is False. There is no
+    antialiasing, as in timm until 0.6 (SaG) and in ETRIS (section 2). Today's timm and
+    open_clip antialias.
+
+    Args:
+        table: (1, 1 + g^2, C), float32.
+        shape: height h and width w of the new grid, in tokens.
+        mode: `bilinear` or `bicubic`.
+    """
+    first, rest = table[:, :1], table[:, 1:]
+    side = math.isqrt(rest.shape[1])
+    grid = rest.unflatten(1, (side, side)).permute(0, 3, 1, 2)
+    grid = F.interpolate(grid, shape, mode=mode, align_corners=False)
+    return torch.cat([first, grid.flatten(2).transpose(1, 2)], 1)

@@ -5,16 +5,15 @@ position table with antialiasing, and it does so once, so that the table fits th
 The published table is that of a larger image and is reduced in every forward pass.
 """
 
-import math
 from functools import partial
 
 import timm
 import torch
-import torch.nn.functional as F
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from benchmark.base.pretrained import Source
+from methods.backbones.positions import resize_positions
 from methods.backbones.sizes import VitSize
 
 
@@ -40,24 +39,6 @@ class Vit(VisionTransformer):
         # timm's hook: patches (B, h, w, C) become tokens (B, 1 + h * w, C) with positions.
         table = resize_positions(self.pos_embed, tuple(x.shape[1:3]), "bilinear")
         return torch.cat([self.cls_token.expand(len(x), -1, -1), x.flatten(1, 2)], 1) + table
-
-
-def resize_positions(table: Tensor, shape: tuple[int, int], mode: str) -> Tensor:
-    """Return a position table (1, 1 + g^2, C), resized to (1, 1 + h * w, C).
-
-    The class token's row comes first and stays. align_corners is False and there is no
-    antialiasing, as in timm until 0.6.
-
-    Args:
-        table: (1, 1 + g^2, C).
-        shape: (h, w), the grid's new height and width.
-        mode: `bilinear` or `bicubic`.
-    """
-    first, rest = table[:, :1], table[:, 1:]
-    side = math.isqrt(rest.shape[1])
-    grid = rest.unflatten(1, (side, side)).permute(0, 3, 1, 2)
-    grid = F.interpolate(grid, shape, mode=mode, align_corners=False)
-    return torch.cat([first, grid.flatten(2).transpose(1, 2)], 1)
 
 
 def starting_weights(name: str, source: Source, positions: int) -> dict[str, Tensor]:

@@ -4,16 +4,16 @@ A published checkpoint holds one state dict, `model`, encoders included. MaskRIS
 published code trains the same network.
 """
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from benchmark.base.pretrained import Source
 from methods.backbones import bert, swin
 from methods.caris.config import CarisConfig
+from methods.weights import drop_unneeded, join_parts
 
 UNNEEDED = {
     **swin.UNNEEDED,
@@ -32,22 +32,17 @@ def starting_weights(config: CarisConfig, source: Source) -> dict[str, Tensor]:
         UserError: they cannot be had or have another layout.
     """
     vis_encoder, lang_encoder = config.pretrained.split("+")
-    parts = {
-        "backbone.vis_encoder": swin.starting_weights(vis_encoder, source),
-        "backbone.lang_encoder": bert.starting_weights(lang_encoder, source),
-    }
-    return {
-        f"{part}.{name}": value for part, state in parts.items() for name, value in state.items()
-    }
+    return join_parts(
+        {
+            "backbone.vis_encoder": swin.starting_weights(vis_encoder, source),
+            "backbone.lang_encoder": bert.starting_weights(lang_encoder, source),
+        }
+    )
 
 
 def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return what `CarisNetwork` has of a flat published state dict, CARIS' or MaskRIS'."""
-    return {
-        name: value
-        for name, value in state.items()
-        if not any(re.search(pattern, name) for pattern in UNNEEDED)
-    }
+    return drop_unneeded(state, UNNEEDED)
 
 
 def to_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -62,8 +57,3 @@ def to_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def checkpoint(state: Mapping[str, Tensor]) -> dict[str, Any]:
     """Return `CarisNetwork.state_dict()` as a checkpoint of CARIS' published code."""
     return {"model": to_published(state)}
-
-
-def to_published_names(network: nn.Module) -> dict[str, str]:
-    """Return own parameter name -> published name."""
-    return {name: name for name, _ in network.named_parameters()}

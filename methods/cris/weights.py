@@ -8,11 +8,12 @@ These are the names that the published code would write.
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from benchmark.base.pretrained import Source
 from methods.backbones import clip
 from methods.cris.config import CrisConfig
+from methods.weights import join_parts
 
 UNNEEDED: dict[str, str] = {}
 
@@ -23,8 +24,7 @@ def starting_weights(config: CrisConfig, source: Source) -> dict[str, Tensor]:
     Raises:
         UserError: it cannot be had or has another layout.
     """
-    towers = clip.starting_weights(config.pretrained, source)
-    return {f"backbone.{name}": value for name, value in towers.items()}
+    return join_parts({"backbone": clip.starting_weights(config.pretrained, source)})
 
 
 def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -40,8 +40,3 @@ def to_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def checkpoint(state: Mapping[str, Tensor]) -> dict[str, Any]:
     """Return `CrisNetwork.state_dict()` as a checkpoint of the published code."""
     return {"state_dict": {f"module.{name}": value for name, value in to_published(state).items()}}
-
-
-def to_published_names(network: nn.Module) -> dict[str, str]:
-    """Return own parameter name -> published name."""
-    return {name: name for name, _ in network.named_parameters()}

@@ -7,15 +7,15 @@ published state dict also stores `relative_position_index`, which follows from t
 window and which timm rebuilds.
 """
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from benchmark.base.pretrained import Source
 from methods.backbones import bert, swin
 from methods.lavt.config import LavtConfig
+from methods.weights import drop_unneeded, join_parts
 
 UNNEEDED = {**swin.UNNEEDED, **bert.UNNEEDED}
 _BERT = ("embeddings.", "encoder.")
@@ -31,13 +31,12 @@ def starting_weights(config: LavtConfig, source: Source) -> dict[str, Tensor]:
         UserError: they cannot be had or have another layout.
     """
     backbone, text_encoder = config.pretrained.split("+")
-    parts = {
-        "backbone.": swin.starting_weights(backbone, source),
-        _PREFIX: bert.starting_weights(text_encoder, source),
-    }
-    return {
-        f"{part}{name}": value for part, state in parts.items() for name, value in state.items()
-    }
+    return join_parts(
+        {
+            "backbone": swin.starting_weights(backbone, source),
+            "text_encoder": bert.starting_weights(text_encoder, source),
+        }
+    )
 
 
 def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -47,8 +46,7 @@ def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     return {
         f"{_PREFIX}{name}" if name.startswith(_BERT) else name: value
-        for name, value in state.items()
-        if not any(re.search(pattern, name) for pattern in UNNEEDED)
+        for name, value in drop_unneeded(state, UNNEEDED).items()
     }
 
 
@@ -70,8 +68,3 @@ def checkpoint(state: Mapping[str, Tensor]) -> dict[str, Any]:
         "model": {name: value for name, value in published.items() if name not in text_encoder},
         "bert_model": text_encoder,
     }
-
-
-def to_published_names(network: nn.Module) -> dict[str, str]:
-    """Return own parameter name -> published name."""
-    return {name: name.removeprefix(_PREFIX) for name, _ in network.named_parameters()}

@@ -5,15 +5,15 @@ and layers that nothing reads. Ours holds the block once and no such layer. On t
 out, the block is repeated and those layers are zero.
 """
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from benchmark.base.pretrained import Source
 from methods.backbones import bert, vit
 from methods.sag.config import SagConfig
+from methods.weights import drop_unneeded, join_parts
 
 _IMAGE, _TEXT = "encoders.img_enc", "encoders.txt_enc"
 _BLOCKS = f"{_IMAGE}.set_pred_module.agg.agg_blocks."
@@ -37,22 +37,17 @@ def starting_weights(config: SagConfig, source: Source) -> dict[str, Tensor]:
         UserError: they cannot be had or have another layout.
     """
     backbone, text_encoder = config.pretrained.split("+")
-    parts = {
-        f"{_IMAGE}.img_backbone": vit.starting_weights(backbone, source, config.vit.positions),
-        f"{_TEXT}.bert": bert.starting_weights(text_encoder, source),
-    }
-    return {
-        f"{part}.{name}": value for part, state in parts.items() for name, value in state.items()
-    }
+    return join_parts(
+        {
+            f"{_IMAGE}.img_backbone": vit.starting_weights(backbone, source, config.vit.positions),
+            f"{_TEXT}.bert": bert.starting_weights(text_encoder, source),
+        }
+    )
 
 
 def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the entries of a flat published state dict that `SagNetwork` has."""
-    return {
-        name: value
-        for name, value in state.items()
-        if not any(re.search(pattern, name) for pattern in UNNEEDED)
-    }
+    return drop_unneeded(state, UNNEEDED)
 
 
 def to_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -92,8 +87,3 @@ def checkpoint(state: Mapping[str, Tensor]) -> dict[str, Any]:
     How that code wraps it is not known here. `state_dict` is the usual name.
     """
     return {"state_dict": to_published(state)}
-
-
-def to_published_names(network: nn.Module) -> dict[str, str]:
-    """Return own parameter name -> published name."""
-    return {name: name for name, _ in network.named_parameters()}

@@ -7,11 +7,12 @@ saves weights under is not known. Any of the usual ones is read, and `model` is 
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from benchmark.base.pretrained import Source
 from methods.backbones import clip
 from methods.tris.config import TrisConfig
+from methods.weights import join_parts
 
 UNNEEDED: dict[str, str] = {}
 
@@ -27,13 +28,12 @@ def starting_weights(config: TrisConfig, source: Source) -> dict[str, Tensor]:
         UserError: they cannot be had or have another layout.
     """
     towers, frozen = config.pretrained.split("+")
-    parts = {
-        "backbone": clip.starting_weights(towers, source),
-        "auxiliary": clip.starting_weights(frozen, source),
-    }
-    return {
-        f"{part}.{name}": value for part, state in parts.items() for name, value in state.items()
-    }
+    return join_parts(
+        {
+            "backbone": clip.starting_weights(towers, source),
+            "auxiliary": clip.starting_weights(frozen, source),
+        }
+    )
 
 
 def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -49,8 +49,3 @@ def to_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def checkpoint(state: Mapping[str, Tensor]) -> dict[str, Any]:
     """Return `TrisNetwork.state_dict()` as a checkpoint."""
     return {"model": to_published(state)}
-
-
-def to_published_names(network: nn.Module) -> dict[str, str]:
-    """Return own parameter name -> published name."""
-    return {name: name for name, _ in network.named_parameters()}

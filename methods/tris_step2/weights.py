@@ -12,9 +12,9 @@ from methods.tris.weights import (
     checkpoint,
     from_published,
     to_published,
-    to_published_names,
 )
 from methods.tris_step2.config import TrisStep2Config
+from methods.weights import join_parts
 
 __all__ = [
     "UNNEEDED",
@@ -22,7 +22,6 @@ __all__ = [
     "from_published",
     "starting_weights",
     "to_published",
-    "to_published_names",
 ]
 
 
@@ -32,5 +31,4 @@ def starting_weights(config: TrisStep2Config, source: Source) -> dict[str, Tenso
     Raises:
         UserError: it cannot be had or has another layout.
     """
-    towers = clip.starting_weights(config.pretrained, source)
-    return {f"backbone.{name}": value for name, value in towers.items()}
+    return join_parts({"backbone": clip.starting_weights(config.pretrained, source)})

@@ -22,6 +22,7 @@ from methods.caris.deformable import DeformableAttention, sample_levels
 from methods.caris.method import CARIS
 from methods.contract import Batch, Output, Text
 from tests.helpers import PROJECT
+from tests.parity.names import published_names
 
 FIXTURES = PROJECT / "tests" / "parity" / "fixtures"
 VARIANTS = ("paper", "paper-s", "paper-t", "small", "tiny")
@@ -102,7 +103,7 @@ def test_published_parameter_groups(shared):
         for group, rate in zip(groups, rates, strict=True)
         for parameter in group["params"]
     }
-    names = weights.to_published_names(method.network)
+    names = published_names(weights, method.network)
     assert oracle == {
         names[name]: own[id(parameter)] for name, parameter in method.network.named_parameters()
     }
@@ -310,7 +311,7 @@ def test_published_names_come_in_and_go_out():
     assert {name: [list(value.shape), str(value.dtype)[6:]] for name, value in back.items()} == keys
     for name, value in back.items():
         assert value is state[name] or torch.equal(value, state[name])
-    assert weights.to_published_names(network).keys() == {
+    assert published_names(weights, network).keys() == {
         name for name, _ in network.named_parameters()
     }
 

@@ -13,7 +13,8 @@ from torch import nn
 from benchmark.base import pretrained
 from benchmark.base.rng import generator
 from methods.backbones import clip as clip_towers
-from methods.backbones.clip import ResNetStages, VitStages, build_clip, resize_position_table
+from methods.backbones.clip import ResNetStages, VitStages, build_clip
+from methods.backbones.positions import resize_positions
 from methods.backbones.sizes import ClipConfig
 from methods.contract import Batch, Text
 from methods.etris import weights
@@ -21,6 +22,7 @@ from methods.etris.config import EtrisConfig
 from methods.etris.method import ETRIS
 from methods.etris.network import Gate
 from tests.helpers import PROJECT
+from tests.parity.names import published_names
 
 FIXTURES = PROJECT / "tests" / "parity" / "fixtures"
 CLIP_WORDS = 49408
@@ -170,7 +172,7 @@ def test_published_names_come_in_and_go_out(fixture, variant):
     assert back.keys() == published.keys() and all(
         back[name] is published[name] for name in published
     )
-    names = weights.to_published_names(network)
+    names = published_names(weights, network)
     assert (
         set(names) == dict(network.named_parameters()).keys()
         and set(names.values()) <= published.keys()
@@ -196,7 +198,7 @@ def cubic(before, after):
 @pytest.mark.parametrize("after", [26, 9, 14])
 def test_position_table_is_resized_by_cubic_convolution(after):
     table = random(1 + 14 * 14, 5)
-    resized = resize_position_table(table, after)
+    resized = resize_positions(table[None], (after, after), "bicubic")[0]
     assert torch.equal(resized[0], table[0])
     matrix = cubic(14, after)
     expected = np.einsum("ai,bj,ijc->abc", matrix, matrix, table[1:].reshape(14, 14, 5).numpy())
@@ -212,7 +214,8 @@ def test_starting_weights_are_clips_with_the_table_at_input_size(monkeypatch):
     pretrained.start(method.network, state, config.pretrained)
     own = method.network.backbone.state_dict()
     table = source.pop("visual.positional_embedding")
-    assert torch.equal(own["visual.positional_embedding"], resize_position_table(table, 4))
+    resized = resize_positions(table[None], (4, 4), "bicubic")[0]
+    assert torch.equal(own["visual.positional_embedding"], resized)
     assert all(torch.equal(own[name], value) for name, value in source.items())
 
 

@@ -18,6 +18,7 @@ from methods.contract import Batch, Output, Text
 from methods.lavt import weights
 from methods.lavt.method import LAVT
 from methods.lavt.network import LavtNetwork
+from tests.parity.names import published_names
 
 WEIGHTS = torch.tensor([0.9, 1.1])
 
@@ -110,7 +111,7 @@ def test_published_parameter_groups(shared):
     decay = {
         id(parameter): group["weight_decay"] for group in groups for parameter in group["params"]
     }
-    names = weights.to_published_names(method.network)
+    names = published_names(weights, method.network)
     own = {names[name]: decay.get(id(p)) for name, p in method.network.named_parameters()}
     assert own == {name: None if entry is None else entry[1] for name, entry in oracle.items()}
     assert {entry[0] for entry in oracle.values() if entry} == {1.0}
@@ -208,5 +209,5 @@ def test_swin_equals_timm_where_no_window_is_padded():
 def test_network_names_are_unique_per_parameter():
     with torch.device("meta"):
         network = LavtNetwork(LAVT.definition.variants["tiny"], 200)
-    names = weights.to_published_names(network)
+    names = published_names(weights, network)
     assert len(set(names.values())) == len(names) == len(list(network.parameters()))

@@ -26,14 +26,16 @@ from benchmark.runs.resolve import Opened
 from benchmark.strategies.strategy import MicroBatch
 from benchmark.training.start import start_from_published
 from methods.backbones import vit
+from methods.backbones.positions import resize_positions
 from methods.backbones.sizes import VitSize
-from methods.backbones.vit import Vit, resize_positions
+from methods.backbones.vit import Vit
 from methods.contract import Batch, Output, Text
 from methods.sag import weights
 from methods.sag.method import SaG
 from methods.sag.slots import SlotBlock
 from tests.base.test_pretrained import SMALL_BERT, save_bert
 from tests.helpers import PROJECT, tiny_spec
+from tests.parity.names import published_names
 
 FIXTURE = PROJECT / "tests" / "parity" / "fixtures" / "sag_vits16.npz"
 VIT = "vit_small_patch16_384.augreg_in21k_ft_in1k"
@@ -508,7 +510,7 @@ def test_published_names_come_in_and_go_out(keys, aliases, unread):
     assert lost == unread and all(not back[name].any() for name in lost), (
         "layers that nothing reads go out as zeros"
     )
-    assert weights.to_published_names(network).keys() == {
+    assert published_names(weights, network).keys() == {
         name for name, _ in network.named_parameters()
     }
     storages = {

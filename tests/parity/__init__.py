@@ -9,7 +9,7 @@ that is not in this repository. A method takes part through one adapter,
   `config` names, for sentences of `words` ids;
 - `tolerance(quantity, suffixes) -> Tolerance`: how exactly an array is compared and in
   which precision;
-- `weights`: the module with `from_published`, `to_published` and `to_published_names`;
+- `weights`: the method's `weights.py`, with `from_published` and `to_published`;
 - `UNREAD`, if there are any: names of a published state dict that nothing reads and our
   network does without.
 

@@ -23,6 +23,7 @@ from methods.config import DataNeeds
 from methods.contract import Batch, Method, Output, Text
 from tests.parity import fill
 from tests.parity.arrays import STEP_INPUTS, STEP_QUANTITIES, Run, Tolerance, parse, run_of
+from tests.parity.names import published_names
 
 _DESCRIPTION = ("keys", "config")
 # Published name -> the name of the same tensor, where a state dict lists one tensor twice.
@@ -281,7 +282,7 @@ class _Network:
 
     def _gradient_norms(self) -> dict[str, float | None]:
         network = self.method.network
-        names = self.adapter.weights.to_published_names(network)
+        names = published_names(self.adapter.weights, network)
         return {
             names[name]: None if parameter.grad is None else float(parameter.grad.norm())
             for name, parameter in network.named_parameters()

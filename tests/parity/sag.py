@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from benchmark.base.geometry import Geometry
 from benchmark.evaluation.records import overlap
-from methods.backbones.positions import sine_position
-from methods.backbones.vit import resize_positions
+from methods.backbones.positions import resize_positions, sine_position
 from methods.contract import Batch, Text
 from methods.sag import weights as weights
 from methods.sag.config import SagConfig
