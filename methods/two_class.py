@@ -1,13 +1,16 @@
 """What LAVT and CARIS share: a square input and two maps at stride 4, background and referent."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
-import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmark.base.geometry import Geometry, resize, restore
-from methods.config import IMAGENET_MEAN, IMAGENET_STD, DataNeeds, Purpose
+from methods.config import IMAGENET_MEAN, IMAGENET_STD, DataNeeds, Purpose, Recipe
 from methods.contract import Batch, Method, Output
+from methods.precision import at_least_float32
 
 
 class TwoClassMethod(Method):
@@ -29,7 +32,7 @@ class TwoClassMethod(Method):
     @staticmethod
     def output(two_class: Tensor) -> Output:
         """Return a network's two-class logits (m, 2, h, w) as an output, in float32 or better."""
-        two_class = two_class.to(torch.promote_types(two_class.dtype, torch.float32))
+        two_class = at_least_float32(two_class)
         return Output(two_class[:, 1:] - two_class[:, :1], {"two_class": two_class})
 
     @staticmethod
@@ -56,6 +59,23 @@ class TwoClassMethod(Method):
         target = teacher.extras["two_class"].softmax(1)
         weight = target.new_tensor(self.config.class_weights)
         return F.cross_entropy(student.extras["two_class"], target, weight)
+
+    @staticmethod
+    def optimizer_groups(
+        parameters: Mapping[str, list[nn.Parameter]], recipe: Recipe
+    ) -> list[dict[str, Any]]:
+        """Return what `parameter_groups` returns, for group name -> parameters.
+
+        Groups whose name ends in `_no_decay` do not decay.
+        """
+        return [
+            {
+                "name": name,
+                "params": members,
+                "weight_decay": 0.0 if name.endswith("_no_decay") else recipe.weight_decay,
+            }
+            for name, members in parameters.items()
+        ]
 
     def mask(self, logits: Tensor, geometry: Geometry) -> np.ndarray:
         """Return where the referent's logit exceeds the background's, at the original size."""

@@ -43,14 +43,7 @@ class CARIS(TwoClassMethod):
             part = next((part for part in _NO_DECAY if f".{part}." in name), "rest")
             exempt = any(word in name for word in _NO_DECAY[part])
             groups[f"{part}_no_decay" if exempt else part].append(parameter)
-        return [
-            {
-                "name": name,
-                "params": parameters,
-                "weight_decay": 0.0 if name.endswith("_no_decay") else recipe.weight_decay,
-            }
-            for name, parameters in groups.items()
-        ]
+        return self.optimizer_groups(groups, recipe)
 
     def schedule(self, recipe: CarisRecipe, step: int, steps_per_epoch: int) -> list[float]:
         """Return the rates of the six groups: linear warm-up, then polynomial decay."""

@@ -51,14 +51,7 @@ class LAVT(TwoClassMethod):
                 part = name.split(".", 1)[0]
                 exempt = part == "backbone" and any(word in name for word in _NO_DECAY)
                 groups[f"{part}_no_decay" if exempt else part].append(parameter)
-        return [
-            {
-                "name": name,
-                "params": parameters,
-                "weight_decay": 0.0 if name.endswith("_no_decay") else recipe.weight_decay,
-            }
-            for name, parameters in groups.items()
-        ]
+        return self.optimizer_groups(groups, recipe)
 
     def freeze(self, recipe: LavtRecipe) -> None:
         """Stop the training of the parts of BERT that the recipe freezes. They still run."""

@@ -15,6 +15,7 @@ from torch import Tensor
 from benchmark.base.geometry import Geometry, restore
 from methods.config import DataNeeds, Purpose
 from methods.contract import Batch, Method, Output, Text
+from methods.precision import at_least_float32
 from methods.sag import weights
 from methods.sag.config import DEFINITION, SagRecipe
 from methods.sag.network import Features, SagNetwork
@@ -68,7 +69,8 @@ class SaG(Method):
             "tokens": tokens,
             "reconstruction": network.decoder(features.slots, *features.maps.shape[-2:]),
         }
-        return Output(_precise(score), {name: _precise(value) for name, value in extras.items()})
+        extras = {name: at_least_float32(value) for name, value in extras.items()}
+        return Output(at_least_float32(score), extras)
 
     def encode_image(self, images: Tensor, draws: dict[str, Tensor]) -> Features:
         """Return slots (n, S, C) and their maps (n, S, h, w)."""
@@ -78,7 +80,7 @@ class SaG(Method):
         """Return the score map (m, 1, h, w), between 0 and 1."""
         sentences = self.network.encode_text(text.ids, text.attention)
         _, shares = self.network.cma(sentences[:, None], features.slots)
-        return Output(_precise(self.network.score(features.maps, shares[:, 0])))
+        return Output(at_least_float32(self.network.score(features.maps, shares[:, 0])))
 
     def loss(self, output: Output, batch: Batch) -> dict[str, Tensor]:
         """Return the two losses.
@@ -131,8 +133,3 @@ class SaG(Method):
         Behind Adam and a small `clip_norm` it changes next to nothing.
         """
         return min(1.0, (step + 1) / max(recipe.warmup_steps, 1))
-
-
-def _precise(value: Tensor) -> Tensor:
-    """Return a tensor in float32 or better, whatever precision the network ran in."""
-    return value.to(torch.promote_types(value.dtype, torch.float32))

@@ -13,14 +13,10 @@ from torch import Tensor
 
 from benchmark.base.rng import reseed_dropout
 from methods.backbones.clip import build_clip, encode_words
+from methods.precision import at_least_float32
 from methods.tris.config import AuxiliaryConfig
 
 LARGEST_SCALE = 100.0  # of the contrastive logits, as CLIP's
-
-
-def at_least_float32(x: Tensor) -> Tensor:
-    """Return `x`, in float32 if it was less precise (under autocast)."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def build(config: AuxiliaryConfig, vocabulary_size: int) -> CLIP:

@@ -14,9 +14,14 @@ from torch import Tensor
 from benchmark.base.geometry import Geometry, resize
 from methods.config import IMAGENET_MEAN, IMAGENET_STD, DataNeeds, Purpose
 from methods.contract import AuxiliaryMethod, Batch, Output, Text
+from methods.precision import at_least_float32
 from methods.tris import auxiliary, pseudo, weights
 from methods.tris.config import DEFINITION, TrisConfig, TrisRecipe
 from methods.tris.network import TrisNetwork
+
+# What both steps are fed. The towers are CLIP's, but the normalization is ImageNet's
+# (published).
+INPUT = {"geometry": "square", "mean": IMAGENET_MEAN, "std": IMAGENET_STD, "keep_end": False}
 
 BACKGROUND = 1.0  # score of a constant map that stands beside those of the texts
 FOCAL_POWER, FOCAL_OFFSET = 3, 0.01
@@ -99,18 +104,8 @@ class TRIS(AuxiliaryMethod):
 
     @property
     def needs(self) -> DataNeeds:
-        """A square whatever the aspect ratio, sentences of other referents, and no mask.
-
-        The towers are CLIP's, but the normalisation is ImageNet's (published).
-        """
-        return self.fed(
-            geometry="square",
-            mean=IMAGENET_MEAN,
-            std=IMAGENET_STD,
-            keep_end=False,
-            negatives=self.config.negatives,
-            masks="none",
-        )
+        """A square whatever the aspect ratio, sentences of other referents, and no mask."""
+        return self.fed(**INPUT, negatives=self.config.negatives, masks="none")
 
     def forward(self, batch: Batch, draws: dict[str, Tensor], purpose: Purpose) -> Output:
         """Return the own pairs' scores (B, 1, S/32, S/32).
@@ -125,7 +120,7 @@ class TRIS(AuxiliaryMethod):
         if purpose == "prediction" and not self.training:
             return self.segment(v, batch.text)
         t = self.network.encode_text(batch.text.ids)[None]
-        scores = auxiliary.at_least_float32(self.network.score(v, t))
+        scores = at_least_float32(self.network.score(v, t))
         own = torch.arange(len(batch), device=scores.device)
         logits = scores[own, own][:, None]
         if purpose == "prediction":
@@ -147,7 +142,7 @@ class TRIS(AuxiliaryMethod):
     def segment(self, features: Tensor, text: Text) -> Output:
         """Return scores (m, 1, S/32, S/32), every pair as if it were alone."""
         t = self.network.encode_text(text.ids)[:, None]
-        return Output(auxiliary.at_least_float32(self.network.score(features, t)))
+        return Output(at_least_float32(self.network.score(features, t)))
 
     def upsample(self, logits: Tensor) -> Tensor:
         """Return scores (B, 1, h, w) at input size (bilinear, align_corners False)."""

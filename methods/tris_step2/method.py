@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmark.base.geometry import Geometry, resize
-from methods.config import IMAGENET_MEAN, IMAGENET_STD, DataNeeds, Purpose
+from methods.config import DataNeeds, Purpose
 from methods.contract import Batch, Method, Output, Text
-from methods.tris.auxiliary import at_least_float32
-from methods.tris.method import decide
+from methods.precision import at_least_float32
+from methods.tris.method import INPUT, decide
 from methods.tris_step2 import weights
 from methods.tris_step2.config import DEFINITION, TrisStep2Recipe
 from methods.tris_step2.network import Maps, TrisStep2Network
@@ -31,17 +31,8 @@ class TrisStep2(Method):
 
     @property
     def needs(self) -> DataNeeds:
-        """A square whatever the aspect ratio, and pseudo masks.
-
-        The towers are CLIP's, but the normalisation is ImageNet's (published).
-        """
-        return self.fed(
-            geometry="square",
-            mean=IMAGENET_MEAN,
-            std=IMAGENET_STD,
-            keep_end=False,
-            masks="pseudo",
-        )
+        """A square whatever the aspect ratio, as in step 1, and pseudo masks."""
+        return self.fed(**INPUT, masks="pseudo")
 
     def forward(self, batch: Batch, draws: dict[str, Tensor], purpose: Purpose) -> Output:
         """Return what `segment` returns."""
