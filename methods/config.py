@@ -43,20 +43,21 @@ class DataNeeds:
 
     Attributes:
         size: side of the square network input, in pixels.
-        geometry: how an image becomes that square. `square` resizes without keeping the
-            aspect ratio (LAVT). `letterbox` is CRIS' letterbox in index space, whose
-            target stays soft at edges.
-        mean, std: per-channel normalisation of RGB in [0, 1].
-        text_field: the sentence field of a ref that the published loader reads.
-        tokenizer: the family of word pieces.
+        geometry: how an image becomes that square. `square` resizes it without keeping
+            the aspect ratio. `letterbox` keeps the ratio and pads. It works in index
+            space, so the target stays soft at edges.
+        mean: what is subtracted from each channel of RGB in [0, 1].
+        std: what each channel is divided by after that.
+        text_field: sentence field of a ref that the published loader reads.
+        tokenizer: family of word pieces.
         max_length: ids per sentence, special ones included. Longer sentences are cut as
             published.
         keep_end: whether a sentence of CLIP's word pieces keeps its end id when it is
-            cut (TRIS loses it).
-        unit: what an epoch counts: every ref once with one of its sentences, or every
-            expression once.
-        negatives: sentences of other referents that are drawn per sample (TRIS). Most
-            methods draw 0.
+            cut.
+        unit: what an epoch counts. It is every ref once with one of its sentences, or
+            every expression once.
+        negatives: sentences of other referents that are drawn per sample. Most methods
+            draw 0.
         masks: what `Batch.targets` holds in training: the annotated masks, pseudo masks
             that another network made, or nothing. Where it is nothing, no mask is read.
     """
@@ -86,11 +87,12 @@ class Recipe(BaseModel):
         micro_batch: samples that pass through the network together, over all devices.
             BatchNorm and losses over a batch see these. batch_size / micro_batch
             forward passes are accumulated into one step.
-        learning_rate: base rate.
-        weight_decay: of the optimizer. A method's groups may exempt parameters.
+        learning_rate: base rate, which the method's schedule scales.
+        weight_decay: decay of the optimizer. A method's groups may exempt parameters.
         optimizer: `adam` or `adamw`, with torch's defaults otherwise.
         clip_norm: largest global gradient norm, or null for no clipping.
-        precision: `fp32`, `bf16` or `fp16` autocast (fp16 with a gradient scaler).
+        precision: precision of autocast. `fp16` comes with a gradient scaler, and `fp32`
+            is no autocast.
         drop_last: whether an epoch's incomplete last batch is dropped.
     """
 
@@ -111,7 +113,7 @@ class Recipe(BaseModel):
         long.
 
         Raises:
-            UserError: that is no whole number of epochs.
+            UserError: the result is no whole number of epochs.
         """
         epochs = self.epochs * factor
         if epochs < 1 or epochs != round(epochs):
@@ -142,15 +144,15 @@ class PolynomialRecipe(Recipe):
 
 
 class Config(BaseModel):
-    """The size of a network: what tells `tiny` from `paper`.
+    """The size of a network, which tells `tiny` from `paper`.
 
     Methods add fields in a subclass. Every field is part of the run key.
 
     Attributes:
         size: side of the network input, in pixels.
         max_length: ids per sentence, special ones included.
-        departures: where this variant departs from the published training, in plain
-            words. Empty for `paper`.
+        departures: sentences that say in plain words where this variant departs from
+            the published training. `paper` has none.
         pretrained: name of the starting weights of the encoders, or `scratch`.
     """
 
@@ -171,10 +173,11 @@ class Definition:
         name: the method's name in the registry.
         load: imports and returns the `Method` subclass. Nothing else of a definition
             imports torch.
-        config_type, recipe_type: the method's subclasses of `Config` and `Recipe`.
+        config_type: the method's subclass of `Config`.
+        recipe_type: the method's subclass of `Recipe`.
         variants: variant name -> its configuration. `paper` is the published one.
-        recipes: variant name -> its recipe: published, or derived from it for variants
-            that nobody published.
+        recipes: variant name -> its recipe. A variant that nobody published has one that
+            is derived from the published one.
         text: family of word pieces and sentence field, as in `DataNeeds`. A vocabulary
             is made from them.
         unit: what an epoch counts, as in `DataNeeds`.

@@ -50,15 +50,16 @@ class Text:
 
 @dataclasses.dataclass
 class Hidden:
-    """What one forward pass must not see: True where a learned token takes the place.
+    """What one forward pass must not see.
 
-    A network replaces embeddings, not pixels or ids, so images and sentences of the
-    batch stay as they are.
+    A learned token takes the place wherever a mask is True. A network replaces
+    embeddings, not pixels or ids, so images and sentences of the batch stay as they are.
 
     Attributes:
-        patches: bool (B, N), the patches of the image tower, row-major. None where none
-            is hidden.
-        words: bool (B, L), the word pieces. None where none is hidden.
+        patches: bool (B, N), True at the patches of the image tower that are hidden, in
+            row-major order. None where none is hidden.
+        words: bool (B, L), True at the word pieces that are hidden. None where none is
+            hidden.
     """
 
     patches: Tensor | None = None
@@ -70,12 +71,12 @@ class Batch:
     """Training samples of one forward pass.
 
     Attributes:
-        images: float32 (B, 3, S, S), normalised.
-        text: B sentences.
+        images: float32 (B, 3, S, S), normalized.
+        text: the B sentences.
         targets: float32 (B, 1, S, S) in [0, 1], soft at edges where the method's
             geometry interpolates the mask. None in a masked pass, which never sees the
             target.
-        samples: the B sample numbers, which key the random numbers.
+        samples: the B numbers of the samples, which key the random numbers.
         negatives: B * K sentences of other referents, or None.
         hidden: what this pass must not see, or None. Only a method that has learned
             tokens for it is given any.
@@ -97,9 +98,9 @@ class Output:
     """What a network says.
 
     Attributes:
-        logits: (B, 1, h, w), foreground logit of the own pairs at the network's own
-            output stride. A two-class network gives z1 - z0. SaG gives its score, which
-            is a probability.
+        logits: (B, 1, h, w), the foreground logit of each image with its own sentence,
+            at the network's own output stride. A two-class network gives z1 - z0. SaG
+            gives its score, which is a probability.
         extras: what else the method's loss or mask needs, by name.
     """
 
@@ -132,9 +133,10 @@ class Method(nn.Module, abc.ABC):
     """A network with its published loss and recipe.
 
     Class attributes:
-        definition: what is known of the method without its network: name, variants,
-            recipes.
-        network_type: the network, built from a configuration and the number of word pieces.
+        definition: what is known of the method without its network, such as its
+            variants and recipes.
+        network_type: class of the network, which is built from a configuration and the
+            number of word pieces.
         weights: the method's `weights.py`, or None where nobody publishes weights of it.
     """
 
@@ -172,8 +174,10 @@ class Method(nn.Module, abc.ABC):
         """Return the noise of B images that both passes of a step share.
 
         Most methods have none. Every tensor is on the CPU and has leading dimension B.
-        There is one keyed generator per image, so an image's noise does not depend on
-        its neighbours.
+        The noise is keyed by image, so it does not depend on the image's neighbors.
+
+        Args:
+            generators: the B random generators, one per image.
         """
         return {}
 
@@ -181,40 +185,60 @@ class Method(nn.Module, abc.ABC):
     def forward(self, batch: Batch, draws: dict[str, Tensor], purpose: Purpose) -> Output:
         """Return the output for `batch`.
 
-        Purpose "loss" computes what the loss needs, "prediction" the own pairs alone.
-        Training enters the network here and nowhere else: this is what DDP and compile
-        wrap.
+        Training enters the network here and nowhere else, since this is what DDP and
+        compile wrap.
+
+        Args:
+            batch: B samples.
+            draws: what `draws` returned for them, on the batch's device.
+            purpose: `loss` computes what the loss needs, and `prediction` only what each
+                image and its own sentence give.
         """
 
     @abc.abstractmethod
     def encode_image(self, images: Tensor, draws: dict[str, Tensor]) -> Any:
         """Return the part of the prediction that needs no text.
 
-        It is a tensor or a nest of tensors with leading dimension n, for images
-        (n, 3, S, S) and their noise. A method that fuses text inside its visual encoder
-        returns the images.
+        It is a tensor or a nest of tensors with leading dimension n. A method that fuses
+        text inside its visual encoder returns the images.
+
+        Args:
+            images: float32 (n, 3, S, S), normalized.
+            draws: what `draws` returned for them, on their device.
         """
 
     @abc.abstractmethod
     def segment(self, features: Any, text: Text) -> Output:
-        """Return the prediction for m sentences and m features, rows of `encode_image`."""
+        """Return the prediction for m pairs of an image and a sentence.
+
+        Args:
+            features: m rows of what `encode_image` returned.
+            text: the m sentences.
+        """
 
     @abc.abstractmethod
     def loss(self, output: Output, batch: Batch) -> dict[str, Tensor]:
-        """Return the published objective term by term: scalars whose sum is minimised."""
+        """Return the terms of the published objective by name.
+
+        They are scalars, and training minimizes their sum.
+        """
 
     @abc.abstractmethod
     def distillation(self, student: Output, teacher: Output) -> Tensor:
-        """Return MaskRIS' L_dist, a scalar, in the method's own loss form.
+        """Return MaskRIS' L_dist, a scalar, in the method's own loss form (equation 4).
 
-        `teacher` is detached.
+        Args:
+            student: output of the masked pass.
+            teacher: output of the clean pass, detached.
         """
 
     @abc.abstractmethod
     def mask(self, logits: Tensor, geometry: Geometry) -> np.ndarray:
-        """Return the method's decision on one logit map (h, w).
+        """Return the method's decision, bool (height, width), at the original image size.
 
-        It is bool (height, width), at the original image size.
+        Args:
+            logits: (h, w), one map of `Output.logits`.
+            geometry: how the image became the network input.
         """
 
     @abc.abstractmethod
@@ -236,7 +260,7 @@ class Method(nn.Module, abc.ABC):
         """Return one mask of a training referent, bool (height, width), at original size.
 
         Args:
-            image: (1, 3, S, S), normalised.
+            image: (1, 3, S, S), normalized.
             text: all sentences of the referent.
             geometry: how the image became the network input.
 
@@ -248,19 +272,22 @@ class Method(nn.Module, abc.ABC):
         )
 
     def loss_scale(self, recipe: Recipe, step: int) -> float:
-        """Return the factor of every loss at a step, counted from 0: 1 for most methods."""
+        """Return the factor of every loss at a step, counted from 0.
+
+        It is 1 for most methods.
+        """
         return 1.0
 
 
 class AuxiliaryMethod(Method):
-    """A method whose loss asks a frozen network beside its own (TRIS: a CLIP)."""
+    """A method whose loss asks a frozen network beside its own, as TRIS asks a CLIP."""
 
     @property
     @abc.abstractmethod
     def auxiliary_passes(self) -> tuple[int, int] | None:
-        """(epochs, batch size) of the auxiliary's own training, which comes first.
+        """Epochs and batch size of the auxiliary's own training, which comes first.
 
-        It sees whole training images and their sentences. None where a published
+        That training sees whole images and their sentences. It is None where a published
         auxiliary is taken.
         """
 
@@ -270,27 +297,34 @@ class AuxiliaryMethod(Method):
     ) -> dict[str, Tensor]:
         """Return the auxiliary's weights after its own training.
 
-        Asked for where `auxiliary_passes` is not None.
+        It is called only where `auxiliary_passes` is not None.
 
         Args:
-            pairs: batches of normalised images (B, 3, S, S) and ids (B, L) of a
+            pairs: batches of normalized images (B, 3, S, S) and ids (B, L) of a
                 sentence of each.
-            steps: how many batches there are.
-            device: where it is trained.
+            steps: number of batches.
+            device: device of the training.
         """
 
     @abc.abstractmethod
     def load_auxiliary(self, state: Mapping[str, Tensor]) -> None:
-        """Take the auxiliary's weights: trained, or `auxiliary.*` of published ones."""
+        """Take the auxiliary's weights.
+
+        They are those of `train_auxiliary`, or the entries `auxiliary.*` of the starting
+        weights.
+
+        Args:
+            state: the auxiliary's state dict, without the prefix `auxiliary.`.
+        """
 
 
 class GuidedMethod(Method):
     """A method that hands out the features with which it brings image and text together.
 
     A strategy that chooses by relevance what to hide needs them. AMLRIS (ICLR 2026)
-    scores places against words, CM-MaskSD (IEEE TMM 2024) scores places against the
+    scores places against words. CM-MaskSD (IEEE TMM 2024) scores places against the
     sentence and words against the image. The method says which features belong
-    together. Scoring, ranking and drawing are the strategy's.
+    together, and the strategy scores, ranks and draws.
     """
 
     @abc.abstractmethod

@@ -1,4 +1,8 @@
-"""What LAVT and CARIS share: a square input and two maps at stride 4, background and referent."""
+"""What LAVT and CARIS share.
+
+Their input is a square, and their networks end in two maps at stride 4, one of the
+background and one of the referent.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,13 +20,13 @@ from methods.precision import at_least_float32
 class TwoClassMethod(Method):
     """A method whose logits are the difference of two maps, referent minus background.
 
-    `Output.extras["two_class"]` holds both, (B, 2, h, w). The method's configuration
-    has `class_weights`, of background and referent in the loss.
+    `Output.extras["two_class"]` holds both, (B, 2, h, w). The field `class_weights` of the
+    method's configuration weighs background and referent in the loss.
     """
 
     @property
     def needs(self) -> DataNeeds:
-        """A square whatever the aspect ratio, with ImageNet's normalisation."""
+        """A square whatever the aspect ratio, with ImageNet's normalization."""
         return self.fed(geometry="square", mean=IMAGENET_MEAN, std=IMAGENET_STD)
 
     def forward(self, batch: Batch, draws: dict[str, Tensor], purpose: Purpose) -> Output:
@@ -37,13 +41,16 @@ class TwoClassMethod(Method):
 
     @staticmethod
     def upsample(two_class: Tensor, size: tuple[int, int]) -> Tensor:
-        """Return two-class logits at input size (bilinear, align_corners True: published)."""
+        """Return two-class logits (m, 2, h, w) at `size`.
+
+        They are resized bilinearly with align_corners True, as published.
+        """
         return F.interpolate(two_class, size, mode="bilinear", align_corners=True)
 
     def loss(self, output: Output, batch: Batch) -> dict[str, Tensor]:
         """Return class-weighted cross-entropy at input size.
 
-        It is divided by the sum of the weights of the targets.
+        Torch divides it by the sum of the weights of the targets, as published.
         """
         two_class = self.upsample(output.extras["two_class"], batch.targets.shape[-2:])
         weight = two_class.new_tensor(self.config.class_weights)

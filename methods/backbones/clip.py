@@ -59,7 +59,7 @@ class GridAttentionPool(nn.Module):
 def build_clip(
     config: ClipConfig, vocabulary_size: int, patch: int = VIT_PATCH, grid_pool: bool = True
 ) -> CLIP:
-    """Return open_clip's CLIP, randomly initialised.
+    """Return open_clip's CLIP, randomly initialized.
 
     Args:
         config: its dimensions.

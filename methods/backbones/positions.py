@@ -12,7 +12,7 @@ def sine_position(height: int, width: int, channels: int, device: torch.device) 
 
     The first half of the channels codes the row, the second the column. Row k of h
     stands at 2 pi (k + 1) / h. Even channels hold its sine and odd ones its cosine, at
-    temperature 10000 (Carion et al., DETR, ECCV 2020, with normalised coordinates).
+    temperature 10000 (Carion et al., DETR, ECCV 2020, with normalized coordinates).
     """
     half = channels // 2
     # In float32 whatever the network's dtype, as published.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
-VIT_PATCH = 16  # side of the patches of CLIP's ViT, in pixels
+VIT_PATCH = 16  # the side of the patches of CLIP's ViT, in pixels
 
 # The published Swins: channels of stage 0, blocks of stage 2, heads of stage 0.
 _SWINS = {"tiny": (96, 6, 3), "small": (96, 18, 3), "base": (128, 18, 4), "large": (192, 18, 6)}
@@ -18,7 +18,8 @@ class SwinSize(BaseModel):
 
     Attributes:
         embed_dim: channels of stage 0. Stage i has embed_dim * 2^i.
-        depths, heads: blocks and attention heads of the four stages.
+        depths: blocks of the four stages.
+        heads: attention heads of a block in the four stages.
         window: side of an attention window, in tokens.
         drop_path: stochastic depth of the last block. It grows linearly from 0 at the
             first.
@@ -39,7 +40,12 @@ class SwinSize(BaseModel):
 
     @classmethod
     def published(cls, name: str, window: int) -> SwinSize:
-        """Return the published size called `name`: tiny, small, base or large."""
+        """Return the published size called `name`.
+
+        Args:
+            name: `tiny`, `small`, `base` or `large`.
+            window: side of an attention window, in tokens.
+        """
         embed_dim, depth, first = _SWINS[name]
         return cls(
             embed_dim=embed_dim,
@@ -54,10 +60,11 @@ class BertSize(BaseModel):
 
     Attributes:
         hidden: channels of a word's state.
-        layers, heads: transformer layers and attention heads.
+        layers: number of transformer layers.
+        heads: attention heads of a layer.
         intermediate: channels inside the feed-forward network.
         positions: longest sentence, in word pieces.
-        dropout: of hidden states and attention weights, in training.
+        dropout: dropout of hidden states and attention weights in training.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -75,8 +82,9 @@ class VitSize(BaseModel):
 
     Attributes:
         width: channels of a token.
-        layers, heads: blocks and attention heads.
-        mlp: channels inside the MLPs.
+        layers: number of blocks.
+        heads: attention heads of a block.
+        mlp: channels inside a block's MLP.
         patch: side of a patch, in pixels.
         positions: side of the grid that the position table is trained for.
         drop_path: stochastic depth of the last block. It grows linearly from 0 at the
@@ -102,10 +110,13 @@ class ClipConfig(BaseModel):
         layers: bottleneck blocks of the four stages of a ResNet, or blocks of a ViT.
         width: channels of a ViT, or those of a ResNet after its stem. The ResNet's
             stage outputs have 4, 8, 16 and 32 times as many.
-        image_size: side that the position table was made for, in pixels: a grid of
-            image_size / 32 for a ResNet, which any input fits, or of image_size / 16
-            for a ViT, whose input has this very size.
-        text_width, text_heads, text_layers: the text transformer.
+        image_size: side of the images that the position table was made for, in pixels.
+            The table of a ResNet has a grid of side image_size / 32, and any input fits
+            it. That of a ViT has one of side image_size / 16, and the input must have
+            this very size.
+        text_width: channels of a word in the text transformer.
+        text_heads: attention heads of its blocks.
+        text_layers: number of its blocks.
         context: rows of the text position table.
     """
 

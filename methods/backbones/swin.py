@@ -115,7 +115,7 @@ class Swin(nn.Module):
             self.add_module(f"norm{index}", nn.LayerNorm(channels))
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Return four normalised maps (B, C_i, h_i, w_i) at strides 4 to 32."""
+        """Return four normalized maps (B, C_i, h_i, w_i) at strides 4 to 32."""
         x, maps = self.patch_embed(images), []
         for index, stage in enumerate(self.layers):
             x = stage.blocks(x)
@@ -124,7 +124,7 @@ class Swin(nn.Module):
         return maps
 
     def reset(self) -> None:
-        """Initialise every linear layer as published: truncated normal, zero bias."""
+        """Initialize every linear layer as published: truncated normal, zero bias."""
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=0.02)

@@ -21,17 +21,20 @@ class CarisConfig(Config):
     """Size of a CARIS network. The defaults are the published ones.
 
     Attributes:
-        swin, bert: sizes of the two encoders. BERT's dropout is on in training.
+        swin: size of the image encoder.
+        bert: size of the text encoder, whose dropout is on in training.
         prompts: sides of the grids that the coarsest map is pooled to. Every cell
             becomes a prompt.
-        width, layers, heads: of the pixel decoder.
-        attention_width: channels of all heads of its attentions together. Its deformable
-            ones stay at `width`.
-        mlp_width: channels inside its MLPs.
-        points: that its deformable attention reads per head and level.
-        deviation: of the starting weights of its layers' linear maps. 0.02 is published.
-            In a narrow decoder it lets next to nothing through.
-        class_weights: of background and referent in the loss.
+        width: channels of a token in the pixel decoder.
+        layers: number of the decoder's layers.
+        heads: attention heads of a layer.
+        attention_width: channels of all heads of an attention together. The deformable
+            attention stays at `width`.
+        mlp_width: channels inside the decoder's MLPs.
+        points: points that the deformable attention reads per head and level.
+        deviation: standard deviation of the starting weights of the layers' linear maps.
+            0.02 is published. In a narrow decoder it lets next to nothing through.
+        class_weights: weights of background and referent in the loss.
     """
 
     swin: SwinSize
@@ -50,7 +53,14 @@ class CarisConfig(Config):
     def published(
         cls, swin: str, window: int = 7, size: int = 448, max_length: int = 20
     ) -> CarisConfig:
-        """Return the published configuration with the Swin `swin`: tiny, small, base or large."""
+        """Return the published configuration.
+
+        Args:
+            swin: `tiny`, `small`, `base` or `large`.
+            window: side of an attention window, in tokens.
+            size: side of the network input, in pixels.
+            max_length: ids per sentence, special ones included.
+        """
         return cls(
             size=size,
             max_length=max_length,
@@ -65,7 +75,7 @@ class CarisRecipe(PolynomialRecipe):
     Attributes:
         warmup_steps: iterations in which the rate grows linearly from `warmup_ratio` of
             the base rate to all of it.
-        warmup_ratio: where the rate starts, relative to the base rate.
+        warmup_ratio: rate at the start, relative to the base rate.
         first_step_at_full_rate: whether the first step has no warm-up. The published
             scheduler sets a rate only after that step, so it has none.
         backbone_multiplier: rate of both encoders relative to the rest.

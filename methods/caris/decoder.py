@@ -20,7 +20,7 @@ LEVELS = 3
 _SCORE_LIMIT = 50_000  # published; half precision ends at 65,504
 
 
-def cell_centres(height: int, width: int, like: Tensor) -> Tensor:
+def cell_centers(height: int, width: int, like: Tensor) -> Tensor:
     """Return where the cells of a map stand, (h * w, 2), row-major: x, then y, in (0, 1).
 
     Dtype and device are those of `like`.
@@ -125,7 +125,7 @@ class DecoderLayer(nn.Module):
             words: (B, L, C), prompts included.
             mask: bool (B, L), False at padding.
             position: (N, C), position codes of the cells.
-            reference: (N, 2), the cells' centres.
+            reference: (N, 2), the cells' centers.
             shapes: (h, w) of the levels.
         """
         gathered = self.v2l_cross_attn(words, pixels + position, pixels)
@@ -183,7 +183,7 @@ class PixelDecoder(nn.Module):
         self.encoder = nn.ModuleList(
             DecoderLayer(width, inner, heads, mlp, points, deviation) for _ in range(layers)
         )
-        # The published code never calls its own initialisation of these and of
+        # The published code never calls its own initialization of these and of
         # lang_in_linear: they keep torch's.
         self.mask_feature = _three(lambda: nn.Conv2d(width, width, 1))
         self.lang_embed = _three(lambda: nn.Linear(width, width))
@@ -218,7 +218,7 @@ class PixelDecoder(nn.Module):
                 for shape, level, encoding in encodings
             ]
         )
-        reference = torch.cat([cell_centres(*shape, position) for shape in shapes])
+        reference = torch.cat([cell_centers(*shape, position) for shape in shapes])
         pixels = torch.cat([level.flatten(2).transpose(1, 2) for level in levels], 1)
         prompts = self.vis_prompts.weight.expand(len(words), -1, -1)
         length = words.shape[1]

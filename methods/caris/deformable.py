@@ -57,7 +57,7 @@ class DeformableAttention(nn.Module):
         self.reset()
 
     def reset(self) -> None:
-        """Initialise as published.
+        """Initialize as published.
 
         Head k looks at angle 2 pi k / heads, its point p at p + 1 cells in the maximum
         norm, and all points weigh the same.
@@ -87,7 +87,7 @@ class DeformableAttention(nn.Module):
             shapes: (h, w) of the levels.
         """
         dtype = torch.promote_types(query.dtype, torch.float32)
-        # As published: under autocast positions would lose what tells neighbours apart.
+        # As published: under autocast positions would lose what tells neighbors apart.
         with torch.autocast(query.device.type, enabled=False):
             query, value, reference = query.to(dtype), value.to(dtype), reference.to(dtype)
             offsets = self.sampling_offsets(query)

@@ -116,7 +116,7 @@ class CarisNetwork(nn.Module):
         )
 
     def encode_image(self, images: Tensor) -> Features:
-        """Return what needs no text, for normalised images (B, 3, H, W)."""
+        """Return what needs no text, for normalized images (B, 3, H, W)."""
         maps = self.backbone.vis_encoder(images)
         return Features(
             self.backbone.conditional_prompts(maps[-1]), *self.pixel_decoder.project(maps)

@@ -27,13 +27,16 @@ class CrisConfig(Config):
         clip: dimensions of both towers.
         neck: output widths of the three neck levels, from stride 8 to stride 32. The
             middle one is the decoder's width.
-        decoder_layers, decoder_heads, decoder_ffn: the cross-modal decoder.
-        dropout: of the decoder. CLIP has none.
+        decoder_layers: number of layers of the cross-modal decoder.
+        decoder_heads: attention heads of a layer.
+        decoder_ffn: channels inside the feed-forward network of a layer.
+        dropout: dropout of the decoder. CLIP has none.
         branch_gain: starting weight of the norms behind the decoder's attentions. 1 is
-            published. From scratch, attention to what means nothing yet is noise as
-            large as the signal, and 0 lets it grow in.
+            published. In training from scratch, attention to what means nothing yet is
+            noise as large as the signal, and 0 lets it grow in.
         kernel_gain: factor on the starting weights that turn a sentence into its
-            convolution kernel. 1 is published, and saturates the first logits.
+            convolution kernel. 1 is published. In training from scratch it saturates
+            the first logits.
     """
 
     clip: ClipConfig
@@ -47,7 +50,13 @@ class CrisConfig(Config):
 
     @classmethod
     def published(cls, network: str, size: int = 416, max_length: int = 17) -> CrisConfig:
-        """Return the published configuration of `RN50` or `RN101`."""
+        """Return the published configuration.
+
+        Args:
+            network: CLIP's image tower, `RN50` or `RN101`.
+            size: side of the network input, in pixels.
+            max_length: ids per sentence, special ones included.
+        """
         return cls(
             size=size,
             max_length=max_length,
@@ -61,7 +70,7 @@ class MilestoneRecipe(Recipe):
 
     Attributes:
         milestones: epochs at whose end the rate is multiplied by `gamma`.
-        gamma: what it is multiplied by.
+        gamma: factor of the rate at a milestone.
     """
 
     milestones: tuple[int, ...] = (35,)
@@ -86,8 +95,8 @@ class CrisRecipe(MilestoneRecipe):
 
     Attributes:
         backbone_multiplier: rate of the CLIP towers relative to the rest.
-        first_epoch_at_full_rate: whether epoch 1 trains the towers at the full rate. The
-            published code sets `initial_lr` alone, so it does.
+        first_epoch_at_full_rate: whether the first epoch trains the towers at the full
+            rate. It does as published, since that code sets `initial_lr` alone.
     """
 
     backbone_multiplier: float = 0.1

@@ -26,7 +26,7 @@ class CRIS(Method):
 
     @property
     def needs(self) -> DataNeeds:
-        """Letterboxed, CLIP's normalisation and word pieces, one sentence per ref."""
+        """Letterboxed, CLIP's normalization and word pieces, one sentence per ref."""
         return self.fed(geometry="letterbox", mean=CLIP_MEAN, std=CLIP_STD)
 
     def forward(self, batch: Batch, draws: dict[str, Tensor], purpose: Purpose) -> Output:

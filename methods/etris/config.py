@@ -34,13 +34,17 @@ class EtrisConfig(Config):
     Attributes:
         clip: dimensions of both towers. Each is divided into three stages, so a
             transformer's depth is a multiple of 3.
-        bridger_width: channels of the Bridger's tokens (64 published).
-        bridger_heads: heads of its attentions (published: 4 for a ResNet, 8 for a ViT).
-        decoder_layers, decoder_heads, decoder_ffn: CRIS' decoder.
-        dropout: of the decoder and of a ResNet's Bridger. CLIP has none.
-        branch_gain, kernel_gain: starting weights of the decoder and the projector as in
-            CRIS. 1 is published. branch_gain also scales what the Bridger adds to the
-            towers.
+        bridger_width: channels of the Bridger's tokens. 64 is published.
+        bridger_heads: attention heads of the Bridger. 4 is published for a ResNet and 8
+            for a ViT.
+        decoder_layers: number of layers of CRIS' decoder.
+        decoder_heads: attention heads of a layer.
+        decoder_ffn: channels inside the feed-forward network of a layer.
+        dropout: dropout of the decoder and of a ResNet's Bridger. CLIP has none.
+        branch_gain: starting weight of the norms behind the decoder's attentions, as in
+            CRIS. It also scales what the Bridger adds to the towers. 1 is published.
+        kernel_gain: factor on the starting weights of the sentence's kernel, as in CRIS.
+            1 is published.
     """
 
     clip: ClipConfig
@@ -55,10 +59,16 @@ class EtrisConfig(Config):
 
     @classmethod
     def published(cls, network: str, size: int = 416, max_length: int = 17) -> EtrisConfig:
-        """Return the published configuration of `RN50`, `RN101` or `ViT-B/16`."""
+        """Return the published configuration.
+
+        Args:
+            network: CLIP's image tower, `RN50`, `RN101` or `ViT-B/16`.
+            size: side of the network input, in pixels.
+            max_length: ids per sentence, special ones included.
+        """
         clip = _CLIPS[network]
         if clip.vit:
-            # Its position table is resized once, to the input's own grid.
+            # The position table of a ViT is resized once, to the input's own grid.
             clip = clip.model_copy(update={"image_size": size})
         return cls(
             size=size,
@@ -78,7 +88,8 @@ class EtrisConfig(Config):
     def scales(self) -> Triple:
         """Factors that bring the three stages' maps to stride 16.
 
-        A ResNet's go down, stay and go up. A ViT's are there.
+        The first map of a ResNet goes down, the second stays and the third goes up. Those
+        of a ViT are at stride 16 already.
         """
         return (1, 1, 1) if self.clip.vit else (2, 1, 2)
 

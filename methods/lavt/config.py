@@ -9,7 +9,7 @@ from methods import departures
 from methods.backbones.sizes import SMALL_BERT, SMALL_SWIN, TINY_BERT, TINY_SWIN, BertSize, SwinSize
 from methods.config import Config, Definition, PolynomialRecipe
 
-# The published Swin -> timm's name of its starting weights.
+# What timm calls the starting weights of each published Swin.
 _PRETRAINED = {
     "tiny": "swin_tiny_patch4_window7_224.ms_in22k",
     "small": "swin_small_patch4_window7_224.ms_in22k",
@@ -29,13 +29,14 @@ class LavtConfig(Config):
     """Size of a LAVT network.
 
     Attributes:
-        swin, bert: sizes of the two encoders.
+        swin: size of the image encoder.
+        bert: size of the text encoder.
         pwam_heads: heads of the pixel-word attention of the four stages.
-        decoder_width: channels inside the decoder (published: 4 * embed_dim).
-        fusion_dropout: inside the pixel-word attention.
+        decoder_width: channels inside the decoder. 4 * embed_dim is published.
+        fusion_dropout: dropout inside the pixel-word attention.
         bert_dropout: whether BERT's dropout is on in training. As published it is off,
             since nothing puts BERT in train mode.
-        class_weights: of background and referent in the loss.
+        class_weights: weights of background and referent in the loss.
     """
 
     swin: SwinSize
@@ -55,7 +56,15 @@ class LavtConfig(Config):
         max_length: int = 20,
         pwam_heads: tuple[int, int, int, int] = (1, 1, 1, 1),
     ) -> LavtConfig:
-        """Return the published configuration with the Swin `swin`: tiny, small, base or large."""
+        """Return the published configuration.
+
+        Args:
+            swin: `tiny`, `small`, `base` or `large`.
+            window: side of an attention window, in tokens.
+            size: side of the network input, in pixels.
+            max_length: ids per sentence, special ones included.
+            pwam_heads: heads of the pixel-word attention of the four stages.
+        """
         backbone = SwinSize.published(swin, window)
         return cls(
             size=size,
@@ -71,8 +80,9 @@ class LavtRecipe(PolynomialRecipe):
     """LAVT's training schedule.
 
     Attributes:
-        freeze_bert_embeddings, freeze_bert_layers: parts of BERT that run but are not
-            trained. The published optimizer is given layers 0 to 9 alone.
+        freeze_bert_embeddings: whether BERT's embeddings run but are not trained.
+        freeze_bert_layers: layers of BERT that run but are not trained. The published
+            optimizer is given layers 0 to 9 alone.
     """
 
     freeze_bert_embeddings: bool = True

@@ -92,7 +92,7 @@ class LanguageAwareSwin(Swin):
         self.reset()
 
     def forward(self, images: Tensor, words: Tensor, attention: Tensor) -> list[Tensor]:
-        """Return the four normalised residuals (B, C_i, h_i, w_i), strides 4 to 32.
+        """Return the four normalized residuals (B, C_i, h_i, w_i), strides 4 to 32.
 
         Args:
             images: (B, 3, H, W).
@@ -162,7 +162,7 @@ class LavtNetwork(nn.Module):
         """Return two-class logits (B, 2, H/4, W/4): background, referent.
 
         Args:
-            images: (B, 3, H, W), normalised.
+            images: (B, 3, H, W), normalized.
             ids: int64 (B, L), the sentences' word pieces.
             attention: int64 (B, L), 0 at padding.
         """

@@ -22,15 +22,17 @@ class SagConfig(Config):
     """Size of a SaG network. The defaults are the published ones.
 
     Attributes:
-        vit, bert: sizes of the two encoders. BERT's dropout is on in training.
+        vit: size of the image encoder.
+        bert: size of the text encoder, whose dropout is on in training.
         width: channels of slots and sentences.
-        groups, group_size: Gaussians that slots are drawn from, and slots of each.
-        iterations: of the slots over the image.
-        heads: of every attention.
+        groups: number of Gaussians that slots are drawn from.
+        group_size: slots that are drawn from each Gaussian.
+        iterations: how often the slots read the image.
+        heads: heads of every attention.
         head_width: channels of a head.
         group_head_width: channels of a head of the attention among a group's slots.
         feed_forward: channels inside the feed-forward networks.
-        dropout: after attention, and in the slots' feed-forward networks.
+        dropout: dropout after attention and in the slots' feed-forward networks.
     """
 
     vit: VitSize = VitSize()
@@ -47,14 +49,19 @@ class SagConfig(Config):
 
     @property
     def slots(self) -> int:
-        """Slots of an image."""
+        """How many slots an image has."""
         return self.groups * self.group_size
 
     @classmethod
     def published(cls, size: int = 384, max_length: int = 64) -> SagConfig:
         """Return the published configuration.
 
-        Its loader cuts no sentence, so `max_length` is only what no sentence exceeds.
+        The published loader cuts no sentence, so `max_length` is only what no sentence
+        exceeds.
+
+        Args:
+            size: side of the network input, in pixels.
+            max_length: ids per sentence, special ones included.
         """
         return cls(
             size=size,
@@ -67,8 +74,8 @@ class SagRecipe(Recipe):
     """SaG's training schedule.
 
     Attributes:
-        warmup_steps: iterations in which the *loss* grows linearly to its full size, and
-            in which the rate does not decay.
+        warmup_steps: iterations in which the loss grows linearly to its full size. The
+            rate does not decay in them.
         backbone_multiplier: rate of the ViT relative to the rest.
     """
 

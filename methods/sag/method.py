@@ -89,7 +89,7 @@ class SaG(Method):
         it gathers of each. `reconstruction`: the slots paint the ViT's tokens.
         """
         extras = output.extras
-        # The sentence is not normalised, so its length is an inverse temperature. Like
+        # The sentence is not normalized, so its length is an inverse temperature. Like
         # the tokens below it is a constant here: the text encoder learns by what the
         # sentence gathers (published).
         similarity = torch.einsum("nc,inc->ni", extras["sentences"].detach(), extras["gathered"])

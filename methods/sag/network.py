@@ -56,7 +56,7 @@ class ImageEncoder(nn.Module):
         """Return slots and maps, and the tokens (B, h * w, T) that they are made of.
 
         Args:
-            images: (B, 3, H, W), normalised.
+            images: (B, 3, H, W), normalized.
             noise: (B, S, C), standard normal.
         """
         patch = self.img_backbone.patch_embed.patch_size[0]

@@ -32,13 +32,13 @@ def embed_words(auxiliary: CLIP, ids: Tensor) -> Tensor:
 def embed_visible(auxiliary: CLIP, images: Tensor, maps: Tensor | None = None) -> Tensor:
     """Return unit vectors (B, E) of images, each times its map if maps are given.
 
-    Where a map is 0, the image's mean colour is seen, since it is multiplied after
-    normalisation. Image and map are resized separately, bilinearly with align_corners
+    Where a map is 0, the image's mean color is seen, since it is multiplied after
+    normalization. Image and map are resized separately, bilinearly with align_corners
     True (published).
 
     Args:
         auxiliary: the frozen CLIP.
-        images: (B, 3, S, S), normalised.
+        images: (B, 3, S, S), normalized.
         maps: (B, 1, s, s), or None.
     """
     size = auxiliary.visual.image_size
@@ -62,7 +62,7 @@ def train(
     Args:
         config: its dimensions and `training`.
         vocabulary_size: word pieces that it knows.
-        pairs: batches, over all epochs, of whole normalised images, float32
+        pairs: batches, over all epochs, of whole normalized images, float32
             (B, 3, S, S), and ids (B, L) of a sentence of each.
         steps: how many batches there are.
         device: where it is trained.

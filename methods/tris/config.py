@@ -1,4 +1,4 @@
-"""TRIS' sizes, recipes and description (its first step)."""
+"""Sizes, recipes and description of TRIS' first step."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class AuxiliaryTraining(BaseModel):
 
     Attributes:
         epochs: passes over the training samples.
-        batch_size: pairs that are told from each other.
-        learning_rate: at the start. It falls to 0 linearly.
-        weight_decay: of AdamW.
+        batch_size: pairs of image and sentence that are told from each other.
+        learning_rate: rate at the start, from which it falls to 0 linearly.
+        weight_decay: decay of AdamW.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -45,7 +45,7 @@ class AuxiliaryConfig(ClipConfig):
     Attributes:
         image_size: side that images and maps are resized to, in pixels.
         patch: side of the ViT's patches, in pixels.
-        training: how it is trained, or None where it has published weights.
+        training: how the auxiliary is trained, or None where it has published weights.
     """
 
     embed: int = 512
@@ -65,7 +65,9 @@ class TrisConfig(Config):
         auxiliary: dimensions of the frozen CLIP that the loss asks.
         hidden: joint width C of image and text.
         prompt_scale: how much of the bilateral prompt is added to either side.
-        foreground_weight, classification_weight, negative_weight: of the three losses.
+        foreground_weight: weight of the loss on what an own map leaves visible.
+        classification_weight: weight of the loss on which text is the image's.
+        negative_weight: weight of the loss against what is said of others.
         negatives: sentences of other referents per sample, in the third loss.
     """
 

@@ -136,7 +136,7 @@ class TRIS(AuxiliaryMethod):
         return Output(logits, {"scores": scores, "foreground": foreground, "negatives": negatives})
 
     def encode_image(self, images: Tensor, draws: dict[str, Tensor]) -> Tensor:
-        """Return projected and normalised visual features (n, C, S/32, S/32)."""
+        """Return projected and normalized visual features (n, C, S/32, S/32)."""
         return self.network.encode_image(images)
 
     def segment(self, features: Tensor, text: Text) -> Output:

@@ -14,9 +14,9 @@ def response_similarities(auxiliary: CLIP, image: Tensor, responses: Tensor, ids
 
     Args:
         auxiliary: TRIS' frozen CLIP.
-        image: (1, 3, S, S), normalised.
+        image: (1, 3, S, S), normalized.
         responses: (J, 1, S, S), clipped scores at input size, one map per sentence.
-            They are neither a sigmoid nor normalised (published).
+            They are neither a sigmoid nor normalized (published).
         ids: (K, L), all sentences of the ref, normally J = K.
     """
     visible = embed_visible(auxiliary, image.expand(len(responses), -1, -1, -1), responses)

@@ -17,7 +17,7 @@ from benchmark.base.rng import generator
 from benchmark.strategies.masking import draw_image_mask
 from methods.backbones.positions import sine_position
 from methods.caris import weights
-from methods.caris.decoder import cell_centres
+from methods.caris.decoder import cell_centers
 from methods.caris.deformable import DeformableAttention, sample_levels
 from methods.caris.method import CARIS
 from methods.contract import Batch, Output, Text
@@ -154,7 +154,7 @@ def test_deformable_attention_is_that_of_transformers():
     nn.init.normal_(own.sampling_offsets.weight, std=0.3)
     nn.init.normal_(own.attention_weights.weight)
     reference.load_state_dict(own.state_dict())
-    cells = torch.cat([cell_centres(*shape, torch.zeros(())) for shape in SHAPES])
+    cells = torch.cat([cell_centers(*shape, torch.zeros(())) for shape in SHAPES])
     value, position = random(2, len(cells), 32), random(1, len(cells), 32)
     with torch.no_grad():
         found = own(value + position, value, cells, SHAPES)
