@@ -15,11 +15,16 @@ UNNEEDED = {
     r"embeddings\.position_ids$": "0, 1, 2, ...: older BERTs stored it",
     r"pooler\.": "BERT's pooler is never used",
 }
-"""What a published checkpoint may hold of a BERT and ours does not: pattern -> reason."""
+"""Pattern over the entries of a published BERT that ours lacks -> why it lacks them."""
 
 
 def build(size: BertSize, vocabulary_size: int) -> BertModel:
-    """Return a BERT with fresh weights, in eval mode."""
+    """Return a BERT with random weights, in eval mode.
+
+    Args:
+        size: its size.
+        vocabulary_size: number of word pieces that it knows.
+    """
     config = BertConfig(
         vocab_size=vocabulary_size,
         hidden_size=size.hidden,
@@ -30,8 +35,8 @@ def build(size: BertSize, vocabulary_size: int) -> BertModel:
         hidden_dropout_prob=size.dropout,
         attention_probs_dropout_prob=size.dropout,
     )
-    # As transformers' `from_pretrained` hands it out, which LAVT's published code
-    # relies on.
+    # transformers' `from_pretrained` hands it out in eval mode, which LAVT's published
+    # code relies on.
     return BertModel(config, add_pooling_layer=False).eval()
 
 
@@ -40,7 +45,8 @@ def encode(bert: BertModel, states: Tensor, attention: Tensor) -> Tensor:
 
     Args:
         bert: the encoder.
-        states: (B, L, C), `bert.embeddings(ids)`. A method may append prompts to it.
+        states: (B, L, C), what `bert.embeddings(ids)` returns. A method may append
+            prompts to it.
         attention: int64 (B, L), 0 where a token is padding. Padding keeps a state of
             its own, and nothing attends to it.
     """
@@ -68,7 +74,7 @@ def starting_weights(name: str, source: Source) -> dict[str, Tensor]:
             dtype=torch.float32,
             output_loading_info=True,
         )
-        # transformers would leave these random and only log it.
+        # transformers would leave missing entries random and only log that.
         if missing := sorted(report["missing_keys"]):
             raise ValueError(f"'{missing[0]}' is missing in it")
     return published.state_dict()

@@ -20,9 +20,15 @@ class GridAttentionPool(nn.Module):
     """CLIP's attention pool, kept as a grid (CRIS, CVPR 2022, section 3).
 
     All cells attend to each other, without a mean token, and nothing is pooled. A
-    projected shortcut is added (`connect`, which CLIP's weights do not hold). The
-    position table's first row, the mean token's, is dropped. The rest is resized to the
-    grid bicubically.
+    projected shortcut, `connect`, is added, which CLIP's weights do not hold. The first
+    row of the position table is the mean token's and is dropped. The rest is resized to
+    the grid bicubically.
+
+    Args:
+        grid: side of the grid that the position table is made for, in cells.
+        channels: channels of the map that comes in.
+        heads: number of attention heads.
+        embed: width of the joint embedding.
     """
 
     def __init__(self, grid: int, channels: int, heads: int, embed: int) -> None:
@@ -59,11 +65,11 @@ class GridAttentionPool(nn.Module):
 def build_clip(
     config: ClipConfig, vocabulary_size: int, patch: int = VIT_PATCH, grid_pool: bool = True
 ) -> CLIP:
-    """Return open_clip's CLIP, randomly initialized.
+    """Return open_clip's CLIP with random weights.
 
     Args:
         config: its dimensions.
-        vocabulary_size: word pieces that it knows.
+        vocabulary_size: number of word pieces that it knows.
         patch: side of a ViT's patches, in pixels.
         grid_pool: whether the attention pool of a ResNet tower keeps its grid, or is
             CLIP's own.
@@ -94,15 +100,16 @@ def starting_weights(name: str, source: Source) -> dict[str, Tensor]:
     """Return OpenAI's weights called `openai-<model>` under the names of `build_clip`.
 
     They come from a local file, open_clip's cache or the hub, and are rounded to fp16
-    as published. The shortcut of the attention pool is not among them, and a ViT's
-    position table has the size it was trained at.
+    as published. They are float32. The shortcut of the attention pool is not among them,
+    and a ViT's position table has the size it was trained at.
 
     Raises:
         UserError: they cannot be had or have another layout.
     """
     model = name.removeprefix("openai-")
     hub = open_clip.get_pretrained_cfg(model, "openai")["hf_hub"].rstrip("/")
-    # OpenAI's own .pt is not named: it is a TorchScript archive, which holds code.
+    # The address is not that of OpenAI's own .pt, since that is a TorchScript archive,
+    # which holds code.
     address = f"https://huggingface.co/{hub} (open_clip_model.safetensors)"
     with source.obtaining(f"the weights '{name}'", address, f"{model}.safetensors"):
         path = source.local(
@@ -155,7 +162,7 @@ class ResNetStages:
         return self.visual.layer1(self.visual.stem(images))
 
     def run(self, stage: int, x: Tensor) -> Tensor:
-        """Return the state after a stage."""
+        """Return the state after the stage numbered `stage`, which is 0, 1 or 2."""
         return self.stages[stage](x)
 
     def grid(self, x: Tensor) -> Tensor:
@@ -178,7 +185,8 @@ class VitStages:
     """
 
     def __init__(self, visual: nn.Module) -> None:
-        self.visual, self.blocks = visual, thirds(visual.transformer.resblocks)
+        self.visual = visual
+        self.blocks = thirds(visual.transformer.resblocks)
 
     def start(self, images: Tensor) -> Tensor:
         """Return the tokens (B, 1 + g^2, C) before the first stage, for images (B, 3, S, S)."""
@@ -188,7 +196,7 @@ class VitStages:
         return self.visual.ln_pre(x + self.visual.positional_embedding.to(x.dtype))
 
     def run(self, stage: int, x: Tensor) -> Tensor:
-        """Return the tokens after a stage."""
+        """Return the tokens after the stage numbered `stage`, which is 0, 1 or 2."""
         for block in self.blocks[stage]:
             x = block(x)
         return x
@@ -223,7 +231,7 @@ def causal_mask(length: int, like: Tensor) -> Tensor:
 
 
 def embed_words(clip: CLIP, ids: Tensor) -> Tensor:
-    """Return what enters the text blocks, (B, L, D), for ids (B, L)."""
+    """Return what enters the text blocks, (B, L, D), for ids int64 (B, L)."""
     x = clip.token_embedding(ids)
     return x + clip.positional_embedding[: ids.shape[1]].to(x.dtype)
 
@@ -231,7 +239,7 @@ def embed_words(clip: CLIP, ids: Tensor) -> Tensor:
 def run_words(blocks: Iterable[nn.Module], x: Tensor) -> Tensor:
     """Return x (B, L, D) after causal text blocks.
 
-    Padding runs along. It stands last, and the causal mask keeps it from earlier positions.
+    Padding runs along. It stands last, so the causal mask hides it from the words.
     """
     mask = causal_mask(x.shape[1], x)
     for block in blocks:
@@ -243,9 +251,9 @@ def read_words(clip: CLIP, x: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
     """Return word features (B, L, D), not projected, and the sentence state (B, E).
 
     Args:
-        clip: whose text tower it is.
+        clip: the CLIP whose text tower it is.
         x: (B, L, D), the last text block's output.
-        ids: (B, L).
+        ids: int64 (B, L), the word pieces.
     """
     words = clip.ln_final(x)
     # The state stands at the end token. That is the largest id, so `argmax` finds its

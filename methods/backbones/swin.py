@@ -25,15 +25,19 @@ from benchmark.base.pretrained import Source
 from methods.backbones.sizes import SwinSize
 
 UNNEEDED = {r"relative_position_index$": "follows from the window"}
-"""What a published checkpoint holds of a Swin and `Swin` does not: pattern -> reason."""
+"""Pattern over the entries of a published Swin that `Swin` lacks -> why it lacks them."""
 
 
 class Block(SwinTransformerBlock):
-    """timm's block with the published order: pad, roll, attend, roll back, crop."""
+    """timm's block in the published order.
+
+    It pads, rolls, attends, rolls back and crops.
+    """
 
     def _attn(self, x: Tensor) -> Tensor:
         height, width = x.shape[1:3]
-        # The published order. timm rolls first, so other tokens would meet in a window.
+        # The published code pads before it rolls. timm rolls first, so other tokens would
+        # meet in a window.
         x = F.pad(x, (0, 0, 0, -width % self.window_size[1], 0, -height % self.window_size[0]))
         padded = tuple(x.shape[1:3])
         shift = self.shift_size
@@ -55,7 +59,16 @@ class Block(SwinTransformerBlock):
 
 
 class Stage(nn.Module):
-    """The blocks of one stage and the merging that follows it (none after the last)."""
+    """The blocks of one stage and the merging that follows it.
+
+    Nothing follows the last stage.
+
+    Args:
+        size: size of the whole network.
+        index: number of the stage, from 0 to 3.
+        resolution: side of the stage's map that attention masks are prepared for.
+        drop_path: stochastic depth of each block.
+    """
 
     def __init__(self, size: SwinSize, index: int, resolution: int, drop_path: list[float]) -> None:
         super().__init__()
@@ -80,7 +93,7 @@ class Stage(nn.Module):
 class Swin(nn.Module):
     """A four-stage Swin Transformer for dense prediction.
 
-    `forward` runs `patch_embed`, then for every stage `blocks` and `downsample`. LAVT
+    `forward` runs `patch_embed`, and then `blocks` and `downsample` of every stage. LAVT
     does so by itself and fuses words between the two. Tokens are (B, h, w, C)
     throughout. Whoever builds one, or adds to it in a subclass, calls `reset`.
 
@@ -115,8 +128,13 @@ class Swin(nn.Module):
             self.add_module(f"norm{index}", nn.LayerNorm(channels))
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Return four normalized maps (B, C_i, h_i, w_i) at strides 4 to 32."""
-        x, maps = self.patch_embed(images), []
+        """Return four normalized maps (B, C_i, h_i, w_i) at strides 4 to 32.
+
+        Args:
+            images: (B, 3, H, W), normalized.
+        """
+        x = self.patch_embed(images)
+        maps = []
         for index, stage in enumerate(self.layers):
             x = stage.blocks(x)
             maps.append(getattr(self, f"norm{index}")(x).permute(0, 3, 1, 2))
@@ -124,7 +142,10 @@ class Swin(nn.Module):
         return maps
 
     def reset(self) -> None:
-        """Initialize every linear layer as published: truncated normal, zero bias."""
+        """Initialize every linear layer as published.
+
+        Weights are truncated normal with standard deviation 0.02, and biases are 0.
+        """
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=0.02)
@@ -142,7 +163,7 @@ def from_timm(state: dict[str, Tensor]) -> dict[str, Tensor]:
     for name, value in state.items():
         if name.startswith(("norm.", "head.")):
             continue
-        # Buffers that timm's own layers rebuild.
+        # timm's own layers rebuild these buffers.
         if name.endswith(("relative_position_index", "attn_mask")):
             continue
         parts = name.split(".")
@@ -170,8 +191,8 @@ def relative_position_indices(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def starting_weights(name: str, source: Source) -> dict[str, Tensor]:
     """Return timm's weights called `name` under the names of `Swin`.
 
-    They come from a local file (timm's, or the one that Swin's authors published),
-    timm's cache or the hub. The norms of the stage outputs are not among them.
+    They come from a local file, timm's cache or the hub. The file may be timm's or the
+    one that Swin's authors published. The norms of the stage outputs are not among them.
 
     Raises:
         UserError: they cannot be had or have another layout.

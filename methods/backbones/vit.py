@@ -1,8 +1,8 @@
 """Vision Transformer as SaG runs it, assembled from timm's parts under timm's names.
 
-timm's own differs in three places: the epsilon of its norms is 1e-6, it resizes a
-position table with antialiasing, and it does so once, so that the table fits the input.
-The published table is that of a larger image and is reduced in every forward pass.
+timm's own differs in three places. The epsilon of its norms is 1e-6. It resizes a
+position table with antialiasing. It does so once, so that the table fits the input,
+while the published table is that of a larger image and is reduced in every forward pass.
 """
 
 from functools import partial
@@ -31,12 +31,14 @@ class Vit(VisionTransformer):
             num_heads=size.heads,
             mlp_ratio=size.mlp / size.width,
             drop_path_rate=size.drop_path,
-            norm_layer=partial(nn.LayerNorm, eps=1e-5),  # published; timm's is 1e-6
+            # The published epsilon. timm's own is 1e-6.
+            norm_layer=partial(nn.LayerNorm, eps=1e-5),
             dynamic_img_size=True,
         )
 
     def _pos_embed(self, x: Tensor) -> Tensor:
-        # timm's hook: patches (B, h, w, C) become tokens (B, 1 + h * w, C) with positions.
+        # timm calls this hook to turn patches (B, h, w, C) into tokens (B, 1 + h * w, C)
+        # with positions.
         table = resize_positions(self.pos_embed, tuple(x.shape[1:3]), "bilinear")
         return torch.cat([self.cls_token.expand(len(x), -1, -1), x.flatten(1, 2)], 1) + table
 

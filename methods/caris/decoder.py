@@ -16,14 +16,15 @@ from methods.backbones.positions import sine_position
 from methods.caris.deformable import DeformableAttention, Shapes
 
 LEVELS = 3
-"""Strides 32, 16 and 8."""
-_SCORE_LIMIT = 50_000  # published; half precision ends at 65,504
+"""Number of maps whose cells the decoder reads, at strides 32, 16 and 8."""
+# The published limit of attention scores. Half precision ends at 65,504.
+_SCORE_LIMIT = 50_000
 
 
 def cell_centers(height: int, width: int, like: Tensor) -> Tensor:
-    """Return where the cells of a map stand, (h * w, 2), row-major: x, then y, in (0, 1).
+    """Return the centers (h * w, 2) of the cells of a map, row-major.
 
-    Dtype and device are those of `like`.
+    They are x, then y, in (0, 1). Dtype and device are those of `like`.
     """
     y, x = (
         torch.arange(side, device=like.device, dtype=like.dtype).add(0.5) / side
@@ -54,7 +55,7 @@ class Attention(nn.Module):
     Args:
         width: channels in and out.
         inner: channels of all heads together.
-        heads: how many there are.
+        heads: number of heads.
     """
 
     def __init__(self, width: int, inner: int, heads: int) -> None:
@@ -66,11 +67,12 @@ class Attention(nn.Module):
     def forward(
         self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
     ) -> Tensor:
-        """Return (B, Q, C).
+        """Return what every query attends to, (B, Q, C).
 
         Args:
             query: (B, Q, C).
-            key, value: (B, K, C).
+            key: (B, K, C).
+            value: (B, K, C).
             mask: bool (B, K), True where a key is read. None where all are.
         """
         query, key, value = (
@@ -87,8 +89,16 @@ class Attention(nn.Module):
 class DecoderLayer(nn.Module):
     """Words read the image and each other. The image reads the words, then itself.
 
-    The last is deformable attention. Norms come after each part. Positions enter
-    queries and keys, never values, and words have none.
+    The image reads itself by deformable attention. Norms come after each part. Positions
+    enter queries and keys, never values, and words have none.
+
+    Args:
+        width: channels of a token.
+        inner: channels of all heads of an attention together.
+        heads: number of heads.
+        mlp: channels inside the MLPs.
+        points: points that the deformable attention reads per head and level.
+        deviation: standard deviation of the starting weights of the linear maps.
     """
 
     def __init__(
@@ -118,7 +128,7 @@ class DecoderLayer(nn.Module):
         reference: Tensor,
         shapes: Shapes,
     ) -> tuple[Tensor, Tensor]:
-        """Return `pixels` and `words` after the layer.
+        """Return `pixels` (B, N, C) and `words` (B, L, C) after the layer.
 
         Args:
             pixels: (B, N, C), the cells of all levels.
@@ -144,16 +154,17 @@ class PixelDecoder(nn.Module):
     """From Swin's maps and words to two-class logits.
 
     Args:
-        channels: of Swin's four maps.
-        text_channels: of a word.
-        prompts: learned queries that stand for what the sentence does not name: the
-            background.
+        channels: channels of Swin's four maps.
+        text_channels: channels of a word.
+        prompts: number of learned queries that stand for the background, which the
+            sentence does not name.
         width: channels of every token in the decoder.
-        layers, heads: how many there are.
-        inner: channels inside attention.
+        layers: number of layers.
+        heads: attention heads of a layer.
+        inner: channels of all heads of an attention together.
         mlp: channels inside the MLPs.
-        points: that deformable attention reads per head and level.
-        deviation: of the starting weights of the layers' linear maps.
+        points: points that the deformable attention reads per head and level.
+        deviation: standard deviation of the starting weights of the layers' linear maps.
     """
 
     def __init__(
@@ -184,15 +195,18 @@ class PixelDecoder(nn.Module):
             DecoderLayer(width, inner, heads, mlp, points, deviation) for _ in range(layers)
         )
         # The published code never calls its own initialization of these and of
-        # lang_in_linear: they keep torch's.
+        # lang_in_linear, so they keep torch's.
         self.mask_feature = _three(lambda: nn.Conv2d(width, width, 1))
         self.lang_embed = _three(lambda: nn.Linear(width, width))
 
     def project(self, maps: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """Return the text-free part of Swin's four maps, which come from fine to coarse.
+        """Return the text-free part of the decoder.
 
         That is the map of stride 4, then the levels from coarse to fine, all
         (B, C, h, w).
+
+        Args:
+            maps: Swin's four maps (B, C_i, h_i, w_i), from fine to coarse.
         """
         fine, *coarser = maps
         pairs = zip(self.input_convs, reversed(coarser), strict=True)
@@ -202,13 +216,13 @@ class PixelDecoder(nn.Module):
     def forward(
         self, lateral: Tensor, levels: Sequence[Tensor], words: Tensor, attention: Tensor
     ) -> Tensor:
-        """Return two-class logits (B, 2, h, w): background, referent.
+        """Return two-class logits (B, 2, h, w), the background's and the referent's.
 
         Args:
-            lateral, levels: what `project` returned. The logits have the stride of
-                `lateral`.
+            lateral: (B, C, h, w), the map of stride 4 that `project` returned.
+            levels: maps (B, C, h_i, w_i) of the coarser levels that `project` returned.
             words: (B, L, T), text states, [CLS] first.
-            attention: (B, L), 0 at padding.
+            attention: int64 (B, L), 0 at padding.
         """
         shapes = [tuple(level.shape[-2:]) for level in levels]
         encodings = zip(shapes, levels, self.level_encoding.weight, strict=True)
@@ -226,7 +240,7 @@ class PixelDecoder(nn.Module):
         mask = F.pad(attention, (0, prompts.shape[1]), value=1).bool()
         for layer in self.encoder:
             pixels, words = layer(pixels, words, mask, position, reference, shapes)
-        # Of the levels only the finest goes on. It has attended to the coarser ones.
+        # Only the finest level goes on, since it has attended to the coarser ones.
         finest = pixels[:, -math.prod(shapes[-1]) :].transpose(1, 2).unflatten(-1, shapes[-1])
         finest = F.interpolate(finest, lateral.shape[-2:], mode="bilinear", align_corners=False)
         features = self.mask_feature(self.output_convs[0](lateral + finest).relu())

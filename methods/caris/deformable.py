@@ -21,10 +21,10 @@ def sample_levels(value: Tensor, shapes: Shapes, locations: Tensor, weights: Ten
         shapes: (h, w) of the levels.
         locations: (B, Q, H, levels, points, 2), x, then y. 0 and 1 are a level's outer
             edges. Beyond them lie zeros.
-        weights: (B, Q, H, levels, points).
+        weights: (B, Q, H, levels, points), the weight of each sample.
     """
     batch, _, heads, _ = value.shape
-    # grid_sample knows no heads: they become images of their own.
+    # grid_sample knows no heads, so they become images of their own.
     images = value.permute(0, 2, 3, 1).flatten(0, 1)
     grids = (2 * locations - 1).transpose(1, 2).flatten(0, 1)
     weights = weights.transpose(1, 2).flatten(0, 1)[:, None]
@@ -44,7 +44,9 @@ class DeformableAttention(nn.Module):
 
     Args:
         width: channels of queries and values.
-        heads, levels, points: points are read per head and level.
+        heads: number of attention heads.
+        levels: number of maps.
+        points: points that are read per head and level.
     """
 
     def __init__(self, width: int, heads: int, levels: int, points: int) -> None:
@@ -78,16 +80,16 @@ class DeformableAttention(nn.Module):
             )
 
     def forward(self, query: Tensor, value: Tensor, reference: Tensor, shapes: Shapes) -> Tensor:
-        """Return (B, Q, C), in float32 or better.
+        """Return what every query reads, (B, Q, C), in float32 or better.
 
         Args:
             query: (B, Q, C).
             value: (B, N, C), the cells of all levels.
-            reference: (Q, 2), where a query stands: x, then y, in [0, 1].
+            reference: (Q, 2), the place x, y of each query, in [0, 1].
             shapes: (h, w) of the levels.
         """
         dtype = torch.promote_types(query.dtype, torch.float32)
-        # As published: under autocast positions would lose what tells neighbors apart.
+        # Published. Under autocast positions would lose what tells neighbors apart.
         with torch.autocast(query.device.type, enabled=False):
             query, value, reference = query.to(dtype), value.to(dtype), reference.to(dtype)
             offsets = self.sampling_offsets(query)

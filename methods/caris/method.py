@@ -1,4 +1,8 @@
-"""CARIS as a method: published parameter groups and schedule, loss of `TwoClassMethod`."""
+"""CARIS as a method.
+
+The parameter groups and the schedule are the published ones. The loss is that of
+`TwoClassMethod`.
+"""
 
 from typing import Any
 
@@ -10,8 +14,8 @@ from methods.caris.network import CarisNetwork, Features
 from methods.contract import Output, Text
 from methods.two_class import TwoClassMethod
 
-# Part of the network -> what a parameter's name contains if it does not decay.
-# GroupNorm is called `gn`, so it decays.
+# Each part of the network has words that the names of its parameters without decay
+# contain. GroupNorm is called `gn`, so it decays.
 _NO_DECAY = {
     "vis_encoder": ("norm", "relative_position_bias_table"),
     "lang_encoder": ("Norm", "embeddings"),
@@ -27,7 +31,7 @@ class CARIS(TwoClassMethod):
     weights = weights
 
     def encode_image(self, images: Tensor, draws: dict[str, Tensor]) -> Features:
-        """Return what an image's sentences share: prompts for BERT, and projected maps."""
+        """Return what an image's sentences share, which is prompts for BERT and projected maps."""
         return self.network.encode_image(images)
 
     def segment(self, features: Features, text: Text) -> Output:
@@ -35,7 +39,10 @@ class CARIS(TwoClassMethod):
         return self.output(self.network.segment(features, text.ids, text.attention))
 
     def parameter_groups(self, recipe: CarisRecipe) -> list[dict[str, Any]]:
-        """Return the published groups: both encoders and the rest, each with and without decay."""
+        """Return the published groups.
+
+        They are both encoders and the rest, each with and without decay.
+        """
         groups: dict[str, list] = {
             f"{part}{suffix}": [] for part in _NO_DECAY for suffix in ("", "_no_decay")
         }
@@ -46,7 +53,10 @@ class CARIS(TwoClassMethod):
         return self.optimizer_groups(groups, recipe)
 
     def schedule(self, recipe: CarisRecipe, step: int, steps_per_epoch: int) -> list[float]:
-        """Return the rates of the six groups: linear warm-up, then polynomial decay."""
+        """Return the rates of the six groups.
+
+        They warm up linearly and then decay polynomially, per iteration.
+        """
         if step == 0 and recipe.first_step_at_full_rate:
             rate = recipe.learning_rate
         elif step <= recipe.warmup_steps:

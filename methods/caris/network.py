@@ -20,9 +20,9 @@ class Features(NamedTuple):
     """What an image's sentences share, all with leading dimension n.
 
     Attributes:
-        prompts: (n, P, T), appended to BERT's words.
-        lateral: (n, C, S/4, S/4).
-        levels: (n, C, h, w) at strides 32, 16 and 8.
+        prompts: (n, P, T), the prompts that are appended to BERT's words.
+        lateral: (n, C, S/4, S/4), the finest map.
+        levels: maps (n, C, h, w) at strides 32, 16 and 8.
     """
 
     prompts: Tensor
@@ -34,8 +34,8 @@ class ConditionalPrompts(nn.Module):
     """Prompts that tell the text encoder what the image shows.
 
     Args:
-        channels: of the coarsest map.
-        text_channels: of a prompt.
+        channels: channels of the coarsest map.
+        text_channels: channels of a prompt.
         grids: sides of the grids that the map is pooled to.
     """
 
@@ -65,7 +65,10 @@ class ConditionalPrompts(nn.Module):
 
 
 class Backbone(nn.Module):
-    """Both encoders and the prompts between them: the image is encoded first, the words see it."""
+    """Both encoders and the prompts between them.
+
+    The image is encoded first, so that the words see it.
+    """
 
     def __init__(self, config: CarisConfig, vocabulary_size: int) -> None:
         super().__init__()
@@ -95,8 +98,8 @@ class CarisNetwork(nn.Module):
     """Encoders and pixel decoder.
 
     Args:
-        config: its size.
-        vocabulary_size: word pieces that BERT knows.
+        config: size of the network.
+        vocabulary_size: number of word pieces that BERT knows.
     """
 
     def __init__(self, config: CarisConfig, vocabulary_size: int) -> None:

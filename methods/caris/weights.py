@@ -1,4 +1,4 @@
-"""CARIS checkpoints <-> `CarisNetwork`. Names are the published ones.
+"""CARIS' checkpoints, whose names are the ones of `CarisNetwork`.
 
 A published checkpoint holds one state dict, `model`, encoders included. MaskRIS'
 published code trains the same network.
@@ -41,7 +41,7 @@ def starting_weights(config: CarisConfig, source: Source) -> dict[str, Tensor]:
 
 
 def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return what `CarisNetwork` has of a flat published state dict, CARIS' or MaskRIS'."""
+    """Return the entries of CARIS' or MaskRIS' flat state dict that `CarisNetwork` has."""
     return drop_unneeded(state, UNNEEDED)
 
 
