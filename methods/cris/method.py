@@ -14,7 +14,8 @@ from methods.cris import weights
 from methods.cris.config import DEFINITION, CrisRecipe
 from methods.cris.network import CrisNetwork, Maps
 
-THRESHOLD = 0.35  # of the probability, as published
+# The published threshold of the probability.
+THRESHOLD = 0.35
 
 
 class CRIS(Method):
@@ -26,7 +27,7 @@ class CRIS(Method):
 
     @property
     def needs(self) -> DataNeeds:
-        """Letterboxed, CLIP's normalization and word pieces, one sentence per ref."""
+        """A letterboxed square with CLIP's normalization, and one sentence per ref."""
         return self.fed(geometry="letterbox", mean=CLIP_MEAN, std=CLIP_STD)
 
     def forward(self, batch: Batch, draws: dict[str, Tensor], purpose: Purpose) -> Output:
@@ -34,7 +35,7 @@ class CRIS(Method):
         return self.segment(self.encode_image(batch.images, draws), batch.text)
 
     def encode_image(self, images: Tensor, draws: dict[str, Tensor]) -> Maps:
-        """Return the network's text-free features: the neck's three maps."""
+        """Return the neck's three maps, which need no text."""
         return self.network.encode_image(images)
 
     def segment(self, features: Maps, text: Text) -> Output:
@@ -57,7 +58,7 @@ class CRIS(Method):
         return F.binary_cross_entropy_with_logits(student.logits.float(), target)
 
     def mask(self, logits: Tensor, geometry: Geometry) -> np.ndarray:
-        """Return probability > 0.35 at the original size.
+        """Return where the probability exceeds 0.35 at the original size.
 
         The logit is upsampled bilinearly, not the probability.
         """

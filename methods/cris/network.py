@@ -18,7 +18,7 @@ Maps: TypeAlias = tuple[Tensor, Tensor, Tensor]
 
 
 def cbr(inputs: int, outputs: int, kernel: int, padding: int) -> nn.Sequential:
-    """Return convolution without bias, BatchNorm, ReLU."""
+    """Return a convolution without bias, followed by BatchNorm and ReLU."""
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, kernel, padding=padding, bias=False),
         nn.BatchNorm2d(outputs),
@@ -32,7 +32,10 @@ def up2(x: Tensor) -> Tensor:
 
 
 def coordinates(x: Tensor) -> Tensor:
-    """Return x (B, C, h, w) with two channels appended: column, then row, each from -1 to 1."""
+    """Return x (B, C, h, w) with two channels appended, (B, C + 2, h, w).
+
+    They are the column, then the row, each from -1 to 1.
+    """
     height, width = x.shape[-2:]
     shape = (len(x), 1, height, width)
     # In float32 whatever the network's dtype, as published: a float64 grid moves
@@ -55,7 +58,13 @@ class CoordConv(nn.Module):
 
 
 class Neck(nn.Module):
-    """Fusion of three scales, the coarsest gated by the sentence state (CRIS, section 4)."""
+    """Fusion of three scales, the coarsest gated by the sentence state (CRIS, section 4).
+
+    Args:
+        inputs: channels of the three maps, from fine to coarse.
+        widths: output channels of the three levels, from fine to coarse.
+        state: channels of a sentence state.
+    """
 
     def __init__(
         self, inputs: tuple[int, int, int], widths: tuple[int, int, int], state: int
@@ -78,7 +87,11 @@ class Neck(nn.Module):
         self.coordconv = nn.Sequential(CoordConv(middle, middle), cbr(middle, middle, 3, 1))
 
     def project(self, maps: Maps) -> Maps:
-        """Return the text-free projections of the three maps, which an image's sentences share."""
+        """Return the text-free projections of the three maps, which an image's sentences share.
+
+        They are (B, fine, S/16, S/16), (B, middle, S/16, S/16) and
+        (B, coarse, S/32, S/32).
+        """
         v3, v4, v5 = maps
         return F.avg_pool2d(self.f3_v_proj(v3), 2, 2), self.f2_v_proj(v4), self.f1_v_proj(v5)
 
@@ -104,7 +117,10 @@ def sinusoid(positions: Tensor, width: int) -> Tensor:
 
 
 def image_codes(height: int, width: int, channels: int, device: torch.device) -> Tensor:
-    """Return codes (h * w, channels): the first half codes the column x, the second the row y."""
+    """Return position codes (h * w, channels) of a map, row-major.
+
+    The first half of the channels codes the column x, the second the row y.
+    """
     half = channels // 2
     across = sinusoid(torch.arange(width, device=device), half).expand(height, width, -1)
     down = sinusoid(torch.arange(height, device=device), half)[:, None].expand(height, width, -1)
@@ -167,7 +183,13 @@ class Decoder(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, x: Tensor, words: Tensor, padding: Tensor) -> Tensor:
-        """Return (B, D, h, w) for x (B, D, h, w) and words (B, L, D)."""
+        """Return (B, D, h, w).
+
+        Args:
+            x: (B, D, h, w), the neck's map.
+            words: (B, L, D), word features.
+            padding: bool (B, L), True where there is no word.
+        """
         height, width = x.shape[-2:]
         image_code = image_codes(height, width, x.shape[1], x.device).to(x.dtype)
         order = torch.arange(words.shape[1], device=x.device)
@@ -216,7 +238,15 @@ def scale_start(decoder: Decoder, proj: Projector, branch_gain: float, kernel_ga
 
 
 class CrisNetwork(nn.Module):
-    """CRIS (CVPR 2022), figure 2. Parameter names are the published ones."""
+    """CRIS (CVPR 2022), figure 2. Parameter names are the published ones.
+
+    Args:
+        config: size of the network.
+        vocabulary_size: number of word pieces that CLIP knows.
+
+    Raises:
+        ValueError: the neck's middle width is not that of the text tower.
+    """
 
     def __init__(self, config: CrisConfig, vocabulary_size: int) -> None:
         super().__init__()
@@ -241,8 +271,8 @@ class CrisNetwork(nn.Module):
         """Return logits (B, 1, S/4, S/4).
 
         Args:
-            maps: of `encode_image`.
-            ids: int64 (B, L).
+            maps: what `encode_image` returned.
+            ids: int64 (B, L), the sentences' word pieces.
             attention: int64 (B, L), 0 at padding.
         """
         # The decoder reads words before CLIP's projection, the neck and the kernel the
@@ -252,5 +282,8 @@ class CrisNetwork(nn.Module):
         return self.proj(self.decoder(fused, words, attention == 0), state)
 
     def forward(self, images: Tensor, ids: Tensor, attention: Tensor) -> Tensor:
-        """Return logits (B, 1, S/4, S/4) for images (B, 3, S, S) and sentences (B, L)."""
+        """Return logits (B, 1, S/4, S/4) for images (B, 3, S, S) and sentences.
+
+        `ids` and `attention` are as in `segment`.
+        """
         return self.segment(self.encode_image(images), ids, attention)

@@ -1,8 +1,8 @@
-"""CRIS checkpoints: published names and ours are the same.
+"""CRIS' checkpoints, whose names are the ones of `CrisNetwork`.
 
 A published run saves `{epoch, cur_iou, best_iou, prec, state_dict, optimizer,
-scheduler}` with `module.`-prefixed names. No official checkpoint was ever published.
-These are the names that the published code would write.
+scheduler}`, where names start with `module.`. No official checkpoint was ever published,
+so the names are those that the published code would write. ETRIS' runs save the same.
 """
 
 from collections.abc import Mapping
@@ -28,15 +28,15 @@ def starting_weights(config: CrisConfig, source: Source) -> dict[str, Tensor]:
 
 
 def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return a flat published state dict under the names of `CrisNetwork`."""
+    """Return a flat published state dict under the network's names, which are the same."""
     return dict(state)
 
 
 def to_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return `CrisNetwork.state_dict()` under published names, without `module.`."""
+    """Return the network's state dict under published names, without `module.`."""
     return dict(state)
 
 
 def checkpoint(state: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Return `CrisNetwork.state_dict()` as a checkpoint of the published code."""
+    """Return the network's state dict as a checkpoint of the published code."""
     return {"state_dict": {f"module.{name}": value for name, value in to_published(state).items()}}

@@ -1,4 +1,8 @@
-"""ETRIS as a method: CRIS' loss and decision, its own network, frozen towers and schedule."""
+"""ETRIS as a method.
+
+The loss and the decision are CRIS'. The network, the frozen towers and the schedule are
+its own.
+"""
 
 from typing import Any
 

@@ -44,7 +44,7 @@ class Interactor(nn.Module):
     """A transformer decoder layer with norms last, for ResNet towers.
 
     It attends to itself, then to the other modality, and ends in a feed-forward
-    network. There are no position codes and no padding mask: every word sees every
+    network. There are no position codes and no padding mask, so every word sees every
     word, padding included (published).
     """
 
@@ -52,7 +52,8 @@ class Interactor(nn.Module):
         super().__init__()
         self.self_attn = nn.MultiheadAttention(width, heads, dropout=dropout, batch_first=True)
         self.multihead_attn = nn.MultiheadAttention(width, heads, dropout=dropout, batch_first=True)
-        self.linear1, self.linear2 = nn.Linear(width, 2 * width), nn.Linear(2 * width, width)
+        self.linear1 = nn.Linear(width, 2 * width)
+        self.linear2 = nn.Linear(2 * width, width)
         self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(width) for _ in range(3))
         self.dropout = nn.Dropout(dropout)
 
@@ -125,7 +126,8 @@ class Bridger(nn.Module):
             stage: 0, 1 or 2.
             zoomed: (B, d, h, w), the image tower's map, zoomed in.
             t: (B, L, D), states of the text tower.
-            last: image and word tokens that the stage before carried. None at stage 0.
+            last: image tokens (B, h * w, d) and word tokens (B, L, d) that the stage
+                before carried. None at stage 0.
         """
         z, u = tokens(zoomed), self.linear1[stage](t)
         if last is not None:
@@ -159,7 +161,14 @@ class Gate(nn.Module):
 
 
 class Neck(nn.Module):
-    """Three maps at stride 16, gated by the sentence and merged (ETRIS, section 4)."""
+    """Three maps at stride 16, gated by the sentence and merged (ETRIS, section 4).
+
+    Args:
+        inputs: channels of the three maps.
+        scales: factors that bring them to stride 16.
+        width: channels of the result.
+        state: channels of a sentence state.
+    """
 
     def __init__(self, inputs: Triple, scales: Triple, width: int, state: int) -> None:
         super().__init__()
@@ -182,7 +191,15 @@ class Neck(nn.Module):
 
 
 class EtrisNetwork(nn.Module):
-    """ETRIS (ICCV 2023), figure 2. Parameter names are the published ones."""
+    """ETRIS (ICCV 2023), figure 2. Parameter names are the published ones.
+
+    Args:
+        config: size of the network.
+        vocabulary_size: number of word pieces that CLIP knows.
+
+    Raises:
+        ValueError: the depth of a transformer is no multiple of 3.
+    """
 
     def __init__(self, config: EtrisConfig, vocabulary_size: int) -> None:
         super().__init__()
@@ -223,23 +240,26 @@ class EtrisNetwork(nn.Module):
         depends on L (published).
 
         Args:
-            features: of `encode_image`.
-            ids: int64 (B, L).
+            features: what `encode_image` returned.
+            ids: int64 (B, L), the sentences' word pieces.
             attention: int64 (B, L), 0 at padding.
         """
         maps, words, state = self.encode(features, ids)
         return self.proj(self.decoder(self.neck(maps, state), words, attention == 0), state)
 
     def encode(self, features: tuple[Tensor, Tensor], ids: Tensor) -> tuple[Maps, Tensor, Tensor]:
-        """Run both towers, bridged.
+        """Return what both towers give when they are bridged.
 
-        Returns:
-            the three stages' maps, word features (B, L, D) and sentence states (B, E).
+        That is the three stages' maps, word features (B, L, D) and sentence states
+        (B, E).
         """
         clip = self.backbone
-        tower, text = self.stages(clip.visual), thirds(clip.transformer.resblocks)
-        (x, zoomed), t = features, embed_words(clip, ids)
-        maps, last = [], None
+        tower = self.stages(clip.visual)
+        text = thirds(clip.transformer.resblocks)
+        x, zoomed = features
+        t = embed_words(clip, ids)
+        maps = []
+        last = None
         for stage in range(3):
             if stage > 0:
                 x = tower.run(stage, x)
@@ -251,5 +271,8 @@ class EtrisNetwork(nn.Module):
         return (maps[0], maps[1], tower.finish(x)), *read_words(clip, t, ids)
 
     def forward(self, images: Tensor, ids: Tensor, attention: Tensor) -> Tensor:
-        """Return logits (B, 1, S/4, S/4) for images (B, 3, S, S) and sentences (B, L)."""
+        """Return logits (B, 1, S/4, S/4) for images (B, 3, S, S) and sentences.
+
+        `ids` and `attention` are as in `segment`.
+        """
         return self.segment(self.encode_image(images), ids, attention)

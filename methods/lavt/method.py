@@ -1,4 +1,8 @@
-"""LAVT as a method: published parameter groups and schedule, loss of `TwoClassMethod`."""
+"""LAVT as a method.
+
+The parameter groups and the schedule are the published ones. The loss is that of
+`TwoClassMethod`.
+"""
 
 from typing import Any, Self
 
@@ -10,7 +14,7 @@ from methods.lavt.config import DEFINITION, LavtRecipe
 from methods.lavt.network import LavtNetwork
 from methods.two_class import TwoClassMethod
 
-# What the name of a parameter of the backbone contains if it does not decay.
+# The name of a parameter of the backbone contains one of these if it does not decay.
 _NO_DECAY = ("norm", "absolute_pos_embed", "relative_position_bias_table")
 
 
@@ -31,7 +35,7 @@ class LAVT(TwoClassMethod):
         return self
 
     def encode_image(self, images: Tensor, draws: dict[str, Tensor]) -> Tensor:
-        """Return the images: words are fused inside the visual encoder."""
+        """Return the images, since words are fused inside the visual encoder."""
         return images
 
     def segment(self, features: Tensor, text: Text) -> Output:
@@ -61,5 +65,8 @@ class LAVT(TwoClassMethod):
             layer.requires_grad_(index not in recipe.freeze_bert_layers)
 
     def schedule(self, recipe: LavtRecipe, step: int, steps_per_epoch: int) -> list[float]:
-        """Return the rate of the four groups: polynomial decay per iteration, without warm-up."""
+        """Return the one rate of the four groups.
+
+        It decays polynomially per iteration, without warm-up.
+        """
         return [recipe.rate(step, steps_per_epoch)] * 4

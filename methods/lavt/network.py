@@ -25,7 +25,7 @@ class WordAttention(nn.Module):
         self.W = nn.Sequential(nn.Conv1d(channels, channels, 1), nn.InstanceNorm1d(channels))
 
     def forward(self, pixels: Tensor, words: Tensor, attention: Tensor) -> Tensor:
-        """Return (B, C, N), what every pixel gathered.
+        """Return what every pixel gathered, (B, C, N).
 
         Args:
             pixels: (B, C, N).
@@ -46,9 +46,9 @@ class WordAttention(nn.Module):
 
 
 class PixelWordFusion(nn.Module):
-    """Pixel-word attention module: what the words say, gated by what the pixels are.
+    """The pixel-word attention module (PWAM) of LAVT, section 3.2.
 
-    LAVT, section 3.2, where it is called PWAM.
+    What the words say about a pixel is multiplied by what the pixel is.
     """
 
     def __init__(self, channels: int, text_channels: int, heads: int, dropout: float) -> None:
@@ -92,15 +92,17 @@ class LanguageAwareSwin(Swin):
         self.reset()
 
     def forward(self, images: Tensor, words: Tensor, attention: Tensor) -> list[Tensor]:
-        """Return the four normalized residuals (B, C_i, h_i, w_i), strides 4 to 32.
+        """Return the four normalized residuals (B, C_i, h_i, w_i) at strides 4 to 32.
 
         Args:
             images: (B, 3, H, W).
-            words: (B, L, T).
-            attention: (B, L), 0 at padding.
+            words: (B, L, T), word states.
+            attention: int64 (B, L), 0 at padding.
         """
-        words, attention = words.transpose(1, 2), attention[:, None].to(words.dtype)
-        x, maps = self.patch_embed(images), []
+        words = words.transpose(1, 2)
+        attention = attention[:, None].to(words.dtype)
+        x = self.patch_embed(images)
+        maps = []
         for index, stage in enumerate(self.layers):
             x = stage.blocks(x)
             residual = stage.fusion(x.flatten(1, 2).transpose(1, 2), words, attention)
@@ -116,7 +118,10 @@ class LanguageAwareSwin(Swin):
 
 
 class Decoder(nn.Module):
-    """From coarse to fine: upsample, concatenate the finer map, convolve twice (section 3.4)."""
+    """Decoder from coarse to fine (section 3.4).
+
+    At every level it upsamples, concatenates the finer map and convolves twice.
+    """
 
     def __init__(self, channels: tuple[int, ...], width: int) -> None:
         super().__init__()
@@ -131,7 +136,11 @@ class Decoder(nn.Module):
         self.conv1_1 = nn.Conv2d(width, 2, 1)
 
     def forward(self, maps: list[Tensor]) -> Tensor:
-        """Return two-class logits (B, 2, h, w) at the stride of the finest map."""
+        """Return two-class logits (B, 2, h, w) at the stride of the finest map.
+
+        Args:
+            maps: the four maps (B, C_i, h_i, w_i), from fine to coarse.
+        """
         *finer, y = maps
         for level in (4, 3, 2):
             skip = finer[level - 2]
@@ -148,8 +157,8 @@ class LavtNetwork(nn.Module):
     """BERT, the language-aware Swin and the decoder.
 
     Args:
-        config: its size.
-        vocabulary_size: word pieces that BERT knows.
+        config: size of the network.
+        vocabulary_size: number of word pieces that BERT knows.
     """
 
     def __init__(self, config: LavtConfig, vocabulary_size: int) -> None:
@@ -159,7 +168,7 @@ class LavtNetwork(nn.Module):
         self.classifier = Decoder(config.swin.channels, config.decoder_width)
 
     def forward(self, images: Tensor, ids: Tensor, attention: Tensor) -> Tensor:
-        """Return two-class logits (B, 2, H/4, W/4): background, referent.
+        """Return two-class logits (B, 2, H/4, W/4), the background's and the referent's.
 
         Args:
             images: (B, 3, H, W), normalized.

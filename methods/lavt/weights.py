@@ -1,4 +1,4 @@
-"""LAVT checkpoints <-> `LavtNetwork`.
+"""LAVT's checkpoints under the names of `LavtNetwork`, and back.
 
 A published LAVT checkpoint holds two state dicts: `model` (`backbone.*`,
 `classifier.*`) and `bert_model` (`embeddings.*`, `encoder.*`). One of LAVT-one holds a

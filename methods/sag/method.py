@@ -20,7 +20,8 @@ from methods.sag import weights
 from methods.sag.config import DEFINITION, SagRecipe
 from methods.sag.network import Features, SagNetwork
 
-_CERTAIN = 1e-6  # probabilities are kept this far from 0 and 1 where their logarithm is taken
+# Probabilities are kept this far from 0 and 1 where their logarithm is taken.
+_CERTAIN = 1e-6
 
 
 class SaG(Method):
@@ -85,8 +86,8 @@ class SaG(Method):
     def loss(self, output: Output, batch: Batch) -> dict[str, Tensor]:
         """Return the two losses.
 
-        `contrastive`: every sentence finds its image among those of the batch, by what
-        it gathers of each. `reconstruction`: the slots paint the ViT's tokens.
+        In `contrastive`, every sentence finds its image among those of the batch, by what
+        it gathers of each. In `reconstruction`, the slots paint the ViT's tokens.
         """
         extras = output.extras
         # The sentence is not normalized, so its length is an inverse temperature. Like
@@ -121,7 +122,7 @@ class SaG(Method):
         return [{"name": "backbone", "params": backbone}, {"name": "rest", "params": rest}]
 
     def schedule(self, recipe: SagRecipe, step: int, steps_per_epoch: int) -> list[float]:
-        """Return the rates of both groups: a cosine per iteration, after the warm-up."""
+        """Return the rates of both groups, a cosine per iteration after the warm-up."""
         # Published: the cosine is as long as the whole training, so it never reaches 0.
         turned = max(0, step - recipe.warmup_steps) / (recipe.epochs * steps_per_epoch)
         rate = recipe.learning_rate * (1 + math.cos(math.pi * turned)) / 2

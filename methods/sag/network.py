@@ -18,14 +18,15 @@ from methods.backbones.vit import Vit
 from methods.sag.config import SagConfig
 from methods.sag.slots import Attention, FeedForward, Shatter
 
-_LONGEST_SIDE = 50  # rows, and columns, that the decoder has positions for
+# The number of rows, and of columns, that the decoder has positions for.
+_LONGEST_SIDE = 50
 
 
 class Features(NamedTuple):
     """What an image's sentences share.
 
     Attributes:
-        slots: (n, S, C).
+        slots: (n, S, C), the slots of an image.
         maps: (n, S, h, w), how much of a place each slot owns. They sum to 1 over slots.
     """
 
@@ -84,7 +85,7 @@ class TextEncoder(nn.Module):
 
 
 class Gather(nn.Module):
-    """A sentence gathers the slots that it speaks of: the modality fusion module.
+    """The modality fusion module, in which a sentence gathers the slots that it speaks of.
 
     Sentences do not see each other.
     """
@@ -92,7 +93,8 @@ class Gather(nn.Module):
     def __init__(self, config: SagConfig) -> None:
         super().__init__()
         self.attn = Attention(config.width, config.heads, config.head_width, config.dropout)
-        self.ff = FeedForward(config.width, config.feed_forward, 0.0)  # no dropout here (published)
+        # There is no dropout here (published).
+        self.ff = FeedForward(config.width, config.feed_forward, 0.0)
 
     def forward(self, sentences: Tensor, slots: Tensor) -> tuple[Tensor, Tensor]:
         """Return unit vectors (n, q, C) and the slots' weights (n, q, S), which sum to 1.
@@ -106,9 +108,13 @@ class Gather(nn.Module):
 
 
 class SlotDecoder(nn.Module):
-    """Slots paint the image's tokens: each proposes a token and its opacity at every place.
+    """Slots paint the image's tokens.
 
-    Only training needs it.
+    Each slot proposes a token and its opacity at every place. Only training needs this.
+
+    Args:
+        width: channels of a slot.
+        tokens: channels of a token.
     """
 
     def __init__(self, width: int, tokens: int) -> None:
@@ -136,8 +142,8 @@ class SagNetwork(nn.Module):
     """Encoders, gathering and decoder.
 
     Args:
-        config: its size.
-        vocabulary_size: word pieces that BERT knows.
+        config: size of the network.
+        vocabulary_size: number of word pieces that BERT knows.
     """
 
     def __init__(self, config: SagConfig, vocabulary_size: int) -> None:
@@ -152,7 +158,12 @@ class SagNetwork(nn.Module):
         self.decoder = SlotDecoder(config.width, config.vit.width)
 
     def encode_image(self, images: Tensor, noise: Tensor) -> tuple[Features, Tensor]:
-        """Return features, and the tokens (B, h * w, T) for the reconstruction."""
+        """Return features, and the tokens (B, h * w, T) for the reconstruction.
+
+        Args:
+            images: (B, 3, H, W), normalized.
+            noise: (B, S, C), standard normal.
+        """
         return self.encoders["img_enc"](images, noise)
 
     def encode_text(self, ids: Tensor, attention: Tensor) -> Tensor:
@@ -164,7 +175,8 @@ class SagNetwork(nn.Module):
         """Return how likely a slot that the sentence wants owns a place, (m, 1, h, w).
 
         Args:
-            maps: (m, S, h, w).
-            weights: (m, S). Both sum to 1 over slots, so the score lies between 0 and 1.
+            maps: (m, S, h, w), how much of a place each slot owns.
+            weights: (m, S), how much the sentence wants each slot. Like the maps they sum
+                to 1 over slots, so the score lies between 0 and 1.
         """
         return (weights[..., None, None] * maps).sum(1, keepdim=True)

@@ -16,8 +16,9 @@ class Attention(nn.Module):
 
     Args:
         width: channels in and out.
-        heads, head_width: the width inside is heads * head_width.
-        dropout: of what is added.
+        heads: number of heads.
+        head_width: channels of a head.
+        dropout: dropout of what is added to x.
         context: whether keys and values are made of something else than the queries.
     """
 
@@ -36,7 +37,9 @@ class Attention(nn.Module):
         self.fn["to_out"] = nn.Sequential(nn.Linear(inner, width), nn.Dropout(dropout))
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return x after attending, and the keys' shares (B, Q, K), averaged over heads.
+        """Return x (B, Q, C) after attending, and the keys' shares (B, Q, K).
+
+        The shares are averaged over heads.
 
         Args:
             x: (B, Q, C).
@@ -59,9 +62,9 @@ class Attention(nn.Module):
 
 
 class SlotAttention(Attention):
-    """Attention in which the queries compete: the shares of a key sum to 1 over them.
+    """Attention in which the queries compete (Locatello et al., NeurIPS 2020).
 
-    Locatello et al., NeurIPS 2020.
+    The shares of a key sum to 1 over the queries.
     """
 
     def weigh(self, scores: Tensor) -> tuple[Tensor, Tensor]:
@@ -71,7 +74,13 @@ class SlotAttention(Attention):
 
 
 class FeedForward(nn.Module):
-    """Pre-norm feed-forward network with its residual. `dropout` follows the GELU."""
+    """Pre-norm feed-forward network with its residual.
+
+    Args:
+        width: channels in and out.
+        inner: channels inside.
+        dropout: dropout behind the GELU.
+    """
 
     def __init__(self, width: int, inner: int, dropout: float) -> None:
         super().__init__()
@@ -85,7 +94,16 @@ class FeedForward(nn.Module):
 
 
 class SlotBlock(nn.ModuleDict):
-    """One iteration: slots read the image, then every slot the others of its group."""
+    """One iteration, in which slots read the image and then the others of their group.
+
+    Args:
+        width: channels of slots and tokens.
+        heads: heads of both attentions.
+        head_width: channels of a head of the attention to the image.
+        group_head_width: channels of a head of the attention among a group's slots.
+        inner: channels inside the feed-forward networks.
+        dropout: dropout after attention and in the feed-forward networks.
+    """
 
     def __init__(
         self,
@@ -109,12 +127,12 @@ class SlotBlock(nn.ModuleDict):
         )
 
     def forward(self, slots: Tensor, tokens: Tensor, groups: int) -> tuple[Tensor, Tensor]:
-        """Return the slots and their maps (B, S, N), which sum to 1 over slots.
+        """Return the slots (B, S, C) and their maps (B, S, N), which sum to 1 over slots.
 
         Args:
             slots: (B, S, C), those of a group side by side.
-            tokens: (B, N, C), of the image.
-            groups: how many groups there are.
+            tokens: (B, N, C), the tokens of the image.
+            groups: number of groups.
         """
         slots, maps = self["0"](slots, tokens)
         slots = self["2"](slots)
@@ -128,9 +146,14 @@ class Shatter(nn.Module):
 
     Args:
         width: channels of slots and tokens.
-        groups, group_size: Gaussians, and slots drawn from each.
+        groups: number of Gaussians.
+        group_size: slots that are drawn from each.
         iterations: how often the block runs.
-        heads, head_width, group_head_width, inner, dropout: of the block.
+        heads: heads of the block's attentions.
+        head_width: channels of a head of the attention to the image.
+        group_head_width: channels of a head of the attention among a group's slots.
+        inner: channels inside the block's feed-forward networks.
+        dropout: dropout of the block.
     """
 
     def __init__(
@@ -159,8 +182,8 @@ class Shatter(nn.Module):
                 "queries": nn.ParameterDict(
                     {name: nn.Parameter(value) for name, value in queries.items()}
                 ),
-                # Published checkpoints store this block once per iteration: the same
-                # tensors under every number.
+                # Published checkpoints store this block once per iteration, with the
+                # same tensors under every number.
                 "agg_blocks": nn.ModuleList([block]),
                 "last_layer": nn.Sequential(nn.Identity(), nn.Linear(width, width)),
             }
@@ -173,7 +196,7 @@ class Shatter(nn.Module):
         The maps sum to 1 over slots.
 
         Args:
-            tokens: (B, N, C), of the image, positions included.
+            tokens: (B, N, C), the tokens of the image, positions included.
             noise: (B, S, C), standard normal. Without it the slots of a group could not
                 tell themselves apart.
         """

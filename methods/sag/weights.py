@@ -1,4 +1,4 @@
-"""SaG checkpoints <-> `SagNetwork`. Names are the published ones.
+"""SaG's checkpoints, whose names are the ones of `SagNetwork`.
 
 The published state dict stores the block that all iterations share once per iteration,
 and layers that nothing reads. Ours holds the block once and no such layer. On the way
@@ -17,7 +17,8 @@ from methods.weights import drop_unneeded, join_parts
 
 _IMAGE, _TEXT = "encoders.img_enc", "encoders.txt_enc"
 _BLOCKS = f"{_IMAGE}.set_pred_module.agg.agg_blocks."
-_ITERATIONS = 6  # of the published network: a state dict does not say how often its one block runs
+# The published number of iterations. A state dict does not say how often its one block runs.
+_ITERATIONS = 6
 
 UNNEEDED = {
     **bert.UNNEEDED,
@@ -56,7 +57,7 @@ def to_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     That is copies of the block, and zeros for the layers that it never uses.
     """
     copies = {
-        # Clones, since safetensors refuses shared memory.
+        # They are clones, since safetensors refuses shared memory.
         name.replace(f"{_BLOCKS}0.", f"{_BLOCKS}{number}."): value.clone()
         for number in range(1, _ITERATIONS)
         for name, value in state.items()

@@ -1,4 +1,4 @@
-"""The frozen CLIP of TRIS' loss: does a map leave visible what the sentence says?
+"""The frozen CLIP of TRIS' loss, which tells if a map leaves visible what a sentence says.
 
 The published one is OpenAI's ViT-B/32. Without published weights a small one is trained
 first, on whole images and their sentences. It sees no box and no mask.
@@ -16,7 +16,8 @@ from methods.backbones.clip import build_clip, encode_words
 from methods.precision import at_least_float32
 from methods.tris.config import AuxiliaryConfig
 
-LARGEST_SCALE = 100.0  # of the contrastive logits, as CLIP's
+# The largest scale of the contrastive logits, as in CLIP (section 2.5).
+LARGEST_SCALE = 100.0
 
 
 def build(config: AuxiliaryConfig, vocabulary_size: int) -> CLIP:
@@ -60,12 +61,12 @@ def train(
     On a CPU they are a function of the arguments.
 
     Args:
-        config: its dimensions and `training`.
-        vocabulary_size: word pieces that it knows.
+        config: the auxiliary's dimensions, with `training`.
+        vocabulary_size: number of word pieces that it knows.
         pairs: batches, over all epochs, of whole normalized images, float32
             (B, 3, S, S), and ids (B, L) of a sentence of each.
-        steps: how many batches there are.
-        device: where it is trained.
+        steps: number of batches.
+        device: device of the training.
     """
     # Starting weights come from the global generator, which may be in any state.
     reseed_dropout("auxiliary")

@@ -1,6 +1,7 @@
-"""TRIS' first step as a method: three losses that need sentences alone.
+"""TRIS' first step as a method.
 
-Decision, parameter groups and schedule are the published ones, too.
+Its three losses need sentences alone. They, the decision, the parameter groups and the
+schedule are the published ones.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -23,9 +24,14 @@ from methods.tris.network import TrisNetwork
 # (published).
 INPUT = {"geometry": "square", "mean": IMAGENET_MEAN, "std": IMAGENET_STD, "keep_end": False}
 
-BACKGROUND = 1.0  # score of a constant map that stands beside those of the texts
-FOCAL_POWER, FOCAL_OFFSET = 3, 0.01
-SMALLEST, LARGEST = 1e-4, 0.9999  # of a cosine whose logarithm is taken
+# The score of a constant map that stands beside those of the texts.
+BACKGROUND = 1.0
+# The penalty on maps that cover little of an image.
+FOCAL_POWER = 3
+FOCAL_OFFSET = 0.01
+# The bounds of a cosine whose logarithm is taken.
+SMALLEST = 1e-4
+LARGEST = 0.9999
 
 
 def coverage(scores: Tensor) -> Tensor:
@@ -77,13 +83,13 @@ class TRIS(AuxiliaryMethod):
         self.__dict__["auxiliary"] = auxiliary.build(config.auxiliary, vocabulary_size)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        # What `to` and its like do to the method, they do to the auxiliary.
+        # What `to` and its like do to the method, they do to the auxiliary, too.
         self.auxiliary._apply(fn, recurse)
         return super()._apply(fn, recurse)
 
     @property
     def auxiliary_passes(self) -> tuple[int, int] | None:
-        """(epochs, batch size) of the auxiliary's training. None for a published one."""
+        """Epochs and batch size of the auxiliary's training, or None for a published one."""
         training = self.config.auxiliary.training
         return None if training is None else (training.epochs, training.batch_size)
 
@@ -91,8 +97,8 @@ class TRIS(AuxiliaryMethod):
         self, pairs: Iterable[tuple[Tensor, Tensor]], steps: int, device: torch.device
     ) -> dict[str, Tensor]:
         """Return the weights of a fresh auxiliary after `steps` batches of images and ids."""
-        config, words = self.config.auxiliary, self.auxiliary.vocab_size
-        return auxiliary.train(config, words, pairs, steps, device)
+        vocabulary_size = self.auxiliary.vocab_size
+        return auxiliary.train(self.config.auxiliary, vocabulary_size, pairs, steps, device)
 
     def load_auxiliary(self, state: Mapping[str, Tensor]) -> None:
         """Take the auxiliary's weights.
@@ -149,13 +155,14 @@ class TRIS(AuxiliaryMethod):
         return F.interpolate(logits, (self.config.size,) * 2, mode="bilinear", align_corners=False)
 
     def loss(self, output: Output, batch: Batch) -> dict[str, Tensor]:
-        """Return the weighted losses, which need no mask: `batch.targets` is not read.
+        """Return the weighted losses. They need no mask, so `batch.targets` is not read.
 
-        `foreground`: what an own map leaves visible is what the sentence says.
-        `classification`: which text of the batch is the image's. `negative`: what is
-        visible is not what is said of others.
+        `foreground` asks that what an own map leaves visible is what the sentence says.
+        `classification` asks which text of the batch is the image's. `negative` asks that
+        what is visible is not what is said of others.
         """
-        scores, config = output.extras["scores"], self.config
+        scores = output.extras["scores"]
+        config = self.config
         # Two refs of one image count as each other's negatives (published).
         same = torch.eye(len(scores), device=scores.device)
         margin = F.multilabel_soft_margin_loss(classification_logits(scores), same)
@@ -169,11 +176,10 @@ class TRIS(AuxiliaryMethod):
         }
 
     def distillation(self, student: Output, teacher: Output) -> Tensor:
-        """Return binary cross-entropy of scores against the teacher's sigmoid.
+        """Return binary cross-entropy of the own pairs' scores against the teacher's sigmoid.
 
-        They are those of the own pairs, at stride 32. The sigmoid is what TRIS itself
-        takes for soft foreground, and 0.5 is its decision. No published code says how
-        MaskRIS was put on TRIS.
+        The scores are at stride 32. TRIS itself takes their sigmoid for soft foreground,
+        and 0.5 is its decision. No published code says how MaskRIS was put on TRIS.
         """
         return F.binary_cross_entropy_with_logits(student.logits, teacher.logits.sigmoid())
 
@@ -207,6 +213,6 @@ class TRIS(AuxiliaryMethod):
         ]
 
     def schedule(self, recipe: TrisRecipe, step: int, steps_per_epoch: int) -> list[float]:
-        """Return the rates of `backbone` and `rest`: polynomial decay per iteration."""
+        """Return the rates of `backbone` and `rest`, which decay per iteration."""
         rate = recipe.rate(step, steps_per_epoch)
         return [recipe.backbone_multiplier * rate, rate]

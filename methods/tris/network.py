@@ -19,7 +19,11 @@ def _norm(channels: int) -> nn.InstanceNorm2d:
 
 
 class BilateralPrompt(nn.Module):
-    """What the texts say to every location, and the locations to every text."""
+    """What the texts say to every location, and the locations to every text.
+
+    Args:
+        width: joint channels of locations and texts.
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -71,7 +75,11 @@ class TrisNetwork(nn.Module):
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
 
     def encode_image(self, images: Tensor) -> Tensor:
-        """Return v (B, C, S/32, S/32), a unit vector at every location."""
+        """Return v (B, C, S/32, S/32), a unit vector at every location.
+
+        Args:
+            images: (B, 3, S, S), normalized.
+        """
         coarsest = resnet_maps(self.backbone.visual, images)[-1]
         return F.normalize(self.vis_project(coarsest), dim=1)
 
@@ -93,7 +101,8 @@ class TrisNetwork(nn.Module):
         new_v, new_t = self.attn_fusion(v, t)
         # Prompted, neither side is a unit vector any more, and none is made one again
         # (published).
-        v, t = v + self.prompt_scale * new_v, t + self.prompt_scale * new_t
+        v = v + self.prompt_scale * new_v
+        t = t + self.prompt_scale * new_t
         return self.logit_scale.exp() * torch.einsum("bnc,bchw->bnhw", t, v)
 
     def forward(self, images: Tensor, ids: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""From score maps to pseudo labels: positive response map selection (PRMS).
+"""Positive response map selection (PRMS), which turns score maps into pseudo labels.
 
 It is done on the training split alone.
 """
@@ -10,14 +10,14 @@ from methods.tris.auxiliary import embed_visible, embed_words
 
 
 def response_similarities(auxiliary: CLIP, image: Tensor, responses: Tensor, ids: Tensor) -> Tensor:
-    """Return how what a map leaves visible agrees with a sentence: cosines (J, K).
+    """Return how well what a map leaves visible agrees with a sentence, cosines (J, K).
 
     Args:
         auxiliary: TRIS' frozen CLIP.
         image: (1, 3, S, S), normalized.
         responses: (J, 1, S, S), clipped scores at input size, one map per sentence.
             They are neither a sigmoid nor normalized (published).
-        ids: (K, L), all sentences of the ref, normally J = K.
+        ids: int64 (K, L), all sentences of the ref. Normally J = K.
     """
     visible = embed_visible(auxiliary, image.expand(len(responses), -1, -1, -1), responses)
     return visible @ embed_words(auxiliary, ids).T
@@ -27,8 +27,8 @@ def select_response(responses: Tensor, similarities: Tensor) -> Tensor:
     """Return the response map (h, w), in 0..1, that agrees best with its ref's sentences.
 
     Args:
-        responses: (J, h, w), not negative.
-        similarities: (J, K) of `response_similarities`.
+        responses: (J, h, w), response maps that are not negative.
+        similarities: (J, K), what `response_similarities` returned.
     """
     kept = responses[similarities.sum(1).argmax()]
     return kept / (kept.max() + 1e-5)

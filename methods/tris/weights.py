@@ -1,7 +1,7 @@
-"""TRIS checkpoints: published names and ours are the same.
+"""TRIS' checkpoints, whose names are the ones of the networks of both steps.
 
-The auxiliary CLIP is no part of a checkpoint. Which entry of a file the published code
-saves weights under is not known. Any of the usual ones is read, and `model` is written.
+The auxiliary CLIP is no part of a checkpoint. It is not known under which entry of a file
+the published code saves weights. Any of the usual ones is read, and `model` is written.
 """
 
 from collections.abc import Mapping
@@ -37,15 +37,15 @@ def starting_weights(config: TrisConfig, source: Source) -> dict[str, Tensor]:
 
 
 def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return a flat published state dict under the names of `TrisNetwork`."""
+    """Return a flat published state dict under the network's names, which are the same."""
     return dict(state)
 
 
 def to_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return `TrisNetwork.state_dict()` under published names."""
+    """Return the network's state dict under published names."""
     return dict(state)
 
 
 def checkpoint(state: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Return `TrisNetwork.state_dict()` as a checkpoint."""
+    """Return the network's state dict as a checkpoint."""
     return {"model": to_published(state)}

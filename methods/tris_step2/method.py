@@ -1,6 +1,7 @@
-"""TRIS' second step as a method: four losses on pseudo masks.
+"""TRIS' second step as a method.
 
-Decision, parameter groups and schedule are the published ones, too.
+Its four losses on pseudo masks, its decision, its parameter groups and its schedule are
+the published ones.
 """
 
 from typing import Any
@@ -85,7 +86,7 @@ class TrisStep2(Method):
 
     def schedule(self, recipe: TrisStep2Recipe, step: int, steps_per_epoch: int) -> list[float]:
         """Return the rates of `backbone` and `rest`, which are in effect constant."""
-        # The published decay counts iterations but is stepped once per epoch.
+        # Published: the decay counts iterations but is stepped once per epoch.
         rate = recipe.rate(step // steps_per_epoch, steps_per_epoch)
         return [recipe.backbone_multiplier * rate, rate]
 

@@ -37,7 +37,7 @@ class PixelWordAttention(nn.Module):
 
 
 class ConvBlock(nn.Module):
-    """A 3x3 convolution, BatchNorm, PReLU."""
+    """A 3x3 convolution, followed by BatchNorm and PReLU."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -63,7 +63,8 @@ class TrisStep2Network(nn.Module):
 
     def __init__(self, config: TrisStep2Config, vocabulary_size: int) -> None:
         super().__init__()
-        clip, w = config.clip, config.width
+        clip = config.clip
+        w = config.width
         self.backbone = build_clip(clip, vocabulary_size, grid_pool=False)
         for level in (2, 3, 4):
             inputs = clip.width * 2 ** (level + 1)
@@ -77,7 +78,10 @@ class TrisStep2Network(nn.Module):
             self.add_module(f"final_seg{level}", final)
 
     def encode_image(self, images: Tensor) -> Maps:
-        """Return CLIP's maps at strides 4 to 32. No stage of the tower sees a word."""
+        """Return CLIP's maps c1 to c4 of images (B, 3, S, S), at strides 4 to 32.
+
+        No stage of the tower sees a word.
+        """
         return resnet_maps(self.backbone.visual, images)
 
     def segment(self, maps: Maps, ids: Tensor) -> Maps:

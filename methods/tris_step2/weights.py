@@ -1,7 +1,4 @@
-"""Checkpoints of TRIS' second step: published names and ours are the same.
-
-They are wrapped as those of the first step.
-"""
+"""Checkpoints of TRIS' second step, which are named and wrapped as those of the first."""
 
 from torch import Tensor
 
