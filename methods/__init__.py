@@ -1,4 +1,4 @@
-"""The methods under test: each is a folder here whose `config.py` holds its DEFINITION.
+"""The methods under test. Each is a folder here whose `config.py` holds its DEFINITION.
 
 Others add methods without an edit here, by an entry point `risbench.methods` or a file
 in RISBENCH_PLUGINS (see `benchmark/base/registry.py`). Names and definitions are known
@@ -57,7 +57,7 @@ def definition(name: str) -> Definition:
             registers a method under another name than its definition has.
     """
     found = METHODS.get(name)
-    # Run directories and tables are named after the definition, and read by the registry.
+    # Run directories and tables are named after the definition, and the registry reads them.
     if found.name != name:
         raise UserError(
             f"the method '{name}' is called '{found.name}' in its Definition: give it one name."

@@ -1,4 +1,4 @@
-"""What a method is: a network with its published loss and recipe.
+"""What a method is, namely a network with its published loss and recipe.
 
 A method never knows about MaskRIS, and a strategy never knows which method it drives.
 Everything that the suite needs of a network goes through the classes here. What can be

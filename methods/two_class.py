@@ -26,7 +26,7 @@ class TwoClassMethod(Method):
 
     @property
     def needs(self) -> DataNeeds:
-        """A square whatever the aspect ratio, with ImageNet's normalization."""
+        """Both want a square whatever the aspect ratio, with ImageNet's normalization."""
         return self.fed(geometry="square", mean=IMAGENET_MEAN, std=IMAGENET_STD)
 
     def forward(self, batch: Batch, draws: dict[str, Tensor], purpose: Purpose) -> Output:

@@ -1,4 +1,4 @@
-"""Published weights: what a method's `weights.py` offers, and steps that several of them take.
+"""What a method's `weights.py` offers, and the steps that several of them take.
 
 Such a module is the one place that knows the names of somebody else's checkpoints.
 """

@@ -1,4 +1,4 @@
-"""BERT as a text encoder: transformers' `BertModel` without its pooler.
+"""BERT as a text encoder, which is transformers' `BertModel` without its pooler.
 
 Its parameters are named as in the published checkpoints.
 """

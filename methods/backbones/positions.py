@@ -1,4 +1,4 @@
-"""Positions of tokens: codes that several methods share, and tables that are resized."""
+"""Position codes and the resizing of position tables, which several methods share."""
 
 import math
 
@@ -15,7 +15,7 @@ def sine_position(height: int, width: int, channels: int, device: torch.device) 
     temperature 10000 (Carion et al., DETR, ECCV 2020, with normalized coordinates).
     """
     half = channels // 2
-    # In float32 whatever the network's dtype, as published.
+    # Published: codes are computed in float32 whatever the network's dtype.
     divisor = 10000 ** (2 * torch.arange(half // 2, device=device, dtype=torch.float32) / half)
 
     def axis(size: int) -> Tensor:

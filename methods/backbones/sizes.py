@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
-VIT_PATCH = 16  # the side of the patches of CLIP's ViT, in pixels
+# The side of the patches of CLIP's ViT, in pixels.
+VIT_PATCH = 16
 
-# The published Swins: channels of stage 0, blocks of stage 2, heads of stage 0.
+# The published Swins differ in the channels of stage 0, the blocks of stage 2 and the heads
+# of stage 0.
 _SWINS = {"tiny": (96, 6, 3), "small": (96, 18, 3), "base": (128, 18, 4), "large": (192, 18, 6)}
 
 

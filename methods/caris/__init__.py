@@ -1,1 +1,1 @@
-"""CARIS (ACM MM 2023): context-aware referring image segmentation."""
+"""CARIS (ACM MM 2023), context-aware referring image segmentation."""

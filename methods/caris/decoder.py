@@ -1,4 +1,4 @@
-"""CARIS' pixel decoder: image tokens of three levels and words attend to each other.
+"""CARIS' pixel decoder, in which image tokens of three levels and words attend to each other.
 
 After the layers, two queries made of the words each give a map: the background's and
 the referent's.
@@ -116,7 +116,7 @@ class DecoderLayer(nn.Module):
             if isinstance(module, nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=deviation)
                 nn.init.zeros_(module.bias)
-        # Made after the loop, since it has starting weights of its own.
+        # This comes after the loop, since it has starting weights of its own.
         self.vis_self_attn = DeformableAttention(width, heads, LEVELS, points)
 
     def forward(
@@ -151,7 +151,7 @@ class DecoderLayer(nn.Module):
 
 
 class PixelDecoder(nn.Module):
-    """From Swin's maps and words to two-class logits.
+    """The decoder that turns Swin's maps and words into two-class logits.
 
     Args:
         channels: channels of Swin's four maps.
@@ -244,7 +244,7 @@ class PixelDecoder(nn.Module):
         finest = pixels[:, -math.prod(shapes[-1]) :].transpose(1, 2).unflatten(-1, shapes[-1])
         finest = F.interpolate(finest, lateral.shape[-2:], mode="bilinear", align_corners=False)
         features = self.mask_feature(self.output_convs[0](lateral + finest).relu())
-        # The background is asked for by the mean prompt, the referent by [CLS].
+        # The mean prompt asks for the background, and [CLS] asks for the referent.
         queries = self.lang_embed(torch.stack([words[:, length:].mean(1), words[:, 0]], 1))
         return torch.einsum("bqc,bchw->bqhw", queries, features)
 

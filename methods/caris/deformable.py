@@ -89,14 +89,15 @@ class DeformableAttention(nn.Module):
             shapes: (h, w) of the levels.
         """
         dtype = torch.promote_types(query.dtype, torch.float32)
-        # Published. Under autocast positions would lose what tells neighbors apart.
+        # Published: this stays in float32. Under autocast, positions would lose what tells
+        # neighbors apart.
         with torch.autocast(query.device.type, enabled=False):
             query, value, reference = query.to(dtype), value.to(dtype), reference.to(dtype)
             offsets = self.sampling_offsets(query)
             offsets = offsets.unflatten(-1, (self.heads, self.levels, self.points, 2))
             # The softmax runs over the points of all levels together.
             weights = self.attention_weights(query).unflatten(-1, (self.heads, -1)).softmax(-1)
-            # Offsets count cells, locations are shares of a level's sides.
+            # Offsets count cells, and locations are shares of a level's sides.
             sides = reference.new_tensor([(width, height) for height, width in shapes])[:, None]
             locations = reference[:, None, None, None] + offsets / sides
             values = self.value_proj(value).unflatten(-1, (self.heads, -1))

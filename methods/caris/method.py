@@ -31,7 +31,7 @@ class CARIS(TwoClassMethod):
     weights = weights
 
     def encode_image(self, images: Tensor, draws: dict[str, Tensor]) -> Features:
-        """Return what an image's sentences share, which is prompts for BERT and projected maps."""
+        """Return the prompts for BERT and the projected maps, which an image's sentences share."""
         return self.network.encode_image(images)
 
     def segment(self, features: Features, text: Text) -> Output:

@@ -1,4 +1,4 @@
-"""CARIS' network: Swin, BERT with prompts made from the image, and a pixel decoder.
+"""CARIS' network, made of Swin, BERT with prompts made from the image, and a pixel decoder.
 
 Liu et al., CARIS: Context-Aware Referring Image Segmentation, ACM MM 2023. Module names
 are those of the published checkpoints.
@@ -129,7 +129,7 @@ class CarisNetwork(nn.Module):
         """Return two-class logits (B, 2, H/4, W/4), background and referent.
 
         Args:
-            features: of `encode_image`.
+            features: what `encode_image` returned.
             ids: int64 (B, L), the sentences' word pieces.
             attention: int64 (B, L), 0 at padding.
         """

@@ -1,1 +1,1 @@
-"""CRIS (CVPR 2022): CLIP-driven referring image segmentation."""
+"""CRIS (CVPR 2022), CLIP-driven referring image segmentation."""

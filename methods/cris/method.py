@@ -1,4 +1,7 @@
-"""CRIS as a method: published loss, decision, parameter groups and schedule."""
+"""CRIS as a method.
+
+The loss, the decision, the parameter groups and the schedule are the published ones.
+"""
 
 import math
 from typing import Any
@@ -27,7 +30,7 @@ class CRIS(Method):
 
     @property
     def needs(self) -> DataNeeds:
-        """A letterboxed square with CLIP's normalization, and one sentence per ref."""
+        """CRIS wants a letterboxed square with CLIP's normalization."""
         return self.fed(geometry="letterbox", mean=CLIP_MEAN, std=CLIP_STD)
 
     def forward(self, batch: Batch, draws: dict[str, Tensor], purpose: Purpose) -> Output:

@@ -1,4 +1,4 @@
-"""CRIS' network: CLIP with a kept grid, a neck, a cross-modal decoder and a projector.
+"""CRIS' network, which is CLIP with a kept grid, a neck, a cross-modal decoder and a projector.
 
 The sentence gates the neck, is read by the decoder word by word, and becomes the kernel
 of the projector's convolution. Wang et al., CRIS: CLIP-Driven Referring Image
@@ -38,7 +38,7 @@ def coordinates(x: Tensor) -> Tensor:
     """
     height, width = x.shape[-2:]
     shape = (len(x), 1, height, width)
-    # In float32 whatever the network's dtype, as published: a float64 grid moves
+    # Published: the grid is float32 whatever the network's dtype. A float64 grid moves
     # gradient norms by 1e-4.
     across = torch.linspace(-1, 1, width, device=x.device).expand(shape)
     down = torch.linspace(-1, 1, height, device=x.device)[:, None].expand(shape)

@@ -1,1 +1,1 @@
-"""ETRIS (ICCV 2023): parameter-efficient tuning of CLIP for referring image segmentation."""
+"""ETRIS (ICCV 2023), parameter-efficient tuning of CLIP for referring image segmentation."""

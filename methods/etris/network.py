@@ -1,4 +1,4 @@
-"""ETRIS' network: a Bridger between CLIP's towers, a neck, CRIS' decoder and projector.
+"""ETRIS' network, with a Bridger between CLIP's towers, a neck, CRIS' decoder and projector.
 
 Xu et al., Bridging Vision and Language Encoders: Parameter-Efficient Tuning for
 Referring Image Segmentation, ICCV 2023.

@@ -1,1 +1,1 @@
-"""LAVT (CVPR 2022): language-aware vision transformer."""
+"""LAVT (CVPR 2022), language-aware vision transformer."""

@@ -1,4 +1,4 @@
-"""LAVT's network: a Swin Transformer with words in every stage, and a light decoder.
+"""LAVT's network, a Swin Transformer with words in every stage and a light decoder.
 
 Yang et al., LAVT: Language-Aware Vision Transformer for Referring Image Segmentation,
 CVPR 2022. Module names are those of the published checkpoints.

@@ -1,1 +1,1 @@
-"""SaG (ICCV 2023): shatter an image, gather what a sentence means, from text alone."""
+"""SaG (ICCV 2023), which shatters an image and gathers what a sentence means."""

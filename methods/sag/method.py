@@ -1,5 +1,6 @@
-"""SaG as a method: published losses, decision, parameter groups and schedule.
+"""SaG as a method.
 
+The losses, the decision, the parameter groups and the schedule are the published ones.
 Training never sees a mask.
 """
 
@@ -33,7 +34,10 @@ class SaG(Method):
 
     @property
     def needs(self) -> DataNeeds:
-        """A square whatever the aspect ratio, in [-1, 1], every expression, and no mask."""
+        """SaG wants a square whatever the aspect ratio, in [-1, 1], and never a mask.
+
+        Each expression is a sample of its own.
+        """
         return self.fed(
             geometry="square",
             mean=(0.5, 0.5, 0.5),
@@ -91,8 +95,8 @@ class SaG(Method):
         """
         extras = output.extras
         # The sentence is not normalized, so its length is an inverse temperature. Like
-        # the tokens below it is a constant here: the text encoder learns by what the
-        # sentence gathers (published).
+        # the tokens below it is a constant here, since the text encoder learns by what
+        # the sentence gathers (published).
         similarity = torch.einsum("nc,inc->ni", extras["sentences"].detach(), extras["gathered"])
         own = torch.arange(len(similarity), device=similarity.device)
         return {

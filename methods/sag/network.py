@@ -1,4 +1,4 @@
-"""SaG's network: a ViT's tokens are shattered into slots, which sentences gather.
+"""SaG's network, in which a ViT's tokens are shattered into slots that sentences gather.
 
 A decoder paints the tokens from the slots again. Kim et al., Shatter and Gather:
 Learning Referring Image Segmentation with Text Supervision, ICCV 2023. Module names are

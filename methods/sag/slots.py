@@ -174,7 +174,7 @@ class Shatter(nn.Module):
         mean, log_variance = (
             nn.init.xavier_uniform_(torch.empty(1, groups, width)) for _ in range(2)
         )
-        # Noise starts with a norm near 1, a mean with one near 0.4.
+        # Noise starts with a norm near 1, and a mean starts with one near 0.4.
         queries = {"slots_mu": mean, "slots_log_sigma": log_variance - math.log(width)}
         block = SlotBlock(width, heads, head_width, group_head_width, inner, dropout)
         self.agg = nn.ModuleDict(

@@ -1,1 +1,1 @@
-"""TRIS (ICCV 2023), first step: a network that is trained on text alone."""
+"""The first step of TRIS (ICCV 2023), which is trained on text alone."""

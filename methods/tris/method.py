@@ -110,7 +110,10 @@ class TRIS(AuxiliaryMethod):
 
     @property
     def needs(self) -> DataNeeds:
-        """A square whatever the aspect ratio, sentences of other referents, and no mask."""
+        """TRIS wants a square whatever the aspect ratio and sentences of other referents.
+
+        It never wants a mask.
+        """
         return self.fed(**INPUT, negatives=self.config.negatives, masks="none")
 
     def forward(self, batch: Batch, draws: dict[str, Tensor], purpose: Purpose) -> Output:
@@ -136,8 +139,8 @@ class TRIS(AuxiliaryMethod):
         said = auxiliary.embed_words(self.auxiliary, batch.text.ids)[:, None]
         others = auxiliary.embed_words(self.auxiliary, batch.negatives.ids)
         others = others.unflatten(0, (len(batch), -1))
-        # Not a matrix product: under autocast that would round cosines, whose logarithm
-        # is taken, to eight bits.
+        # Under autocast a matrix product would round cosines, whose logarithm is taken,
+        # to eight bits.
         foreground, negatives = ((visible * texts).sum(-1) for texts in (said, others))
         return Output(logits, {"scores": scores, "foreground": foreground, "negatives": negatives})
 
@@ -166,7 +169,7 @@ class TRIS(AuxiliaryMethod):
         # Two refs of one image count as each other's negatives (published).
         same = torch.eye(len(scores), device=scores.device)
         margin = F.multilabel_soft_margin_loss(classification_logits(scores), same)
-        # A cosine may be negative, and its logarithm then NaN. The first release did
+        # A cosine may be negative, and its logarithm is then NaN. The first release did
         # not clamp it.
         similarity = output.extras["foreground"].clamp(SMALLEST, LARGEST)
         return {

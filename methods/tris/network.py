@@ -1,4 +1,4 @@
-"""TRIS' network: every text gets a score at every location of an image.
+"""TRIS' network, in which every text gets a score at every location of an image.
 
 Between CLIP's two towers stands a bilateral prompt. Liu et al., Referring Image
 Segmentation Using Text Supervision, ICCV 2023.
@@ -99,7 +99,7 @@ class TrisNetwork(nn.Module):
         the other texts, through the prompt.
         """
         new_v, new_t = self.attn_fusion(v, t)
-        # Prompted, neither side is a unit vector any more, and none is made one again
+        # A prompted side is no unit vector any more, and is not made one again
         # (published).
         v = v + self.prompt_scale * new_v
         t = t + self.prompt_scale * new_t

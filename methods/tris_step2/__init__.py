@@ -1,1 +1,1 @@
-"""TRIS (ICCV 2023), second step: a network that is trained on the first one's masks."""
+"""The second step of TRIS (ICCV 2023), which is trained on masks made by the first."""

@@ -32,7 +32,7 @@ class TrisStep2(Method):
 
     @property
     def needs(self) -> DataNeeds:
-        """A square whatever the aspect ratio, as in step 1, and pseudo masks."""
+        """The second step wants the square of step 1, and pseudo masks."""
         return self.fed(**INPUT, masks="pseudo")
 
     def forward(self, batch: Batch, draws: dict[str, Tensor], purpose: Purpose) -> Output:
@@ -40,7 +40,7 @@ class TrisStep2(Method):
         return self.segment(self.encode_image(batch.images, draws), batch.text)
 
     def encode_image(self, images: Tensor, draws: dict[str, Tensor]) -> Maps:
-        """Return CLIP's four maps (n, C_i, S/4, S/4) to (n, C_i, S/32, S/32)."""
+        """Return CLIP's four maps, from (n, C_1, S/4, S/4) to (n, C_4, S/32, S/32)."""
         return self.network.encode_image(images)
 
     def segment(self, features: Maps, text: Text) -> Output:
