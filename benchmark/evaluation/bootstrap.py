@@ -34,9 +34,12 @@ class Interval(NamedTuple):
 
 
 class Spread(NamedTuple):
-    """What the seeds say: mean, sample standard deviation (ddof = 1), and number of seeds.
+    """What several seeds gave.
 
-    The deviation of a single seed is None.
+    Attributes:
+        mean: over the seeds.
+        deviation: sample standard deviation (ddof = 1), or None for a single seed.
+        seeds: number of seeds.
     """
 
     mean: float
@@ -74,7 +77,9 @@ def intervals(
     the mean over the seeds. One image alone has no interval.
 
     Args:
-        names: metrics [all that every table has the columns for].
+        seeds: records, one table per seed.
+        resamples: number of resamples.
+        names: metrics. By default they are all that every table has the columns for.
 
     Raises:
         UserError: the tables are not about the same expressions, or a named metric is not recorded.
@@ -98,8 +103,10 @@ def paired_differences(
     this resamples the images' seed means.
 
     Args:
-        reference, other: seed -> records of a strategy.
-        names: metrics [all that every table has the columns for].
+        reference: seed -> records of the strategy that the other is compared with.
+        other: seed -> records of the other strategy.
+        resamples: number of resamples.
+        names: metrics. By default they are all that every table has the columns for.
 
     Raises:
         UserError: the strategies have not the same seeds, the records are not about the same
@@ -108,7 +115,7 @@ def paired_differences(
     if reference.keys() != other.keys() or not reference:
         raise UserError(
             f"strategies are compared seed by seed, but the reference has {_seeds(reference)} and"
-            f" the other {_seeds(other)}; run the missing ones."
+            f" the other {_seeds(other)}: run the missing ones."
         )
     seeds = sorted(reference)
     strategies = {"the reference": reference, "the other": other}
@@ -120,7 +127,7 @@ def paired_differences(
     check_same_expressions(tables)
     names = _recorded(names, [*tables.values()])
     numbers = [metrics.compute(table) for table in tables.values()]
-    points = np.array([[its[name] for name in names] for its in numbers])
+    points = np.array([[values[name] for name in names] for values in numbers])
     per_seed = points[len(seeds) :] - points[: len(seeds)]  # (seeds, metrics)
     drawn = resampled([*tables.values()], resamples, names)
     means = (drawn[len(seeds) :] - drawn[: len(seeds)]).mean(axis=0)  # (resamples, metrics)
@@ -147,7 +154,7 @@ def _recorded(names: Sequence[str] | None, tables: Sequence[pd.DataFrame]) -> li
         metric = metrics.get(missing[0])
         raise UserError(
             f"{metric.heading} is not recorded here: the records lack a column of"
-            f" {' and '.join([*metric.needs, *metric.adds])}; evaluate the runs again."
+            f" {' and '.join([*metric.needs, *metric.adds])}: evaluate the runs again."
         )
     return available if names is None else [*names]
 
@@ -166,7 +173,9 @@ def resampled(
     image that is drawn brings all its rows of every table.
 
     Args:
-        names: metrics [all that every table has the columns for].
+        runs: records, one table per run.
+        resamples: number of resamples.
+        names: metrics. By default they are all that every table has the columns for.
 
     Raises:
         UserError: a named metric is not recorded.
@@ -210,12 +219,15 @@ def _blocks(sums: np.ndarray) -> list[np.ndarray]:
 
 
 def _weights(images: int, resamples: int) -> Iterator[np.ndarray]:
-    """Yield how often each image was drawn, float64 (some resamples, images): always the same."""
-    stream = generator("bootstrap")
+    """Yield how often each image was drawn, float64 (some resamples, images).
+
+    The weights are the same in every call.
+    """
+    rng = generator("bootstrap")
     at_once = max(1, WEIGHTS_AT_ONCE // images)
     for start in range(0, resamples, at_once):
         count = min(at_once, resamples - start)
-        drawn = stream.integers(images, size=(count, images)) + images * np.arange(count)[:, None]
+        drawn = rng.integers(images, size=(count, images)) + images * np.arange(count)[:, None]
         often = np.bincount(drawn.ravel(), minlength=count * images).reshape(count, images)
         yield often.astype(np.float64)
 
@@ -251,7 +263,7 @@ def _p_value(drawn: np.ndarray) -> float:
 def holm(p_values: Sequence[float]) -> list[float]:
     """Return p-values adjusted for all tests of a table (Holm 1979), in the given order.
 
-    NaN is no test and stays.
+    A NaN is no test and stays.
     """
     given = np.asarray(p_values, np.float64)
     tests = np.flatnonzero(~np.isnan(given))

@@ -1,6 +1,6 @@
-"""Checkpoint files as the published code writes them: read, brought into a network, and written.
+"""Checkpoint files as the published code writes them.
 
-Reading one never runs code from it.
+They are read, brought into a network, and written here. Reading one never runs code from it.
 """
 
 import argparse
@@ -63,13 +63,13 @@ def read(path: Path) -> dict[str, Tensor]:
     except pickle.UnpicklingError as error:
         named = re.search(r"GLOBAL ([\w.]+)", str(error))
         if not named:
-            raise UserError(f"{path} is damaged or no checkpoint; get the file again.") from None
+            raise UserError(f"{path} is damaged or no checkpoint: get the file again.") from None
         raise UserError(
-            f"{path} is not read: it refers to {named[1]}, which could run code; save its state"
-            " dict alone."
+            f"{path} is not read, because it refers to {named[1]}, which could run code: save its"
+            " state dict alone."
         ) from None
     except (RuntimeError, OSError, EOFError, ValueError, KeyError, SafetensorError):
-        raise UserError(f"{path} is damaged or no checkpoint; get the file again.") from None
+        raise UserError(f"{path} is damaged or no checkpoint: get the file again.") from None
     state = _flat(content)
     if not state:
         raise UserError(
@@ -132,11 +132,17 @@ def names_of(kind: type[Method]) -> PublishedWeights:
 def fit(method: Method, published: Mapping[str, Tensor]) -> Fit:
     """Compare published weights with a network.
 
-    Its own weights do not matter, so it may be on the meta device.
+    Args:
+        method: holds the network. Its own weights do not matter, so it may be on the meta device.
+        published: weights under published names, as `read` returns them.
+
+    Raises:
+        UserError: nobody publishes weights of this method.
     """
     weights = names_of(type(method))
     reasons = {name: _reason(weights, name) for name in published}
-    given = weights.from_published(published)  # which leaves out what is not needed
+    # This leaves out what is not needed.
+    given = weights.from_published(published)
     own = method.network.state_dict()
     taken = {name: value for name, value in given.items() if name in own}
     wrong = [name for name, value in taken.items() if value.shape != own[name].shape]
@@ -154,7 +160,7 @@ def fit(method: Method, published: Mapping[str, Tensor]) -> Fit:
 
 
 def _reason(weights: PublishedWeights, name: str) -> str | None:
-    """Return why a network has no entry of this published name; None where it has."""
+    """Return why a network has no entry of this published name, or None if it has one."""
     reasons = (reason for pattern, reason in weights.UNNEEDED.items() if re.search(pattern, name))
     return next(reasons, None)
 
@@ -165,7 +171,11 @@ def load(
     """Load published weights into the network that `fit` compared them with.
 
     Args:
+        method: holds the network.
+        published: weights under published names.
+        fitted: what `fit` said of the two.
         source: what messages call the file.
+        vocabulary_size: number of ids of the method's tokenizer.
 
     Raises:
         UserError: an entry has another shape or is missing. The message names the first, and the
@@ -176,18 +186,19 @@ def load(
         entry, theirs, ours = fitted.mismatch
         raise UserError(
             f"{source} does not fit this variant of {name}: '{entry}' is {theirs} in the file and"
-            f" {ours} in the network; {_advice(type(method), published, vocabulary_size)}."
+            f" {ours} in the network: {_advice(type(method), published, vocabulary_size)}."
         )
     if fitted.missing:
         raise UserError(
             f"{source} lacks {len(fitted.missing)} entries that this variant of {name} needs (first"
-            f" '{fitted.missing[0]}'); {_advice(type(method), published, vocabulary_size)}."
+            f" '{fitted.missing[0]}'): {_advice(type(method), published, vocabulary_size)}."
         )
     network = method.network
     network.load_state_dict({**network.state_dict(), **fitted.weights})
 
 
 def _advice(kind: type[Method], published: Mapping[str, Tensor], vocabulary_size: int) -> str:
+    """Return which variants of a method the weights fit, for the end of a sentence."""
     fitting = []
     for variant, config in kind.definition.variants.items():
         with torch.device("meta"):
@@ -206,9 +217,11 @@ def export(run: RunDir, weights: Mapping[str, Tensor], form: str, out: Path | No
     """Write the chosen weights of a run under the names of its method's published checkpoints.
 
     Args:
+        run: the run.
         weights: of the chosen epoch, by their names in the method (`inference.best_weights`).
         form: one of `FORMS`.
-        out: the file [the run key with the suffix of the form, in the current folder].
+        out: the file. By default it is called by the run key, has the suffix of the form, and lies
+            in the current folder.
 
     Returns:
         The path of the file.
@@ -218,7 +231,8 @@ def export(run: RunDir, weights: Mapping[str, Tensor], form: str, out: Path | No
             written.
     """
     suffix = FORMS[choose(form, FORMS, "--format")]
-    spec, path = run.spec(), out or Path(f"{run.key}{suffix}")
+    spec = run.spec()
+    path = out or Path(f"{run.key}{suffix}")
     notes = {
         "run": run.key,
         "method": spec.method,
@@ -239,9 +253,12 @@ def write(
     """Write a method's state dict as a checkpoint file.
 
     Args:
-        form: `published` writes what the authors' code saves, `safetensors` a flat state dict under
-            published names.
-        notes: where the weights come from: text that is written into the file.
+        kind: the method's class.
+        state: weights by their names in the method.
+        path: the file.
+        form: `published` writes what the authors' code saves. `safetensors` writes a flat state
+            dict under published names.
+        notes: say where the weights come from, and are written into the file.
 
     Raises:
         UserError: the method has no published format, or the file cannot be written.
@@ -250,7 +267,7 @@ def write(
     content = names_of(kind).checkpoint(network)
     if form == "published":
         content = {**content, "risbench": dict(notes)}
-        atomic_write(path, lambda aside: torch.save(content, aside))
+        atomic_write(path, lambda temporary: torch.save(content, temporary))
     else:
         flat = {name: value.contiguous() for name, value in _flat(content).items()}
-        atomic_write(path, lambda aside: save_file(flat, aside, metadata=dict(notes)))
+        atomic_write(path, lambda temporary: save_file(flat, temporary, metadata=dict(notes)))

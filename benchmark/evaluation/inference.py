@@ -33,7 +33,11 @@ class Loaded:
     """A network in evaluation mode, with its data and word pieces.
 
     Attributes:
-        name: says whose weights it has: a run key, or method, variant and file.
+        name: says whose weights it has. It is a run key, or names method, variant and file.
+        method: the network, on `device`.
+        dataset: what it can be evaluated on.
+        tokenizer: of its sentences.
+        device: of the network.
     """
 
     name: str
@@ -51,7 +55,7 @@ def pick_device(name: str) -> torch.device:
     """
     choose(name, DEVICES, "device")
     if name == "cuda" and not torch.cuda.is_available():
-        raise UserError("there is no CUDA device here; use --device cpu.")
+        raise UserError("there is no CUDA device here: use --device cpu.")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
@@ -59,7 +63,10 @@ def pick_device(name: str) -> torch.device:
 
 
 def build_method(spec: RunSpec, tokenizer: Tokenizer) -> Method:
-    """Return the spec's network with random weights of its seed, the same for every strategy."""
+    """Return the spec's network with random weights of its seed.
+
+    The weights are the same for every strategy.
+    """
     reseed_dropout(spec.seed, "starting weights")
     method = methods.get(spec.method)(spec.network, tokenizer.size)
     # Images arrive channels-last, and convolutions are fastest when their weights do, too.
@@ -75,13 +82,17 @@ def best_weights(run: RunDir) -> dict[str, Tensor]:
     path = run.path / "best.safetensors"
     if not path.exists():
         raise UserError(
-            f"run {run.key} has no weights yet ({path}); let it finish or bring the file along."
+            f"run {run.key} has no weights yet ({path}): let it finish or bring the file along."
         )
     return load_file(path)
 
 
 def load_best(run: RunDir, method: Method) -> None:
-    """Load the weights of the chosen epoch into a network. Raises as `best_weights` does."""
+    """Load the weights of the chosen epoch into a network.
+
+    Raises:
+        UserError: there are none yet.
+    """
     method.load_state_dict(best_weights(run))
 
 
@@ -89,13 +100,15 @@ def load(run: RunDir, opened: Opened, device: str) -> Loaded:
     """Return the network of a run with the weights of its chosen epoch.
 
     Args:
+        run: the run.
         opened: reads the run's data and vocabulary, once for all runs that share them.
         device: `auto`, `cpu` or `cuda`.
 
     Raises:
         UserError: the run has no weights, or its data are not where they were.
     """
-    spec, chosen = run.spec(), pick_device(device)
+    spec = run.spec()
+    chosen = pick_device(device)
     dataset, tokenizer = opened.run(spec)
     method = build_method(spec, tokenizer)
     load_best(run, method)
@@ -118,15 +131,22 @@ def load_checkpoint(
     """Return the network of a method and variant with the weights of a checkpoint file.
 
     Args:
-        dataset, split_by: what it will be evaluated on. It decides the sentence length and, for
-            variants that are trained from scratch, the word pieces.
+        path: the checkpoint file.
+        method: name of the method.
+        variant: name of the variant.
+        dataset: what it will be evaluated on. It decides the sentence length and, for variants that
+            are trained from scratch, the word pieces.
+        split_by: way of splitting the data set.
+        opened: reads the data and the vocabulary.
+        device: `auto`, `cpu` or `cuda`.
         on_fit: is told how the file fits the network, before a file that does not fit is refused.
 
     Raises:
         UserError: a name is not known, the file is damaged or holds more than weights, or its
             weights are another variant's.
     """
-    definition, chosen = methods.definition(method), pick_device(device)
+    definition = methods.definition(method)
+    chosen = pick_device(device)
     choose(variant, definition.variants, f"variant of {method}")
     published = checkpoint_files.read(path)
     data = opened.dataset(dataset, split_by)
@@ -149,16 +169,22 @@ def predict_file(loaded: Loaded, path: Path, sentence: str, out: Path) -> tuple[
 
     The mask has the original size and holds 0 and 255.
 
+    Args:
+        loaded: the network.
+        path: the photograph.
+        sentence: names the object.
+        out: the folder.
+
     Returns:
         The paths of the two pictures, and the marked fraction of the image.
 
     Raises:
-        UserError: the photograph is missing or damaged, the sentence empty, the folder not
-            writable.
+        UserError: the photograph is missing or damaged, the sentence is empty, or the folder cannot
+            be written.
     """
     if not sentence.strip():
         raise UserError(
-            'the sentence is empty; name the object, e.g. "the red circle on the left".'
+            'the sentence is empty: name the object, e.g. "the red circle on the left".'
         )
     pixels = _photograph(path)
     needs = loaded.method.needs
@@ -176,7 +202,9 @@ def predict_file(loaded: Loaded, path: Path, sentence: str, out: Path) -> tuple[
     for target, picture in pictures.items():
         atomic_write(
             target,
-            lambda aside, picture=picture: Image.fromarray(picture).save(aside, format="PNG"),
+            lambda temporary, picture=picture: Image.fromarray(picture).save(
+                temporary, format="PNG"
+            ),
         )
     return [*pictures], float(mask.mean())
 
@@ -189,5 +217,5 @@ def _photograph(path: Path) -> np.ndarray:
         raise UserError(f"there is no image {path}.") from None
     except OSError:
         raise UserError(
-            f"{path} is no image that can be decoded; give a JPEG or PNG file."
+            f"{path} is no image that can be decoded: give a JPEG or PNG file."
         ) from None

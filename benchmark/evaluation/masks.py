@@ -1,4 +1,4 @@
-"""Masks: how two of them overlap, and their form in files: COCO's compressed run-length code."""
+"""How two masks overlap, and how a mask is written in files: COCO's compressed run-length code."""
 
 from typing import Any
 
@@ -36,7 +36,8 @@ def decode(rle: Any) -> np.ndarray:
     """
     if not isinstance(rle, dict) or not {"size", "counts"} <= rle.keys():
         raise ValueError("a run-length code has the entries 'size' and 'counts'")
-    size, counts = rle["size"], rle["counts"]
+    size = rle["size"]
+    counts = rle["counts"]
     sides = size if isinstance(size, list | tuple) else ()
     if len(sides) != 2 or not all(type(side) is int and side > 0 for side in sides):
         raise ValueError(f"the size of a run-length code is [height, width] and not {size!r}")

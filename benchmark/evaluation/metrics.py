@@ -1,4 +1,6 @@
-"""From records to numbers: the registry of metrics. Each is a ratio of two sums over expressions.
+"""The registry of metrics, which turn records into numbers.
+
+Each metric is a ratio of two sums over expressions:
 
     oiou            sum I / sum U
     miou            sum IoU / expressions
@@ -74,7 +76,7 @@ class Metric:
 
 
 def iou(records: pd.DataFrame) -> np.ndarray:
-    """Return the IoU of every expression, float64 (rows,); 0 where U = 0."""
+    """Return the IoU of every expression, float64 (rows,), which is 0 where U = 0."""
     return _quotient(records, "intersection", "union")
 
 

@@ -1,4 +1,4 @@
-"""A few validation images per run: sentence, ground truth and prediction, readable at a glance."""
+"""Pictures of a few validation images per run, with sentence, ground truth and prediction."""
 
 import textwrap
 
@@ -18,25 +18,28 @@ from benchmark.evaluation.records import Prediction
 from benchmark.runs.rundir import RunDir
 from methods.contract import Method
 
-TRUTH, PREDICTION = "#1f9e54", "#d6336c"
+TRUTH = "#1f9e54"
+PREDICTION = "#d6336c"
 SENTENCES = 3  # per image
 
 
 def tinted(image: np.ndarray, mask: np.ndarray, color: str) -> np.ndarray:
-    """Return an image with its mask in `color` and all else grey and dimmed.
+    """Return an image with its mask in `color`. All else is grey and dimmed.
 
-    So one color has one meaning.
+    So each color in the picture has one meaning.
 
     Args:
-        image: RGB uint8 (height, width, 3).
+        image: RGB, uint8 (height, width, 3).
         mask: bool, or uint8 in {0, 1}, (height, width).
+        color: as matplotlib names colors.
 
     Returns:
-        RGB uint8 (height, width, 3).
+        RGB, uint8 (height, width, 3).
     """
     tint = 255 * np.array(matplotlib.colors.to_rgb(color))
     grey = image.mean(-1, keepdims=True).repeat(3, -1)
-    marked, other = 0.35 * grey + 0.65 * tint, 0.6 * grey + 0.4 * 255
+    marked = 0.35 * grey + 0.65 * tint
+    other = 0.6 * grey + 0.4 * 255
     return np.where(mask.astype(bool)[..., None], marked, other).astype(np.uint8)
 
 
@@ -51,17 +54,21 @@ def draw(image: np.ndarray, prediction: Prediction) -> Figure:
     """Return a figure with a row per sentence: image and sentence, ground truth, and prediction.
 
     Args:
-        image: RGB uint8 (height, width, 3), at its original size.
+        image: RGB, uint8 (height, width, 3), at its original size.
+        prediction: the masks of the image's expressions.
     """
-    refs, sentences = prediction.image.refs, prediction.image.sentences
-    # One sentence per object first: what a reader wants to see is whether the text moves the mask.
+    refs = prediction.image.refs
+    sentences = prediction.image.sentences
+    # It shows one sentence per object, because a reader wants to see whether the text moves the
+    # mask.
     firsts = {ref.ann_ids: number for number, ref in reversed(list(enumerate(refs)))}
     shown = sorted(firsts.values())[:SENTENCES]
     figure = Figure(figsize=(7.5, 2.6 * len(shown)), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(shown), 3, squeeze=False)
     for row, number in zip(axes, shown, strict=True):
-        truth, mask = prediction.truth(number), prediction.masks[number]
+        truth = prediction.truth(number)
+        mask = prediction.masks[number]
         intersection, union = overlap(mask, truth)
         iou = intersection / union if union else 0
         panel(row[0], image, f"“{sentences[number].sent}”")
@@ -82,6 +89,15 @@ def write(
 ) -> None:
     """Write overlays of `count` images, spread evenly over the split, into the run directory.
 
+    Args:
+        run: the run directory.
+        method: the network.
+        dataset: holds the images.
+        split: name of the split.
+        tokenizer: of the method's sentences.
+        device: of the network.
+        count: number of images. A smaller split has fewer.
+
     Raises:
         UserError: an image is missing or damaged, or the disk is full.
     """
@@ -94,5 +110,5 @@ def write(
         figure = draw(dataset.image(item.image_id), prediction)
         atomic_write(
             run.path / "images" / f"{split}_{item.image_id}.png",
-            lambda aside, figure=figure: figure.savefig(aside, format="png", dpi=110),
+            lambda temporary, figure=figure: figure.savefig(temporary, format="png", dpi=110),
         )

@@ -28,8 +28,16 @@ def predict(
 ) -> list[Prediction]:
     """Return the masks of all expressions of some images, one prediction per image.
 
-    Every image is encoded once, however many expressions it has. The method's own noise is keyed by
-    `draw_seed` and the image, so it does not depend on the other images of the call.
+    Every image is encoded once, however many expressions it has.
+
+    Args:
+        method: the network, in evaluation mode.
+        images: prepared for this method.
+        tokenizer: of the method's sentences.
+        device: of the network.
+        draw_seed: keys the method's own noise together with the image, so the noise does not depend
+            on the other images of the call.
+        expressions_at_once: number of expressions that pass the network together.
     """
     needs = method.needs
     noise = method.draws(
@@ -74,14 +82,19 @@ def evaluate(
     """Return the records of a split.
 
     Args:
+        method: the network.
         dataset: any data set, not only the one that the method was trained on.
+        split: name of the split.
+        tokenizer: of the method's sentences.
+        device: of the network.
         workers: processes that decode images ahead.
         images_at_once: images that are encoded together.
-        draw_seed: of the noise of a method that has some (SaG). Another seed gives another draw.
-        share: this process' part of the images, (rank, world). The caller gathers the parts.
-        on_image: is called with every prediction (progress, overlays).
-        transform: is applied to every image at its original size (a corruption). None leaves them
-            as they are.
+        draw_seed: of the noise of a method that has some (SaG). Another seed gives other noise.
+        share: this process' part of the images, as (rank, number of processes). The caller gathers
+            the parts.
+        on_image: is called with every prediction, for progress or overlays.
+        transform: is applied to every image at its original size, like a corruption. None leaves
+            them as they are.
 
     Raises:
         UserError: the data set has no such split, or an image is missing or damaged.

@@ -42,10 +42,11 @@ class PublishedProtocol:
     Attributes:
         name: of the family.
         geometry: of the networks that it can measure.
-        decide: logit map (h, w), geometry -> bool mask at the size at which masks are compared.
-        truth: data set, ref, geometry -> bool mask of that size.
-        score: intersections and unions, int64 (N,) each -> the numbers that the published script
-            prints, as fractions.
+        decide: returns the bool mask of a logit map (h, w) and a geometry, at the size at which
+            masks are compared.
+        truth: returns the bool mask of a data set, a ref and a geometry, at the same size.
+        score: returns the numbers that the published script prints, as fractions, of intersections
+            and unions, int64 (N,) each.
     """
 
     name: str

@@ -1,10 +1,12 @@
-"""Records: one row per evaluated expression, from which every number of the suite is made.
+"""Records are the rows of evaluated expressions, from which every number of the suite is made.
 
-    image_id, ref_id, ann_id, sent_id     whose expression it is; sent_id occurs once
+A table has one row per expression, with these columns:
+
+    image_id, ref_id, ann_id, sent_id     whose expression it is (each sent_id occurs once)
     sentence                              the cleaned text
     intersection, union                   of prediction and truth, in pixels of the original image
     swapped_intersection, swapped_union   the same for the prediction of another object's sentence
-    target_pixels                         of the ground truth; 0 where the expression has no target
+    target_pixels                         of the ground truth, 0 if the expression has no target
     ...                                   columns that metrics add (see `metrics.Metric.adds`)
 
 Tables that were written before `target_pixels`, or before a metric was there, lack these columns
@@ -27,7 +29,8 @@ from benchmark.base.rng import generator
 from benchmark.evaluation import metrics
 from benchmark.evaluation.masks import overlap
 
-if TYPE_CHECKING:  # tables are read without torch
+# Tables are read without torch.
+if TYPE_CHECKING:
     from torch import Tensor
 
     from benchmark.data.images import EvaluationImage
@@ -65,9 +68,12 @@ class Prediction:
 
 def records_of(prediction: Prediction) -> list[dict[str, Any]]:
     """Return one record per expression of an image."""
-    image, added, rows = prediction.image, added_columns(), []
+    image = prediction.image
+    added = added_columns()
+    rows = []
     for number, (ref, sentence) in enumerate(zip(image.refs, image.sentences, strict=True)):
-        predicted, truth = prediction.masks[number], prediction.truth(number).astype(bool)
+        predicted = prediction.masks[number]
+        truth = prediction.truth(number).astype(bool)
         intersection, union = overlap(predicted, truth)
         swapped_intersection, swapped_union = _swap(prediction, number)
         row = {
@@ -89,17 +95,18 @@ def records_of(prediction: Prediction) -> list[dict[str, Any]]:
 def _swap(prediction: Prediction, number: int) -> tuple[int, int] | tuple[None, None]:
     """Return intersection and union of a truth and the prediction for *another* object's sentence.
 
-    The sentence is a keyed draw from those of the image. Over expressions that have one, mIoU minus
-    swapped mIoU is the grounding gap: exactly 0 for a network that ignores text. There is none
-    where the image has no second object.
+    The sentence is drawn from those of the image with a keyed generator. There is none where the
+    image has no second object. Over expressions that have one, mIoU minus swapped mIoU is the
+    grounding gap, which is exactly 0 for a network that ignores text.
     """
     image = prediction.image
     own = image.refs[number].ann_ids
     others = [other for other, ref in enumerate(image.refs) if ref.ann_ids != own]
     if not others:
         return None, None
-    draw = generator("swap", image.image_id, image.sentences[number].sent_id)
-    return overlap(prediction.masks[others[draw.integers(len(others))]], prediction.truth(number))
+    rng = generator("swap", image.image_id, image.sentences[number].sent_id)
+    swapped = others[rng.integers(len(others))]
+    return overlap(prediction.masks[swapped], prediction.truth(number))
 
 
 def added_columns() -> dict[str, metrics.AddedColumn]:
@@ -128,7 +135,8 @@ def frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
         UserError: a column that a metric adds holds something else than numbers.
     """
     added = [*added_columns()]
-    # Columns are named, because a process whose part of a small split is empty has a table, too.
+    # The columns are named, because a process whose part of a small split is empty needs a table,
+    # too.
     records = pd.DataFrame(rows, columns=[*COLUMNS, *added])
     types = dict.fromkeys((*IDS, *COUNTS, TARGET), "int64") | dict.fromkeys(SWAPPED, "Int64")
     if records.empty:
@@ -144,7 +152,7 @@ def frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
 
 
 def canonical(values: dict[str, float]) -> dict[str, float | None]:
-    """Return numbers as JSON will read them back (missing ones as None)."""
+    """Return numbers as JSON will read them back, with None for NaN."""
     return json.loads(
         json.dumps({name: None if value != value else value for name, value in values.items()})
     )
@@ -163,7 +171,7 @@ def validate_records(records: pd.DataFrame, source: str = "the records table") -
     """
 
     def refuse(what: str) -> None:
-        raise UserError(f"{source} is damaged: {what}; evaluate the run again.")
+        raise UserError(f"{source} is damaged: {what}. Evaluate the run again.")
 
     def refuse_rows(bad: pd.Series, what: str) -> None:
         if bad.any():
@@ -225,11 +233,11 @@ def check_same_expressions(tables: Mapping[str, pd.DataFrame]) -> None:
                 some = ", ".join(map(str, lost[:5])) + (" ..." if len(lost) > 5 else "")
                 raise UserError(
                     f"runs are compared on the same expressions, but {len(lost)} of {has} are"
-                    f" missing in {lacks} (sent_id {some}); evaluate both on the same data."
+                    f" missing in {lacks} (sent_id {some}): evaluate both on the same data."
                 )
         for column in ("image_id", "ann_id"):
             if (differs := (reference[column] != table[column])).any():
                 raise UserError(
                     f"runs are compared on the same expressions, but sent_id {differs.idxmax()} has"
-                    f" another {column} in {first} than in {name}; evaluate both on the same data."
+                    f" another {column} in {first} than in {name}: evaluate both on the same data."
                 )

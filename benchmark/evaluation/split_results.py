@@ -1,4 +1,4 @@
-"""All that a loaded network can be said to score on one split, as data for a command to print."""
+"""All that a loaded network scores on one split, as data for a command to print."""
 
 import dataclasses
 from collections.abc import Callable
@@ -25,8 +25,8 @@ class SplitResults:
         records: one row per expression.
         numbers: metric -> value.
         intervals: metric -> its interval over images.
-        as_published: the numbers of a published protocol; empty where none was asked for.
-        text_blind: mIoU without reading the sentence; empty where it was not asked for.
+        as_published: the numbers of a published protocol, or nothing if none was named.
+        text_blind: mIoU without reading the sentence, or nothing if it was not measured.
     """
 
     records: pd.DataFrame
@@ -47,9 +47,11 @@ def evaluate_split(
     """Return what a network scores on a split of its `dataset`.
 
     Args:
+        loaded: the network.
+        split: name of the split.
         protocol: name of a published protocol by which it is measured, too.
         text_blind: whether the text-blind baseline is measured, too.
-        on_image: is called with every prediction (progress).
+        on_image: is called with every prediction, for progress.
 
     Raises:
         UserError: there is no such split or protocol, or the protocol is not for this network.
@@ -58,7 +60,7 @@ def evaluate_split(
     if protocol and definition.weakly_supervised:
         raise UserError(
             f"{definition.name} was published with masks decided at the original size, which is"
-            " what the suite measures; leave --protocol out."
+            " what the suite measures: leave --protocol out."
         )
     measurement = baseline = None
     collectors = [on_image]
@@ -94,8 +96,11 @@ def noise_numbers(
     """Return the metrics of a split under several draws of the method's own noise (SaG's).
 
     Args:
+        loaded: the network.
+        split: name of the split.
         first: the records of the first draw, which `evaluate_split` made.
         seeds: number of draws, the first one included.
+        on_image: is called with every prediction, for progress.
 
     Returns:
         One row per draw and one column per metric, as fractions.

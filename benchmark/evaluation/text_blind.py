@@ -1,13 +1,13 @@
-"""The text-blind baseline: what can be had without reading the sentence.
+"""The text-blind baseline, which is the mIoU that can be had without reading the sentence.
 
 A network must beat these numbers before it may be said to ground anything. A weakly supervised
 network can look better than it is: on pictures whose objects crowd the middle, a blob in the middle
-overlaps with most of them. So its mIoU is set beside
+overlaps with most of them. So its mIoU is set beside these:
 
-    constant     the best single mask for all images: the mean ground truth of the split itself, cut
-                 at its best level
-    mean, max    the network's own maps with the text taken out: the mean, or the maximum, over an
-                 image's sentences is decided once and stands for every one of them
+    constant     the best single mask for all images, which is the mean ground truth of the split
+                 itself, cut at its best level
+    mean, max    the network's own maps with the text taken out, where the mean or the maximum over
+                 an image's sentences is decided once and stands for every one of them
 """
 
 import cv2
@@ -18,7 +18,7 @@ from benchmark.evaluation.masks import overlap
 from benchmark.evaluation.records import Prediction
 from methods.contract import Method
 
-GRID = 96  # cells per side on which constant masks are compared; an image is stretched to it
+GRID = 96  # cells per side on which constant masks are compared, to which images are stretched
 LEVELS = 100
 HEADINGS = {
     "constant": "best constant mask",
@@ -28,12 +28,13 @@ HEADINGS = {
 
 
 def best_constant(truths: np.ndarray) -> float:
-    """Return the mIoU of the best constant mask for N ground truths, bool (N, G, G).
+    """Return the mIoU, a fraction, of the best constant mask for N ground truths, bool (N, G, G).
 
     The candidates are the level sets of their mean.
     """
     mean = truths.mean(0)
-    areas, best = truths.sum((1, 2)), 0.0
+    areas = truths.sum((1, 2))
+    best = 0.0
     for level in np.unique(np.quantile(mean, np.linspace(0, 1, LEVELS))):
         constant = mean >= level
         intersections = truths[:, constant].sum(1)
@@ -55,7 +56,8 @@ class TextBlindBaseline:
 
     def add(self, prediction: Prediction) -> None:
         """Take one image's maps and ground truths."""
-        image, maps = prediction.image, torch.stack(prediction.logits)
+        image = prediction.image
+        maps = torch.stack(prediction.logits)
         blind = {"mean": maps.mean(0), "max": maps.amax(0)}
         decided = {name: self.method.mask(logits, image.geometry) for name, logits in blind.items()}
         for number in range(len(image.refs)):

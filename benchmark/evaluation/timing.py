@@ -1,4 +1,4 @@
-"""What evaluation costs: seconds of a network's text-free part, its rest, and its decision."""
+"""What evaluation costs, in seconds of a network's text-free part, its rest, and its decision."""
 
 import contextlib
 import dataclasses
@@ -29,7 +29,7 @@ class Meter:
 
     @contextlib.contextmanager
     def measure(self, name: str, count: int, device: torch.device) -> Iterator[None]:
-        """Measure a block, which is about `count` things."""
+        """Measure a `with` block, which is about `count` things on `device`."""
         _finish(device)
         start = time.perf_counter()
         yield
@@ -37,16 +37,16 @@ class Meter:
         self.add(name, time.perf_counter() - start, count)
 
     def each(self, name: str) -> float:
-        """Return seconds per thing; 0 where there was none."""
+        """Return seconds per thing, or 0 if there was none."""
         return self.seconds[name] / self.counts[name] if self.counts[name] else 0.0
 
     def rate(self, name: str) -> float:
-        """Return things per second; infinite where none took any time."""
+        """Return things per second, or infinity if they took no time."""
         return self.counts[name] / self.seconds[name] if self.seconds[name] else float("inf")
 
 
 def _finish(device: torch.device) -> None:
-    # A GPU works on after a call has returned.
+    # A GPU goes on working after a call has returned, so the clock must wait for it.
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -62,24 +62,26 @@ class Timed:
     """
 
     def __init__(self, method: Method, meter: Meter) -> None:
-        self.method, self.meter, self.encoded = method, meter, 0.0
+        self.method = method
+        self.meter = meter
+        self.encoded = 0.0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.method, name)
 
     def encode_image(self, images: Tensor, draws: dict[str, Tensor]) -> Any:
-        """Return what the method's own does."""
+        """Return what the method's own function returns, and time it."""
         with self.meter.measure("encode", len(images), images.device):
             features = self.method.encode_image(images, draws)
         self.encoded = time.perf_counter()
         return features
 
     def segment(self, features: Any, text: Text) -> Output:
-        """Return what the method's own does."""
+        """Return what the method's own function returns, and time it."""
         with self.meter.measure("segment", len(text), text.ids.device):
             return self.method.segment(features, text)
 
     def mask(self, logits: Tensor, geometry: Geometry) -> np.ndarray:
-        """Return what the method's own does."""
+        """Return what the method's own function returns, and time it."""
         with self.meter.measure("mask", 1, logits.device):
             return self.method.mask(logits, geometry)

@@ -167,7 +167,7 @@ def test_runs_on_other_expressions_are_refused_by_name():
     moved.loc[6, "image_id"] = 1000
     with pytest.raises(UserError, match="sent_id 6 has another image_id"):
         bootstrap.paired_differences({0: whole}, {0: moved})
-    with pytest.raises(UserError, match="the reference has seeds 0, 1 and the other seeds 0;"):
+    with pytest.raises(UserError, match="the reference has seeds 0, 1 and the other seeds 0:"):
         bootstrap.paired_differences({0: whole, 1: whole}, {0: whole})
     with pytest.raises(UserError, match="the reference has none"):
         bootstrap.paired_differences({}, {})

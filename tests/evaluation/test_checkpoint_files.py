@@ -155,7 +155,7 @@ def test_code_in_a_file_is_not_run(inside, new_format, tmp_path):
     path = tmp_path / "hostile.pth"
     torch.save(content, path, _use_new_zipfile_serialization=new_format)
     with pytest.raises(
-        UserError, match=r"not read: it refers to \w+\.system, which could run code"
+        UserError, match=r"not read, because it refers to \w+\.system, which could run code"
     ):
         checkpoint_files.read(path)
     assert not (tmp_path / "ran").exists()
@@ -201,7 +201,7 @@ def test_a_wrong_variant_is_named_with_the_right_one(name):
     state = methods.get(name).weights.to_published(small.network.state_dict())
     method = build(name)
     with pytest.raises(
-        UserError, match=r"'[\w.]+' is \[.*\] in the file and \[.*\].*; it fits --variant small\."
+        UserError, match=r"'[\w.]+' is \[.*\] in the file and \[.*\].*: it fits --variant small\."
     ):
         checkpoint_files.load(
             method, state, checkpoint_files.fit(method, state), "model.pth", WORDS
