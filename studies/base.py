@@ -1,4 +1,4 @@
-"""What both kinds of studies have in common."""
+"""The base class of both kinds of studies."""
 
 from typing import Any
 
@@ -6,11 +6,14 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Study(BaseModel):
-    """What both kinds of studies share.
+    """What grids and searches share.
 
     Attributes:
-        description: one line. method: whose runs it is about. recipe: changes to the variant's recipe.
-        seeds: of the runs. variants: variant -> other values of the study's fields, where a network's size asks for such.
+        description: one line.
+        method: name of the method whose runs it is about.
+        recipe: changes to the recipe of the variant.
+        seeds: seeds of the runs.
+        variants: variant -> other values of the study's fields, for networks of another size.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -1,4 +1,7 @@
-"""Grids: an ablation of a paper as rows, each trained with every seed and compared with a reference row."""
+"""A grid is an ablation of a paper.
+
+Each of its rows is trained with every seed and compared with a reference row.
+"""
 
 from typing import Any, Literal
 
@@ -12,10 +15,13 @@ class Row(BaseModel):
     """One line of a grid.
 
     Attributes:
-        label: what tables call it. published: its `condition` in reports/published.csv, where the paper has it; `system` the
-            system of that row, where it is not the grid's.
-        strategy: its name [the grid's]. settings, recipe: changes to it and to the recipe.
-        epochs: length of the training relative to the recipe's.
+        label: what tables call it.
+        published: its `condition` in reports/published.csv, or None if the paper does not have it.
+        system: its `system` in reports/published.csv, if that is not the grid's.
+        strategy: name of its strategy, if that is not the grid's.
+        settings: changes to the strategy's settings.
+        recipe: changes to the recipe.
+        epochs: length of the training relative to the recipe's, greater than 0.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -30,16 +36,20 @@ class Row(BaseModel):
 
 
 class Grid(Study):
-    """An ablation: every row is trained with every seed and compared with the row `reference`.
+    """An ablation. Every row is trained with every seed and compared with the row `reference`.
 
     Attributes:
-        strategy: of rows that name none.
-        place: table or figure of the paper, as in reports/published.csv.
-        system: whose numbers in it are meant, as in reports/published.csv.
+        kind: tells a grid from a search in YAML.
+        strategy: name of the strategy of rows that name none.
+        place: table or figure of the paper, as reports/published.csv names it.
+        system: whose numbers in it are meant, as reports/published.csv names it.
         note: what a reader of the table must know.
-        metrics: what the paper's table shows. The judged metric is shown in any case.
-        curves: whether the training losses are drawn (Fig. B).
-        hours: whether the table shows what training cost.
+        rows: at least two.
+        reference: label of the row that the others are compared with.
+        metrics: names of the metrics that the paper's table shows. The judged one is shown in
+            any case.
+        curves: whether the training losses are drawn (Fig. B of the paper).
+        hours: whether the cost of training is shown.
     """
 
     kind: Literal["grid"] = "grid"

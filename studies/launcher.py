@@ -1,5 +1,6 @@
-"""The launch of a search: one job per trial, a few at a time, until completed and pruned trials
-make up the budget.
+"""The launch of a search.
+
+It starts one job per trial, a few at a time, until completed and pruned trials make up the budget.
 """
 
 import dataclasses
@@ -32,7 +33,7 @@ from studies.trials import (
 )
 
 POLL_SECONDS = 1.0
-SPARE_FAILURES = 2  # the search stops when more trials than this failed beyond those that finished
+SPARE_FAILURES = 2  # a search stops once more trials than this failed beyond those that finished
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,9 +41,10 @@ class Ended:
     """How a launch ended.
 
     Attributes:
-        state: `complete` where the budget is used up, `stopped` where that was asked for, else
+        state: `complete` if the budget is used up, `stopped` if somebody stopped it, else
             `failing`.
-        reason: why it is failing. complete: how many trials have a value now.
+        reason: why it is failing.
+        complete: number of trials that have a value now.
     """
 
     state: Literal["complete", "stopped", "failing"]
@@ -56,7 +58,10 @@ def note(
     """Write which runs are the study's, and which trials they are, into its plan.
 
     Args:
-        cells: number of a trial -> its cell, of trials that were noted before; new ones are added.
+        runs: folder of the run directories.
+        started: the study.
+        trials: all of its trials.
+        cells: number of a trial -> its cell, of trials that were noted before. New ones are added.
     """
     for trial in trials:
         run = RunDir(runs / trial.key)
@@ -77,22 +82,28 @@ def run(
 ) -> Ended:
     """Run trials until completed and pruned ones make up the budget, and return how that ended.
 
-    Trials that failed are tried again. Ctrl-C (or SIGTERM) asks those that run to save their state.
+    Trials that failed are tried again. Ctrl-C or SIGTERM makes those that run save their state.
 
     Args:
-        url: of Optuna's storage. launcher: starts the trials, and nothing else meanwhile.
+        started: the search.
+        url: of Optuna's storage.
+        places: where things lie.
+        launcher: starts the trials, and nothing else meanwhile.
+        execution: how runs are executed.
+        console: where progress is shown.
 
     Raises:
-        UserError: the storage cannot be used, another process is at this study, or more trials
-            have finished than are asked for.
+        UserError: the storage cannot be used, another process works on this study, or more trials
+            have finished than the budget allows.
     """
     groups.check_name(places.runs, started.name, "study")
     where = f"{started.name} is under way in {places.runs}"
-    busy = f"study {where} already; wait for it, or stop it first."
+    busy = f"study {where} already: wait for it, or stop it first."
     lock = locked(folder(places.runs, started.name) / ".lock", busy)
     with lock, readable_errors(url):
         save(places.runs, started)
-        study, budget = open_study(started, url), started.study.trials
+        study = open_study(started, url)
+        budget = started.study.trials
         retry_failed(study)
         before = survey(study, budget)
         if before.finished > budget:
@@ -115,9 +126,14 @@ def run(
 
 
 class _Launch:
-    """A launch under way: which jobs it has submitted, and how it ended, once it has.
+    """A launch under way. It knows which jobs it has submitted, and in the end how it ended.
 
     Args:
+        started: the search.
+        url: of Optuna's storage.
+        places: where things lie.
+        launcher: starts the trials.
+        execution: how runs are executed.
         before: where the search stood when the launch began.
     """
 
@@ -130,18 +146,26 @@ class _Launch:
         execution: Execution,
         before: Survey,
     ) -> None:
-        self.started, self.url, self.places = started, url, places
-        self.launcher, self.execution, self.before = launcher, execution, before
+        self.started = started
+        self.url = url
+        self.places = places
+        self.launcher = launcher
+        self.execution = execution
+        self.before = before
         self.log = folder(places.runs, started.name) / "log.txt"
         self.names: dict[str, str] = {}  # id -> name of the jobs
         self.cells: dict[int, Cell] = {}  # number of a trial -> its cell in the study's plan
-        self.told = {trial.number for trial in before.trials if trial.over}
+        self.reported = {trial.number for trial in before.trials if trial.over}
         self.ended: Ended | None = None
 
     def next_jobs(
         self, now: Survey, statuses: Mapping[str, JobStatus], stopping: bool
     ) -> list[str] | None:
-        """Submit jobs for the trials that remain, and return their ids; None once it has ended."""
+        """Submit jobs for the trials that remain.
+
+        Returns:
+            The ids of the jobs, or None once the launch has ended.
+        """
         if self.ended is None:
             self.ended = self._end(now, statuses, stopping)
         if self.ended is not None:
@@ -180,7 +204,7 @@ class _Launch:
             if status.over and not status.succeeded and not status.stopped
         ]
         if len(failures) > SPARE_FAILURES + now.finished - self.before.finished:
-            # In a trial's words, where one of this launch found some.
+            # A trial of this launch may have said why it failed. A process says only how it ended.
             earlier = {trial.number for trial in self.before.trials if trial.over}
             reasons = [
                 trial.reason for trial in now.trials if trial.reason and trial.number not in earlier
@@ -203,7 +227,7 @@ class _Launch:
         }
         display.show(now.finished, running, counted)
         for trial in now.trials:
-            if trial.over and trial.number not in self.told:
-                self.told.add(trial.number)
-                said = "  ".join(f"{100 * value:.2f}" for value in trial.values) or trial.reason
-                display.tell(f"trial {trial.number:3} {trial.state:8} {said}")
+            if trial.over and trial.number not in self.reported:
+                self.reported.add(trial.number)
+                values = "  ".join(f"{100 * value:.2f}" for value in trial.values)
+                display.tell(f"trial {trial.number:3} {trial.state:8} {values or trial.reason}")

@@ -1,4 +1,7 @@
-"""Searches: what Optuna may choose from, and how its choices become settings of a strategy and changes to a recipe."""
+"""A search names what Optuna may choose from.
+
+Its choices become settings of a strategy and changes to a recipe.
+"""
 
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -15,11 +18,22 @@ CORRUPTED = "corrupted_"
 """Begins the name of an objective that is a mean over corrupted images."""
 
 SHARES = ("mask_share", "random_share")
-"""Search parameters that stand for `text_mask_shares`: the share that becomes [MASK], and the random words' share of the rest."""
+"""Search parameters that stand for `text_mask_shares`.
+
+The first is the share that becomes [MASK]. The second is the random words' share of the rest.
+"""
 
 
 class Range(BaseModel):
-    """What a search may choose from: numbers from `low` to `high` (in steps, or evenly in the logarithm), or `choices`."""
+    """The values of one parameter that a search may choose from: a range of numbers, or choices.
+
+    Attributes:
+        low: lowest number.
+        high: highest number.
+        step: distance between the numbers. None allows all of them.
+        log: whether numbers are drawn evenly in the logarithm.
+        choices: the values, in place of numbers.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -43,7 +57,10 @@ class Range(BaseModel):
 
     @property
     def ends(self) -> tuple[Any, ...]:
-        """What a spec is tried with before a search starts: every choice, or the lowest and highest number."""
+        """The values that a spec is tried with before a search starts.
+
+        They are all choices, or the lowest and the highest number.
+        """
         return self.choices if self.choices is not None else (self.low, self.high)
 
 
@@ -51,10 +68,16 @@ class Search(Study):
     """A search by Optuna.
 
     Attributes:
-        space: parameter (a setting of the strategy, a field of the recipe, or one of `SHARES`) -> what it may be.
-        paper: the published setting, tried first. The second trial has distill_weight 0, which is the baseline.
-        trials: how many are to be completed or pruned. seed: of the sampler.
-        sampler: `tpe` or `gp`. pruner: `hyperband` or `none`.
+        kind: tells a search from a grid in YAML.
+        strategy: name of the strategy.
+        space: parameter -> its values. A parameter is a setting of the strategy, a field of the
+            recipe, or one of `SHARES`.
+        paper: the published setting, which the first trial tries. The second trial has
+            distill_weight 0, which is the baseline.
+        trials: number of trials that are to be completed or pruned.
+        seed: of the sampler.
+        sampler: `tpe` or `gp`.
+        pruner: `hyperband` or `none`.
         objectives: one or two that are maximized on the split that chooses the epoch: a judged
             metric, or its mean over corrupted images (`corrupted_` and the metric). Of two,
             nothing is pruned. Where none is given, it is the metric that chooses the epoch.
@@ -124,8 +147,12 @@ def split_parameters(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return search parameters as settings of the strategy and changes to the recipe.
 
+    Args:
+        recipe_type: class of the recipe.
+        parameters: name -> value.
+
     Raises:
-        UserError: a name is neither (the nearest valid ones are listed).
+        UserError: a name is neither. The message lists the nearest valid ones.
     """
     valid = {*strategies.settings(), *recipe_type.model_fields, *SHARES} - {"text_mask_shares"}
     settings, recipe = {}, {}

@@ -1,4 +1,7 @@
-"""What a study is: a YAML file that names a base spec and either a grid of rows (an ablation of the paper) or a search space."""
+"""A study is a YAML file that names a grid of rows or a search space.
+
+This module reads studies, starts them on the data of a preset, and keeps what was started.
+"""
 
 import dataclasses
 from collections.abc import Mapping
@@ -25,13 +28,21 @@ SHIPPED = Path(__file__).parent
 
 
 class Started(BaseModel):
-    """A study under way: `runs/studies/<name>/study.yaml`.
+    """A study that was started. It is kept as `runs/studies/<name>/study.yaml`.
+
+    The last four fields are no part of any key.
 
     Attributes:
-        name: of this study, under which Optuna, MLflow and the report know it. origin: the study file, preset: the preset.
-        study: as it is run, the variant's values in place. bases: seed -> spec of the baseline, from which all specs are made.
+        name: of this study, under which Optuna, MLflow and the report know it.
+        origin: the study that it was made from, a name or a file.
+        preset: the preset that it was made from, a name or a file.
+        study: the study as it is run, with the variant's values in place.
+        bases: seed -> spec of the baseline, from which all specs are made.
         settings: the preset's changes to every strategy.
-        data, images, execution, jobs: where the data lie and how runs are executed; no part of any key.
+        data: the REFER folder.
+        images: folder of the images, or None for the one in `data`.
+        execution: how runs are executed, as a preset says it.
+        jobs: number of runs at a time.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -49,49 +60,61 @@ class Started(BaseModel):
 
     @property
     def how(self) -> Execution:
-        """How runs are executed."""
+        """The way in which runs are executed."""
         return read_execution(self.execution)
 
     def row_specs(self, row: Row) -> list[RunSpec]:
-        """Return the specs of a grid's row, one per seed; a setting that does not fit raises a UserError that names the row."""
+        """Return the specs of a grid's row, one per seed.
+
+        Raises:
+            UserError: a setting of the row does not fit.
+        """
+        strategy = row.strategy or self.study.strategy
+        settings = self.settings | row.settings
         return [
-            derive(
-                base,
-                row.strategy or self.study.strategy,
-                self.settings | row.settings,
-                row.recipe,
-                row.epochs,
-            )
-            for base in self.bases.values()
+            derive(base, strategy, settings, row.recipe, row.epochs) for base in self.bases.values()
         ]
 
     def specs(self) -> list[RunSpec]:
-        """Return all specs of a grid, each once."""
-        found: dict[str, RunSpec] = {}
+        """Return all specs of a grid, each once.
+
+        Raises:
+            UserError: a setting of a row does not fit. The message names the row.
+        """
+        specs: dict[str, RunSpec] = {}
         for row in self.study.rows:
             try:
-                found |= {spec.key: spec for spec in self.row_specs(row)}
+                specs |= {spec.key: spec for spec in self.row_specs(row)}
             except UserError as error:
                 raise UserError(f"study {self.name}, row '{row.label}': {error}") from None
-        return list(found.values())
+        return list(specs.values())
 
     def plan(self) -> Group:
-        """Return a grid as a plan: a cell for each row and seed."""
+        """Return a grid as a plan, with a cell for each row and seed."""
         cells = [
             Cell.of(spec, row.label) for row in self.study.rows for spec in self.row_specs(row)
         ]
         return Group(self.name, "study", self.study.description, cells=cells)
 
     def trial_spec(self, parameters: Mapping[str, Any]) -> RunSpec:
-        """Return the spec of a search's trial. distill_weight 0 is the baseline: L_dist counts nothing, so one pass does."""
+        """Return the spec of a search's trial.
+
+        Args:
+            parameters: name -> value, of the search's space.
+
+        Raises:
+            UserError: a parameter is not known, or its value does not fit.
+        """
         (base,) = self.bases.values()
         settings, recipe = split_parameters(type(base.recipe), parameters)
-        without = settings.get("distill_weight") == 0
-        strategy = strategies.reference().name if without else self.study.strategy
+        strategy = self.study.strategy
+        if settings.get("distill_weight") == 0:
+            # L_dist counts nothing then, so the trial is the baseline, which needs one pass.
+            strategy = strategies.reference().name
         return derive(base, strategy, self.settings | settings, recipe)
 
 
-# --- files ------------------------------------------------------------------------------------------------------------
+# --- files ----------------------------------------------------------------------------------------
 
 
 def _shipped_files() -> dict[str, Path]:
@@ -104,88 +127,94 @@ def shipped() -> list[str]:
 
 
 def read_study(name: str, variant: str = "") -> Grid | Search:
-    """Return the study called `name`, or the one in the YAML file `name`, with its values for `variant`.
+    """Return the study called `name`, or the one in the YAML file `name`.
+
+    Args:
+        name: of a shipped study, or the path of a file.
+        variant: the study has its values for this variant.
 
     Raises:
         UserError: there is none, or a field of it is wrong.
     """
-    path = (
-        Path(name)
-        if name.endswith((".yaml", ".yml"))
-        else _shipped_files()[choose(name, shipped(), "study")]
-    )
+    if name.endswith((".yaml", ".yml")):
+        path = Path(name)
+    else:
+        path = _shipped_files()[choose(name, shipped(), "study")]
     values = read_yaml(path, "study", shipped())
     if not isinstance(values, dict):
-        raise UserError(f"study {path} holds no fields; see the shipped ones in {SHIPPED}.")
+        raise UserError(f"study {path} holds no fields: see the shipped ones in {SHIPPED}.")
     kind = choose(str(values.get("kind")), ("grid", "search"), f"kind of study {path.name}")
-    special = values.get("variants") or {}
-    return read_model(
-        {"grid": Grid, "search": Search}[kind],
-        {**values, **special.get(variant, {})},
-        f"study {path.name}",
-    )
+    of_variant = (values.get("variants") or {}).get(variant, {})
+    model = {"grid": Grid, "search": Search}[kind]
+    return read_model(model, {**values, **of_variant}, f"study {path.name}")
 
 
 def folder(runs: Path, name: str) -> Path:
-    """Return where a study keeps what is its own; its runs are run directories like all others."""
+    """Return where a study keeps what is its own. Its runs are run directories like all others."""
     return runs / "studies" / name
 
 
 def names(runs: Path) -> list[str]:
-    """Return the studies that were started in the folder `runs`."""
+    """Return the names of the studies that were started in the folder `runs`."""
     return sorted(path.parent.name for path in (runs / "studies").glob("*/study.yaml"))
 
 
 def load(runs: Path, name: str) -> Started:
-    """Return a study under way.
+    """Return a study that was started.
 
     Raises:
-        UserError: there is none of that name (the nearest are listed), or its file is damaged.
+        UserError: there is none of that name (the message lists the nearest), or its file is
+            damaged.
     """
     if not names(runs):
         raise UserError(
-            f"no study was started in {runs}; start one, e.g. `risbench study run components --preset quick`."
+            f"no study was started in {runs}: start one, e.g."
+            " `risbench study run components --preset quick`."
         )
     path = folder(runs, choose(name, names(runs), "study")) / "study.yaml"
     return read_model(Started, read_yaml(path, "study", shipped()), str(path))
 
 
 def save(runs: Path, started: Started) -> None:
-    """Write a study under way; one that was begun with other settings under this name is kept.
+    """Write a study that is started.
 
     Raises:
-        UserError: it was begun with other settings (the message names the first that differs), or its name cannot be one.
+        UserError: a study was begun under this name with other settings, which is kept, or the name
+            cannot be one. The message names the first setting that differs.
     """
     groups.check_name(runs, started.name, "study")
     path = folder(runs, started.name) / "study.yaml"
     values = started.model_dump(mode="json")
     if path.exists():
         before = load(runs, started.name).model_dump(mode="json")
-        free = ("origin", "data", "images", "execution", "jobs")
-        differing = _first_difference(
-            *({k: v for k, v in d.items() if k not in free} for d in (before, values))
-        )
-        if differing:
+        # These say where the study runs and not what it is, so they may change.
+        places = ("origin", "data", "images", "execution", "jobs")
+        now = {field: value for field, value in values.items() if field not in places}
+        before = {field: value for field, value in before.items() if field not in places}
+        if difference := _first_difference(before, now):
             raise UserError(
-                f"study {started.name} was begun in {runs} with other settings ({differing}): go on with `risbench study"
-                f" resume {started.name}`, or give this one another --name."
+                f"study {started.name} was begun in {runs} with other settings ({difference}): go"
+                f" on with `risbench study resume {started.name}`, or give this one another --name."
             )
-    atomic_write(path, lambda aside: aside.write_text(yaml.safe_dump(values, sort_keys=False)))
+    text = yaml.safe_dump(values, sort_keys=False)
+    atomic_write(path, lambda temporary: temporary.write_text(text))
 
 
 def _first_difference(before: Any, now: Any, where: str = "") -> str:
-    """Return the first field in which two nests differ, but for the number of trials, which may grow; "" where none does."""
+    """Return the first field in which two nested dicts differ, and how, or "" if none does.
+
+    The number of trials is left out, because it may grow.
+    """
     if isinstance(before, dict) and isinstance(now, dict):
-        for name in sorted({*before, *now}):
-            if name != "trials" and (
-                found := _first_difference(before.get(name), now.get(name), f"{where}.{name}")
-            ):
-                return found
+        for name in sorted({*before, *now} - {"trials"}):
+            path = f"{where}.{name}"
+            if difference := _first_difference(before.get(name), now.get(name), path):
+                return difference
         return ""
     return "" if before == now else f"{where[1:]} was {before}, is {now}"
 
 
-# --- starting one -----------------------------------------------------------------------------------------------------
+# --- starting one ---------------------------------------------------------------------------------
 
 
 def start(
@@ -196,12 +225,20 @@ def start(
     changes: Mapping[str, Any] | None = None,
     called: str | None = None,
 ) -> Started:
-    """Return the study `name` on the data, variant and execution of a preset; nothing is written yet.
+    """Return the study `name` on the data, variant and execution of a preset.
+
+    Embedded data sets may be written, but the study is not written yet.
 
     Args:
-        options: method, dataset, variant, seeds in place of the study's and the preset's; None where not given.
-        places: where things lie; without a data folder, in the preset's, where embedded sets are written.
-        changes: other fields of the study (trials, sampler ...). called: its name [study-preset, and what options change].
+        name: of a shipped study, or the path of a file.
+        preset_name: of a preset, or the path of a file.
+        options: may hold `method`, `dataset`, `variant` and `seeds`, in place of those of the study
+            and the preset. None stands for an option that was not given.
+        places: where things lie. Without a data folder the preset's is used, and embedded sets are
+            written there.
+        changes: other values of the study's fields (trials, sampler ...).
+        called: name of what is started. By default it is made of the names of the study and the
+            preset and of the options.
 
     Raises:
         UserError: a name or a setting is wrong, or data are missing.
@@ -211,36 +248,24 @@ def start(
     write_embedded = places.data is None
     places = dataclasses.replace(places, data=places.data or preset.data)
     variant = options.get("variant") or preset.variants[0]
-    study = read_study(name, variant)
-    update = {field: value for field, value in (changes or {}).items() if value is not None}
-    if options.get("seeds"):
-        update["seeds"] = tuple(options["seeds"])
-    if options.get("method"):
-        update["method"] = options["method"]
-    study = read_model(
-        type(study), {**study.model_dump(), **update, "variants": {}}, f"study {name}"
-    )
+    study = _with_changes(read_study(name, variant), name, options, changes or {})
     metrics.get(preset.selection.metric)
     if study.kind == "search" and not study.objectives:
         study = study.model_copy(update={"objectives": (preset.selection.metric,)})
     study.check()
-    if study.kind == "search" and len(study.seeds) != 1:
-        raise UserError("a search compares trials of one seed: give --seeds one number.")
-    found = resolve_preset(
-        preset_name,
-        preset.model_copy(
-            update={
-                "methods": (study.method,),
-                "strategies": (strategies.reference().name,),
-                "variants": (variant,),
-                "datasets": (options.get("dataset") or preset.datasets[0],),
-                "seeds": study.seeds,
-                "recipes": {study.method: {**preset.recipes.get(study.method, {}), **study.recipe}},
-            }
-        ),
-        places,
-        write_embedded,
+
+    # All specs of the study are made from those of the baseline.
+    baselines = preset.model_copy(
+        update={
+            "methods": (study.method,),
+            "strategies": (strategies.reference().name,),
+            "variants": (variant,),
+            "datasets": (options.get("dataset") or preset.datasets[0],),
+            "seeds": study.seeds,
+            "recipes": {study.method: {**preset.recipes.get(study.method, {}), **study.recipe}},
+        }
     )
+    matrix = resolve_preset(preset_name, baselines, places, write_embedded)
     chosen = [
         str(options[field]).replace(":", "-")
         for field in ("method", "dataset", "variant")
@@ -251,20 +276,42 @@ def start(
         origin=name,
         preset=preset_name,
         study=study,
-        bases={spec.seed: spec for spec in found.specs},
+        bases={spec.seed: spec for spec in matrix.specs},
         settings=preset.strategy,
         data=places.data,
         images=places.images,
         execution=preset.execution,
         jobs=preset.jobs,
     )
+    _try_specs(started)
+    return started
+
+
+def _with_changes(
+    study: Grid | Search, name: str, options: Mapping[str, Any], changes: Mapping[str, Any]
+) -> Grid | Search:
+    """Return a study with the options and changes of a command in place."""
+    update = {field: value for field, value in changes.items() if value is not None}
+    if options.get("seeds"):
+        update["seeds"] = tuple(options["seeds"])
+    if options.get("method"):
+        update["method"] = options["method"]
+    values = {**study.model_dump(), **update, "variants": {}}
+    study = read_model(type(study), values, f"study {name}")
+    if study.kind == "search" and len(study.seeds) != 1:
+        raise UserError("a search compares trials of one seed: give --seeds one number.")
+    return study
+
+
+def _try_specs(started: Started) -> None:
+    """Make specs of a study, so that a setting that does not fit is found before a run starts."""
+    study = started.study
     if study.kind == "grid":
         started.specs()
-    else:
-        for name, room in study.space.items():
-            for value in room.ends:
-                try:
-                    started.trial_spec({**study.paper, name: value})
-                except UserError as error:
-                    raise UserError(f"study {started.name}, {name} {value}: {error}") from None
-    return started
+        return
+    for name, values in study.space.items():
+        for value in values.ends:
+            try:
+                started.trial_spec({**study.paper, name: value})
+            except UserError as error:
+                raise UserError(f"study {started.name}, {name} {value}: {error}") from None

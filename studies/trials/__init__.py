@@ -1,9 +1,8 @@
-"""Optuna's part of a search. Launching trials is `studies.launcher`'s.
+"""Optuna's part of a search. `studies.launcher` launches the trials.
 
-A trial is a run: its parameters make a spec, the spec's key names the directory, and trial and
-run name each other. So a trial that was interrupted or killed is retried as a new trial of the
-same parameters, which goes on in the same directory, and a spec that has run before is not
-trained again.
+A trial is a run. Its parameters make a spec, the spec's key names the directory, and trial and run
+name each other. So a trial that was interrupted or killed is retried as a new trial of the same
+parameters, which goes on in the same directory. A spec that has run before is not trained again.
 
     storage   opens Optuna's storage and the study in it
     queue     which trials remain, which are dead, and which are tried again

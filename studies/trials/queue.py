@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 HEARTBEAT_SECONDS = 5
 GRACE_SECONDS = 30  # a running trial that was silent for longer is taken for dead
-RETRIES = 3  # of a trial whose worker died; then it stays failed until the next launch
+RETRIES = 3  # of a trial whose worker died, which then stays failed until the next launch
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
@@ -22,7 +22,7 @@ FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 def without_warnings() -> Iterator[None]:
     """Keep Optuna quiet.
 
-    Heartbeat, retry and metric names have been "experimental" for years, and are tested here.
+    Heartbeat, retry and metric names have been "experimental" for years, and the tests cover them.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
@@ -33,12 +33,12 @@ def without_warnings() -> Iterator[None]:
 
 
 def finished(trials: Sequence[FrozenTrial]) -> int:
-    """Return how many trials count against the budget: completed and pruned ones."""
+    """Return how many trials count against the budget, which are completed and pruned ones."""
     return sum(trial.state in FINISHED for trial in trials)
 
 
 def remaining(trials: Sequence[FrozenTrial], budget: int) -> int:
-    """Return how many trials are to be begun: those neither finished nor under way."""
+    """Return how many trials are still to be begun to use up the budget."""
     return budget - finished(trials) - sum(trial.state == TrialState.RUNNING for trial in trials)
 
 
@@ -47,10 +47,13 @@ class TrialSummary:
     """What a launcher needs to know of a trial.
 
     Attributes:
-        number: of the trial. state: `waiting`, `running`, `complete`, `pruned` or `fail`. over:
-            whether that is final.
-        key: of its run, and job: name of the job that took it; empty where there is none yet.
-        values: of the objectives, as fractions. reason: why it failed, in the run's words.
+        number: of the trial.
+        state: `waiting`, `running`, `complete`, `pruned` or `fail`.
+        over: whether the state is final.
+        key: of its run, or "" if it has none yet.
+        job: name of the job that took it, or "" if none has.
+        values: of the objectives, as fractions.
+        reason: why it failed, in the run's words.
     """
 
     number: int
@@ -67,9 +70,10 @@ class Survey:
     """Where a search stands.
 
     Attributes:
-        trials: all of them, by number. finished, complete: how many count against the budget, and
-            have a value.
-        remaining: how many are to be begun.
+        trials: all of them, by number.
+        finished: how many count against the budget.
+        complete: how many have a value.
+        remaining: how many are still to be begun.
     """
 
     trials: tuple[TrialSummary, ...]
@@ -104,25 +108,30 @@ def requeue(study: optuna.Study, trial: FrozenTrial, deaths: int = 0) -> None:
     """Queue a new trial of the same parameters, which goes on in the same run directory.
 
     Args:
-        deaths: how many workers have died of it.
+        study: the search.
+        trial: the trial that ended.
+        deaths: number of workers that died of it.
     """
-    about = {name: value for name, value in trial.user_attrs.items() if name == "reference"}
-    fixed = {
-        name: trial.system_attrs[name] for name in ("fixed_params",) if name in trial.system_attrs
-    }
+    user_attrs = {"deaths": deaths}
+    if "reference" in trial.user_attrs:
+        user_attrs["reference"] = trial.user_attrs["reference"]
+    # Optuna keeps the parameters of a trial that was queued by hand here.
+    system_attrs = {}
+    if "fixed_params" in trial.system_attrs:
+        system_attrs["fixed_params"] = trial.system_attrs["fixed_params"]
     study.add_trial(
         optuna.trial.create_trial(
             state=TrialState.WAITING,
             params=trial.params,
             distributions=trial.distributions,
-            user_attrs={**about, "deaths": deaths},
-            system_attrs=fixed,
+            user_attrs=user_attrs,
+            system_attrs=system_attrs,
         )
     )
 
 
 def after_death(study: optuna.Study, trial: FrozenTrial) -> None:
-    """Queue a trial whose worker died again, unless it has cost too many."""
+    """Queue a trial whose worker died again, unless too many workers have died of it."""
     deaths = trial.user_attrs.get("deaths", 0) + 1
     if deaths <= RETRIES:
         requeue(study, trial, deaths)
@@ -131,8 +140,9 @@ def after_death(study: optuna.Study, trial: FrozenTrial) -> None:
 def reap(study: optuna.Study) -> None:
     """Fail the trials whose worker died, and queue them again.
 
-    A worker writes its process id as soon as its heartbeat has begun. One that was killed before
-    left no heartbeat to miss.
+    Optuna knows a dead worker by a heartbeat that stopped. A worker writes its process id as soon
+    as its heartbeat has begun. So one without a process id was killed before, and has to be found
+    by its time.
     """
     with without_warnings():
         fail_stale_trials(study)
@@ -144,14 +154,15 @@ def reap(study: optuna.Study) -> None:
 
 
 def retry_failed(study: optuna.Study) -> None:
-    """Queue every failed trial again that no later one took up: a launch tries all again."""
+    """Queue every failed trial again unless a later one has the same parameters."""
     trials = study.get_trials(deepcopy=False)
     for trial in trials:
-        if trial.state == TrialState.FAIL and (set_of := _parameters(trial)):
-            if not any(
-                _parameters(other) == set_of for other in trials if other.number > trial.number
-            ):
-                requeue(study, trial)
+        parameters = _parameters(trial)
+        if trial.state != TrialState.FAIL or not parameters:
+            continue
+        later = [other for other in trials if other.number > trial.number]
+        if not any(_parameters(other) == parameters for other in later):
+            requeue(study, trial)
 
 
 def _parameters(trial: FrozenTrial) -> dict[str, Any]:

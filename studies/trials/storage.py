@@ -14,11 +14,13 @@ from benchmark.base.errors import UserError
 from studies.study import Started
 from studies.trials import queue
 
-PAPER, BASELINE = "paper", "baseline"
+# These are the references that a trial may be.
+PAPER = "paper"
+BASELINE = "baseline"
 
 
 def default_storage(runs: Path) -> str:
-    """Return the storage that is used where none is given: one SQLite file beside the runs."""
+    """Return the storage that is used if none is given, an SQLite file beside the runs."""
     return f"sqlite:///{runs.resolve() / 'optuna.db'}"
 
 
@@ -39,7 +41,7 @@ def readable_errors(url: str) -> Iterator[None]:
         except ArgumentError:
             address = url
         raise UserError(
-            f"the storage {address} cannot be used ({reason}); no run is lost: put it right or give"
+            f"the storage {address} cannot be used ({reason}). No run is lost: put it right or give"
             " another --storage, such as sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE"
             " (`pip install risbench[postgres]`)."
         ) from None
@@ -58,12 +60,13 @@ def open_storage(url: str) -> RDBStorage:
             raise UserError(
                 f"the storage {url} is no file, so workers could not share it: give sqlite:///FILE."
             )
+        # Workers that wait for a file wait longer than by default. A server may have closed a
+        # connection that was idle.
+        engine = {"connect_args": {"timeout": 60}} if local else {"pool_pre_ping": True}
         try:
             return RDBStorage(
                 url,
-                engine_kwargs={"connect_args": {"timeout": 60}}
-                if local
-                else {"pool_pre_ping": True},
+                engine_kwargs=engine,
                 heartbeat_interval=queue.HEARTBEAT_SECONDS,
                 grace_period=queue.GRACE_SECONDS,
                 heartbeat_stale_trial_callback=queue.after_death,
@@ -75,10 +78,10 @@ def open_storage(url: str) -> RDBStorage:
 
 
 def _pruner(started: Started) -> optuna.pruners.BasePruner:
-    search, (base,) = started.study, started.bases.values()
-    if (
-        search.pruner == "none" or len(search.objectives) > 1
-    ):  # Optuna prunes single objectives alone
+    search = started.study
+    (base,) = started.bases.values()
+    # Optuna prunes searches of a single objective alone.
+    if search.pruner == "none" or len(search.objectives) > 1:
         return optuna.pruners.NopPruner()
     return optuna.pruners.HyperbandPruner(
         min_resource=base.selection.every, max_resource=base.recipe.epochs
@@ -86,7 +89,9 @@ def _pruner(started: Started) -> optuna.pruners.BasePruner:
 
 
 def open_study(started: Started, url: str) -> optuna.Study:
-    """Return the study in its storage; a new one begins with the paper's setting and the baseline.
+    """Return the study in its storage.
+
+    A new study begins with the paper's setting and the baseline.
 
     Raises:
         UserError: the storage cannot be used.
@@ -119,7 +124,7 @@ def existing(started: Started, url: str) -> optuna.Study:
     """
     with readable_errors(url):
         address = make_url(url)
-        # Optuna would make an empty database.
+        # Optuna would make an empty database where there is none.
         if address.get_backend_name() != "sqlite" or Path(address.database or "").exists():
             with contextlib.suppress(KeyError):
                 return optuna.load_study(study_name=started.name, storage=open_storage(url))

@@ -1,4 +1,4 @@
-"""What a worker of a search does: it takes the next trial and makes the run that the trial is."""
+"""The work of a search's worker. It takes the next trial and makes the run that the trial is."""
 
 import contextlib
 import os
@@ -33,9 +33,9 @@ class Surplus(Exception):
 
 
 def sampler(search: Search, number: int) -> optuna.samplers.BaseSampler:
-    """Return the sampler of a trial.
+    """Return the sampler of the trial `number`.
 
-    A worker lives for one trial. With one seed for all, every one would draw the same sample.
+    A worker lives for one trial. If all had one seed, every worker would draw the same sample.
     """
     seed = torch_seed(search.seed, "sampler", number) % 2**32
     if search.sampler == "gp":
@@ -46,22 +46,23 @@ def sampler(search: Search, number: int) -> optuna.samplers.BaseSampler:
 def suggest(search: Search, trial: Trial) -> dict[str, Any]:
     """Return the trial's parameters."""
     values = {}
-    for name, room in search.space.items():
-        if room.choices is not None:
-            values[name] = trial.suggest_categorical(name, room.choices)
-        elif isinstance(room.low, int) and isinstance(room.high, int):
-            values[name] = trial.suggest_int(
-                name, room.low, room.high, step=int(room.step or 1), log=room.log
-            )
+    for name, space in search.space.items():
+        low, high = space.low, space.high
+        if space.choices is not None:
+            values[name] = trial.suggest_categorical(name, space.choices)
+        elif isinstance(low, int) and isinstance(high, int):
+            step = int(space.step or 1)
+            values[name] = trial.suggest_int(name, low, high, step=step, log=space.log)
         else:
-            value = trial.suggest_float(name, room.low, room.high, step=room.step, log=room.log)
-            # 0.1 + 13 * 0.05 is 0.75 to the last bit only when rounded, and then the same run.
-            values[name] = round(value, 10) if room.step else value
+            value = trial.suggest_float(name, low, high, step=space.step, log=space.log)
+            # 0.1 + 13 * 0.05 is 0.75 to the last bit only when it is rounded, and only then do the
+            # two name the same run.
+            values[name] = round(value, 10) if space.step else value
     return values
 
 
 def _patiently(action: Callable[[], Any]) -> Any:
-    """Return what `action` does once no other trial or matrix is at the same run."""
+    """Return what `action` returns once no other trial or matrix works on the same run."""
     while True:
         try:
             return action()
@@ -76,11 +77,19 @@ def objective(
 
     The trial's run is trained, or taken as it is if it has run before.
 
+    Args:
+        started: the search.
+        trial: the trial that this worker took.
+        opened: reads the run's data.
+        execution: how the run is executed.
+        console: where progress is shown.
+
     Raises:
-        TrialPruned: the pruner gave it up; the run directory says so and keeps its state.
-        Interrupted, UserError: as `worker.work`.
+        TrialPruned: the pruner gave the trial up. The run directory says so and keeps its state.
+        Interrupted: somebody stopped the program. The state is saved.
+        UserError: the run failed.
     """
-    # Here, since what only reads trials does without torch.
+    # Imported here because it needs torch, and a command that only reads trials does not.
     from benchmark.training import worker
 
     search = started.study
@@ -89,12 +98,14 @@ def objective(
     trial.set_user_attr("key", spec.key)
     run = RunDir(opened.places.runs / spec.key)
     run.create(spec)
-    # Optuna prunes single objectives alone, and the run knows one value as it goes on.
+    # Optuna prunes searches of a single objective alone, and while it goes on the run knows only
+    # the value that selects its epoch.
     reported = search.objectives == (spec.selection.metric,)
 
     def train() -> None:
         done = run.status().state == "done"
-        # What all else is compared with is never pruned, nor is what has cost its time already.
+        # A reference, with which all else is compared, is never pruned. Nor is a run that is done
+        # and has cost its time already.
         prunable = not done and "reference" not in trial.user_attrs
 
         def report(epoch: int, value: float) -> None:
@@ -133,10 +144,25 @@ def corrupted(
     execution: Execution,
     console: Console,
 ) -> float:
-    """Return the mean of a run's metric under the search's corruptions; the records are kept."""
+    """Return the mean of a run's metric under the search's corruptions.
+
+    The records are kept in the run directory.
+
+    Args:
+        started: the search.
+        run: a finished run.
+        metric: name of the metric.
+        opened: reads the run's data.
+        execution: how the run is executed.
+        console: where progress is shown.
+
+    Raises:
+        UserError: an image is missing or too small, or a disk is full.
+    """
     from benchmark.robustness.run import evaluate_conditions
 
-    split, conditions = run.spec().selection.split, started.study.conditions()
+    split = run.spec().selection.split
+    conditions = started.study.conditions()
     device = execution.numerics.device
     evaluate_conditions([run], [split], conditions, lambda _: opened, console, device=device)
     tables = [read_results(run, split, condition) for condition in conditions]
@@ -155,16 +181,22 @@ def run_trial(
     """Run the next trial of a study in this process, if its budget leaves one.
 
     Args:
-        job: name of the job that this is, from which the launcher knows that it has begun a trial.
+        started: the search.
+        url: of Optuna's storage.
+        budget: number of trials that are to be completed or pruned.
+        places: where things lie.
+        execution: how runs are executed.
+        console: where progress is shown.
+        job: name of this job. The launcher knows by it that the job has begun a trial.
 
     Raises:
-        Interrupted: a stop was asked for; the trial is queued again.
-        UserError: its run failed; the trial says why.
+        Interrupted: somebody stopped the program. The trial is queued again.
+        UserError: the run failed. The trial says why.
     """
     study = open_study(started, url)
     current: list[int] = []
-    # SQLite hands two workers that ask at once the same queued trial, and only one after the
-    # other can they see whether the budget is full: each waits for its turn.
+    # If two workers ask at once, SQLite hands them the same queued trial. And only one after the
+    # other can they see whether the budget is full. So each waits for its turn.
     turn = contextlib.ExitStack()
 
     def one(trial: Trial) -> Any:
@@ -189,12 +221,12 @@ def run_trial(
     with readable_errors(url), turn:
         turn.enter_context(locked(folder(places.runs, started.name) / ".turn"))
         try:
-            # Inside `optimize`, and nowhere else, Optuna starts the heartbeat.
+            # Optuna starts the heartbeat inside `optimize` and nowhere else.
             study.optimize(one, n_trials=1, catch=Surplus)
         except (Interrupted, KeyboardInterrupt):
             trial = study.trials[current[0]] if current else None
             if trial and trial.state == TrialState.FAIL:
                 requeue(study, trial)
             raise Interrupted(
-                f"a trial of {started.name} is saved; `risbench study resume` goes on from there"
+                f"a trial of {started.name} is saved: `risbench study resume` goes on from there"
             ) from None

@@ -61,6 +61,6 @@ def test_an_unusable_storage_is_one_sentence(preset, tmp_path):
         "sqlite://",
         "postgresql+psycopg://me:secret@localhost:1/none",
     ):
-        with pytest.raises(UserError, match="no run is lost: put it right|is no file") as said:
+        with pytest.raises(UserError, match="No run is lost: put it right|is no file") as said:
             open_study(found, address)
         assert "secret" not in str(said.value)
