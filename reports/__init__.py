@@ -1,1 +1,1 @@
-"""Tables and figures from finished runs."""
+"""Reports make tables and figures from finished runs."""

@@ -1,7 +1,7 @@
-"""From a plan to its finished runs: which runs enter a table, and what became of the others.
+"""Which runs of a plan enter a table, and what became of the others.
 
-Only runs of the plan's current keys enter, and only where their state is `done`. Neither data nor
-weights are needed: the plan and the run directories say everything.
+Only runs of the plan's current keys enter, and only if their state is `done`. The plan and the run
+directories say everything, so neither data nor weights are needed.
 """
 
 import dataclasses
@@ -27,9 +27,11 @@ class Run:
     """A finished run.
 
     Attributes:
-        spec: its configuration. records: split -> one row per referring expression.
-        epoch: the selected one. commit, dirty: git state of the code that made it; dirty is None
-            where that is not known.
+        spec: its configuration.
+        records: split -> one row per referring expression.
+        epoch: the selected one.
+        commit: git commit of the code that made it.
+        dirty: whether that code had uncommitted changes, or None if it is not known.
         numerics: what can change its last digits, such as device and threads, as far as known.
     """
 
@@ -46,7 +48,8 @@ class Planned:
     """A cell of a plan and how far its run is.
 
     Attributes:
-        cell: the cell. status: of its run, or None where the cell has no key yet.
+        cell: the cell.
+        status: of its run, or None if the cell has no key yet.
     """
 
     cell: Cell
@@ -54,12 +57,12 @@ class Planned:
 
     @property
     def state(self) -> str:
-        """`done`, `running`, `failed`, `pruned`, `planned` or `not resolved yet`."""
+        """The state: `done`, `running`, `failed`, `pruned`, `planned` or `not resolved yet`."""
         return self.status.state if self.status else NOT_RESOLVED
 
     @property
     def name(self) -> str:
-        """The run key, or, where there is none yet, what the cell is about."""
+        """The run key, or what the cell is about if it has none yet."""
         cell = self.cell
         what = f"{cell.method} {cell.variant} {cell.strategy} on {cell.dataset} ({cell.split_by})"
         return cell.key or f"{what}, seed {cell.seed}"
@@ -82,7 +85,8 @@ class Collected:
     """What a table is made from.
 
     Attributes:
-        group: the plan. planned: those of its cells that the table is about.
+        group: the plan.
+        planned: those of its cells that the table is about.
         runs: the finished ones, by key.
         specs: of every cell whose run directory is there, finished or not, by key.
         superseded: keys of finished runs that the plan held once and holds no more.
@@ -98,7 +102,7 @@ class Collected:
 
     @property
     def unfinished(self) -> list[Planned]:
-        """The cells whose runs are not finished, by key; those without a key come last."""
+        """The cells whose runs are not finished, by key. Those without a key come last."""
         others = [planned for planned in self.planned if planned.state != "done"]
         return sorted(others, key=lambda planned: (not planned.cell.key, planned.cell.key))
 
@@ -107,12 +111,12 @@ def collect(group: Group, runs: Path, chosen: Sequence[Cell] | None = None) -> C
     """Return the finished runs of a plan, with their records, and how far the others are.
 
     Args:
-        group: the plan: what `groups.read_group` returns, or a `Group` with the cells of specs.
+        group: the plan, as `groups.read_group` returns it or made with the cells of specs.
         runs: folder of the run directories.
-        chosen: cells of the plan that the table is about [all].
+        chosen: cells of the plan that the table is about, all by default.
 
     Raises:
-        UserError: none of them is finished, or a run is damaged (the message names it).
+        UserError: none of them is finished, or a run is damaged. The message names the run.
     """
     cells = [*(group.cells if chosen is None else chosen)]
     keys = sorted({cell.key for cell in cells if cell.key})
@@ -164,7 +168,8 @@ def _spec(run: RunDir) -> RunSpec:
 
 def _load(spec: RunSpec, run: RunDir) -> Run:
     """Read a finished run, and check that its files belong together."""
-    result, environment = run.read_json("result.json"), run.read_json("environment.json")
+    result = run.read_json("result.json")
+    environment = run.read_json("environment.json")
     records = {}
     for split in spec.selection.report:
         records[split] = run.records(split)
@@ -175,7 +180,8 @@ def _load(spec: RunSpec, run: RunDir) -> Run:
                 " numbers of its result.json: delete the run's status.json and run it again."
             )
     try:
-        git, epoch = environment["git"], int(result["selected"]["epoch"])
+        git = environment["git"]
+        epoch = int(result["selected"]["epoch"])
         return Run(spec, records, epoch, git["commit"], git["dirty"], _numerics(environment))
     except (KeyError, TypeError, ValueError, AttributeError):
         raise UserError(
@@ -186,7 +192,7 @@ def _load(spec: RunSpec, run: RunDir) -> Run:
 
 def _agree(computed: dict[str, float], noted: dict[str, float]) -> bool:
     """Return whether the judged metrics that a result holds are those of its records."""
-    # A metric that was registered after the run was made is in its records' table alone.
+    # A metric that was registered after the run was made can be computed but was not noted.
     both = [name for name in computed if metrics.get(name).judged and name in noted]
     return bool(both) and np.allclose(
         [computed[name] for name in both],

@@ -1,4 +1,4 @@
-"""Finished runs -> paired differences: what differs between runs, and what each strategy changes.
+"""Paired differences of finished runs, which say what each strategy changes.
 
 Numbers are averaged over seeds alone. Whatever else differs between two specs makes another row.
 """
@@ -26,7 +26,8 @@ class Setting:
     """Finished runs that differ in strategy and seed alone.
 
     Attributes:
-        columns: what their rows have in common. splits: reported ones, in the order of the spec.
+        columns: what their rows have in common.
+        splits: the reported ones, in the order of the spec.
         strategies: label -> seed -> run, the reference first.
     """
 
@@ -36,7 +37,7 @@ class Setting:
 
 
 def settings(collected: Collected) -> list[Setting]:
-    """Return the finished runs by supervision, data set, method, variant, and what else differs."""
+    """Return the finished runs by what differs besides strategy and seed."""
     # Unfinished runs take part in the names, so that these stay while a matrix fills.
     specs = {_rest(spec): spec for spec in collected.specs}
     suffixes = labels.differing(
@@ -55,7 +56,7 @@ def settings(collected: Collected) -> list[Setting]:
         by_strategy = by_setting.setdefault(_rest(run.spec), {})
         label = label_of[labels.identity(run.spec.strategy)]
         by_strategy.setdefault(label, {})[run.spec.seed] = run
-    found = []
+    every = []
     for text, by_strategy in by_setting.items():
         strategies = {
             label: dict(sorted(by_strategy[label].items()))
@@ -63,8 +64,8 @@ def settings(collected: Collected) -> list[Setting]:
             if label in by_strategy
         }
         columns = _columns(specs[text], suffixes[text])
-        found.append(Setting(columns, specs[text].selection.report, strategies))
-    return sorted(found, key=lambda setting: [*setting.columns.values()])
+        every.append(Setting(columns, specs[text].selection.report, strategies))
+    return sorted(every, key=lambda setting: [*setting.columns.values()])
 
 
 def _rest(spec: RunSpec) -> str:
@@ -92,8 +93,8 @@ def _columns(spec: RunSpec, suffix: str) -> dict[str, Any]:
 def comparison(collected: Collected) -> pd.DataFrame:
     """Return one row per data set x split x method x variant x strategy x metric.
 
-    All values are fractions, or what else a metric's unit is. `mean`, `deviation` (sample,
-    ddof = 1) and `points` are over `seeds`; `low` and `high` bound the mean.
+    All values are fractions unless a metric has another unit. `mean`, `deviation` (sample,
+    ddof = 1) and `points` are over `seeds`. `low` and `high` bound the mean.
 
     Rows of another strategy than the reference are compared with it on the seeds that both have.
     Everything in such a row, `baseline_mean` too, is about those seeds, and the runs without a
@@ -106,7 +107,7 @@ def comparison(collected: Collected) -> pd.DataFrame:
     are not tested.
 
     Raises:
-        UserError: runs that are to be compared are not about the same expressions; the message
+        UserError: runs that are to be compared are not about the same expressions. The message
             names them.
     """
     rows: list[dict[str, Any]] = []
@@ -136,12 +137,18 @@ def compare(
 
     Args:
         runs: seed -> run.
-        reference: seed -> run that they are compared with. Where it is empty, nothing is compared.
+        reference: seed -> run that they are compared with. If it is empty, nothing is compared.
+        split: name of the split.
         judged: metrics with a verdict and a p-value.
+
+    Raises:
+        UserError: the runs are not about the same expressions. The message names them.
     """
     pairs = [seed for seed in runs if seed in reference]
+    # Without a common seed the rows describe the runs' own seeds.
     seeds = pairs or list(runs)
-    used, partners = [runs[seed] for seed in seeds], [reference[seed] for seed in pairs]
+    used = [runs[seed] for seed in seeds]
+    partners = [reference[seed] for seed in pairs]
     alone = [
         run
         for by_seed in (reference, runs)
@@ -157,7 +164,8 @@ def compare(
     points_before = [metrics.compute(records) for records in before.values()]
     rows = []
     for name in metrics.names():
-        values, values_before = _values(points, name), _values(points_before, name)
+        values = _values(points, name)
+        values_before = _values(points_before, name)
         mean, deviation = _spread(values)
         baseline_mean, baseline_deviation = _spread(values_before)
         low, high = intervals.get(name, (np.nan, np.nan))
@@ -186,21 +194,21 @@ def compare(
 
 
 def _difference(
-    metric: str, seeds: Sequence[int], found: bootstrap.Difference | None, is_judged: bool
+    metric: str, seeds: Sequence[int], difference: bootstrap.Difference | None, is_judged: bool
 ) -> dict[str, Any]:
-    """Return the columns about a difference; all are empty where there is none."""
-    if found is None:
+    """Return the columns about a difference. All are empty if there is none."""
+    if difference is None:
         numbers = dict.fromkeys(("difference", "difference_low", "difference_high"), np.nan)
         return numbers | {"differences": (), "compared": "", "verdict": "", "p_images": np.nan}
-    per_seed = tuple(found.per_seed[seed] for seed in seeds)
+    per_seed = tuple(difference.per_seed[seed] for seed in seeds)
     return {
-        "difference": found.value,
-        "difference_low": found.interval.low,
-        "difference_high": found.interval.high,
+        "difference": difference.value,
+        "difference_low": difference.interval.low,
+        "difference_high": difference.interval.high,
         "differences": per_seed,
         "compared": compared(len(per_seed)),
-        "verdict": verdict(metric, per_seed, found.interval) if is_judged else "",
-        "p_images": found.p_value if is_judged else np.nan,
+        "verdict": verdict(metric, per_seed, difference.interval) if is_judged else "",
+        "p_images": difference.p_value if is_judged else np.nan,
     }
 
 
@@ -218,12 +226,14 @@ def verdict(metric: str, per_seed: Sequence[float], interval: bootstrap.Interval
 
 
 def _values(points: Sequence[Mapping[str, float]], metric: str) -> tuple[float, ...]:
-    """Return a metric's values of all seeds; none where one of them lacks it."""
-    return tuple(its[metric] for its in points) if all(metric in its for its in points) else ()
+    """Return a metric's values of all seeds, or nothing if one of them lacks it."""
+    if any(metric not in values for values in points):
+        return ()
+    return tuple(values[metric] for values in points)
 
 
 def _spread(values: Sequence[float]) -> tuple[float, float]:
-    """Return mean and sample standard deviation, NaN where there is none."""
+    """Return mean and sample standard deviation, each NaN if there is none."""
     if not values:
         return np.nan, np.nan
     mean, deviation, _ = bootstrap.spread(values)

@@ -1,7 +1,7 @@
-"""One style for all figures: sizes and fonts of a paper, colors that color-blind readers tell apart.
+"""The style of all figures, with the sizes and fonts of a paper.
 
-Colors are Okabe and Ito's. No date and no program enters a file, so the same numbers give the same
-bytes.
+The colors are Okabe and Ito's, which color-blind readers can tell apart. No date and no program
+enters a file, so the same numbers give the same bytes.
 """
 
 import io
@@ -9,13 +9,16 @@ import io
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-COLUMN, PAGE = 3.35, 6.9  # width of a paper's column and of its page, inches
+COLUMN = 3.35  # width of a paper's column, inches
+PAGE = 6.9  # width of a paper's page, inches
 DPI = 200
-OURS, PUBLISHED, QUIET = "#0072B2", "#D55E00", "0.45"
+OURS = "#0072B2"
+PUBLISHED = "#D55E00"
+QUIET = "0.45"
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9")
 DASHES = ("-", (0, (5, 1.5)), (0, (1, 1)), "-.", (0, (7, 1, 1, 1, 1, 1)), (0, (3, 3)), (0, (9, 2)))
 
-# "default" comes first: what a user has in a matplotlibrc must not change the bytes.
+# "default" comes first, so that a user's matplotlibrc does not change the bytes.
 STYLE = [
     "default",
     {

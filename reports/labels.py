@@ -26,17 +26,17 @@ def identity(model: BaseModel, exclude: set[str] | None = None) -> str:
 
 
 def strategy_labels(specs: Iterable[RunSpec]) -> dict[str, Strategy]:
-    """Return what tables call each strategy of the specs -> the strategy; the reference comes first.
+    """Return label -> strategy for each strategy of the specs, the reference first.
 
     Strategies of one name are told apart by the settings in which they differ.
     """
-    found = {identity(spec.strategy): spec.strategy for spec in specs}
+    every = {identity(spec.strategy): spec.strategy for spec in specs}
     suffixes = differing(
-        {text: strategy.name for text, strategy in found.items()},
-        {text: strategy.key_fields() for text, strategy in found.items()},
+        {text: strategy.name for text, strategy in every.items()},
+        {text: strategy.key_fields() for text, strategy in every.items()},
     )
     labels = {
-        f"{strategy.heading} {suffixes[text]}".strip(): strategy for text, strategy in found.items()
+        f"{strategy.heading} {suffixes[text]}".strip(): strategy for text, strategy in every.items()
     }
     return dict(sorted(labels.items(), key=lambda item: (not item[1].is_reference, item[0])))
 
@@ -51,23 +51,24 @@ def method_label(columns: Mapping[str, Any]) -> str:
 
 
 def with_method_labels(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table with a column `label`: what each row's method is called."""
+    """Return a table with a column `label`, which says what each row's method is called."""
     return table.assign(label=[method_label(row) for row in table[[*METHOD]].to_dict("records")])
 
 
 def differing(names: Mapping[str, str], fields: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """Return where each configuration differs from the others of its name, or "".
+    """Return where each configuration differs from the others of its name.
 
     Args:
-        names: configuration -> its name. fields: configuration -> its fields, nested as they come.
+        names: configuration -> its name.
+        fields: configuration -> its fields, which may be nested.
 
     Returns:
-        configuration -> text such as "(distill_weight 0.25, learning_rate 0.001)".
+        configuration -> text such as "(distill_weight 0.25, learning_rate 0.001)", or "".
     """
     flat = {key: _flat(values) for key, values in fields.items()}
     texts = {}
     for key, name in names.items():
-        same = [flat[other] for other, its in names.items() if its == name]
+        same = [flat[other] for other, other_name in names.items() if other_name == name]
         known = sorted({field for values in same for field in values})
         shown = [
             f"{field.removeprefix('recipe.')} {_short(flat[key].get(field))}"
@@ -87,5 +88,5 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _short(value: Any) -> str:
-    """Return a value as text, digests cut."""
+    """Return a value as text, with digests cut to 12 digits."""
     return re.sub(r"\b([0-9a-f]{12})[0-9a-f]{20,}\b", r"\1", str(value))

@@ -1,4 +1,4 @@
-"""What a reader of any table must know: what its numbers mean, and what stands under it."""
+"""What a reader of any table must know, such as what its numbers mean."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -59,7 +59,7 @@ def strategies(specs: Sequence[RunSpec]) -> list[str]:
 
 
 def about(specs: Sequence[RunSpec]) -> list[str]:
-    """Return what applies to these runs alone: notes of strategies, departures, and the data."""
+    """Return what applies to these runs alone: strategies' notes, departures, and the data."""
     families = {methods.definition(spec.method).text[0] for spec in specs}
     every = labels.strategy_labels(specs).values()
     lines = [note for strategy in every for note in strategy.notes(families)]
@@ -82,10 +82,12 @@ def about(specs: Sequence[RunSpec]) -> list[str]:
 def footnotes(
     collected: Collected, table: pd.DataFrame, partners: str = "baseline_runs"
 ) -> list[str]:
-    """Return what a table leaves out, what casts doubt on it, and with what code its runs were made.
+    """Return what a table leaves out, what casts doubt on it, and what code made its runs.
 
     Args:
-        table: rows of `compare.compare`. partners: its column of the runs that are compared with.
+        collected: the runs that it is made from.
+        table: rows of `compare.compare`.
+        partners: its column of the runs that are compared with.
     """
     notes = []
     if (table["compared"] == CHECKPOINTS).any():
@@ -109,7 +111,9 @@ def footnotes(
 
 def _not_shown(collected: Collected) -> list[str]:
     """Return which planned runs are not in the table, and which runs of the folder."""
-    notes, shown, unfinished = [], len(collected.planned), collected.unfinished
+    notes = []
+    shown = len(collected.planned)
+    unfinished = collected.unfinished
     if shown < len(collected.group.cells):
         notes.append(
             f"The table is about {shown} of the {len(collected.group.cells)} planned runs."
@@ -170,12 +174,12 @@ def _numerical_differences(one: dict[str, Any], other: dict[str, Any]) -> str:
 
 
 def changes(group: Group) -> list[str]:
-    """Return what was changed of primary metric or margin after runs had been done."""
+    """Return what of primary metric or margin was changed after runs had been done."""
     return [f"The plan was changed: {change.rstrip('.')}." for change in group.changes]
 
 
 def code(runs: Sequence[Run]) -> str:
-    """Return with what code the runs were made."""
+    """Return what code made the runs."""
     words = {"yes": " with uncommitted changes", "no": "", "unknown": " (changes unknown)"}
     commits = [
         commit + words[state] for commit, state in sorted({(r.commit, dirty(r)) for r in runs})

@@ -1,1 +1,1 @@
-"""How a table is laid out: one block of text in cells, and four formats that show it."""
+"""The layout of tables. A table is a block of text in cells, which four formats show."""

@@ -1,13 +1,10 @@
-"""A table as text in cells: what Markdown, LaTeX and the terminal all show."""
+"""A table as text in cells, which Markdown, LaTeX and the terminal all show."""
 
 import dataclasses
 from collections.abc import Sequence
 
-WORDS = (
-    "strategy",
-    "compared",
-    "verdict",
-)  # headings of columns that hold words wherever they stand
+# Columns with these headings hold words wherever they stand.
+WORDS = ("strategy", "compared", "verdict")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,12 +12,13 @@ class Block:
     """One table.
 
     Attributes:
-        title: stands above it. note: a sentence under the title, or "".
+        title: stands above it.
+        note: a sentence under the title, or "".
         header: headings of the columns. A newline in one is for the terminal alone.
         lines: the cells, as many in each line as there are headings.
-        names: how many of the first columns hold words.
-        repeated: how many of the first columns name a line, so that they stand there again where
-            a narrow terminal continues the table below. None: those that hold words.
+        names: number of the first columns that hold words.
+        repeated: number of the first columns that name a line. They stand there again where a
+            narrow terminal continues the table below. By default they are those that hold words.
     """
 
     title: str
@@ -44,11 +42,12 @@ class Block:
 
 
 def named_once(lines: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
-    """Return the lines with each of the first three cells left empty where it repeats the one above.
+    """Return the lines without those of the first three cells that repeat the cell above.
 
-    A cell stays where a cell before it has changed: the same method on another split is named.
+    A cell stays if a cell before it has changed, so the same method on another split is named.
     """
-    shown, above = [], ("",) * 3
+    shown = []
+    above = ("",) * 3
     for line in lines:
         names = ("" if line[: n + 1] == above[: n + 1] else line[n] for n in range(3))
         shown.append((*names, *line[3:]))

@@ -1,4 +1,4 @@
-"""Tables as CSV, and everything that a report writes."""
+"""Tables as CSV, and the writing of a report's files."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +9,10 @@ from benchmark.base.errors import UserError
 
 
 def csv(table: pd.DataFrame) -> str:
-    """Return a table as CSV: numbers with six decimals, tuples with a space between their entries."""
+    """Return a table as CSV.
+
+    Numbers have six decimals, and tuples a space between their entries.
+    """
     texts = table.map(lambda cell: " ".join(map(_plain, cell)) if isinstance(cell, tuple) else cell)
     return texts.to_csv(index=False, float_format="%.6f", lineterminator="\n")
 
@@ -19,10 +22,14 @@ def _plain(entry: object) -> str:
 
 
 def write(folder: Path, contents: Mapping[str, str | bytes]) -> list[Path]:
-    """Write file name -> content into a folder, which is made where it is missing; return the paths.
+    """Write files into a folder and return their paths.
+
+    Args:
+        folder: is made where it is missing.
+        contents: file name -> content.
 
     Raises:
-        UserError: it cannot be written.
+        UserError: the folder cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Blocks as tabulars for LaTeX's package booktabs, and notes as comments."""
+"""Shows blocks as tabulars for LaTeX's package booktabs, and notes as comments."""
 
 import re
 from collections.abc import Sequence
@@ -24,7 +24,8 @@ def comments(lines: Sequence[str]) -> str:
 
 def tabular(blocks: Sequence[Block]) -> str:
     """Return blocks of the same columns as one tabular, each under its title."""
-    header, columns = blocks[0].header, len(blocks[0].header)
+    header = blocks[0].header
+    columns = len(header)
     sides = "".join("l" if blocks[0].is_words(column) else "r" for column in range(columns))
     lines = [f"\\begin{{tabular}}{{{sides}}}", "\\toprule", _row(header)]
     for block in blocks:
@@ -43,7 +44,7 @@ def _row(cells: Sequence[str]) -> str:
 def escaped(text: str) -> str:
     """Return a cell's text without what LaTeX would take for commands.
 
-    The signs of numbers are set as mathematics, since a hyphen is shorter than a minus.
+    The signs of numbers are set as mathematics, because a hyphen is shorter than a minus.
     """
     text = "".join(SPECIAL.get(character, character) for character in text)
     return re.sub(r"(?<!\w)([+-])(?=\d)", r"$\1$", text)

@@ -1,4 +1,4 @@
-"""Blocks and notes as Markdown that also reads well as plain text."""
+"""Shows blocks and notes as Markdown that also reads well as plain text."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ def bullets(lines: Sequence[str]) -> str:
 
 
 def table(block: Block) -> str:
-    """Return a block as a table under its title, its columns padded to one width."""
+    """Return a block as a table under its title, with each column padded to one width."""
     header, *lines = (
         [cell.replace("|", "\\|").replace("\n", " ") for cell in line]
         for line in (block.header, *block.lines)

@@ -1,4 +1,7 @@
-"""How numbers are written in tables: two decimals, intervals in brackets, a dash for nothing."""
+"""How numbers are written in tables.
+
+They have two decimals, intervals stand in brackets, and a dash stands for nothing.
+"""
 
 import math
 
@@ -9,34 +12,36 @@ PERCENT = 100.0
 
 
 def heading(metric: str) -> str:
-    """Return what heads a column of a metric: its name for people, with a unit other than percent."""
-    found = metrics.get(metric)
-    return found.heading if found.unit == "percent" else f"{found.heading} ({found.unit})"
+    """Return the heading of a metric's column, with the unit unless that is percent."""
+    entry = metrics.get(metric)
+    return entry.heading if entry.unit == "percent" else f"{entry.heading} ({entry.unit})"
 
 
 def factor(metric: str) -> float:
-    """Return what a metric's values are multiplied by to be shown: 100 for fractions."""
+    """Return what a metric's values are multiplied by to be shown, which is 100 for fractions."""
     return metrics.get(metric).factor
 
 
 def number(value: float, times: float = PERCENT, sign: str = "") -> str:
-    """Return a value with two decimals, never as a negative zero, and a dash where it is NaN.
+    """Return a value with two decimals, or a dash if it is NaN.
 
     Args:
-        times: what it is multiplied by first; 100 shows a fraction in percent.
-        sign: "+" shows the sign of positive values, too.
+        value: the value.
+        times: what it is multiplied by first. With 100 a fraction is shown in percent.
+        sign: with "+" the sign of positive values is shown, too.
     """
+    # Adding 0.0 makes a negative zero positive.
     return NOTHING if math.isnan(value) else format(round(times * value, 2) + 0.0, f"{sign}.2f")
 
 
 def plus_minus(mean: float, deviation: float, times: float = PERCENT) -> str:
-    """Return `a ± b`, or the mean alone where the deviation is NaN."""
+    """Return `a ± b`, or the mean alone if the deviation is NaN."""
     spread = "" if math.isnan(deviation) else f" ± {number(deviation, times)}"
     return number(mean, times) + spread
 
 
 def between(low: float, high: float, times: float = PERCENT) -> str:
-    """Return `[low, high]`, or nothing where there is no interval."""
+    """Return `[low, high]`, or nothing if there is no interval."""
     return "" if math.isnan(low) else f"[{number(low, times)}, {number(high, times)}]"
 
 
@@ -48,7 +53,7 @@ def with_interval(
 
 
 def difference(value: float, low: float, high: float, times: float = PERCENT) -> str:
-    """Return `+a [low, high]`, and a dash where the value is NaN."""
+    """Return `+a [low, high]`, or a dash if the value is NaN."""
     if math.isnan(value):
         return NOTHING
     return f"{number(value, times, '+')} {between(low, high, times) or '(no interval)'}"

@@ -1,4 +1,4 @@
-"""Blocks and notes in the terminal, where no number is ever cut."""
+"""Shows blocks and notes in the terminal, where no number is ever cut."""
 
 from collections.abc import Iterator, Sequence
 
@@ -9,12 +9,8 @@ from rich.text import Text
 
 from reports.layout.block import Block
 
-FOLDING = (
-    "method",
-    "strategy",
-    "compared",
-    "row",
-)  # headings of columns that may take several lines
+# Cells of columns with these headings may take several lines.
+FOLDING = ("method", "strategy", "compared", "row")
 
 
 def print_blocks(
@@ -32,10 +28,9 @@ def print_blocks(
 
 
 def _parts(console: Console, block: Block, width: int) -> Iterator[Block]:
-    """Yield the block, or, where its columns do not fit side by side, parts that repeat its names."""
-    unbounded = console.options.update_width(
-        10_000
-    )  # a measure is never wider than what it is given
+    """Yield the block, or parts of it that repeat its names if it is wider than the terminal."""
+    # A measure is never wider than what it is given, so it is given more than any table has.
+    unbounded = console.options.update_width(10_000)
     names = list(range(block.names if block.repeated is None else block.repeated))
     columns: list[int] = []
     for column in range(len(names), len(block.header)):
@@ -48,7 +43,7 @@ def _parts(console: Console, block: Block, width: int) -> Iterator[Block]:
 
 
 def _table(block: Block) -> Table:
-    # Texts, since a plain string with an interval in it would be read as markup.
+    # All are Texts, because rich would take a plain string with an interval in it for markup.
     table = Table(
         title=Text(block.title),
         title_justify="left",

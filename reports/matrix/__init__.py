@@ -1,1 +1,1 @@
-"""The report of a preset: what each strategy changes, and every finished run."""
+"""The report of a preset shows what each strategy changes, and every finished run."""

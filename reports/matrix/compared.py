@@ -1,4 +1,4 @@
-"""The table of strategies: what each of them changes, on the seeds that it shares with the reference."""
+"""The table of what each strategy changes on the seeds that it shares with the reference."""
 
 from collections.abc import Sequence
 
@@ -13,10 +13,11 @@ from reports.matrix.parts import parts
 
 
 def blocks(table: pd.DataFrame, strategies: Sequence[str]) -> list[Block]:
-    """Return one block per part: a line per split, method, judged metric and other strategy.
+    """Return one block per part, with a line per split, method, judged metric and other strategy.
 
     Args:
-        table: what `compare.comparison` returns. strategies: labels of all planned ones.
+        table: what `compare.comparison` returns.
+        strategies: labels of all planned ones.
     """
     reference = labels.reference()
     others = [label for label in strategies if label != reference]
@@ -25,24 +26,25 @@ def blocks(table: pd.DataFrame, strategies: Sequence[str]) -> list[Block]:
     shown = ("strategy", "with it") if several else (*(others or ("other strategy",)),)
     header = ("split", "method", "metric", reference, *shown)
     header += ("difference [95 %]", "compared", "verdict")
-    found = []
+    tables = []
     for title, note, rows in parts(table):
         lines = []
         for (split, method), own in rows.groupby(["split", "label"], sort=False):
             for metric in (its.name for its in metrics.judged()):
                 names = (split, method, numbers.heading(metric))
                 lines += [(*names, *cells) for cells in _cells(own, metric, reference, several)]
-        found.append(Block(title, note, header, named_once(lines)))
-    return found
+        tables.append(Block(title, note, header, named_once(lines)))
+    return tables
 
 
 def _cells(rows: pd.DataFrame, metric: str, reference: str, several: bool) -> list[tuple[str, ...]]:
     """Return what follows split, method and metric in each line.
 
-    That is the reference's value, the strategy's name (where there are `several`), its value, the
-    difference, what it is one between, and the verdict.
+    That is the reference's value, the strategy's name (if there are `several`), its value, the
+    difference, what it is a difference between, and the verdict.
     """
-    rows, times = rows[rows["metric"] == metric], numbers.factor(metric)
+    rows = rows[rows["metric"] == metric]
+    times = numbers.factor(metric)
     is_reference = rows["strategy"] == reference
     lines = []
     if rows["baseline_mean"].isna().all():

@@ -1,4 +1,4 @@
-"""The table of runs: every finished run with all metrics that it recorded."""
+"""The table of every finished run, with all metrics that it recorded."""
 
 import pandas as pd
 
@@ -11,14 +11,14 @@ NAMES = ("split", "method", "strategy", "seed")
 
 
 def blocks(table: pd.DataFrame) -> list[Block]:
-    """Return one block per part: a line per split and finished run.
+    """Return one block per part, with a line per split and finished run.
 
-    A column stands there for every registered metric that a run of the part has recorded.
+    There is a column for every registered metric that a run of the part has recorded.
 
     Args:
         table: what `compare.points` returns.
     """
-    found = []
+    tables = []
     for title, _, rows in parts(table):
         shown = [name for name in metrics.names() if name in rows and rows[name].notna().any()]
         header = (*NAMES, *map(numbers.heading, shown), "epoch")
@@ -28,5 +28,5 @@ def blocks(table: pd.DataFrame) -> list[Block]:
             + (str(row["epoch"]),)
             for row in rows.to_dict("records")
         ]
-        found.append(Block(title, "", header, named_once(lines), repeated=len(NAMES)))
-    return found
+        tables.append(Block(title, "", header, named_once(lines), repeated=len(NAMES)))
+    return tables

@@ -1,4 +1,4 @@
-"""How both tables of the report are divided: one part per supervision and data set."""
+"""Both tables of the report have one part per supervision and data set."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,7 @@ WEAK_NOTE = "Training saw no mask, but the epoch of these runs was selected on m
 
 
 def parts(table: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
-    """Yield title, note and rows of every part, with a `label` per method, sorted by split."""
+    """Yield title, note and rows of every part. The rows have a `label` and are sorted by split."""
     places = ["supervision", "dataset", "split_by"]
     for (supervision, dataset, by), rows in labels.with_method_labels(table).groupby(places):
         is_weak = supervision == "weak"

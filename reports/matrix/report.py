@@ -1,4 +1,4 @@
-"""The report of a preset as Markdown, CSV and LaTeX and in the terminal, all from one comparison.
+"""Writes the report of a preset as Markdown, CSV and LaTeX and prints it, from one comparison.
 
 Nothing here depends on when or where it is made, so the same runs give the same bytes.
 """
@@ -20,11 +20,13 @@ WIDTH = 100  # columns of the terminal that a table may take
 
 
 def write(collected: Collected, table: pd.DataFrame, out: Path) -> list[Path]:
-    """Write `table.md`, `table.csv` and `table.tex` into `out/<name of the plan>`; return the paths.
+    """Write `table.md`, `table.csv` and `table.tex`, and return their paths.
 
     Args:
-        table: what `compare.comparison` returns of the same runs. The CSV holds it: fractions with
-            six decimals, and lists with a space between their entries.
+        collected: the runs.
+        table: what `compare.comparison` returns of the same runs. The CSV holds it as fractions
+            with six decimals, and lists with a space between their entries.
+        out: holds the folder of the report, which is called by the name of the plan.
 
     Raises:
         UserError: `out` cannot be written.
@@ -78,7 +80,7 @@ def _compared(collected: Collected, table: pd.DataFrame) -> list[Block]:
 
 
 def definitions(collected: Collected) -> list[str]:
-    """Return how the numbers are to be read, only what applies to these runs."""
+    """Return how the numbers are to be read, as far as it applies to these runs."""
     return [
         notes.ENTERING,
         notes.metrics_note(),

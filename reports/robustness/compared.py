@@ -13,19 +13,19 @@ from reports.robustness.results import Results
 
 
 def blocks(every: Sequence[Results], table: pd.DataFrame) -> list[Block]:
-    """Return one block per part: three lines per method and strategy that can be compared."""
+    """Return one block per part, with three lines per method and strategy that can be compared."""
     names = {"clean": "clean", "mpc": mpc_name(every), "rpc": rpc_name(every)}
     header = ("method", "strategy", "of", labels.reference(), "with it", "difference [95 %]")
     header += ("compared", "verdict")
-    found = []
+    tables = []
     for part in parts(table):
         lines = []
         rows = part.rows[part.rows["difference"].notna()]
-        for (label, strategy), its in rows.groupby(["label", "strategy"], sort=False):
+        for (label, strategy), own in rows.groupby(["label", "strategy"], sort=False):
             for name, shown in names.items():
                 # A ratio is percent, whatever the unit of what it is a ratio of.
                 times = numbers.PERCENT if name == "rpc" else part.factor
-                for row in its[its["name"] == name].itertuples():
+                for row in own[own["name"] == name].itertuples():
                     ends = (row.difference_low, row.difference_high)
                     lines.append(
                         (
@@ -40,5 +40,5 @@ def blocks(every: Sequence[Results], table: pd.DataFrame) -> list[Block]:
                         )
                     )
         if lines:
-            found.append(Block(part.title, "", header, lines))
-    return found
+            tables.append(Block(part.title, "", header, lines))
+    return tables

@@ -1,4 +1,4 @@
-"""The tables of single conditions: value, change and difference per method and strategy.
+"""The tables of single conditions, with value, change and difference per method and strategy.
 
 There is one for the mean of every corruption (Fig. 6a of the MaskRIS paper), for occlusion, for
 covered words and for subsets of language.
@@ -19,7 +19,7 @@ Names = Callable[[Any], tuple[str, ...]]  # row -> its first cells
 
 
 def corruptions(table: pd.DataFrame) -> list[Block]:
-    """Return one block per part: the mean of every corruption over its severities."""
+    """Return one block per part, with the mean of every corruption over its severities."""
     return _blocks(
         table,
         ("clean", "corruption mean"),
@@ -29,7 +29,7 @@ def corruptions(table: pd.DataFrame) -> list[Block]:
 
 
 def occlusion(table: pd.DataFrame) -> list[Block]:
-    """Return one block per part: every covered target at every share."""
+    """Return one block per part, with every covered target at every share."""
     return _blocks(
         table,
         ("occlusion",),
@@ -40,12 +40,12 @@ def occlusion(table: pd.DataFrame) -> list[Block]:
 
 
 def words(table: pd.DataFrame) -> list[Block]:
-    """Return one block per part: every subset of words that were covered one by one."""
+    """Return one block per part, with every subset of words that were covered one by one."""
     return _blocks(table, ("word",), ("words", "covered"), _counted)
 
 
 def language(table: pd.DataFrame) -> list[Block]:
-    """Return one block per part: every subset of expressions."""
+    """Return one block per part, with every subset of expressions."""
     return _blocks(table, ("language",), ("subset", "expressions"), _counted)
 
 
@@ -63,8 +63,11 @@ def _blocks(
     """Return one block per part that has rows of these kinds.
 
     Args:
-        heads, names: headings of the first columns, and what stands in them.
-        order: of the rows by `name` [the table's].
+        table: what `table.table` returns.
+        kinds: of the rows.
+        heads: headings of the first columns.
+        names: returns what stands in the first columns of a row.
+        order: values of `name` in the order of the rows. By default they stay as in the table.
     """
     chosen = table[table["kind"].isin(kinds)]
     return [_block(part, heads, names, order) for part in parts(chosen)]
@@ -73,7 +76,8 @@ def _blocks(
 def _block(part: Part, heads: tuple[str, ...], names: Names, order: Sequence[str]) -> Block:
     header = (*heads, "method", "strategy", "value [95 %]", "change [95 %]")
     header += (f"difference to the {labels.reference()} [95 %]",)
-    lines, rows = [], part.rows.to_dict("records")
+    lines = []
+    rows = part.rows.to_dict("records")
     if order:
         rows.sort(key=lambda row: order.index(row["name"]))
     for row in rows:

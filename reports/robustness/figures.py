@@ -1,4 +1,4 @@
-"""All figures of the report, as PNG and PDF: of the metrics by which the plan judges runs."""
+"""All figures of the report, as PNG and PDF. They show the metrics that the plan judges runs by."""
 
 from collections.abc import Sequence
 
@@ -24,7 +24,8 @@ def draw(every: Sequence[Results], table: pd.DataFrame) -> dict[str, bytes]:
             ["dataset", "split", "supervision"], sort=False
         ):
             is_weak = supervision == "weak"
-            place, title = f"{dataset}-{split}", f"{dataset} {split}"
+            place = f"{dataset}-{split}"
+            title = f"{dataset} {split}"
             contents |= _severities(part, place, title)
             place += "-weak" if is_weak else ""
             title += ", weakly supervised" if is_weak else ""
@@ -45,7 +46,8 @@ def _severities(rows: pd.DataFrame, place: str, title: str) -> dict[str, bytes]:
 
 def _together(rows: pd.DataFrame, place: str, title: str) -> dict[str, bytes]:
     """Return the figures that hold all methods."""
-    metric, kinds = rows["metric"].iloc[0], set(rows["kind"])
+    metric = rows["metric"].iloc[0]
+    kinds = set(rows["kind"])
     is_compared = rows[rows["kind"] == "corruption"]["difference"].notna().any()
     drawn = {}
     if "corruption mean" in kinds:

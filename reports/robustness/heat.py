@@ -13,7 +13,7 @@ from reports.robustness import panels
 
 
 def figure(rows: pd.DataFrame, title: str, metric: str) -> Figure:
-    """Return the figure. A number is bold where its interval excludes 0."""
+    """Return the figure. A number is bold if its interval excludes 0."""
     chosen = rows[(rows["kind"] == "corruption") & rows["difference"].notna()]
     names = panels.by_family(chosen["name"])
     levels = sorted(chosen["level"].astype(int).unique())
@@ -23,8 +23,8 @@ def figure(rows: pd.DataFrame, title: str, metric: str) -> Figure:
     times = numbers.factor(metric)
     reach = max(0.1, times * chosen["difference"].abs().max())
     for axes, (method, strategy) in zip(every, methods, strict=True):
-        its = chosen[(chosen["label"] == method) & (chosen["strategy"] == strategy)]
-        cells = its.set_index(["name", its["level"].astype(int)])
+        own = chosen[(chosen["label"] == method) & (chosen["strategy"] == strategy)]
+        cells = own.set_index(["name", own["level"].astype(int)])
         image = _panel(axes, cells, names, levels, times, reach)
         axes.set_title(method if len(strategies) == 1 else f"{method} {strategy}", fontsize=7.5)
     drawn.colorbar(image, ax=every, pad=0.01, shrink=0.9, label=panels.points_of(metric))
@@ -56,7 +56,7 @@ def _panel(
         axes.text(
             x,
             y,
-            f"{round(value, 1) + 0.0:+.1f}",  # never a negative zero
+            f"{round(value, 1) + 0.0:+.1f}",  # adding 0.0 makes a negative zero positive
             ha="center",
             va="center",
             fontsize=5.6,

@@ -12,7 +12,7 @@ from reports.robustness.lines import ANY_WORD
 
 
 def figure(rows: pd.DataFrame, title: str, metric: str) -> Figure:
-    """Return the figure: a row per method, bars per subset, with intervals."""
+    """Return the figure, with a row per method and bars with intervals per subset."""
     looks = panels.colors(rows)
     order = {"language": (*keywords(), *lengths()), "word": (ANY_WORD, *keywords())}
     names = {}
@@ -32,8 +32,8 @@ def figure(rows: pd.DataFrame, title: str, metric: str) -> Figure:
     }
     for place, (line, method) in enumerate(zip(every, methods, strict=True)):
         for axes, (kind, own) in zip(line, names.items(), strict=True):
-            its = rows[(rows["label"] == method) & (rows["kind"] == kind)]
-            _panel(axes, its, own, looks, "mean" if kind == "language" else "change", metric)
+            chosen = rows[(rows["label"] == method) & (rows["kind"] == kind)]
+            _panel(axes, chosen, own, looks, "mean" if kind == "language" else "change", metric)
             if place == 0:
                 axes.set_title(headings[kind], fontsize=7.5)
         line[0].set_ylabel(method, fontsize=7.5)

@@ -1,7 +1,7 @@
 """What the rows of the robustness table are about, each with its quantities.
 
-mPC is the mean over the common corruptions at severities 1 to 5, and rPC = mPC / clean (Michaelis et
-al., 2019). Families are means over their common corruptions.
+mPC is the mean over the common corruptions at severities 1 to 5, and rPC = mPC / clean (Michaelis
+et al., 2019). Families are means over their common corruptions.
 """
 
 import dataclasses
@@ -24,10 +24,12 @@ class Line:
     """What a row is about.
 
     Attributes:
-        kind, name: as `table.table` describes them. level: severity or percent, where there is one.
+        kind: as `table.table` describes it.
+        name: as `table.table` describes it.
+        level: severity or percent, or None if there is none.
         values: the number of each strategy.
         before: the same without the condition, which the column `change` compares with.
-        expressions: how many they are over.
+        expressions: number of expressions that they are over.
     """
 
     kind: str
@@ -42,41 +44,43 @@ def lines(results: Results, reference: Mapping[str, Quantity] | None) -> list[Li
     """Return all lines about runs of one setting on one split.
 
     Args:
+        results: the runs and their records.
         reference: condition -> quantity of the run that corruption errors are relative to.
     """
-    found = _conditions(results)
-    return [*found, *_means(found, reference), *_language(results), *_words(results)]
+    conditions = _conditions(results)
+    means = _means(conditions, reference)
+    return [*conditions, *means, *_language(results), *_words(results)]
 
 
 def _conditions(results: Results) -> list[Line]:
     """Return the line of the clean split, and one per corruption and occlusion."""
     names = [name for name in (CLEAN, *results.conditions) if name != WORDS]
-    # One draw of the images for all of them.
+    # The images are drawn once for all of them.
     tables = {
         label: [by_condition[name] for by_condition in by_seed.values() for name in names]
         for label, by_seed in results.records.items()
     }
     drawn = _by_label(tables, results.metrics)
-    # Of each strategy: seeds in turn, and in each of them the conditions.
+    # The quantities of a strategy are ordered by seed, and within a seed by condition.
     by_name = {
         name: {label: values[place :: len(names)] for label, values in drawn.items()}
         for place, name in enumerate(names)
     }
     clean = by_name.pop(CLEAN)
     count = len(next(iter(tables.values()))[0])
-    found = [Line(CLEAN, CLEAN, None, clean, None, count)]
+    every = [Line(CLEAN, CLEAN, None, clean, None, count)]
     for condition, values in by_name.items():
         name, _, level = condition.rpartition("-")
         kind = "corruption" if corruption_of(condition) else "occlusion"
-        found.append(Line(kind, name, int(level), values, clean, count))
-    return found
+        every.append(Line(kind, name, int(level), values, clean, count))
+    return every
 
 
 # --- means over corruptions -----------------------------------------------------------------------
 
 
 def named_sets() -> dict[str, tuple[str, ...]]:
-    """Return the named sets of corruptions that a mean is shown of, besides the common ones."""
+    """Return the named sets of corruptions whose mean is shown, besides the common ones."""
     return {
         name: members
         for name, members in corruptions.sets().items()
@@ -99,22 +103,20 @@ def _means(every: Sequence[Line], reference: Mapping[str, Quantity] | None) -> l
         values = {label: mean_of([line.values[label] for line in chosen]) for label in clean.values}
         return [Line(kind, name, None, values, clean.values, clean.expressions)]
 
-    found = [line for name in by_corruption for line in mean("corruption mean", name, [name])]
+    means = [line for name in by_corruption for line in mean("corruption mean", name, [name])]
     common = [name for name in by_corruption if name in corruptions.sets()["common"]]
     for family, members in corruptions.families().items():
-        found += mean("family", family, [name for name in members if name in common])
+        means += mean("family", family, [name for name in members if name in common])
     for name, members in named_sets().items():
         severities = [len(by_corruption.get(member, ())) for member in members]
-        # A mean over a part of a set would be called what it is not.
+        # A mean over a part of a set must not have the name of the set.
         if all(count == len(corruptions.SEVERITIES) for count in severities):
-            found += mean("set", name, members)
+            means += mean("set", name, members)
     if common:
-        mpc = mean("summary", "mpc", common)
-        found += [
-            *mpc,
-            *_relative(clean, mpc[0], {name: by_corruption[name] for name in common}, reference),
-        ]
-    return found
+        (mpc,) = mean("summary", "mpc", common)
+        lines_of = {name: by_corruption[name] for name in common}
+        means += [mpc, *_relative(clean, mpc, lines_of, reference)]
+    return means
 
 
 def _relative(
@@ -123,28 +125,29 @@ def _relative(
     common: Mapping[str, Sequence[Line]],
     reference: Mapping[str, Quantity] | None,
 ) -> list[Line]:
-    """Return rPC, and the corruption errors where a reference run was declared."""
+    """Return rPC, and the corruption errors if a reference run was declared."""
     count = clean.expressions
     rpc = {label: ratio(mpc.values[label], clean.values[label]) for label in clean.values}
-    found = [Line("summary", "rpc", None, rpc, None, count)]
-    names = {
-        corruption: [f"{line.name}-{line.level}" for line in its]
-        for corruption, its in common.items()
+    every = [Line("summary", "rpc", None, rpc, None, count)]
+    conditions = {
+        corruption: [f"{line.name}-{line.level}" for line in severities]
+        for corruption, severities in common.items()
     }
-    if reference is None or not all(name in reference for its in names.values() for name in its):
-        return found
+    needed = {name for names in conditions.values() for name in names}
+    if reference is None or not needed <= reference.keys():
+        return every
     for kind, relative in (("corruption_error", False), ("relative_corruption_error", True)):
         errors = {}
         for label in clean.values:
             own = {CLEAN: clean.values[label]}
             own |= {
                 f"{line.name}-{line.level}": line.values[label]
-                for its in common.values()
-                for line in its
+                for severities in common.values()
+                for line in severities
             }
-            errors[label] = error_ratio(own, reference, names, relative)
-        found.append(Line("summary", kind, None, errors, None, count))
-    return found
+            errors[label] = error_ratio(own, reference, conditions, relative)
+        every.append(Line("summary", kind, None, errors, None, count))
+    return every
 
 
 # --- words ----------------------------------------------------------------------------------------
@@ -157,19 +160,21 @@ def _language(results: Results) -> list[Line]:
         for label, by_seed in results.records.items()
     }
     sentences = next(iter(tables.values()))[0]["sentence"].tolist()
-    found = []
+    every = []
     for name, chosen in subsets(sentences).items():
         if chosen.any():
-            kept = {label: [its[chosen] for its in every] for label, every in tables.items()}
+            kept = {
+                label: [table[chosen] for table in by_seed] for label, by_seed in tables.items()
+            }
             values = _by_label(kept, results.metrics)
-            found.append(Line("language", name, None, values, None, int(chosen.sum())))
-    return found
+            every.append(Line("language", name, None, values, None, int(chosen.sum())))
+    return every
 
 
 def _words(results: Results) -> list[Line]:
     """Return a line for all covered words, and one per subset of words.
 
-    Each stands beside the same sentences uncovered.
+    Each is compared with the same sentences with no word covered.
     """
     if WORDS not in results.conditions:
         return []
@@ -181,21 +186,22 @@ def _words(results: Results) -> list[Line]:
     of_subset = subsets(first["word"].tolist())
     chosen = {ANY_WORD: first["position"].to_numpy() >= 0}
     chosen |= {name: of_subset[name] for name in keywords()}
-    found = []
+    every = []
     for name, mask in chosen.items():
         if not np.any(mask):
             continue
-        covered = {label: [its[mask] for its in every] for label, every in tables.items()}
+        covered = {label: [table[mask] for table in by_seed] for label, by_seed in tables.items()}
         plain = {
             label: [
-                _uncovered(its, part)
-                for its, part in zip(tables[label], covered[label], strict=True)
+                _uncovered(table, part)
+                for table, part in zip(tables[label], covered[label], strict=True)
             ]
             for label in tables
         }
-        values, before = (_by_label(its, results.metrics) for its in (covered, plain))
-        found.append(Line("word", name, None, values, before, int(np.sum(mask))))
-    return found
+        values = _by_label(covered, results.metrics)
+        before = _by_label(plain, results.metrics)
+        every.append(Line("word", name, None, values, before, int(np.sum(mask))))
+    return every
 
 
 def _uncovered(records: pd.DataFrame, covered: pd.DataFrame) -> pd.DataFrame:
@@ -207,7 +213,7 @@ def _uncovered(records: pd.DataFrame, covered: pd.DataFrame) -> pd.DataFrame:
 def _by_label(
     tables: Mapping[str, Sequence[pd.DataFrame]], metrics: Sequence[str]
 ) -> dict[str, Quantity]:
-    """Return label -> the quantities of its tables; one draw of the images for all of them."""
+    """Return label -> the quantities of its tables. The images are drawn once for all of them."""
     drawn = quantities([table for every in tables.values() for table in every], metrics)
     ends = np.cumsum([len(every) for every in tables.values()])[:-1]
     return dict(zip(tables, np.split(drawn, ends), strict=True))

@@ -10,8 +10,10 @@ from reports.robustness import panels
 
 
 def figure(rows: pd.DataFrame, title: str, metric: str) -> Figure:
-    """Return the figure: a dot per strategy, all of a corruption joined by a line."""
-    looks, times, reference = panels.colors(rows), numbers.factor(metric), labels.reference()
+    """Return the figure. It has a dot per strategy, and a line joins those of a corruption."""
+    looks = panels.colors(rows)
+    times = numbers.factor(metric)
+    reference = labels.reference()
     fill = {label: "white" if label == reference else color for label, color in looks.items()}
     chosen = rows[rows["kind"].isin(["corruption mean", "clean"])]
     means = chosen[chosen["kind"] == "corruption mean"]["name"]
@@ -20,10 +22,10 @@ def figure(rows: pd.DataFrame, title: str, metric: str) -> Figure:
     drawn, every = panels.side_by_side(len(methods), 0.155 * len(names) + 0.75)
     dot = {"marker": "o", "markersize": 4.4, "linewidth": 0}
     for axes, method in zip(every, methods, strict=True):
-        its = chosen[chosen["label"] == method].set_index(["name", "strategy"])["mean"]
+        own = chosen[chosen["label"] == method].set_index(["name", "strategy"])["mean"]
         for place, name in enumerate(names):
             values = {
-                label: times * its[name, label] for label in looks if (name, label) in its.index
+                label: times * own[name, label] for label in looks if (name, label) in own.index
             }
             ends = [min(values.values()), max(values.values())]
             axes.plot(ends, [place] * 2, color="0.75", linewidth=1.4, zorder=2)

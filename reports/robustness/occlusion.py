@@ -17,18 +17,20 @@ TITLES = {
 
 
 def figure(rows: pd.DataFrame, title: str, metric: str) -> Figure:
-    """Return the figure: bars per covered target and share, with intervals."""
-    looks, chosen = panels.colors(rows), rows[rows["kind"] == "occlusion"]
+    """Return the figure, with bars and their intervals per covered target and share."""
+    looks = panels.colors(rows)
+    chosen = rows[rows["kind"] == "occlusion"]
     targets = [name for name in TARGETS if (chosen["name"] == name).any()]
-    methods, levels = list(rows["label"].unique()), sorted(chosen["level"].astype(int).unique())
+    methods = list(rows["label"].unique())
+    levels = sorted(chosen["level"].astype(int).unique())
     drawn = Figure(figsize=(PAGE, 1.15 * len(methods) + 0.8), layout="constrained")
     every = drawn.subplots(len(methods), len(targets), sharex=True, sharey="row", squeeze=False)
     for place, (line, method) in enumerate(zip(every, methods, strict=True)):
         for axes, target in zip(line, targets, strict=True):
-            its = chosen[(chosen["label"] == method) & (chosen["name"] == target)]
-            its = its.sort_values("level")
-            groups = [its["level"].astype(int) == level for level in levels]
-            panels.bars(axes, its, looks, groups, "change", numbers.factor(metric))
+            own = chosen[(chosen["label"] == method) & (chosen["name"] == target)]
+            own = own.sort_values("level")
+            groups = [own["level"].astype(int) == level for level in levels]
+            panels.bars(axes, own, looks, groups, "change", numbers.factor(metric))
             axes.set_xticks(range(len(levels)), levels)
             if place == 0:
                 axes.set_title(TITLES[target], fontsize=7.5)

@@ -1,4 +1,4 @@
-"""What the figures of the report share: panels per method, bars, legends and names."""
+"""The parts that the figures of the report share: panels, bars, legends and names."""
 
 import textwrap
 from collections.abc import Sequence
@@ -18,11 +18,11 @@ LETTERS_PER_INCH = 8.7  # of a title that shares its line with the legend
 
 
 def colors(rows: pd.DataFrame) -> dict[str, str]:
-    """Return strategy -> its color; the reference comes first and has one of its own."""
+    """Return strategy -> its color. The reference comes first and has the same in all figures."""
     reference = labels.reference()
     others = [label for label in rows["strategy"].unique() if label != reference]
-    its_own, left = COLORS[1], (COLORS[0], *COLORS[2:])
-    return {reference: its_own} | dict(zip(others, left, strict=False))
+    remaining = (COLORS[0], *COLORS[2:])
+    return {reference: COLORS[1]} | dict(zip(others, remaining, strict=False))
 
 
 def shown(looks: dict[str, str], rows: pd.DataFrame) -> list[str]:
@@ -59,7 +59,10 @@ def title(figure: Figure, text: str, letters: int | None = None) -> None:
     """Write the title of a figure.
 
     Args:
-        letters: of a line [as many as leave room for the legend beside it].
+        figure: the figure.
+        text: the title.
+        letters: greatest number of letters in a line. By default they leave room for the legend
+            beside the title.
     """
     letters = letters or int(LETTERS_PER_INCH * figure.get_figwidth())
     text = "\n".join(textwrap.wrap(text, letters))
@@ -93,7 +96,11 @@ def bars(
     """Draw a group of bars per mask of rows, in it one bar per strategy, with intervals.
 
     Args:
-        looks: strategy -> color. groups: masks. column: what the bars show, `mean` or `change`.
+        axes: where they are drawn.
+        rows: of the robustness table.
+        looks: strategy -> color.
+        groups: masks of rows, bool.
+        column: what the bars show, `mean` or `change`.
         factor: what values are multiplied by.
     """
     strategies = shown(looks, rows)
@@ -127,7 +134,9 @@ def name_rows(axes: Axes, names: Sequence[str], limits: bool = True) -> None:
     """Name the rows of a panel from the top.
 
     Args:
-        limits: whether the panel has no rows of its own yet, as a picture has.
+        axes: the panel.
+        names: of the rows.
+        limits: whether the limits are set here. A picture has its own.
     """
     axes.set_yticks(range(len(names)), names)
     axes.tick_params(axis="y", length=0)

@@ -1,4 +1,4 @@
-"""How the tables of the report are divided: one part per supervision, data set, split and metric."""
+"""The tables of the report have one part per supervision, data set, split and metric."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -15,8 +15,9 @@ class Part:
     """Rows of the robustness table that one block is about.
 
     Attributes:
-        title: what they are about. metric: theirs.
-        rows: with a `label` per method.
+        title: what they are about.
+        metric: name of their metric.
+        rows: the rows, with a column `label` that names the method.
     """
 
     title: str
@@ -39,12 +40,12 @@ def parts(table: pd.DataFrame) -> Iterator[Part]:
 
 
 def mpc_name(every: Sequence[Results]) -> str:
-    """Return what the mean over common corruptions may be called: `mPC*` where some are missing."""
+    """Return the name of the mean over common corruptions, which is `mPC*` if some are missing."""
     return "mPC" if all(results.is_whole() for results in every) else "mPC*"
 
 
 def rpc_name(every: Sequence[Results]) -> str:
-    """Return what mPC relative to the clean split may be called."""
+    """Return the name of mPC relative to the clean split."""
     return mpc_name(every).replace("mPC", "rPC")
 
 

@@ -1,8 +1,8 @@
 """Numbers that carry their intervals along.
 
-A quantity is an array (seeds, metrics, 1 + B): the number itself, then what it is in each of B
-resamples of the images. The images are drawn once for all conditions, strategies and seeds, so sums,
-means, ratios and differences of quantities are quantities.
+A quantity is an array (seeds, metrics, 1 + B). It holds the number itself and then its value in
+each of B resamples of the images. The images are drawn once for all conditions, strategies and
+seeds, so sums, means, ratios and differences of quantities are quantities.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,15 +19,18 @@ Quantity = np.ndarray
 def quantities(
     tables: Sequence[pd.DataFrame], names: Sequence[str], resamples: int = bootstrap.RESAMPLES
 ) -> np.ndarray:
-    """Return metrics of N tables about the same images: float64 (N, metrics, 1 + resamples).
+    """Return metrics of N tables about the same images, float64 (N, metrics, 1 + resamples).
 
     Args:
+        tables: records.
         names: of the metrics, which every table has recorded.
+        resamples: number of resamples.
     """
-    each = [metrics.compute(table) for table in tables]
-    numbers = np.array([[its[name] for name in names] for its in each])
+    computed = [metrics.compute(table) for table in tables]
+    numbers = np.array([[values[name] for name in names] for values in computed])
     drawn = bootstrap.resampled(tables, resamples, names).transpose(0, 2, 1)
-    if tables[0]["image_id"].nunique() < 2:  # one image alone has no interval
+    # One image alone has no interval.
+    if tables[0]["image_id"].nunique() < 2:
         drawn = np.full_like(drawn, np.nan)
     return np.concatenate([numbers[..., None], drawn], axis=-1)
 
@@ -38,7 +41,7 @@ def mean_of(conditions: Sequence[Quantity]) -> Quantity:
 
 
 def ratio(top: Quantity, bottom: Quantity) -> Quantity:
-    """Return top / bottom, NaN where there is nothing to divide by."""
+    """Return top / bottom, which is NaN where the bottom is not above 0."""
     undefined = np.full(np.broadcast(top, bottom).shape, np.nan)
     return np.divide(top, bottom, out=undefined, where=bottom > 0)
 
@@ -51,20 +54,22 @@ def error_ratio(
 ) -> Quantity:
     """Return the mean over corruptions of summed errors divided by the reference's.
 
-    An error is 1 - score; a relative one is what the score lost against the clean split (Hendrycks
-    and Dietterich, 2019). It is NaN where the reference lost nothing.
+    An error is 1 - score, and a relative error is what the score lost against the clean split
+    (Hendrycks and Dietterich, 2019). The result is NaN where the reference lost nothing.
 
     Args:
+        own: condition, also "clean" -> quantity of the runs.
+        reference: the same of the run that errors are relative to.
         by_corruption: corruption -> its conditions.
+        relative: whether the errors are relative ones.
     """
 
-    def lost(found: Mapping[str, Quantity], name: str) -> Quantity:
-        return (found["clean"] if relative else 1.0) - found[name]
+    def error(scores: Mapping[str, Quantity], name: str) -> Quantity:
+        return (scores["clean"] if relative else 1.0) - scores[name]
 
     ratios = []
     for names in by_corruption.values():
-        top, bottom = (
-            np.sum([lost(found, name) for name in names], axis=0) for found in (own, reference)
-        )
+        top = np.sum([error(own, name) for name in names], axis=0)
+        bottom = np.sum([error(reference, name) for name in names], axis=0)
         ratios.append(ratio(top, bottom))
     return np.mean(ratios, axis=0)

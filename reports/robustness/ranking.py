@@ -16,8 +16,8 @@ ERRORS = {"corruption_error": "CE", "relative_corruption_error": "rel. CE"}
 
 
 def blocks(every: Sequence[Results], table: pd.DataFrame) -> list[Block]:
-    """Return one block per part: a line per method and strategy, the best mPC first."""
-    found = []
+    """Return one block per part, with a line per method and strategy, the best mPC first."""
+    tables = []
     for part in parts(table):
         families = [*corruptions.families()]
         sets = [name for name in named_sets() if _has(part, "set", name)]
@@ -27,30 +27,31 @@ def blocks(every: Sequence[Results], table: pd.DataFrame) -> list[Block]:
         header += tuple(ERRORS[name] for name in errors)
         ranked = []
         for (label, strategy), rows in part.rows.groupby(["label", "strategy"], sort=False):
-            its = rows.set_index(["kind", "name"])
-            if ("summary", "mpc") not in its.index:
+            by_name = rows.set_index(["kind", "name"])
+            if ("summary", "mpc") not in by_name.index:
                 continue
-            clean, mpc = its.loc[("clean", "clean")], its.loc[("summary", "mpc")]
+            clean = by_name.loc[("clean", "clean")]
+            mpc = by_name.loc[("summary", "mpc")]
             ends = (mpc["low"], mpc["high"])
             cells = [
                 numbers.plus_minus(clean["mean"], clean["deviation"], part.factor),
                 numbers.with_interval(mpc["mean"], mpc["deviation"], *ends, part.factor),
-                _value(its, "summary", "rpc"),
-                *(_value(its, "family", name, part.factor) for name in families),
-                *(_value(its, "set", name, part.factor) for name in sets),
-                *(_value(its, "summary", name) for name in errors),
+                _value(by_name, "summary", "rpc"),
+                *(_value(by_name, "family", name, part.factor) for name in families),
+                *(_value(by_name, "set", name, part.factor) for name in sets),
+                *(_value(by_name, "summary", name) for name in errors),
             ]
             ranked.append((float(mpc["mean"]), (label, strategy, *cells)))
         ranked.sort(key=lambda line: -line[0])
         if ranked:
             lines = [line for _, line in ranked]
-            found.append(Block(part.title, "", header, lines, names=2))
-    return found
+            tables.append(Block(part.title, "", header, lines, names=2))
+    return tables
 
 
 def _has(part: Part, kind: str, name: str) -> bool:
     return bool(((part.rows["kind"] == kind) & (part.rows["name"] == name)).any())
 
 
-def _value(its: pd.DataFrame, kind: str, name: str, times: float = numbers.PERCENT) -> str:
-    return numbers.number(its["mean"].get((kind, name), np.nan), times)
+def _value(rows: pd.DataFrame, kind: str, name: str, times: float = numbers.PERCENT) -> str:
+    return numbers.number(rows["mean"].get((kind, name), np.nan), times)

@@ -1,4 +1,4 @@
-"""The robustness report as Markdown, CSV and figures and in the terminal, all from one table.
+"""Writes the robustness report as Markdown, CSV and figures and prints it, all from one table.
 
 Nothing here depends on when or where it is made, so the same records give the same bytes.
 """
@@ -26,11 +26,15 @@ def write(
     reference: str | None,
     out: Path,
 ) -> list[Path]:
-    """Write `robustness.md`, `robustness.csv` and figures into `out/<name>/robustness`; return paths.
+    """Write `robustness.md`, `robustness.csv` and figures, and return their paths.
 
     Args:
-        name, description: of the report. table: what `table.table` returns of `every`.
-        reference: key of the run that corruption errors are relative to.
+        name: of the report.
+        description: of the report.
+        every: runs and their records.
+        table: what `table.table` returns of `every`.
+        reference: key of the run that corruption errors are relative to, or None.
+        out: holds the folder `<name>/robustness`, into which all is written.
 
     Raises:
         UserError: `out` cannot be written.
@@ -54,7 +58,10 @@ def as_markdown(
     table: pd.DataFrame,
     reference: str | None,
 ) -> str:
-    """Return the report as Markdown that also reads well as plain text. Arguments as of `write`."""
+    """Return the report as Markdown that also reads well as plain text.
+
+    The arguments are those of `write`.
+    """
     return markdown.document(
         [
             f"# Robustness: {name}",
@@ -84,7 +91,7 @@ def render(console: Console, every: Sequence[Results], table: pd.DataFrame) -> N
 
 
 def terminal_blocks(every: Sequence[Results], table: pd.DataFrame) -> list[Block]:
-    """Return what a terminal shows: of the primary metrics alone."""
+    """Return what a terminal shows, which is about the primary metrics alone."""
     shown = primary_rows(every, table)
     blocks = ranking.blocks(every, shown) + compared.blocks(every, shown)
     return blocks or details.language(shown)

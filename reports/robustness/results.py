@@ -1,4 +1,7 @@
-"""The records that the report is made from: runs of one setting under the conditions that all have."""
+"""The records that the report is made from.
+
+They are of the runs of one setting, under the conditions that all of them have.
+"""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -17,7 +20,8 @@ from benchmark.runs.rundir import RunDir
 from reports.collected import Collected, Run
 from reports.compare import Setting, settings
 
-CLEAN, WORDS = "clean", str(CoveredWords())
+CLEAN = "clean"
+WORDS = str(CoveredWords())
 COMMON_CONDITIONS = len(corruptions.sets()["common"]) * len(corruptions.SEVERITIES)
 
 Records = Mapping[str, Mapping[int, Mapping[str, pd.DataFrame]]]
@@ -29,8 +33,10 @@ class Results:
     """Runs of one setting on one split, under the conditions that all of them were evaluated under.
 
     Attributes:
-        group: the plan that they are of. setting: the runs. split: of their data set.
-        records: of the seeds that enter: those that all strategies have, where there are such.
+        group: the plan that they are of.
+        setting: the runs.
+        split: of their data set.
+        records: of the seeds that enter. They are those that all strategies have, if there are any.
         missing: conditions that some run has no records of.
     """
 
@@ -76,7 +82,7 @@ class Results:
 
 
 def corruption_of(condition: str) -> str:
-    """Return the corruption of a condition, `fog` of `fog-3`; "" for any other condition."""
+    """Return the corruption of a condition, such as `fog` of `fog-3`, or "" if it has none."""
     name = condition.rpartition("-")[0]
     return name if name in corruptions.sets()["all"] else ""
 
@@ -87,30 +93,34 @@ def gather(
     """Return the records of finished runs under conditions, per setting and split that has any.
 
     Args:
+        collected: the finished runs.
         runs: folder of the run directories.
+        splits: names of splits.
+        conditions: what happened to the images and sentences.
 
     Raises:
         UserError: no run was evaluated under these conditions, or records under one of them are
             not about the expressions of the clean ones.
     """
-    found = []
+    gathered = []
+    texts = [str(condition) for condition in conditions]
     for setting in _named_apart(settings(collected)):
         every = [run for by_seed in setting.strategies.values() for run in by_seed.values()]
         for split in (split for split in splits if split in setting.splits):
-            there = [{*finished_conditions(RunDir(runs / run.spec.key), split)} for run in every]
-            names = [str(its) for its in conditions if all(str(its) in names for names in there)]
+            finished = [{*finished_conditions(RunDir(runs / run.spec.key), split)} for run in every]
+            names = [text for text in texts if all(text in each for each in finished)]
             records = {
                 label: {seed: _records(run, runs, split, names) for seed, run in by_seed.items()}
                 for label, by_seed in _paired(setting).items()
             }
-            missing = tuple(str(its) for its in conditions if str(its) not in names)
-            found.append(Results(collected.group, setting, split, records, missing))
-    if conditions and not any(results.conditions for results in found):
+            missing = tuple(text for text in texts if text not in names)
+            gathered.append(Results(collected.group, setting, split, records, missing))
+    if conditions and not any(results.conditions for results in gathered):
         raise UserError(
             f"no run of these in {runs} was evaluated under these conditions on"
             f" {', '.join(splits)}: start `risbench robustness`."
         )
-    return found
+    return gathered
 
 
 def _named_apart(every: Sequence[Setting]) -> list[Setting]:
@@ -119,18 +129,18 @@ def _named_apart(every: Sequence[Setting]) -> list[Setting]:
     RefCOCOg's val holds other images when it is split by umd than when it is split by google.
     """
     sets = {(setting.columns["dataset"], setting.columns["split_by"]) for setting in every}
-    found = []
+    named = []
     for setting in every:
-        name, by = setting.columns["dataset"], setting.columns["split_by"]
+        name = setting.columns["dataset"]
         if sum(other == name for other, _ in sets) > 1:
-            columns = {**setting.columns, "dataset": f"{name}-{by}"}
+            columns = {**setting.columns, "dataset": f"{name}-{setting.columns['split_by']}"}
             setting = dataclasses.replace(setting, columns=columns)
-        found.append(setting)
-    return found
+        named.append(setting)
+    return named
 
 
 def _paired(setting: Setting) -> dict[str, dict[int, Run]]:
-    """Return strategy -> seed -> run, with the seeds that all have where they have some in common."""
+    """Return strategy -> seed -> run, with the seeds that all strategies have, if there are any."""
     common = set.intersection(*(set(by_seed) for by_seed in setting.strategies.values()))
     return {
         label: {seed: run for seed, run in by_seed.items() if not common or seed in common}
@@ -139,8 +149,10 @@ def _paired(setting: Setting) -> dict[str, dict[int, Run]]:
 
 
 def _records(run: Run, runs: Path, split: str, names: Sequence[str]) -> dict[str, pd.DataFrame]:
-    clean, directory = run.records[split], RunDir(runs / run.spec.key)
-    found = {CLEAN: clean}
+    """Return condition -> records of a run."""
+    clean = run.records[split]
+    directory = RunDir(runs / run.spec.key)
+    by_condition = {CLEAN: clean}
     for name in names:
         records = read_results(directory, split, name)
         if name == WORDS:
@@ -150,5 +162,5 @@ def _records(run: Run, runs: Path, split: str, names: Sequence[str]) -> dict[str
                 f"{results_path(directory, split, name)} is not about the expressions of the run's"
                 " records: delete it and start `risbench robustness` again."
             )
-        found[name] = records
-    return found
+        by_condition[name] = records
+    return by_condition

@@ -9,8 +9,8 @@ from reports.robustness.parts import parts
 
 
 def blocks(table: pd.DataFrame) -> list[Block]:
-    """Return one block per part: a line per corruption and severity, a column per strategy."""
-    found = []
+    """Return one block per part, with a line per corruption and severity, a column per strategy."""
+    tables = []
     for part in parts(table):
         columns = [*part.rows[["label", "strategy"]].drop_duplicates().itertuples(index=False)]
         rows = part.rows[part.rows["kind"] == "corruption"]
@@ -29,5 +29,5 @@ def blocks(table: pd.DataFrame) -> list[Block]:
         ]
         header = ("corruption", "severity", *(" ".join(column) for column in columns))
         if lines:
-            found.append(Block(part.title, "", header, lines, names=1, repeated=2))
-    return found
+            tables.append(Block(part.title, "", header, lines, names=1, repeated=2))
+    return tables

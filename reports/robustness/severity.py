@@ -14,7 +14,7 @@ ACROSS = 5  # panels in a row
 
 
 def figure(rows: pd.DataFrame, title: str, metric: str) -> Figure:
-    """Return the figure of one method: a line per strategy with its interval as a band."""
+    """Return the figure of one method, with a line per strategy and its interval as a band."""
     looks = panels.colors(rows)
     names = panels.by_family(rows[rows["kind"] == "corruption"]["name"])
     across = min(ACROSS, len(names))
@@ -48,12 +48,13 @@ def _panel(
 ) -> None:
     axes.set_title(panels.spoken(corruption), fontsize=7.5)
     for label, color in looks.items():
-        its = rows[rows["strategy"] == label]
-        clean = its[its["kind"] == "clean"].assign(level=0)
-        corrupted = its[(its["kind"] == "corruption") & (its["name"] == corruption)]
+        own = rows[rows["strategy"] == label]
+        clean = own[own["kind"] == "clean"].assign(level=0)
+        corrupted = own[(own["kind"] == "corruption") & (own["name"] == corruption)]
         line = pd.concat([clean, corrupted]).sort_values("level")
         level = line["level"].astype(float)
-        low, high = factor * line["low"], factor * line["high"]
+        low = factor * line["low"]
+        high = factor * line["high"]
         axes.fill_between(level, low, high, color=color, alpha=0.16, linewidth=0)
         mean = factor * line["mean"]
         axes.plot(level, mean, color=color, marker="o", markersize=2.6, linewidth=1.2)

@@ -1,7 +1,7 @@
-"""The figure of one image at every severity of a corruption, with what every strategy makes of it.
+"""The figure of one image at every severity of a corruption, with every strategy's mask.
 
-The networks that it shows are run by `benchmark.robustness.strips`. What is to be shown is chosen
-here, and drawn when they have run.
+This module chooses what is shown and draws it. In between, `benchmark.robustness.strips` runs the
+networks.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ from reports.robustness import panels
 from reports.robustness.parts import primary_rows
 from reports.robustness.results import CLEAN, Results
 
-QUANTILE = 0.75  # of the clean IoUs, where the shown expression lies: it is seen, and not the best
+QUANTILE = 0.75  # of the clean IoUs, where the shown expression lies: it is good, but not the best
 
 
 def wanted(every: Sequence[Results], table: pd.DataFrame, runs: Path) -> list[Wanted]:
@@ -31,13 +31,16 @@ def wanted(every: Sequence[Results], table: pd.DataFrame, runs: Path) -> list[Wa
     Its corruption is the one under which the reference (or the only strategy) loses most.
 
     Args:
-        table: what `table.table` returns of `every`. runs: folder of the run directories.
+        every: runs and their records.
+        table: what `table.table` returns of `every`.
+        runs: folder of the run directories.
     """
     means = labels.with_method_labels(primary_rows(every, table))
     means = means[means["kind"] == "corruption mean"]
-    found = []
+    chosen = []
     for results in every:
-        columns, first = results.setting.columns, next(iter(results.records))
+        columns = results.setting.columns
+        first = next(iter(results.records))
         label = labels.method_label(columns)
         own = means[
             (means["label"] == label)
@@ -53,7 +56,7 @@ def wanted(every: Sequence[Results], table: pd.DataFrame, runs: Path) -> list[Wa
         if own.empty or not have_weights:
             continue
         clean = [next(iter(by_seed.values()))[CLEAN] for by_seed in results.records.values()]
-        found.append(
+        chosen.append(
             Wanted(
                 name=f"strip-{columns['dataset']}-{results.split}-{label.replace(' ', '-')}",
                 title=f"{label}, {columns['dataset']} {results.split}",
@@ -63,7 +66,7 @@ def wanted(every: Sequence[Results], table: pd.DataFrame, runs: Path) -> list[Wa
                 sent_id=expression_to_show(clean),
             )
         )
-    return found
+    return chosen
 
 
 def expression_to_show(clean: Sequence[pd.DataFrame]) -> int:
@@ -85,11 +88,12 @@ def draw(strips: Sequence[Strip]) -> dict[str, bytes]:
 
 def figure(strip: Strip) -> Figure:
     """Return a column per severity, and a row for the image and for the mask of every strategy."""
-    # Overlays come with the networks, which a table of numbers does without.
+    # Imported here because overlays need torch, and a table of numbers does not.
     from benchmark.evaluation.overlays import PREDICTION, TRUTH
 
-    rows, first = 1 + len(strip.masks), strip.images[0]
-    height = PAGE / len(LEVELS) * first.shape[0] / first.shape[1] + 0.2
+    rows = 1 + len(strip.masks)
+    clean = strip.images[0]
+    height = PAGE / len(LEVELS) * clean.shape[0] / clean.shape[1] + 0.2
     drawn = Figure(figsize=(PAGE, rows * height + 0.5), layout="constrained")
     every = drawn.subplots(rows, len(LEVELS), squeeze=False)
     for axes, level in zip(every[0], LEVELS, strict=True):

@@ -1,4 +1,4 @@
-"""The robustness table: one row per setting, split, condition, strategy and metric, with intervals."""
+"""The robustness table, which has a row per setting, split, condition, strategy and metric."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,15 +18,23 @@ from reports.robustness.results import WORDS, Results
 def table(every: Sequence[Results], reference: str | None = None) -> pd.DataFrame:
     """Return one row per setting x split x kind x name x level x strategy x metric.
 
-    `mean` (over seeds), `deviation` (sample) and `points` are the number, [`low`, `high`] its 95 %
-    interval. `change` is the number minus the same without the condition, `difference` the strategy
-    minus the reference strategy on the seeds of both. Both have intervals.
+    `mean` (over seeds), `deviation` (sample) and `points` are the number, and [`low`, `high`] is
+    its 95 % interval. `change` is the number minus the same without the condition. `difference` is
+    the strategy minus the reference strategy on the seeds of both. Both have intervals.
 
-    `kind` and `name` are: clean; corruption (level: severity); corruption mean; family, set and
-    summary (mpc, rpc ...) over corruptions; occlusion (level: percent); word (covered words of a
-    subset); language (a subset).
+    `kind` is one of these, and `name` says which:
+
+        clean              without a condition
+        corruption         a corruption, whose severity is the `level`
+        corruption mean    a corruption, over its severities
+        family, set        a family or a named set of corruptions
+        summary            `mpc`, `rpc`, `corruption_error` or `relative_corruption_error`
+        occlusion          a target, whose percent is the `level`
+        word               covered words of a subset
+        language           expressions of a subset
 
     Args:
+        every: runs and their records.
         reference: key of the run that corruption errors are relative to.
 
     Raises:
@@ -45,7 +53,7 @@ def _reference(
 ) -> Mapping[str, Quantity] | None:
     """Return condition -> quantity of the declared run on the same split and data.
 
-    It is None where none is declared, or where it has none of these.
+    It is None if no run is declared, or if the run has no records of this split and data.
     """
     if key is None:
         return None
@@ -65,16 +73,18 @@ def _reference(
         theirs = other.setting.columns
         same = all(theirs[name] == columns[name] for name in ("dataset", "split_by", "data_sha256"))
         if same and other.split == results.split and seed in other.records[label]:
-            its = other.records[label][seed]
-            names = [name for name in its if name != WORDS]
-            drawn = quantities([its[name] for name in names], results.metrics)
+            records = other.records[label][seed]
+            names = [name for name in records if name != WORDS]
+            drawn = quantities([records[name] for name in names], results.metrics)
             return dict(zip(names, drawn[:, None], strict=True))
     return None
 
 
 def _rows(results: Results, line: Line, label: str) -> list[dict[str, Any]]:
     """Return the rows of one line and strategy, one per metric."""
-    value, seeds, reference = line.values[label], list(results.records[label]), labels.reference()
+    value = line.values[label]
+    seeds = list(results.records[label])
+    reference = labels.reference()
     has_partner = label != reference and list(results.records.get(reference, ())) == seeds
     change = value - line.before[label] if line.before else None
     difference = value - line.values[reference] if has_partner else None
@@ -105,13 +115,13 @@ def _rows(results: Results, line: Line, label: str) -> list[dict[str, Any]]:
     return rows
 
 
-def _change(name: str, found: np.ndarray | None) -> dict[str, float]:
-    return _numbers((name, f"{name}_low", f"{name}_high"), found)
+def _change(name: str, values: np.ndarray | None) -> dict[str, float]:
+    return _numbers((name, f"{name}_low", f"{name}_high"), values)
 
 
-def _numbers(names: tuple[str, str, str], found: np.ndarray | None) -> dict[str, float]:
-    """Return the mean over seeds and its interval, of (seeds, 1 + B), by name; NaN where None."""
-    if found is None:
+def _numbers(names: tuple[str, str, str], values: np.ndarray | None) -> dict[str, float]:
+    """Return by name the mean over seeds and its interval, of (seeds, 1 + B), all NaN for None."""
+    if values is None:
         return dict.fromkeys(names, np.nan)
-    interval = bootstrap.percentile_interval(found[:, 1:].mean(axis=0))
-    return dict(zip(names, (float(found[:, 0].mean()), *interval), strict=True))
+    interval = bootstrap.percentile_interval(values[:, 1:].mean(axis=0))
+    return dict(zip(names, (float(values[:, 0].mean()), *interval), strict=True))

@@ -32,15 +32,17 @@ LANGUAGE = (
 
 
 def definitions(every: Sequence[Results], table: pd.DataFrame, reference: str | None) -> list[str]:
-    """Return how the numbers are to be read, only what applies to these.
+    """Return how the numbers are to be read, as far as it applies to these.
 
     Args:
-        reference: key of the run that corruption errors are relative to.
+        every: runs and their records.
+        table: what `table.table` returns of `every`.
+        reference: key of the run that corruption errors are relative to, or None.
     """
     kinds = set(table["kind"])
     lines = [
         "All numbers are percent. Corruptions are those of `imagecorruptions`, applied to the image"
-        " at its original size; the corrupted image is the same for every method and expression.",
+        " at its original size. The corrupted image is the same for every method and expression.",
         *libraries(every),
         "mPC is the mean over the 15 common corruptions at severities 1 to 5, and rPC = mPC /"
         " clean. Methods are ranked by mPC: what falls least is often what had least to lose."
@@ -73,7 +75,7 @@ def definitions(every: Sequence[Results], table: pd.DataFrame, reference: str | 
 
 
 def _partial(every: Sequence[Results]) -> str:
-    """Return what mPC* is over."""
+    """Return which corruptions and severities mPC* is over."""
     shown = {name for results in every for name in results.conditions if corruption_of(name)}
     names = sorted({corruption_of(name) for name in shown})
     severities = sorted({name.rpartition("-")[2] for name in shown})
@@ -85,8 +87,8 @@ def _partial(every: Sequence[Results]) -> str:
 
 
 def libraries(every: Sequence[Results]) -> list[str]:
-    """Return what the images were changed with, and a warning where not all with the same."""
-    found = {
+    """Return what the images were changed with, and a warning if it was not the same for all."""
+    versions = {
         " ".join(f"{name} {version}" for name, version in records.attrs["made_with"].items())
         for results in every
         for by_seed in results.records.values()
@@ -94,17 +96,18 @@ def libraries(every: Sequence[Results]) -> list[str]:
         for records in by_condition.values()
         if "made_with" in records.attrs
     }
-    if len(found) < 2:
-        return [f"Images were changed with {text}." for text in found]
+    if len(versions) < 2:
+        return [f"Images were changed with {text}." for text in versions]
     return [
         "The images of some conditions were changed with other libraries than those of others, and"
-        f" may differ: {'; '.join(sorted(found))}."
+        f" may differ: {'; '.join(sorted(versions))}."
     ]
 
 
 def _left_out(results: Results) -> list[str]:
     """Return which runs and conditions of a setting do not enter."""
-    strategies, lines = results.setting.strategies, []
+    strategies = results.setting.strategies
+    lines = []
     alone = [
         run.spec.key
         for label, by_seed in strategies.items()
@@ -120,7 +123,7 @@ def _left_out(results: Results) -> list[str]:
         keys = [run.spec.key for by_seed in strategies.values() for run in by_seed.values()]
         lines.append(
             f"Not all of {', '.join(keys)} were evaluated on {results.split} under"
-            f" {', '.join(results.missing)}; left out."
+            f" {', '.join(results.missing)}, so these conditions are left out."
         )
     return lines
 

@@ -299,7 +299,8 @@ def test_what_is_missing_is_named(evaluated):
     every = gathered(runs, specs, [*CONDITIONS, Condition("frost", 1)])
     assert every[0].missing == ("frost-1",)
     assert any(
-        "frost-1; left out" in line for line in words.definitions(every, table_of(every), None)
+        "frost-1, so these conditions are left out" in line
+        for line in words.definitions(every, table_of(every), None)
     )
     with pytest.raises(UserError, match="evaluated under these conditions on val"):
         gathered(runs, specs, [Condition("frost", 1)])
