@@ -1,1 +1,1 @@
-"""Tests; they mirror the packages."""
+"""Tests. They mirror the packages."""

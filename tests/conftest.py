@@ -88,7 +88,7 @@ def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """Return ../shared; tests that need it are skipped where it is missing."""
+    """Return ../shared. Tests that need it are skipped where it is missing."""
     if not SHARED.is_dir():
         pytest.skip("../shared is not here")
     return SHARED

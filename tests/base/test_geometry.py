@@ -1,4 +1,4 @@
-"""CRIS' letterbox and its inverse against the published ones; the square resize against PIL."""
+"""CRIS' letterbox and its inverse against the published ones, and the square resize against PIL."""
 
 import json
 
@@ -35,7 +35,8 @@ def test_letterbox_is_the_published_one(index):
     prepared = normalize(
         torch.from_numpy(prepare_image(image, geometry, CLIP_MEAN))[None], CLIP_MEAN, CLIP_STD
     )[0]
-    # OpenCV 4 and 5 round a few uint8 values differently: one step of 1/255 over the smallest deviation.
+    # OpenCV 4 and 5 round a few uint8 values differently: by one step of 1/255 over the
+    # smallest deviation.
     step = 1 / 255 / min(CLIP_STD) + 1e-4
     difference = np.abs(prepared.numpy() - ARCHIVE[f"image_{index}"])
     assert difference.max() <= step and (difference > 1e-4).mean() < 0.01
@@ -46,7 +47,7 @@ def test_letterbox_is_the_published_one(index):
 
 @pytest.mark.parametrize("sentence, index", [(0, 0), (1, 1), (2, 1)])
 def test_the_inverse_letterbox_is_the_published_one(sentence, index):
-    """The published evaluation (section 8 of its facts) with our inverse matrix gives the published probabilities."""
+    """The published evaluation with our inverse matrix gives the published probabilities."""
     height, width = SIZES[index]
     inverse = Geometry(height, width, 64, "letterbox").matrices()[1]
     probability = torch.from_numpy(ARCHIVE["eval_in_logits"][sentence])[None].sigmoid()

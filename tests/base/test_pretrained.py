@@ -1,4 +1,4 @@
-"""Published starting weights: read from local files of the right layout, refused in one sentence otherwise. Offline."""
+"""Published starting weights: local files of the right layout are read, others are refused."""
 
 import open_clip
 import pytest
@@ -42,7 +42,7 @@ def swin_state():
 
 
 def as_swins_authors(state):
-    """Return timm's weights as Swin's authors store them: merging at the end of a stage, and buffers."""
+    """Return timm's weights as Swin's authors store them: each stage ends with its merging."""
     renamed = {
         "layers.0.blocks.0.attn.relative_position_index": torch.zeros(49, 49, dtype=torch.int64)
     }

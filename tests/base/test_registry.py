@@ -1,4 +1,6 @@
-"""A toy of each of the seven kinds, from a package that the test installs, goes from `risbench matrix` to the table and MLflow.
+"""A toy of each of the seven kinds goes from `risbench matrix` to the table and to MLflow.
+
+They come from a package that the test installs.
 
 Nothing of the suite is edited, and the workers are real processes: they must see the toys, too.
 """
@@ -38,7 +40,7 @@ PRESET = {
 
 
 def installed(folder):
-    """Lay the examples out as pip lays out an installed package; return the environment in which it is found."""
+    """Lay the examples out as pip does. Return the environment in which they are found."""
     for name, text in examples().items():
         (folder / name).write_text(text)
     info = folder / "ris_toys-1.0.dist-info"
@@ -71,7 +73,7 @@ def test_the_documented_method_is_the_tests_own():
 
 
 def risbench(folder, environment, *arguments):
-    """Run a command as a user does, in a folder of his own that holds what could shadow the suite's packages."""
+    """Run a command as a user does, in a folder with files that could shadow the packages."""
     for name in ("methods", "reports", "benchmark"):
         (folder / name).mkdir(exist_ok=True)
         (folder / name / "__init__.py").write_text(

@@ -50,7 +50,10 @@ def write(
     file_name=None,
     image_ids=(1,),
 ):
-    """Write a REFER folder: gray images of 60 x 40 pixels, annotation ids counted from 10 on the first image."""
+    """Write a REFER folder of gray images of 60 x 40 pixels.
+
+    Annotation ids are counted from 10 on the first image.
+    """
     folder, images = root / name, root / "images" / "train2014"
     folder.mkdir(parents=True, exist_ok=True)
     images.mkdir(parents=True, exist_ok=True)

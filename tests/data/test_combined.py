@@ -13,7 +13,8 @@ from tests.helpers import SHARED
 
 LIST = SHARED / "data" / "val_test_files.p"
 
-# (data set, split by) -> split of each image; the same image may be in train of one set and in val or test of another.
+# (data set, split by) -> split of each image. One image may be in train of one set and in val
+# or test of another.
 SPLITS = {
     ("refcoco", "unc"): {1: "train", 2: "train", 3: "val", 4: "testA", 8: "train"},
     ("refcoco+", "unc"): {1: "train", 2: "testB", 3: "val", 5: "train", 8: "train"},

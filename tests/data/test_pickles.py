@@ -15,7 +15,10 @@ from tests.data.refer_files import ref, write
 
 
 def python_2_refs():
-    """A refs file as Python 2 writes it in protocol 0: byte strings, unicode, longs, references to the memo."""
+    """Return a refs file as Python 2 writes it in protocol 0.
+
+    It holds byte strings, unicode, longs and references to the memo.
+    """
     return (
         b"(lp1\n(dp2\nS'sent_ids'\np3\n(lp4\nI5\nasS'ann_id'\np5\nL10L\nsS'ref_id'\np6\nI0\nsS'image_id'\np7\nI1\n"
         b"sS'split'\np8\nS'train'\np9\nsS'category_id'\np10\nI3\nsS'file_name'\np11\nS'x.jpg'\np12\nsS'sentences'\np13\n"

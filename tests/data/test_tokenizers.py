@@ -1,4 +1,4 @@
-"""Tokenizers against published ids, transformers' own tokenizer, and the properties that training relies on."""
+"""Tokenizers against published ids, transformers' own, and what training relies on."""
 
 import json
 import pickle
@@ -40,7 +40,7 @@ def clip():
 
 @pytest.fixture(scope="module")
 def bert_folder(tmp_path_factory):
-    """A vocabulary that is laid out like the published one and holds the few words that the tests need."""
+    """Return a vocabulary that is laid out like the published one and holds few words."""
     words = "a in red man shirt cafe go left x 2 ##er ##nd un ##aff ##able zebra ##s - ! , 日 [ ] mask".split()
     pieces = [
         "[PAD]",
@@ -194,7 +194,8 @@ def test_training_depends_on_the_sentences_but_not_on_their_order(family):
 def test_training_is_the_same_in_another_process():
     """Hash maps are seeded per process: this is where a trainer that iterates over them shows."""
     code = (
-        "from benchmark.data.tokenizers import trained_tokenizer as t; import sys, json; s = json.loads(sys.argv[1]);"
+        "import json, sys; from benchmark.data.tokenizers import trained_tokenizer as t;"
+        "s = json.loads(sys.argv[1]);"
         "print(t('bert', s).identity(), t('clip', s).identity())"
     )
     run = subprocess.run(

@@ -28,7 +28,7 @@ def table_of(intersection, union, image=None, swapped=None):
 
 
 def random_table(seed, images=40, most=5, shift=0.0):
-    """Return images with 1 .. `most` expressions, all with a swap; `shift` raises every IoU."""
+    """Return images with 1 .. `most` expressions, all with a swap. `shift` raises every IoU."""
     stream = np.random.default_rng(99)  # the same expressions whatever the predictions
     image = np.repeat(np.arange(images), stream.integers(1, most + 1, images))
     quality = stream.uniform(0.2, 0.8, images)[image]

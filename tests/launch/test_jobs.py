@@ -274,7 +274,7 @@ def test_in_a_terminal_lines_move(tmp_path):
 
 
 def test_one_failure_does_not_stop_the_others(boxes, tmp_path, shadows):
-    """A run whose data are damaged fails with a sentence; its neighbour is trained."""
+    """A run whose data are damaged fails with a sentence, and its neighbour is trained."""
     found = tiny_matrix(boxes, tmp_path / "runs", methods=("cris",))
     runs, places = found.directories(), found.places
     for spec, run in zip(found.specs, runs, strict=True):

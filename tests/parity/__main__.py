@@ -1,4 +1,4 @@
-"""`python -m tests.parity FIXTURE.npz ...`: one line per array; exits 1 where one
+"""`python -m tests.parity FIXTURE.npz ...` prints one line per array. It exits with 1 where one
 differs or was not compared.
 """
 

@@ -18,7 +18,7 @@ STEP_QUANTITIES = (
     "maskris_grad_norms",
     "maskris_total_grad_norm",
 )
-"""What a fixture of one published two-pass step holds; these names take no suffix."""
+"""What a fixture of one published two-pass step holds. These names take no suffix."""
 STEP_INPUTS = ("ids", "attention_mask", "masked_ids", "image_mask")
 """The sentences and masks of that step, which such a fixture holds too."""
 
@@ -96,7 +96,7 @@ def run_of(
     tolerance: Tolerance,
     config: dict[str, Any],
 ) -> Run:
-    """Return the pass that the array `name` comes from; `config["inputs"]` wins where
+    """Return the pass that the array `name` comes from. `config["inputs"]` wins where
     it names the array.
     """
     seed = config["seed_alt"] if "alt" in suffixes else config["seed"]

@@ -14,7 +14,7 @@ from methods.contract import Output, Text
 from tests.parity import fill
 from tests.parity.arrays import Tolerance
 
-# In the state dict of MaskRIS' published code, where nothing reads it; our network does
+# In the state dict of MaskRIS' published code, where nothing reads it. Our network does
 # without.
 UNREAD = frozenset({"backbone.vis_encoder.mask_token"})
 

@@ -20,7 +20,7 @@ def build(config: dict[str, Any], keys: dict[str, Any], words: int) -> CRIS:
 
 
 def tokens(batch: int, words: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return CLIP ids and their mask; the published network calls every id 0 padding."""
+    """Return CLIP ids and their mask. The published network calls every id 0 padding."""
     ids = fill.clip_tokens(batch, words, seed)
     return ids, (ids != 0).astype(np.int64)
 

@@ -91,7 +91,7 @@ def pictures(batch: int, size: int, seed: int) -> Tensor:
 
 
 def sentences(batch: int, words: int, seed: int) -> Text:
-    """Return CLIP ids; TRIS does not look at their mask."""
+    """Return CLIP ids. TRIS does not look at their mask."""
     ids = torch.from_numpy(fill.clip_tokens(batch, words, seed))
     return Text(ids, torch.ones_like(ids))
 

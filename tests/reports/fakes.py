@@ -44,7 +44,7 @@ LATE = Metric(
 
 
 def make_spec(strategy="baseline", seed=0, method="cris", dataset="refshapes", **changes):
-    """Return a spec; `changes` are to the strategy's settings or to the recipe."""
+    """Return a spec. `changes` are to the strategy's settings or to the recipe."""
     definition, its = methods.definition(method), strategies.get(strategy)
     own = {name: changes.pop(name) for name in [*changes] if name in type(its).model_fields}
     return RunSpec(

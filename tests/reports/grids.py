@@ -19,7 +19,7 @@ SPLITS = ("val", "testA", "testB")
 
 
 def start(name="components", seeds=(0,), dataset="refshapes", variant="tiny", **changes):
-    """Return a shipped grid on fake data; `changes` replace fields of the study."""
+    """Return a shipped grid on fake data. `changes` replace fields of the study."""
     caris = methods.definition("caris")
     its = {
         "method": "caris",

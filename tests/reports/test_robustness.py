@@ -45,7 +45,10 @@ def worse(records, share):
 
 
 def covered(records):
-    """Return records of covered words of these expressions: covering a word halves the intersection, of a colour takes it all."""
+    """Return records of covered words.
+
+    Covering a word halves the intersection, and covering a colour takes it all.
+    """
     rows = []
     for row in records.to_dict("records"):
         parts = row["sentence"].split()
@@ -63,7 +66,10 @@ def gathered(runs, specs, conditions=CONDITIONS):
 
 @pytest.fixture(scope="module")
 def evaluated(tmp_path_factory):
-    """Baseline and MaskRIS with three seeds each, under conditions that cost MaskRIS half of what they cost the baseline."""
+    """Return runs of the baseline and of MaskRIS with three seeds each.
+
+    Conditions cost MaskRIS half of what they cost the baseline.
+    """
     runs = tmp_path_factory.mktemp("runs")
     specs = [
         make_spec(strategy, seed) for strategy in ("baseline", "maskris") for seed in (0, 1, 2)

@@ -1,4 +1,4 @@
-"""Reports of hand-made searches: what is the best, which run its preset names, what is never a result, and the figures."""
+"""Reports of hand-made searches: the best trial, its preset, what is no result, and figures."""
 
 import csv as plain_csv
 import io
@@ -108,7 +108,10 @@ def make_study(objectives=1):
 def add(
     to, started, runs, parameters, *values, state=TrialState.COMPLETE, share=None, **attributes
 ):
-    """Add a trial and, where it is complete, its finished run: every expression has the IoU `share`, more or less."""
+    """Add a trial and, where it is complete, its finished run.
+
+    Every expression of the run has about the IoU `share`.
+    """
     # As `studies.search.suggest`, which rounds the 0.45000000000000001 of steps.
     spec = started.trial_spec(
         {name: round(v, 10) if name == "image_mask_ratio" else v for name, v in parameters.items()}
@@ -151,7 +154,7 @@ def finish(run, spec, share):
 
 @pytest.fixture
 def whole(started, tmp_path):
-    """Return a search of seven trials: three complete, and one each of whatever else can become of one."""
+    """Return a search of seven trials: three complete, and one of each other end."""
     runs, made = tmp_path / "runs", make_study()
     add(made, started, runs, PAPER, state=TrialState.FAIL, reference="paper")
     add(made, started, runs, BASELINE, 0.40, reference="baseline")
@@ -174,7 +177,7 @@ def section(text, title):
     return text.split(f"## {title}", 1)[1].split("\n## ")[0]
 
 
-# --- the best as a preset ---------------------------------------------------------------------------------------------
+# --- the best as a preset --------------------------------------------------------------------------
 
 
 def only_key(path):
@@ -242,7 +245,7 @@ def test_embedded_data_are_written_anew_by_the_preset(undrawn, tmp_path):
     assert only_key(tmp_path / started.name / f"{started.name}-best.yaml") == best.key
 
 
-# --- numbers ----------------------------------------------------------------------------------------------------------
+# --- numbers ---------------------------------------------------------------------------------------
 
 
 def test_pruned_and_failed_trials_are_no_results(undrawn, whole, tmp_path):
@@ -331,7 +334,7 @@ def test_of_two_objectives_the_front_is_listed(preset, tmp_path):
     assert {"pareto.png", "pareto.pdf"} <= {path.name for path in paths}
 
 
-# --- what a user can get wrong ----------------------------------------------------------------------------------------
+# --- what a user can get wrong ---------------------------------------------------------------------
 
 
 def test_errors_are_one_sentence(undrawn, whole, tmp_path):
@@ -359,7 +362,7 @@ def test_the_terminal_is_never_too_narrow(whole):
     assert "no trial is complete yet (0 complete)" in said.getvalue()
 
 
-# --- figures ----------------------------------------------------------------------------------------------------------
+# --- figures ---------------------------------------------------------------------------------------
 
 
 def random_study(count, objectives=1):

@@ -1,4 +1,4 @@
-"""Corruptions: the same bits everywhere, the sets that files name, and one sentence for what cannot be corrupted."""
+"""Corruptions: the same bits everywhere, the sets that files name, and what is refused."""
 
 import hashlib
 import subprocess
@@ -44,7 +44,10 @@ PINNED_PILLOW = "13.0.0"
 
 
 def picture(height: int = 64, width: int = 80) -> np.ndarray:
-    """Return gradients, waves and an edge, uint8 (height, width, 3): whole numbers alone, so the same bits everywhere."""
+    """Return gradients, waves and an edge, uint8 (height, width, 3).
+
+    They come of whole numbers alone, so they are the same bits everywhere.
+    """
     y, x = np.mgrid[:height, :width]
     pixels = np.stack(
         [255 * x // (width - 1), 255 * y // (height - 1), (x * y + 7 * x) % 256], -1

@@ -1,4 +1,4 @@
-"""Occlusion: exact areas, nothing outside of the region, larger shares covering what smaller ones do."""
+"""Occlusion: areas are exact, stay in the region, and a larger share covers a smaller one."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Finished runs under conditions: the numbers of a plain evaluation, nothing twice, nothing lost."""
+"""Finished runs under conditions: plain numbers, nothing computed twice, nothing lost."""
 
 import json
 

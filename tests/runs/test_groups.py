@@ -1,4 +1,4 @@
-"""Groups as plans: cells, keys that are superseded, changes of what is judged, and writers that meet."""
+"""Groups as plans: cells, superseded keys, changes of what is judged, and two writers."""
 
 import dataclasses
 import json

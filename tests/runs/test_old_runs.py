@@ -1,7 +1,7 @@
 """Run directories from before the code was moved into rooms: read, reported, resumed as they were.
 
-`pins/old` holds a small data set and four runs of the tests' toy method: done, interrupted, pruned and failed. `twin` is what
-the interrupted run came to when it was not interrupted.
+`pins/old` holds a small data set and four runs of the tests' toy method: done, interrupted,
+pruned and failed. `twin` is what the interrupted run came to when it was not interrupted.
 """
 
 import hashlib

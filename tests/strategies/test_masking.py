@@ -91,7 +91,7 @@ def test_grid_keeps_one_patch_of_every_block():
 
 
 def test_block_masks_in_rectangles():
-    """Neighbours are masked together far more often than independent patches would be, over all of the image."""
+    """Neighbours are masked together far more often than independent patches would be."""
     masks = np.stack(
         [draw_image_mask(generator(sample), 448, 32, 0.5, "block") for sample in range(300)]
     )
@@ -182,7 +182,7 @@ def clip():
 
 @pytest.fixture(scope="module")
 def bert():
-    """The published layout of ids; masking reads nothing else of a tokenizer."""
+    """The published layout of ids. Masking reads nothing else of a tokenizer."""
     special = frozenset((0, 100, 101, 102, 103))
     return Tokenizer("bert", 30522, 101, 102, 103, special, range(30522), lambda sentence: [], "")
 

@@ -96,7 +96,7 @@ def test_two_passes_have_the_gradient_of_the_summed_loss(boxes, method):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_the_teacher_receives_no_gradient(boxes, method):
-    """With w = 1 the clean pass is teacher alone; its gradient is exactly that of a constant target."""
+    """With w = 1 the clean pass only teaches: its gradient is that of a constant target."""
     strategy, network, micro = prepared(
         boxes, method, "maskris", strategy={"patch_size": 8, "distill_weight": 1.0}
     )
@@ -198,7 +198,7 @@ def test_table_3_has_its_seven_rows():
     family = [s for _, s in strategies.STRATEGIES.items() if isinstance(s, MaskRIS)]
     rows = {(s.image_mask, s.text_mask, s.distillation) for s in family}
     switches = {(i, t, d) for i in (False, True) for t in (False, True) for d in (False, True)}
-    # The baseline is the row without any; distilling from the same input is no row.
+    # The baseline is the row without any. Distilling from the same input is no row.
     assert rows == switches - {(False, False, False), (False, False, True)}
 
 

@@ -80,7 +80,7 @@ def test_whole_numbers_stay_whole(preset, tmp_path):
 
 @pytest.mark.parametrize("sampler", ["tpe", "gp"])
 def test_samplers_of_one_trial_each_search_together(preset, tmp_path, sampler):
-    """Every worker makes its sampler anew; together they must not repeat themselves, and must
+    """Every worker makes its sampler anew. Together they must not repeat themselves, and must
     find a plain optimum.
     """
     found, runs = prepared(preset, tmp_path, trials=22, sampler=sampler)

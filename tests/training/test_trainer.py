@@ -199,7 +199,7 @@ def tiny_needs(spec, tokenizer):
 
 
 def test_accumulation_reaches_the_global_batch(boxes, tmp_path):
-    """LAVT without BatchNorm coupling would be equal; with it, two micro-batches still weigh what one batch weighs."""
+    """Two micro-batches weigh together what one batch weighs."""
     recipe = {"epochs": 1, "batch_size": 8, "micro_batch": 4}
     spec, places = tiny_spec(boxes, "lavt", "baseline", recipes={"lavt": recipe})
     _, trainer = started(spec, places, tmp_path)
@@ -325,7 +325,7 @@ def test_mixed_precision_trains_with_accumulation(boxes, tmp_path, precision):
 @pytest.mark.usefixtures("no_pictures")
 @pytest.mark.parametrize("method", ["cris", "sag"])
 def test_the_probe_leaves_nothing_behind(boxes, tmp_path, monkeypatch, method):
-    """What Fig. B shows is measured beside the training: with BatchNorm (CRIS), dropout and noise (SaG)."""
+    """The probe of Fig. B disturbs neither BatchNorm (CRIS) nor dropout and noise (SaG)."""
     recipe = {"epochs": 1, "batch_size": 4, "micro_batch": 4}
     spec, places = tiny_spec(boxes, method, recipes={method: recipe})
     weights, lines = [], []

@@ -92,7 +92,7 @@ def test_supervision_is_said_the_same_way_twice(name):
 
 
 def test_the_auxiliary_is_trained_once_and_shared(boxes, tmp_path):
-    """Both strategies and a later run take the same file; its cost is in their timing."""
+    """Both strategies and a later run take the same file. Its cost is in their timing."""
     runs = [train(boxes, tmp_path, "tris", strategy) for strategy in ("baseline", "maskris")]
     (kept,) = (tmp_path / ".auxiliary").glob("*.safetensors")
     seconds = {run.read_json("timing.json")["auxiliary_seconds"] for run in runs}
@@ -117,7 +117,7 @@ def test_the_auxiliary_is_trained_once_and_shared(boxes, tmp_path):
 
 
 def test_step_two_is_trained_on_what_step_one_says(boxes, trained, tmp_path):
-    """Pseudo masks of every training ref, then a run on them; without them, one sentence says what to do."""
+    """Every training ref gets a pseudo mask, and a run without them is told how to make them."""
     spec, places = tiny_spec(boxes, "tris_step2", "baseline")
     with pytest.raises(
         UserError, match=f"{spec.recipe.pseudo_masks}.*make them with `risbench matrix`"

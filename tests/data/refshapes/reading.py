@@ -48,7 +48,7 @@ def expressions(root, scenes, name):
 
 
 def matching(text, scene):
-    """Return the objects that have every attribute that `text` says; any other word is an error."""
+    """Return the objects that have every attribute that `text` says. Any other word is an error."""
     words = [word for word in text.split() if word not in EMPTY]
     wanted = dict(MEANING[word] for word in words)
     assert len(wanted) == len(words)

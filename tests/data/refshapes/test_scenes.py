@@ -47,7 +47,7 @@ def test_masks_are_apart_visible_and_where_the_scene_says(root, scenes):
 
 
 def test_covers_tell_who_lies_in_front(root, scenes):
-    """An object's pixels, without those of others, are its whole shape less what the others are said to hide."""
+    """An object's own pixels are its whole shape less what the others are said to hide."""
     areas = {"circle": np.pi / 4, "square": 0.7225}
     for name in NAMES:
         dataset = read_refer(root, name, "unc")

@@ -2,8 +2,9 @@
 
     python -m tests.runs.pins.quick runs/
 
-On the processor that made the pins the record columns must be the same to the last bit. On another one, float
-sums come in another order and masks may differ in single pixels, so the numbers are compared with a tolerance.
+On the processor that made the pins the record columns must be the same to the last bit. On
+another one, float sums come in another order and masks may differ in single pixels, so the
+numbers are compared with a tolerance.
 """
 
 import hashlib
@@ -39,7 +40,7 @@ def processor() -> str:
 
 
 def digest(records: pd.DataFrame) -> str:
-    """Return a digest of the columns that records had when the pins were made, whatever others there are."""
+    """Return a digest of the columns that records had when the pins were made."""
     content = hashlib.sha256()
     for name in COLUMNS:
         column = records[name]
