@@ -2,7 +2,10 @@
 (`python -m tests.parity`).
 """
 
+import ctypes
+import gc
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -73,7 +76,17 @@ FURTHER = {
 }
 
 
+@pytest.fixture
+def memory_given_back():
+    """Hand freed memory back to the system: a worker runs other tests after these."""
+    yield
+    gc.collect()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("memory_given_back")
 @pytest.mark.xdist_group("parity")  # one after the other: each of them takes gigabytes
 @pytest.mark.parametrize("fixture", LATER)
 def test_published_numbers(fixture):
