@@ -149,8 +149,10 @@ def spread(command: Callable[..., None]) -> Callable[..., None]:
             parameters.append(parameter.replace(annotation=hint))
             continue
         groups[parameter.name] = hint
+        # The module of the group may not evaluate its annotations.
+        types = typing.get_type_hints(hint, include_extras=True)
         parameters += [
-            parameter.replace(name=field.name, default=field.default, annotation=field.type)
+            parameter.replace(name=field.name, default=field.default, annotation=types[field.name])
             for field in dataclasses.fields(hint)
         ]
 

@@ -72,6 +72,14 @@ def test_it_imports_no_network_library(world, grid, tmp_path, arguments):
     assert done.stdout.splitlines()[-1] == "imported:", done.stdout
 
 
+def test_a_group_of_options_keeps_its_help_and_limits(world):
+    shown = shell(["evaluate", "--help"], world).stdout
+    assert "--text-blind" in shown and "--no-text-blind" not in shown
+    assert "checkpoint file" in shown
+    done = shell(["evaluate", "x", "--noise-seeds", "0"], world)
+    assert done.returncode == 2 and "--noise-seeds" in done.stderr
+
+
 def complete(world, line, **variables):
     """Return what a shell is offered for the last word of a command line."""
     words = line.split(" ")
