@@ -9,7 +9,7 @@ import torch
 
 from benchmark.evaluation import overlays
 from benchmark.runs.execution import Execution
-from benchmark.runs.resolve import Opened
+from benchmark.runs.opened import Opened
 from benchmark.runs.rundir import RunDir
 from benchmark.training.trainer import Trainer
 from tests.helpers import SHARED, once, tiny_spec, write_boxes

@@ -34,7 +34,7 @@ def _loaded(name: str, where: Where, device: str) -> Loaded:
     Its data are those that the options name, or those that the run found last.
     """
     from benchmark.evaluation import inference
-    from benchmark.runs.resolve import Opened
+    from benchmark.runs.opened import Opened
     from benchmark.runs.rundir import find_run
     from benchmark.training.worker import places_of
 

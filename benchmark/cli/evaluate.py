@@ -175,7 +175,7 @@ def _run(name: str, what: What, where: Where) -> Loaded:
     """Load the network of a run, with the data of the split to evaluate on."""
     from benchmark.data import datasets
     from benchmark.evaluation import inference
-    from benchmark.runs.resolve import Opened
+    from benchmark.runs.opened import Opened
     from benchmark.runs.rundir import find_run
     from benchmark.training.worker import places_of
 
@@ -193,8 +193,8 @@ def _checkpoint(what: What, where: Where) -> Loaded:
     """Load a network from a checkpoint file, and print which entries of the file fit."""
     from benchmark.data import datasets
     from benchmark.evaluation import inference
+    from benchmark.runs.opened import Opened
     from benchmark.runs.preset import read_preset
-    from benchmark.runs.resolve import Opened
 
     folder = where.data or read_preset("paper").data
     return inference.load_checkpoint(

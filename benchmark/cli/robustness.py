@@ -28,7 +28,7 @@ if TYPE_CHECKING:  # Help must not import what runs need.
     from benchmark.launch.outcomes import Outcome
     from benchmark.robustness.conditions import Condition
     from benchmark.runs.execution import Execution, Places
-    from benchmark.runs.resolve import Opened
+    from benchmark.runs.opened import Opened
     from benchmark.runs.rundir import RunDir
 
 app = typer.Typer()
@@ -201,7 +201,7 @@ def opened_for(places: Places) -> Callable[[RunDir], Opened]:
 
     Runs whose data lie in the same place share what was read.
     """
-    from benchmark.runs.resolve import Opened
+    from benchmark.runs.opened import Opened
     from benchmark.training.worker import places_of
 
     shared: dict[Places, Opened] = {}

@@ -98,7 +98,7 @@ def resume(key: RunArgument, where: Where, running: Running) -> None:
 
     Example: risbench resume RUN
     """
-    from benchmark.runs.resolve import Opened
+    from benchmark.runs.opened import Opened
     from benchmark.runs.rundir import find_run
     from benchmark.training import worker
 

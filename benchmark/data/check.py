@@ -18,7 +18,8 @@ from rich.text import Text
 
 from benchmark.base.errors import UserError
 from benchmark.data.datasets import DATASETS, Count, get
-from benchmark.data.refer import DECODING_ERRORS, Ref, ReferDataset, find_datasets, read_refer
+from benchmark.data.folders import find_datasets
+from benchmark.data.refer import DECODING_ERRORS, Ref, ReferDataset, read_refer
 
 SHOWN = 3  # examples that are listed of a problem
 

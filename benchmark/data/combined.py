@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Literal
 
 from benchmark.base.errors import UserError, choose
+from benchmark.data.folders import require_dataset
 from benchmark.data.pickles import read_pickle
-from benchmark.data.refer import Ref, ReferDataset, read_refer, require_dataset
+from benchmark.data.refer import Ref, ReferDataset, read_refer
 
 PARTS = (("refcoco", "unc"), ("refcoco+", "unc"), ("refcocog", "umd"))
 

@@ -12,7 +12,8 @@ from pathlib import Path
 from benchmark.base.errors import choose
 from benchmark.base.registry import Registry
 from benchmark.data.combined import read_combined
-from benchmark.data.refer import ReferDataset, find_datasets, read_refer, require_dataset
+from benchmark.data.folders import find_datasets, require_dataset
+from benchmark.data.refer import ReferDataset, read_refer
 
 Reader = Callable[[Path, str, Path | None], ReferDataset]  # root, split_by, images
 TRAIN = "train"

@@ -22,14 +22,10 @@ from pycocotools import mask as coco_mask
 from benchmark.base.errors import UserError, choose
 from benchmark.base.files import describe_error, read_json
 from benchmark.data.digests import content_digest
+from benchmark.data.folders import find_datasets
 from benchmark.data.pickles import read_pickle
+from benchmark.data.segmentations import parts, read_segmentation, text
 
-LAYOUT = """\
-ROOT/
-    refcoco/    instances.json, refs(unc).p
-    refcoco+/   instances.json, refs(unc).p
-    refcocog/   instances.json, refs(umd).p and, if wanted, refs(google).p
-    images/train2014/COCO_train2014_*.jpg"""
 SPLIT_ORDER = ("train", "val", "testA", "testB", "test")
 # Pillow raises these for a damaged image, for example SyntaxError for a broken PNG and ValueError
 # for a header that cannot be.
@@ -184,7 +180,7 @@ class ReferDataset:
             )
         info = self.info(self.annotation_image[ann_id])
         try:
-            return _parts(self.segmentations[ann_id], info.height, info.width)
+            return parts(self.segmentations[ann_id], info.height, info.width)
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise UserError(
                 f"Annotation {ann_id} of {self.name} has a damaged segmentation ({error}): get"
@@ -274,35 +270,6 @@ class ReferDataset:
         return content_digest(labels, paths)
 
 
-def find_datasets(root: Path) -> dict[str, list[str]]:
-    """Return name -> ways of splitting of every data set's folder under `root`.
-
-    Raises:
-        UserError: `root` is no folder, or holds no data set. The message shows the expected layout.
-    """
-    datasets: dict[str, list[str]] = {}
-    for path in sorted(Path(root).glob("*/refs(*).p")):
-        split_by = path.name.removeprefix("refs(").removesuffix(").p")
-        datasets.setdefault(path.parent.name, []).append(split_by)
-    if not datasets:
-        problem = "holds no data set" if Path(root).is_dir() else "is not a folder"
-        raise UserError(f"{root} {problem}: give the folder that looks like this.\n{LAYOUT}")
-    return datasets
-
-
-def require_dataset(root: Path, name: str) -> None:
-    """Check that a data set whose name is known lies in a REFER folder.
-
-    Raises:
-        UserError: it does not lie there. The message lists the data sets that do.
-    """
-    # The name is right, so the message suggests no similar one as that of `read_refer` would.
-    if name not in (present := find_datasets(root)):
-        raise UserError(
-            f"{root} holds {', '.join(present)} and no data set '{name}': put its folder there."
-        )
-
-
 def read_refer(root: Path, name: str, split_by: str, images: Path | None = None) -> ReferDataset:
     """Read the data set `name`, split by `split_by`, of the REFER folder `root`.
 
@@ -327,12 +294,13 @@ def read_refer(root: Path, name: str, split_by: str, images: Path | None = None)
     try:
         infos = [_image_info(image, folder) for image in instances["images"]]
         segmentations = {
-            entry["id"]: _segmentation(entry["segmentation"]) for entry in instances["annotations"]
+            entry["id"]: read_segmentation(entry["segmentation"])
+            for entry in instances["annotations"]
         }
         annotation_image = {
             entry["id"]: operator.index(entry["image_id"]) for entry in instances["annotations"]
         }
-        categories = {entry["id"]: _text(entry["name"]) for entry in instances["categories"]}
+        categories = {entry["id"]: text(entry["name"]) for entry in instances["categories"]}
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"{instances_path} is not a COCO instances file ({describe_error(error)}): get it"
@@ -352,12 +320,6 @@ def read_refer(root: Path, name: str, split_by: str, images: Path | None = None)
             (f"{name}/refs({split_by}).p", refs_path),
         ),
     )
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r:.40} is not a string")
-    return value
 
 
 def _read_refs(path: Path) -> tuple[Ref, ...]:
@@ -385,7 +347,7 @@ def _read_refs(path: Path) -> tuple[Ref, ...]:
 
 def _ref(record: dict[str, Any]) -> Ref:
     sentences = tuple(
-        Sentence(operator.index(entry["sent_id"]), _text(entry["sent"]), _text(entry["raw"]))
+        Sentence(operator.index(entry["sent_id"]), text(entry["sent"]), text(entry["raw"]))
         for entry in record["sentences"]
     )
     if not sentences:
@@ -401,7 +363,7 @@ def _ref(record: dict[str, Any]) -> Ref:
         ann_ids=tuple(ann_id for ann_id in ann_ids if ann_id != NO_TARGET),
         image_id=operator.index(record["image_id"]),
         category_id=operator.index(record["category_id"]),
-        split=_text(record["split"]),
+        split=text(record["split"]),
         sentences=sentences,
     )
 
@@ -409,59 +371,7 @@ def _ref(record: dict[str, Any]) -> Ref:
 def _image_info(entry: dict[str, Any], folder: Path) -> ImageInfo:
     image_id, height, width = (operator.index(entry[key]) for key in ("id", "height", "width"))
     # The refs have a file_name, too, but theirs has a suffix and is no file.
-    file_name = PurePosixPath(_text(entry["file_name"]))
+    file_name = PurePosixPath(text(entry["file_name"]))
     # A name that leads out of the folder is cut to its last part.
     inside = not file_name.is_absolute() and ".." not in file_name.parts
     return ImageInfo(image_id, folder / (file_name if inside else file_name.name), height, width)
-
-
-def _segmentation(value: Any) -> Any:
-    """Return a segmentation of instances.json with its polygons as arrays.
-
-    As Python floats the numbers of RefCOCO would take four times the memory.
-    """
-    if isinstance(value, dict):
-        return value
-    if not isinstance(value, list):
-        raise TypeError(f"segmentation {value!r:.40} is neither polygons nor RLE")
-    return [part if isinstance(part, dict) else np.asarray(part, np.float64) for part in value]
-
-
-def _parts(segmentation: Any, height: int, width: int) -> list[dict[str, Any]]:
-    """Return the parts of a segmentation, at least one, each as a compressed RLE."""
-    parts = [segmentation] if isinstance(segmentation, dict) else segmentation
-    rles = [_run_lengths(part, height, width) for part in parts if isinstance(part, dict)]
-    # Fewer than three points enclose nothing, and pycocotools would take two for a box.
-    polygons = [part for part in parts if not isinstance(part, dict) and len(_points(part)) >= 6]
-    if polygons:
-        rles += coco_mask.frPyObjects(polygons, height, width)
-    if not rles:
-        empty = {"size": [height, width], "counts": [height * width]}
-        rles = [coco_mask.frPyObjects(empty, height, width)]
-    return rles
-
-
-def _points(polygon: np.ndarray) -> np.ndarray:
-    # pycocotools ignores half a point and hangs on points that are far away.
-    if polygon.ndim != 1 or len(polygon) % 2 or not (np.abs(polygon) < 1e6).all():
-        raise ValueError("a polygon is not a list of x, y pairs in the image")
-    return polygon
-
-
-def _run_lengths(rle: dict[str, Any], height: int, width: int) -> dict[str, Any]:
-    """Return an RLE, compressed or not, as a compressed one.
-
-    Its length is checked here, because pycocotools reads whatever lies in memory for the rest of an
-    RLE that is too short.
-    """
-    if list(rle["size"]) != [height, width]:
-        raise ValueError(f"its RLE is of size {rle['size']} and its image of {[height, width]}")
-    counts = rle["counts"]
-    if isinstance(counts, list):
-        if sum(counts) != height * width or min(counts) < 0:
-            raise ValueError("its run lengths do not add up to the image")
-        return coco_mask.frPyObjects({"size": [height, width], "counts": counts}, height, width)
-    compressed = {"size": [height, width], "counts": _text(counts).encode()}
-    if coco_mask.encode(coco_mask.decode(compressed))["counts"] != compressed["counts"]:
-        raise ValueError("its run lengths do not add up to the image")
-    return compressed

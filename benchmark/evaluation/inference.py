@@ -22,7 +22,7 @@ from benchmark.evaluation import checkpoint_files
 from benchmark.evaluation.overlays import PREDICTION, tinted
 from benchmark.evaluation.predict import predict
 from benchmark.runs.execution import DEVICES
-from benchmark.runs.resolve import Opened
+from benchmark.runs.opened import Opened
 from benchmark.runs.rundir import RunDir
 from benchmark.runs.spec import RunSpec
 from methods.contract import Method

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 import methods
 from benchmark.data.datasets import TRAIN
-from benchmark.runs.resolve import Matrix, Opened
+from benchmark.runs.opened import Opened
+from benchmark.runs.resolve import Matrix
 from benchmark.runs.rundir import RunDir, RunStatus
 from benchmark.runs.spec import RunSpec
 

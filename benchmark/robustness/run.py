@@ -27,7 +27,7 @@ from benchmark.robustness.corruptions import Condition as Corruption
 from benchmark.robustness.covered_words import CoveredWords, CoveringTokenizer
 from benchmark.robustness.images import Cache, CorruptedImage, CorruptedImages, ahead, preparation
 from benchmark.robustness.results import results_path, summarize, write_results
-from benchmark.runs.resolve import Opened
+from benchmark.runs.opened import Opened
 from benchmark.runs.rundir import RunDir
 
 IMAGES_AT_ONCE = 8

@@ -20,7 +20,7 @@ from benchmark.runs.rundir import RunDir
 
 if TYPE_CHECKING:
     from benchmark.evaluation.inference import Loaded
-    from benchmark.runs.resolve import Opened
+    from benchmark.runs.opened import Opened
 
 LEVELS = (0, *corruptions.SEVERITIES)  # 0 is the clean image
 

@@ -10,130 +10,19 @@ from typing import Any
 
 import methods
 from benchmark import strategies
-from benchmark.base import pretrained
 from benchmark.base.errors import UserError, choose
 from benchmark.base.files import read_model
 from benchmark.data import datasets
 from benchmark.data.refer import ReferDataset
-from benchmark.data.tokenizers import Tokenizer, published_tokenizer, trained_tokenizer
 from benchmark.runs import splits
 from benchmark.runs.execution import Execution, Places, read_execution
 from benchmark.runs.groups import Cell, Group
+from benchmark.runs.opened import Opened
 from benchmark.runs.preset import Preset
 from benchmark.runs.rundir import RunDir
 from benchmark.runs.spec import RunSpec
 from benchmark.strategies.strategy import Strategy
 from methods.config import Config, Definition, Recipe
-
-# --- what is read ---------------------------------------------------------------------
-
-
-class Opened:
-    """The data sets, tokenizers and digests of weights that a command has needed so far.
-
-    Each of them is read once.
-
-    Attributes:
-        places: where data and weights lie.
-    """
-
-    def __init__(self, places: Places) -> None:
-        self.places = places
-        self._datasets: dict[tuple[str, str], ReferDataset] = {}
-        self._tokenizers: dict[tuple[str, ...], Tokenizer] = {}
-        self._weights: dict[tuple[str, str], str] = {}
-
-    def dataset(self, name: str, split_by: str) -> ReferDataset:
-        """Return a data set.
-
-        Raises:
-            UserError: its name is not known, or its files are missing or damaged.
-        """
-        if (name, split_by) not in self._datasets:
-            self._datasets[name, split_by] = datasets.read(
-                name, split_by, self.places.data, self.places.images
-            )
-        return self._datasets[name, split_by]
-
-    def tokenizer(self, definition: Definition, config: Config, dataset: ReferDataset) -> Tokenizer:
-        """Return the tokenizer of a network.
-
-        A pretrained encoder has its published word pieces. A network that starts from scratch has
-        pieces that are trained on the training sentences.
-
-        Raises:
-            UserError: the published vocabulary is missing and cannot be fetched.
-        """
-        family, field = definition.text
-        published = config.pretrained != "scratch"
-        key = (family,) if published else (family, field, dataset.name, dataset.split_by)
-        if key in self._tokenizers:
-            return self._tokenizers[key]
-        if published:
-            tokenizer = published_tokenizer(family, self.places.weights)
-        else:
-            refs = dataset.refs_of("train")
-            texts = [getattr(sentence, field) for ref in refs for sentence in ref.sentences]
-            tokenizer = trained_tokenizer(family, texts)
-        self._tokenizers[key] = tokenizer
-        return tokenizer
-
-    def weights_digest(self, definition: Definition, config: Config) -> str:
-        """Return the digest of the published weights that a network starts from, or `scratch`.
-
-        Raises:
-            UserError: the weights are missing and cannot be fetched.
-        """
-        if config.pretrained == "scratch":
-            return "scratch"
-        key = (definition.name, config.pretrained)
-        if key not in self._weights:
-            weights = methods.get(definition.name).weights.starting_weights(
-                config, self.places.weights
-            )
-            self._weights[key] = pretrained.digest(weights)
-        return self._weights[key]
-
-    def run(self, spec: RunSpec) -> tuple[ReferDataset, Tokenizer]:
-        """Return the data set and the tokenizer of a run.
-
-        Raises:
-            UserError: the data at `places`, or the vocabulary made from them, are not those that
-                the run's key names.
-        """
-        dataset = self.dataset(spec.dataset, spec.split_by)
-        self._check(dataset, spec.data_sha256)
-        tokenizer = self.tokenizer(methods.definition(spec.method), spec.network, dataset)
-        if tokenizer.identity() != spec.tokenizer:
-            raise UserError(
-                "the vocabulary made from these data is not the run's: install the pinned"
-                " `tokenizers`."
-            )
-        return dataset, tokenizer
-
-    def split(self, spec: RunSpec, name: str) -> tuple[ReferDataset, str]:
-        """Return the data set of a reported split, and the split's name in that set.
-
-        Args:
-            spec: the run that is reported.
-            name: a split of the run's own set, or one of another set as `runs.splits` names it.
-
-        Raises:
-            UserError: the data of another set are not those that the run's key names.
-        """
-        if not (owner := splits.owner(name)):
-            return self.dataset(spec.dataset, spec.split_by), name
-        dataset = self.dataset(*owner[:2])
-        self._check(dataset, spec.report_sha256[":".join(owner[:2])])
-        return dataset, owner[2]
-
-    def _check(self, dataset: ReferDataset, sha256: str) -> None:
-        if dataset.digest() != sha256:
-            raise UserError(
-                f"the data in {self.places.data} are not those of the run (sha256 {sha256[:12]}):"
-                " restore them, or plan the matrix again for the new data."
-            )
-
 
 # --- one run --------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from benchmark.evaluation import metrics, overlays
 from benchmark.evaluation.inference import load_best
 from benchmark.evaluation.predict import evaluate
 from benchmark.evaluation.records import canonical, frame
-from benchmark.runs.resolve import Opened
+from benchmark.runs.opened import Opened
 from benchmark.runs.rundir import RunDir
 from benchmark.runs.spec import RunSpec
 from methods.contract import Method

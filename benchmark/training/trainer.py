@@ -9,7 +9,6 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -21,15 +20,15 @@ from benchmark.base.errors import Interrupted, UserError
 from benchmark.data.samples import RawBatch, TrainingSamples, training_batches
 from benchmark.evaluation import metrics
 from benchmark.evaluation.inference import build_method
-from benchmark.evaluation.records import canonical
 from benchmark.runs.environment import describe
 from benchmark.runs.execution import Execution
-from benchmark.runs.resolve import Opened
-from benchmark.runs.rundir import HEARTBEAT_SECONDS, RunDir
+from benchmark.runs.opened import Opened
+from benchmark.runs.rundir import RunDir
 from benchmark.runs.spec import RunSpec
 from benchmark.strategies.probe import probe, probe_masks
 from benchmark.strategies.strategy import MicroBatch
 from benchmark.training import auxiliary, pseudo_masks, resume_point
+from benchmark.training.journal import Journal, timing
 from benchmark.training.report import Report
 from benchmark.training.start import Stop, build_optimizer, start_from_published
 
@@ -121,11 +120,10 @@ class Trainer:
         # What the resume point restores.
         self.metric = spec.selection.metric
         self.step = 0
-        self.lines = 0
         self.best: dict[str, float] = {self.metric: -1.0, "epoch": -1}
-        self.logged: dict[str, float] = defaultdict(float)
+        self.journal = Journal(run, self.main, execution.how.log_every)
         self.seconds = {"training": 0.0, "auxiliary": 0.0}
-        self.beat = self.saved = time.monotonic()
+        self.saved = time.monotonic()
 
     # --- the resume point -------------------------------------------------------------
 
@@ -141,8 +139,7 @@ class Trainer:
             state = {
                 "step": self.step,
                 "best": self.best,
-                "logged": dict(self.logged),
-                "lines": self.lines,
+                **self.journal.state(),
                 "spent": self.seconds | {"evaluation": self.report.seconds},
                 "method": self.method.state_dict(),
                 "optimiser": self.optimizer.state_dict(),
@@ -161,16 +158,13 @@ class Trainer:
         if state:
             self.step = state["step"]
             self.best = state["best"]
-            self.lines = state["lines"]
             self.seconds = dict(state["spent"])
             self.report.seconds = self.seconds.pop("evaluation")
-            self.logged = defaultdict(float, state["logged"])
             self.method.load_state_dict(state["method"])
             self.optimizer.load_state_dict(state["optimiser"])
             if self.accelerator.scaler and state["scaler"]:
                 self.accelerator.scaler.load_state_dict(state["scaler"])
-        if self.main:
-            self.run.keep_metrics(self.lines)
+        self.journal.restore(state)
 
     # --- training ---------------------------------------------------------------------
 
@@ -247,23 +241,7 @@ class Trainer:
         # No gradient is taken, so DDP has nothing to synchronize.
         micro.network = self.method
         losses = probe(micro, self.probe_masks)
-        self.line(epoch, {name: value.item() for name, value in losses.items()})
-
-    def log(self, losses: dict[str, float], epoch: int) -> None:
-        """Average the losses over `log_every` steps, and write a line of metrics."""
-        for name, value in losses.items():
-            self.logged[name] += value
-        self.logged["steps"] += 1
-        if self.step % self.execution.how.log_every == 0 or self.step == self.steps:
-            count = self.logged.pop("steps")
-            self.line(epoch, {name: value / count for name, value in self.logged.items()})
-            self.logged.clear()
-
-    def line(self, epoch: int, values: dict[str, float]) -> None:
-        """Append a line of metrics, which the main process writes and all processes count."""
-        if self.main:
-            self.run.log(self.step, epoch, canonical(values))
-        self.lines += 1
+        self.journal.line(self.step, epoch, {name: value.item() for name, value in losses.items()})
 
     def select(self, epoch: int) -> float:
         """Evaluate the selection split, and keep the weights if they are the best so far.
@@ -274,7 +252,9 @@ class Trainer:
         split = self.spec.selection.split
         records = self.report.evaluate(split)
         numbers = metrics.compute(records)
-        self.line(epoch, {f"{split}/{name}": value for name, value in numbers.items()})
+        self.journal.line(
+            self.step, epoch, {f"{split}/{name}": value for name, value in numbers.items()}
+        )
         if numbers[self.metric] > self.best[self.metric]:
             self.best = {self.metric: numbers[self.metric], "epoch": epoch}
             self.report.keep(records)
@@ -290,18 +270,14 @@ class Trainer:
             message: what the run is doing.
             force: write the heartbeat in any case.
         """
-        now = time.monotonic()
-        # A fifth of the interval leaves room for steps that take long.
-        if self.main and (force or now - self.beat > HEARTBEAT_SECONDS / 5):
-            self.run.write_status(
-                "running",
-                step=self.step,
-                steps=self.steps,
-                epoch=epoch,
-                message=message,
-                best=self.best[self.metric],
-            )
-            self.beat = now
+        self.journal.alive(
+            force,
+            step=self.step,
+            steps=self.steps,
+            epoch=epoch,
+            message=message,
+            best=self.best[self.metric],
+        )
 
     def train(
         self,
@@ -347,7 +323,9 @@ class Trainer:
                     on_selected(epoch, value)
         self.report.write(self.best, tell)
         if self.main:
-            self.run.write_json("timing.json", self.timing())
+            seconds = self.seconds | {"evaluation": self.report.seconds}
+            times = timing(seconds, self.steps, spec.recipe.batch_size, self.device)
+            self.run.write_json("timing.json", times)
             self.run.write_status(
                 "done", step=self.step, steps=self.steps, best=self.best[self.metric]
             )
@@ -393,7 +371,7 @@ class Trainer:
                 self.probe(batches[0], epoch)
                 started += time.monotonic() - before  # A probe is no part of the training time.
             losses = self.optimize(batches, epoch)
-            self.log(losses, epoch)
+            self.journal.log(losses, self.step, epoch, is_last=self.step == self.steps)
             now = time.monotonic()
             self.seconds["training"] += now - started
             started = now
@@ -406,20 +384,3 @@ class Trainer:
             if stop.asked:
                 self.alive(epoch, "interrupted", force=True)
                 raise Interrupted
-
-    def timing(self) -> dict[str, Any]:
-        """Return how long the run took, as `timing.json` holds it.
-
-        The times are kept apart from the numbers of the run, which can be compared bit for bit.
-        """
-        samples = self.steps * self.spec.recipe.batch_size
-        memory = torch.cuda.max_memory_allocated() if self.device.type == "cuda" else None
-        return {
-            "training_seconds": round(self.seconds["training"], 2),
-            "evaluation_seconds": round(self.report.seconds, 2),
-            # The auxiliary is trained once for all runs of a method on a data set.
-            "auxiliary_seconds": self.seconds["auxiliary"],
-            "seconds_per_step": self.seconds["training"] / self.steps,
-            "images_per_second": samples / max(self.seconds["training"], 1e-9),
-            "peak_gpu_bytes": memory,
-        }

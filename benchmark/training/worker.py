@@ -12,7 +12,7 @@ from rich.progress import Progress
 from benchmark.base.errors import Interrupted, Pruned, UserError
 from benchmark.evaluation import metrics
 from benchmark.runs.execution import Execution, Places
-from benchmark.runs.resolve import Opened
+from benchmark.runs.opened import Opened
 from benchmark.runs.rundir import RunDir
 from benchmark.training.trainer import Trainer
 

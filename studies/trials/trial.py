@@ -18,7 +18,7 @@ from benchmark.base.rng import torch_seed
 from benchmark.evaluation import metrics
 from benchmark.robustness.results import read_results
 from benchmark.runs.execution import Execution, Places
-from benchmark.runs.resolve import Opened
+from benchmark.runs.opened import Opened
 from benchmark.runs.rundir import RunDir
 from studies.search_space import CORRUPTED, Search
 from studies.study import Started, folder

@@ -13,7 +13,7 @@ from benchmark.base.errors import UserError
 from benchmark.base.pretrained import from_environment
 from benchmark.data.tokenizers import published_tokenizer
 from benchmark.runs.execution import Places
-from benchmark.runs.resolve import Opened
+from benchmark.runs.opened import Opened
 from benchmark.training.start import start_from_published
 from methods.backbones import bert, swin
 from methods.backbones.bert import BertSize

@@ -6,7 +6,8 @@ from PIL import Image
 
 from benchmark.base.errors import UserError
 from benchmark.data import datasets
-from benchmark.data.refer import find_datasets, read_refer
+from benchmark.data.folders import find_datasets
+from benchmark.data.refer import read_refer
 from tests.data.refer_files import HEIGHT, MINI, WIDTH, needs_mini, ref, write
 
 

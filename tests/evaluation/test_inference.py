@@ -12,7 +12,7 @@ from benchmark.base.errors import UserError
 from benchmark.evaluation import bootstrap, checkpoint_files, inference, metrics
 from benchmark.evaluation.predict import evaluate
 from benchmark.evaluation.split_results import evaluate_split, noise_numbers
-from benchmark.runs.resolve import Opened
+from benchmark.runs.opened import Opened
 from benchmark.runs.rundir import RunDir
 from tests.helpers import tiny_spec
 

@@ -11,7 +11,7 @@ from benchmark.evaluation import metrics
 from benchmark.evaluation.inference import build_method
 from benchmark.evaluation.predict import evaluate
 from benchmark.evaluation.records import frame
-from benchmark.runs.resolve import Opened
+from benchmark.runs.opened import Opened
 from methods.contract import Output
 from tests.helpers import tiny_spec, write_boxes
 

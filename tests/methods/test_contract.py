@@ -16,7 +16,7 @@ from benchmark.base.geometry import Geometry
 from benchmark.base.pretrained import Source
 from benchmark.base.rng import generator
 from benchmark.runs.execution import Execution
-from benchmark.runs.resolve import Opened
+from benchmark.runs.opened import Opened
 from benchmark.runs.rundir import RunDir
 from benchmark.training.trainer import Trainer
 from methods.contract import Aligned, Batch, GuidedMethod, Hidden, Output, Text

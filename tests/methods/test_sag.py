@@ -22,7 +22,7 @@ from benchmark.data.images import EvaluationImages
 from benchmark.data.samples import TrainingSamples
 from benchmark.evaluation.inference import build_method
 from benchmark.evaluation.predict import evaluate, predict
-from benchmark.runs.resolve import Opened
+from benchmark.runs.opened import Opened
 from benchmark.strategies.strategy import MicroBatch
 from benchmark.training.start import start_from_published
 from methods.backbones import vit

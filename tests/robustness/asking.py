@@ -7,7 +7,7 @@ from benchmark.robustness.corruptions import Condition
 from benchmark.robustness.occlusion import Occlusion
 from benchmark.robustness.run import evaluate_conditions
 from benchmark.runs.execution import Places
-from benchmark.runs.resolve import Opened
+from benchmark.runs.opened import Opened
 from benchmark.training import worker
 
 CONDITIONS = [

@@ -15,7 +15,7 @@ from benchmark.evaluation.inference import build_method
 from benchmark.evaluation.predict import evaluate
 from benchmark.robustness import corruptions
 from benchmark.robustness.corruptions import Condition, corrupt
-from benchmark.runs.resolve import Opened
+from benchmark.runs.opened import Opened
 from tests.helpers import tiny_spec
 
 REFERENCES = {

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from benchmark.robustness.results import finished_conditions, read_results
 from benchmark.runs.execution import Execution, Places
 from benchmark.runs.groups import read_group
-from benchmark.runs.resolve import Opened
+from benchmark.runs.opened import Opened
 from benchmark.runs.rundir import RunDir, all_runs
 from benchmark.training import worker
 from tests.helpers import PROJECT

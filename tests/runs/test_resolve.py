@@ -8,8 +8,8 @@ import yaml
 from benchmark.base.errors import UserError
 from benchmark.base.files import atomic_write
 from benchmark.runs import archive
+from benchmark.runs.opened import Opened
 from benchmark.runs.preset import PRESETS, Preset, preset_names, read_preset
-from benchmark.runs.resolve import Opened
 from benchmark.runs.rundir import RunDir, all_runs, find_run
 from tests.helpers import tiny_matrix, tiny_spec
 

@@ -10,7 +10,7 @@ from benchmark.cli.app import guarded
 from benchmark.cli.options import DeviceOption, ThreadsOption, Where, console, spread
 from benchmark.evaluation import inference
 from benchmark.robustness.conditions import parse_condition
-from benchmark.runs.resolve import Opened
+from benchmark.runs.opened import Opened
 from benchmark.runs.rundir import find_run
 from benchmark.training.worker import places_of
 from tests.speed.grouping import compare, show

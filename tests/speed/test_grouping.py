@@ -7,7 +7,7 @@ from rich.console import Console
 from benchmark.base.errors import UserError
 from benchmark.evaluation.inference import Loaded, build_method
 from benchmark.robustness.conditions import parse_condition
-from benchmark.runs.resolve import Opened
+from benchmark.runs.opened import Opened
 from tests.helpers import tiny_spec
 from tests.speed.grouping import bound, compare, show
 

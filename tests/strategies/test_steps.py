@@ -13,7 +13,8 @@ from benchmark.base.rng import generator, reseed_dropout
 from benchmark.data.samples import TrainingSamples
 from benchmark.evaluation.inference import build_method
 from benchmark.runs.execution import Execution
-from benchmark.runs.resolve import Opened, resolve_strategy
+from benchmark.runs.opened import Opened
+from benchmark.runs.resolve import resolve_strategy
 from benchmark.runs.rundir import RunDir
 from benchmark.strategies.maskris import MaskRIS
 from benchmark.strategies.strategy import MicroBatch, frozen_running_statistics

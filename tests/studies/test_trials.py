@@ -7,7 +7,7 @@ from optuna.trial import TrialState
 from benchmark.base.errors import Interrupted, UserError
 from benchmark.robustness.results import read_results
 from benchmark.runs.groups import read_groups
-from benchmark.runs.resolve import Opened
+from benchmark.runs.opened import Opened
 from benchmark.runs.rundir import RunDir, all_runs
 from benchmark.training import worker
 from studies import launcher, study

@@ -18,7 +18,7 @@ from benchmark.base.errors import Interrupted, UserError
 from benchmark.data.samples import TrainingSamples, training_batches
 from benchmark.evaluation import inference
 from benchmark.runs.execution import Execution
-from benchmark.runs.resolve import Opened
+from benchmark.runs.opened import Opened
 from benchmark.runs.rundir import RunDir
 from benchmark.training import report, resume_point
 from benchmark.training import trainer as trainer_module

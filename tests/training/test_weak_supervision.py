@@ -16,7 +16,7 @@ from benchmark.cli.app import app, guarded
 from benchmark.data.samples import TrainingSamples
 from benchmark.evaluation import inference
 from benchmark.runs.execution import Execution
-from benchmark.runs.resolve import Opened
+from benchmark.runs.opened import Opened
 from benchmark.runs.rundir import RunDir
 from benchmark.training import pseudo_masks
 from benchmark.training.trainer import Trainer

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from benchmark.base.errors import UserError
-from benchmark.data.refer import find_datasets, read_refer
+from benchmark.data.folders import find_datasets
+from benchmark.data.refer import read_refer
 from benchmark.data.refshapes.writer import (
     RefShapesSize,
     shutil,

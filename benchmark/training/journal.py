@@ -1,0 +1,109 @@
+"""What a run writes while it goes on: lines of metrics, its sign of life, and how long it took."""
+
+import time
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from benchmark.evaluation.records import canonical
+from benchmark.runs.rundir import HEARTBEAT_SECONDS, RunDir
+
+
+class Journal:
+    """Writes the metrics and the heartbeat of a run, which the main process does.
+
+    Args:
+        run: the directory of the run.
+        is_main: whether this is the main process. The others only count.
+        log_every: optimizer steps per line of metrics.
+
+    Attributes:
+        lines: number of lines of metrics that were written.
+        logged: name -> sum of a loss over the steps since the last line, and their number.
+    """
+
+    def __init__(self, run: RunDir, is_main: bool, log_every: int) -> None:
+        self.run = run
+        self.is_main = is_main
+        self.log_every = log_every
+        self.lines = 0
+        self.logged: dict[str, float] = defaultdict(float)
+        self.beat = time.monotonic()
+
+    def state(self) -> dict[str, Any]:
+        """Return what a resume point holds of the journal."""
+        return {"logged": dict(self.logged), "lines": self.lines}
+
+    def restore(self, state: Mapping[str, Any] | None) -> None:
+        """Go back to a resume point, or to the beginning, and drop the lines beyond it."""
+        if state:
+            self.logged = defaultdict(float, state["logged"])
+            self.lines = state["lines"]
+        if self.is_main:
+            self.run.keep_metrics(self.lines)
+
+    def log(self, losses: Mapping[str, float], step: int, epoch: int, is_last: bool) -> None:
+        """Average the losses over `log_every` steps, and write a line of metrics.
+
+        Args:
+            losses: name -> value at a step.
+            step: number of optimizer steps that are done.
+            epoch: the epoch that the step belongs to.
+            is_last: whether it is the last step of the run, which ends a line.
+        """
+        for name, value in losses.items():
+            self.logged[name] += value
+        self.logged["steps"] += 1
+        if step % self.log_every == 0 or is_last:
+            count = self.logged.pop("steps")
+            averages = {name: value / count for name, value in self.logged.items()}
+            self.line(step, epoch, averages)
+            self.logged.clear()
+
+    def line(self, step: int, epoch: int, values: Mapping[str, float]) -> None:
+        """Append a line of metrics.
+
+        Raises:
+            UserError: the file cannot be written.
+        """
+        if self.is_main:
+            self.run.log(step, epoch, canonical(values))
+        self.lines += 1
+
+    def alive(self, force: bool = False, **progress: Any) -> None:
+        """Write the heartbeat now and then.
+
+        Args:
+            force: write it in any case.
+            progress: fields of `RunStatus`.
+        """
+        now = time.monotonic()
+        # A fifth of the interval leaves room for steps that take long.
+        if self.is_main and (force or now - self.beat > HEARTBEAT_SECONDS / 5):
+            self.run.write_status("running", **progress)
+            self.beat = now
+
+
+def timing(
+    seconds: Mapping[str, float], steps: int, batch_size: int, device: torch.device
+) -> dict[str, Any]:
+    """Return how long a run took, which is kept apart from its numbers.
+
+    Args:
+        seconds: part of the work (`training`, `evaluation`, `auxiliary`) -> its seconds.
+        steps: optimizer steps of the run.
+        batch_size: samples of a step.
+        device: where it ran.
+    """
+    is_cuda = device.type == "cuda"
+    return {
+        "training_seconds": round(seconds["training"], 2),
+        "evaluation_seconds": round(seconds["evaluation"], 2),
+        # The runs of a method on this data set share it.
+        "auxiliary_seconds": seconds["auxiliary"],
+        "seconds_per_step": seconds["training"] / steps,
+        "images_per_second": steps * batch_size / max(seconds["training"], 1e-9),
+        "peak_gpu_bytes": torch.cuda.max_memory_allocated() if is_cuda else None,
+    }
