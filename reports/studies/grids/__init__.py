@@ -1,1 +1,1 @@
-"""The report of a grid: a line per row, its difference to the reference row, the paper beside."""
+"""The report of a grid shows each row, its difference to the reference row, and the paper's."""

@@ -26,12 +26,15 @@ DIAMOND = {
 
 @dataclasses.dataclass(frozen=True)
 class Point:
-    """A row of a grid, in points of percent; NaN where there is none.
+    """A row of a grid. All numbers are points of percent, or NaN where there is none.
 
     Attributes:
-        label: its name. value, low, high: difference to the reference and its interval.
+        label: its name.
+        value: difference to the reference.
+        low: lower end of the difference's interval.
+        high: upper end of the difference's interval.
         published: the paper's difference.
-        note: a word after the label ("reference", "not finished"), or "".
+        note: words after the label ("reference", "not finished"), or "".
     """
 
     label: str
@@ -42,39 +45,44 @@ class Point:
     note: str = ""
 
 
-def points(found: Results) -> list[Point]:
+def points(results: Results) -> list[Point]:
     """Return the rows with their differences in the judged metric on the split that chose."""
-    return [_point(found, line) for line in found.lines(found.splits[0], found.judged)]
+    return [_point(results, line) for line in results.lines(results.splits[0], results.judged)]
 
 
-def _point(found: Results, line: Any) -> Point:
-    is_reference = line.row == found.grid.reference
+def _point(results: Results, line: Any) -> Point:
+    is_reference = line.row == results.grid.reference
     note = "reference" if is_reference else "" if line.runs else "not finished"
-    times = numbers.factor(found.judged)
+    times = numbers.factor(results.judged)
     ours = (line.difference, line.difference_low, line.difference_high)
     values = [times * number for number in ours]
     return Point(line.row, *values, 100 * line.published_difference, note)
 
 
-def figure(found: Results) -> dict[str, bytes]:
-    """Return `differences.png` and `.pdf`, or nothing where no row can be compared yet."""
-    every = points(found)
+def figure(results: Results) -> dict[str, bytes]:
+    """Return `differences.png` and `.pdf`, or nothing if no row can be compared yet."""
+    every = points(results)
     if all(np.isnan(point.value) for point in every):
         return {}
-    heading = numbers.heading(found.judged)
+    heading = numbers.heading(results.judged)
     return draw(
         every,
-        f"{heading} on {found.splits[0]} minus the reference's, points",
-        f"{found.base.dataset}, 95 % interval",
-        f"paper, {' and '.join(found.paper.datasets)}",
+        f"{heading} on {results.splits[0]} minus the reference's, points",
+        f"{results.base.dataset}, 95 % interval",
+        f"paper, {' and '.join(results.paper.datasets)}",
     )
 
 
 def draw(every: Sequence[Point], axis: str, ours: str, published: str) -> dict[str, bytes]:
-    """Return the figure: one line per row from the top, dots with intervals, diamonds of the paper.
+    """Return the figure, with one line per row from the top.
+
+    A dot with an interval stands for a measured difference, and a diamond for the paper's.
 
     Args:
-        axis: what the numbers are. ours, published: what the legend calls the two kinds of marks.
+        every: the rows.
+        axis: what the numbers are.
+        ours: what the legend calls the dots.
+        published: what the legend calls the diamonds.
     """
     with matplotlib.style.context(STYLE):
         labels = [_label(point) for point in every]
@@ -83,7 +91,8 @@ def draw(every: Sequence[Point], axis: str, ours: str, published: str) -> dict[s
         axes = drawn.add_subplot()
         axes.axvline(0, color=QUIET, linewidth=0.7, zorder=1)
         both = any(not np.isnan(point.published) for point in every)
-        # Ours a little above the row's middle and the paper's below, so that neither hides the other.
+        # Our mark lies a little above the row's middle and the paper's below it, so that neither
+        # hides the other.
         up = 0.14 if both else 0
         for place, point in enumerate(every):
             if point.note == "reference":
@@ -91,8 +100,8 @@ def draw(every: Sequence[Point], axis: str, ours: str, published: str) -> dict[s
                 axes.plot(0, place, zorder=3, **bar)
                 continue
             if not np.isnan(point.low):
-                ends, level = [point.low, point.high], [place - up] * 2
-                axes.plot(ends, level, color=OURS, linewidth=1.2, zorder=3)
+                ends = [point.low, point.high]
+                axes.plot(ends, [place - up] * 2, color=OURS, linewidth=1.2, zorder=3)
             axes.plot(point.value, place - up, marker="o", markersize=4.2, color=OURS, zorder=4)
             axes.plot(point.published, place + up, markeredgewidth=1, zorder=4, **DIAMOND)
         axes.set_yticks(range(len(every)), labels)
@@ -103,7 +112,7 @@ def draw(every: Sequence[Point], axis: str, ours: str, published: str) -> dict[s
         axes.spines["left"].set_visible(False)
         figures.grid(axes, "x")
         axes.margins(x=0.06)
-        # Of the figure and not of the axes, to which the labels of rows may leave little room.
+        # The label is the figure's, because the labels of rows may leave the axes little room.
         drawn.supxlabel(axis, fontsize=7.5)
         dot = {"color": OURS, "marker": "o", "markersize": 4.2, "linewidth": 1.2}
         marks = [Line2D([], [], label=ours, **dot)]

@@ -1,4 +1,4 @@
-"""The table of what training cost, measured and published, and relative to the reference row."""
+"""The table of what training cost, measured and published, also relative to the reference row."""
 
 import numpy as np
 
@@ -7,16 +7,16 @@ from reports.layout.numbers import NOTHING
 from reports.studies.grids.results import Results
 
 
-def block(found: Results) -> Block:
-    """Return the hours of training: a line per row of the grid."""
-    lines = found.lines(found.splits[0], found.shown[0])
-    (reference,) = [line for line in lines if line.row == found.grid.reference]
+def block(results: Results) -> Block:
+    """Return the hours of training, with a line per row of the grid."""
+    lines = results.lines(results.splits[0], results.shown[0])
+    (reference,) = [line for line in lines if line.row == results.grid.reference]
     has_published = any(not np.isnan(line.published_hours) for line in lines)
     header = ("row", "seeds", "epochs", "training", "relative")
     header += ("published", "published\nrelative") if has_published else ()
     texts = []
     for line in lines:
-        specs, own = found.rows[line.row]
+        specs, own = results.rows[line.row]
         epochs = str(next(iter(specs.values())).recipe.epochs)
         cells = (line.row, ", ".join(map(str, own)) or NOTHING, epochs)
         cells += _pair(line.training_hours, reference.training_hours)

@@ -16,7 +16,7 @@ from reports.studies.grids.results import Results
 PROBES = {"original inputs": "probe/loss_original", "masked inputs": "probe/loss_masked"}
 NOTE = (
     "The curves are the loss on a training batch and on the same batch masked, in train mode,"
-    " every 25 steps. Points are single measurements; wild ones, and the first tenth, may lie"
+    " every 25 steps. Points are single measurements. Wild ones, and the first tenth, may lie"
     " outside the frame. Lines are Gaussian means over steps (standard deviation 3 % of the"
     " training), and bands reach from the smallest to the largest seed."
 )
@@ -27,12 +27,12 @@ Panels = Mapping[str, Mapping[str, Sequence[Curve]]]
 """Title of a panel -> label of a row -> a curve per run that logged one."""
 
 
-def curves(found: Results) -> Panels:
+def curves(results: Results) -> Panels:
     """Return the loss curves that the finished runs of each row logged."""
     panels: dict[str, dict[str, list[Curve]]] = {}
-    for label, (_, own) in found.rows.items():
+    for label, (_, own) in results.rows.items():
         for run in own.values():
-            logged = RunDir(found.runs / run.spec.key).metrics()
+            logged = RunDir(results.runs / run.spec.key).metrics()
             for title, name in PROBES.items():
                 pairs = [
                     (line["step"], line[name]) for line in logged if line.get(name) is not None
@@ -43,19 +43,21 @@ def curves(found: Results) -> Panels:
     return panels
 
 
-def silent(found: Results, panels: Panels) -> list[str]:
+def silent(results: Results, panels: Panels) -> list[str]:
     """Return the rows without a curve."""
     drawn = {label for lines in panels.values() for label in lines}
-    return [label for label in found.rows if label not in drawn]
+    return [label for label in results.rows if label not in drawn]
 
 
 def draw(panels: Panels, across: str, up: str) -> dict[str, bytes]:
-    """Return `losses.png` and `.pdf`: a color per label, faint points and a smoothed line.
+    """Return `losses.png` and `.pdf`, with a color, faint points and a smoothed line per label.
 
     Several runs of a label give one line, their mean, and a band from the smallest to the largest.
 
     Args:
-        panels: at least one. across, up: names of the axes.
+        panels: at least one.
+        across: name of the horizontal axis.
+        up: name of the vertical axis.
     """
     with matplotlib.style.context(STYLE):
         figure = Figure(figsize=(PAGE, 2.5), layout="constrained")
@@ -65,11 +67,13 @@ def draw(panels: Panels, across: str, up: str) -> dict[str, bytes]:
             name: {"color": COLORS[n % len(COLORS)], "linestyle": DASHES[n % len(DASHES)]}
             for n, name in enumerate(names)
         }
-        low, high = np.inf, -np.inf
+        low = np.inf
+        high = -np.inf
         for axes, (title, lines) in zip(every, panels.items(), strict=True):
             for label, runs in lines.items():
                 own_low, own_high = _draw_row(axes, runs, looks[label])
-                low, high = min(low, own_low), max(high, own_high)
+                low = min(low, own_low)
+                high = max(high, own_high)
             axes.set_title(title, fontsize=7.5, loc="left")
             axes.set_xlabel(across)
             figures.grid(axes)
@@ -86,7 +90,7 @@ def draw(panels: Panels, across: str, up: str) -> dict[str, bytes]:
 def _draw_row(axes: Axes, runs: Sequence[Curve], look: Mapping[str, object]) -> tuple[float, float]:
     """Draw the curves of one row, and return the range that must be in the frame.
 
-    That range shows all but the first tenth, whose fall would flatten the rest, and wild single
+    That range leaves out the first tenth, whose fall would flatten the rest, and wild single
     points.
     """
     steps = np.array(sorted(set.intersection(*(set(x) for x, _ in runs))), float)
@@ -106,9 +110,14 @@ def _draw_row(axes: Axes, runs: Sequence[Curve], look: Mapping[str, object]) -> 
 
 
 def smoothed(x: Sequence[float], y: Sequence[float], at: Iterable[float]) -> np.ndarray:
-    """Return Gaussian means of a curve at some steps.
+    """Return Gaussian means of a curve at some steps, float64 (steps,).
 
-    Their standard deviation is 3 % of the curve's length, and at least one spacing.
+    The Gaussian's standard deviation is 3 % of the curve's length, and at least one spacing.
+
+    Args:
+        x: steps of the curve.
+        y: its values.
+        at: steps at which the means are taken.
     """
     x, y, at = (np.asarray(part, float) for part in (x, y, list(at)))
     if len(x) < 2:

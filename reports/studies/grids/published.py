@@ -33,14 +33,14 @@ class Published:
 
     Attributes:
         numbers: (row label, split, metric or `hours`) -> percent, or hours.
-        datasets: what the numbers are of, as the file names data sets: `refcoco`, `refcocog-umd`.
+        datasets: data sets of the numbers, as the file names them, e.g. `refcoco`, `refcocog-umd`.
     """
 
     numbers: Mapping[tuple[str, str, str], float]
     datasets: tuple[str, ...]
 
     def __call__(self, row: str, split: str, metric: str) -> float:
-        """Return a number, NaN where the paper has none."""
+        """Return a number, or NaN if the paper has none."""
         return self.numbers.get((row, split, metric), float("nan"))
 
 
@@ -48,9 +48,10 @@ def published(started: Started) -> Published:
     """Return what the paper has for the rows of a grid.
 
     Raises:
-        UserError: published.csv is damaged, or has nothing of what a row says that it has.
+        UserError: published.csv is damaged, or lacks what a row says that it has.
     """
-    grid, known = started.study, _read()
+    grid = started.study
+    known = _read()
     names = {metrics.get(name).heading: name for name in metrics.names()} | {HOURS: HOURS}
     numbers: dict[tuple[str, str, str], float] = {}
     datasets: dict[str, None] = {}
@@ -86,14 +87,15 @@ def _read() -> pd.DataFrame:
             raise ValueError(f"its columns are not {', '.join(COLUMNS)}")
     except FileNotFoundError:
         raise UserError(f"{FILE} is missing: install risbench again.") from None
-    except ValueError as error:  # pandas' own are ValueErrors
+    except ValueError as error:
+        # The errors of pandas are ValueErrors, too.
         reason = str(error).splitlines()[0]
         raise UserError(f"{FILE} is damaged ({reason}): install risbench again.") from None
     return known
 
 
 def _dataset(lines: pd.DataFrame, base: RunSpec) -> str:
-    """Return the data set that a row's numbers are of: the runs' own where the paper has it."""
+    """Return the data set of a row's numbers, which is that of the runs if the paper has it."""
     printed = [*dict.fromkeys(lines["dataset"])]
     return next((name for name in printed if name in _names(base)), printed[0])
 
@@ -104,7 +106,8 @@ def _names(base: RunSpec) -> set[str]:
 
 def note(started: Started, paper: Published) -> str:
     """Return what the published numbers are, and what they are good for beside other runs."""
-    grid, base = started.study, next(iter(started.bases.values()))
+    grid = started.study
+    base = next(iter(started.bases.values()))
     systems = dict.fromkeys(grid.system_of(row) for row in grid.rows if row.published)
     what = (
         f"The published numbers are from {grid.place} of {PAPER}: {' and '.join(systems)} on"

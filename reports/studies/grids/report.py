@@ -1,4 +1,4 @@
-"""The report of a grid as Markdown, CSV, LaTeX and figures and in the terminal, from one table."""
+"""Writes the report of a grid as Markdown, CSV, LaTeX and figures and prints it, from one table."""
 
 from pathlib import Path
 
@@ -15,118 +15,123 @@ from studies.grid import Row
 WIDTH = 110  # columns of the terminal that a table may take
 
 
-def write(found: Results, out: Path) -> list[Path]:
-    """Write `table.md`, `table.csv`, `table.tex` and the figures into `out/<name>`; return the paths.
+def write(results: Results, out: Path) -> list[Path]:
+    """Write `table.md`, `table.csv`, `table.tex` and the figures, and return their paths.
 
-    The figures, each as PNG and PDF, are `differences` (where a row can be compared) and, for
-    grids with curves, `losses`. The CSV holds the table of the results: fractions with six
-    decimals, and lists with a space between their entries.
+    The figures, each as PNG and PDF, are `differences` (if a row can be compared) and, for grids
+    with curves, `losses`. The CSV holds the table of the results as fractions with six decimals,
+    and lists with a space between their entries.
+
+    Args:
+        results: the numbers of the grid.
+        out: holds the folder of the report, which is called by the name of the study.
 
     Raises:
         UserError: `out` cannot be written.
     """
-    drawn = drawings(found)
+    drawn = drawings(results)
     contents = {
-        "table.md": as_markdown(found, [name for name in drawn if name.endswith(".png")]),
-        "table.csv": files.csv(found.table),
-        "table.tex": as_latex(found),
+        "table.md": as_markdown(results, [name for name in drawn if name.endswith(".png")]),
+        "table.csv": files.csv(results.table),
+        "table.tex": as_latex(results),
     }
-    return files.write(out / found.started.name, contents | drawn)
+    return files.write(out / results.started.name, contents | drawn)
 
 
-def drawings(found: Results) -> dict[str, bytes]:
+def drawings(results: Results) -> dict[str, bytes]:
     """Return file name -> content of the grid's figures."""
-    contents = differences.figure(found)
-    if found.grid.curves and (panels := losses.curves(found)):
+    contents = differences.figure(results)
+    if results.grid.curves and (panels := losses.curves(results)):
         contents |= losses.draw(panels, "training step", "training loss")
     return contents
 
 
-def as_markdown(found: Results, pictures: list[str]) -> str:
+def as_markdown(results: Results, pictures: list[str]) -> str:
     """Return the whole report as Markdown that also reads well as plain text.
 
     Args:
-        pictures: files beside it.
+        results: the numbers of the grid.
+        pictures: names of PNG files beside it.
     """
-    main, others = blocks(found)
+    main, others = blocks(results)
     return markdown.document(
         [
-            f"# {found.started.name}",
-            title(found),
-            markdown.bullets(definitions(found)),
-            f"## {found.grid.place}",
+            f"# {results.started.name}",
+            title(results),
+            markdown.bullets(definitions(results)),
+            f"## {results.grid.place}",
             *map(markdown.table, main),
             *(f"![{name.removesuffix('.png')}]({name})" for name in pictures),
             *(["## Other splits"] if others else []),
             *map(markdown.table, others),
-            markdown.bullets(footnotes(found)),
+            markdown.bullets(footnotes(results)),
         ]
     )
 
 
-def as_latex(found: Results) -> str:
+def as_latex(results: Results) -> str:
     """Return one tabular per block. What must be known stands in comments."""
-    main, others = blocks(found)
-    known = [found.started.name, title(found), *definitions(found), *footnotes(found)]
+    main, others = blocks(results)
+    known = [results.started.name, title(results), *definitions(results), *footnotes(results)]
     tabulars = [latex.tabular([block]) for block in [*main, *others]]
     return latex.comments(known) + "\n".join(tabulars)
 
 
-def render(console: Console, found: Results) -> None:
+def render(console: Console, results: Results) -> None:
     """Print the same tables and footnotes to the terminal, at most `WIDTH` columns wide."""
-    main, others = blocks(found)
-    known = [title(found)] + ([found.grid.note] if found.grid.note else [])
-    if found.paper.numbers:
-        known.append(published.note(found.started, found.paper))
+    main, others = blocks(results)
+    known = [title(results)] + ([results.grid.note] if results.grid.note else [])
+    if results.paper.numbers:
+        known.append(published.note(results.started, results.paper))
     width = min(console.width, WIDTH)
-    terminal.print_blocks(console, [*main, *others], [*known, *footnotes(found)], width)
+    terminal.print_blocks(console, [*main, *others], [*known, *footnotes(results)], width)
 
 
-def blocks(found: Results) -> tuple[list[Block], list[Block]]:
-    """Return the blocks about the split that chose the epoch, and about hours, and the others."""
-    chosen, *others = found.splits
-    main = [rows.block(found, chosen, metric) for metric in found.shown]
-    main += [hours.block(found)] if found.grid.hours else []
-    return main, [rows.block(found, split, found.judged) for split in others]
+def blocks(results: Results) -> tuple[list[Block], list[Block]]:
+    """Return the blocks about the split that chose the epoch and about hours, then the others."""
+    chosen, *others = results.splits
+    main = [rows.block(results, chosen, metric) for metric in results.shown]
+    main += [hours.block(results)] if results.grid.hours else []
+    return main, [rows.block(results, split, results.judged) for split in others]
 
 
 # --- what a reader must know ----------------------------------------------------------------------
 
 
-def title(found: Results) -> str:
+def title(results: Results) -> str:
     """Return what was compared, and which table of the paper it is about."""
-    base = found.base
+    base = results.base
     what = f"{base.method} {base.variant} on {base.dataset} (split by {base.split_by})"
-    place = f"{found.grid.place} of {published.PAPER}"
-    return f"{found.grid.description}: {place} with {what}."
+    place = f"{results.grid.place} of {published.PAPER}"
+    return f"{results.grid.description}: {place} with {what}."
 
 
-def definitions(found: Results) -> list[str]:
-    """Return how the numbers are to be read, only what applies to this grid."""
-    grid = found.grid
-    chosen, *others = found.splits
-    judged = metrics.get(found.judged).heading
+def definitions(results: Results) -> list[str]:
+    """Return how the numbers are to be read, as far as it applies to this grid."""
+    grid = results.grid
+    chosen, *others = results.splits
+    judged = metrics.get(results.judged).heading
     lines = [grid.note] if grid.note else []
     lines += [notes.ENTERING, notes.metrics_note(), notes.INTERVAL]
     lines.append(
-        f"A difference is a row minus the row '{grid.reference}', on the seeds that both have. a ± b"
-        " is the mean and the sample standard deviation (ddof = 1) over seeds. A number without ±"
-        " is from one seed."
+        f"A difference is a row minus the row '{grid.reference}', on the seeds that both have."
+        " a ± b is the mean and the sample standard deviation (ddof = 1) over seeds. A number"
+        " without ± is from one seed."
     )
     lines.append(f"{chosen} chose the epoch of every run.")
     if others:
         were = "was" if len(others) == 1 else "were"
         lines[-1] += f" {' and '.join(others)} chose nothing and {were} measured once."
-    if len(found.started.bases) > 1:
+    if len(results.started.bases) > 1:
         lines.append(
             f"{judged}'s verdict is confirmed (better than the reference) or contradicted (worse)"
             " only by at least three seed pairs of one sign and an interval clear of zero."
             " Otherwise it is undecided."
         )
-    if found.paper.numbers:
-        lines.append(published.note(found.started, found.paper))
-    lines += [f"{row.label}: {'; '.join(_settings(found, row))}." for row in grid.rows]
-    lines += notes.about(found.specs)
+    if results.paper.numbers:
+        lines.append(published.note(results.started, results.paper))
+    lines += [f"{row.label}: {'; '.join(_settings(results, row))}." for row in grid.rows]
+    lines += notes.about(results.specs)
     lines += [losses.NOTE] if grid.curves else []
     lines.append(
         "table.csv holds fractions, every metric and split, seed, run key, commit and epoch."
@@ -135,9 +140,9 @@ def definitions(found: Results) -> list[str]:
     return [line if line.endswith(".") else f"{line}." for line in lines]
 
 
-def _settings(found: Results, row: Row) -> list[str]:
+def _settings(results: Results, row: Row) -> list[str]:
     """Return what a row does."""
-    specs = {label: next(iter(specs.values())) for label, (specs, _) in found.rows.items()}
+    specs = {label: next(iter(specs.values())) for label, (specs, _) in results.rows.items()}
     strategy = specs[row.label].strategy
     parts = strategy.describe() or [f"{strategy.name}, which has no settings"]
     if len({spec.recipe.epochs for spec in specs.values()}) > 1:
@@ -145,14 +150,14 @@ def _settings(found: Results, row: Row) -> list[str]:
     return parts + [f"{name} {value}" for name, value in row.recipe.items()]
 
 
-def footnotes(found: Results) -> list[str]:
-    """Return what stands under the tables: what is missing, and with what code the runs were made."""
+def footnotes(results: Results) -> list[str]:
+    """Return what stands under the tables, such as what is missing and what code made the runs."""
     lines = []
-    if not found.rows[found.grid.reference][1]:
+    if not results.rows[results.grid.reference][1]:
         lines.append(
-            f"The reference row '{found.grid.reference}' is not finished, so there is no difference"
-            " yet."
+            f"The reference row '{results.grid.reference}' is not finished, so there is no"
+            " difference yet."
         )
-    if found.grid.curves and (without := losses.silent(found, losses.curves(found))):
+    if results.grid.curves and (without := losses.silent(results, losses.curves(results))):
         lines.append(f"No finished run of these rows logged a loss curve: {', '.join(without)}.")
-    return lines + notes.footnotes(found.collected, found.table, "reference_runs")
+    return lines + notes.footnotes(results.collected, results.table, "reference_runs")

@@ -1,4 +1,4 @@
-"""The numbers of a grid: rows of runs, compared with the reference row and with the paper."""
+"""The numbers of a grid, whose rows are compared with the reference row and with the paper."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -29,11 +29,13 @@ class Results:
     """What a grid's report is made from.
 
     Attributes:
-        started: the grid. runs: folder of the run directories. collected: its runs.
+        started: the grid.
+        runs: folder of the run directories.
+        collected: the runs of the grid.
         paper: what is published for the rows.
         rows: label -> specs and finished runs, both by seed.
         splits: the one that chose the epoch, then the others.
-        table: what `results` describes.
+        table: as `results` describes it.
     """
 
     started: Started
@@ -61,13 +63,13 @@ class Results:
 
     @property
     def judged(self) -> str:
-        """The one metric that has a verdict: the plan's primary metric."""
+        """The one metric that has a verdict, which is the plan's primary metric."""
         is_weak = methods.definition(self.base.method).weakly_supervised
         return self.collected.group.primary["weak" if is_weak else "full"]
 
     @property
     def shown(self) -> list[str]:
-        """The metrics that the report shows: the judged one, then the study's others."""
+        """The metrics that the report shows, first the judged one and then the study's others."""
         return list(dict.fromkeys((self.judged, *self.grid.metrics)))
 
     def lines(self, split: str, metric: str) -> list[Any]:
@@ -77,7 +79,7 @@ class Results:
 
 
 def plan(started: Started, runs: Path) -> Group:
-    """Return a grid as a plan: a cell for each row and seed, and what its group knows besides."""
+    """Return a grid as a plan, with a cell for each row and seed and what its group knows."""
     cells = [
         Cell.of(spec, row.label) for row in started.study.rows for spec in started.row_specs(row)
     ]
@@ -91,8 +93,9 @@ def results(started: Started, runs: Path) -> Results:
 
     The table has one row per row of the grid x split x metric, also for rows of which no run is
     finished. Its columns are those of `compare.comparison` with `reference_` for `baseline_`, all
-    fractions. `published` and `published_difference` are fractions, too; `finished` counts runs.
-    One metric is judged: `p_images_holm` adjusts for its differences in all rows and splits.
+    fractions. `published` and `published_difference` are fractions, too, and `finished` counts
+    runs. One metric is judged, and `p_images_holm` adjusts for its differences in all rows and
+    splits.
 
     Raises:
         UserError: no run is finished, one is damaged, or the study names a metric or a published
@@ -110,34 +113,42 @@ def results(started: Started, runs: Path) -> Results:
         own = {seed: done[spec.key] for seed, spec in specs.items() if spec.key in done}
         rows[row.label] = specs, own
     base = next(iter(started.bases.values()))
-    chosen, report = base.selection.split, base.selection.report
-    splits = tuple(sorted(report, key=lambda split: split != chosen))
-    # A folder of runs serves many studies: what else is finished in it says nothing about this one.
+    chosen = base.selection.split
+    splits = tuple(sorted(base.selection.report, key=lambda split: split != chosen))
+    # A folder of runs serves many studies, so what else is finished says nothing about this one.
     collected = dataclasses.replace(collected, unused=())
-    found = Results(started, runs, collected, paper, rows, splits, pd.DataFrame())
+    unfilled = Results(started, runs, collected, paper, rows, splits, pd.DataFrame())
     table = pd.DataFrame(
-        [line for split in splits for label in rows for line in _lines(found, split, label)]
+        [line for split in splits for label in rows for line in _lines(unfilled, split, label)]
     )
     table.columns = [name.replace("baseline_", "reference_") for name in table]
-    return dataclasses.replace(found, table=with_holm(table))
+    return dataclasses.replace(unfilled, table=with_holm(table))
 
 
-def _lines(found: Results, split: str, label: str) -> Iterator[dict[str, Any]]:
-    """Yield a row's numbers on a split, one line per metric."""
-    grid, base, paper = found.grid, found.base, found.paper
-    specs, own = found.rows[label]
-    reference = {} if label == grid.reference else found.rows[grid.reference][1]
+def _lines(unfilled: Results, split: str, label: str) -> Iterator[dict[str, Any]]:
+    """Yield a row's numbers on a split, one line per metric.
+
+    Args:
+        unfilled: results whose table is still empty.
+        split: name of the split.
+        label: of the row.
+    """
+    grid = unfilled.grid
+    base = unfilled.base
+    paper = unfilled.paper
+    specs, own = unfilled.rows[label]
+    reference = {} if label == grid.reference else unfilled.rows[grid.reference][1]
     hours = {}
     if grid.hours:
-        each = [training_hours(found.runs, run) for run in own.values()]
+        each = [training_hours(unfilled.runs, run) for run in own.values()]
         hours["training_hours"] = float(np.mean(each)) if each else np.nan
         hours["published_hours"] = paper(label, "train", HOURS)
-    lines = compare(own, reference, split, [found.judged]) if own else _nothing()
+    lines = compare(own, reference, split, [unfilled.judged]) if own else _nothing()
     for line in lines:
         value = paper(label, split, line["metric"]) / 100
         before = paper(grid.reference, split, line["metric"]) / 100
         yield {
-            "study": found.started.name,
+            "study": unfilled.started.name,
             "place": grid.place,
             "dataset": base.dataset,
             "split_by": base.split_by,
@@ -156,7 +167,7 @@ def _lines(found: Results, split: str, label: str) -> Iterator[dict[str, Any]]:
 
 
 def _nothing() -> list[dict[str, Any]]:
-    """Return the lines of a row without a finished run: the columns of `compare`, all empty."""
+    """Return the lines of a row without a finished run, with `compare`'s columns, all empty."""
     tuples = (
         "seeds",
         "points",
@@ -188,6 +199,6 @@ def _nothing() -> list[dict[str, Any]]:
 
 
 def training_hours(runs: Path, run: Run) -> float:
-    """Return how long a run trained, in hours; NaN where its timing.json does not say."""
+    """Return how long a run trained, in hours, or NaN if its timing.json does not say."""
     seconds = RunDir(runs / run.spec.key).read_json("timing.json").get("training_seconds")
     return np.nan if seconds is None else seconds / 3600

@@ -1,4 +1,4 @@
-"""The tables of a grid's rows: one per metric and split, with the paper's numbers where it has any."""
+"""The tables of a grid's rows, one per metric and split, with the paper's numbers if it has any."""
 
 from typing import Any
 
@@ -11,13 +11,14 @@ from reports.layout.numbers import NOTHING
 from reports.studies.grids.results import Results
 
 
-def block(found: Results, split: str, metric: str) -> Block:
-    """Return one metric on one split: a line per row of the grid."""
-    lines, times = found.lines(split, metric), numbers.factor(metric)
+def block(results: Results, split: str, metric: str) -> Block:
+    """Return one metric on one split, with a line per row of the grid."""
+    lines = results.lines(split, metric)
+    times = numbers.factor(metric)
     header = ["row", "seeds", f"{numbers.heading(metric)} [95 %]", "difference [95 %]"]
-    # Where every row has one seed, that is said once, under the table, and not in every line.
+    # If every row has one seed, that is said once under the table and not in every line.
     several = any(line.compared not in ("", CHECKPOINTS) for line in lines)
-    is_judged = metric == found.judged and several
+    is_judged = metric == results.judged and several
     header += ["compared"] if is_judged else []
     has_published = any(not np.isnan(line.published) for line in lines)
     header += ["published", "published\ndifference"] if has_published else []
@@ -27,13 +28,13 @@ def block(found: Results, split: str, metric: str) -> Block:
             line.difference, line.difference_low, line.difference_high, times
         )
         cells = [line.row, ", ".join(map(str, line.seeds)) or NOTHING, _mean(line, times)]
-        cells.append("reference" if line.row == found.grid.reference else change)
+        cells.append("reference" if line.row == results.grid.reference else change)
         cells += [_compared(line)] if is_judged else []
         if has_published:
             cells.append(numbers.number(line.published))
             cells.append(numbers.number(line.published_difference, sign="+"))
         texts.append(tuple(cells))
-    title = f"{numbers.heading(metric)} on {found.base.dataset} {split}"
+    title = f"{numbers.heading(metric)} on {results.base.dataset} {split}"
     return Block(title, "", tuple(header), texts, names=2)
 
 

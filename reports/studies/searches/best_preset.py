@@ -20,15 +20,16 @@ from studies.study import Started
 from studies.trials import suggest
 
 
-def best_preset(found: Results) -> Preset:
+def best_preset(results: Results) -> Preset:
     """Return the preset whose only run is the best trial's.
 
-    Where the baseline won, its settings of the searched strategy are the paper's, so that the two
-    can be compared by the same file.
+    If the baseline won, its settings of the searched strategy are the paper's, so that the two can
+    be compared by the same file.
     """
-    started, spec = found.started, found.run(BEST).spec
+    started = results.started
+    spec = results.run(BEST).spec
     is_baseline = spec.strategy.is_reference
-    chosen = found.search.paper if is_baseline else suggest(found.search, found.best)
+    chosen = results.search.paper if is_baseline else suggest(results.search, results.best)
     settings, _ = split_parameters(type(spec.recipe), chosen)
     usual = methods.definition(spec.method).recipes[spec.variant].model_dump(mode="json")
     recipe = spec.recipe.model_dump(mode="json")
@@ -47,7 +48,7 @@ def best_preset(found: Results) -> Preset:
         report=tuple(":".join(owner) for owner in owners),
         recipes={spec.method: changes} if changes else {},
         strategy=started.settings | settings,
-        # What is reported of the run's own set follows from the set.
+        # The reported splits of the run's own set follow from the set, so they are not named.
         selection=spec.selection.model_copy(update={"report": usual_report}),
         primary=defaults()["primary"],
         margin=defaults()["margin"],
@@ -57,7 +58,7 @@ def best_preset(found: Results) -> Preset:
 
 
 def _entry(spec: RunSpec) -> str:
-    """Return the data set as presets name it: with its way of splitting where that is not usual."""
+    """Return the data set as presets name it, with its way of splitting if that is not usual."""
     known = spec.dataset in datasets.DATASETS
     is_usual = known and spec.split_by == datasets.get(spec.dataset).split_by
     return spec.dataset if is_usual else f"{spec.dataset}:{spec.split_by}"
@@ -66,45 +67,45 @@ def _entry(spec: RunSpec) -> str:
 def _refshapes(started: Started, spec: RunSpec) -> RefShapes | None:
     """Return how the study's preset writes the embedded data sets.
 
-    It is None where the data are no embedded set, or others than the preset's.
+    It is None if the data are no embedded set, or are others than the preset's.
     """
     if spec.dataset in datasets.DATASETS and datasets.get(spec.dataset).write is not None:
-        with contextlib.suppress(
-            UserError
-        ):  # a preset file that is gone; the data it wrote are there
+        # The file of the preset may be gone, but the data that it wrote are there.
+        with contextlib.suppress(UserError):
             preset = read_preset(started.preset)
             return preset.refshapes if preset.data == started.data else None
     return None
 
 
-def as_yaml(found: Results) -> str:
+def as_yaml(results: Results) -> str:
     """Return the preset as a file that says where it is from."""
-    values = best_preset(found).model_dump(mode="json", exclude_defaults=True)
+    values = best_preset(results).model_dump(mode="json", exclude_defaults=True)
     head = [
-        f"Trial {found.best.number} of study {found.started.name}, the best of"
-        f" {len(found.ranked)} complete trials ({looked_at(found.trials)} looked at) by"
-        f" {heading(found.started, found.metric)}.",
-        f"`risbench run --preset` this file is the run {key_of(found.best)}.",
+        f"Trial {results.best.number} of study {results.started.name}, the best of"
+        f" {len(results.ranked)} complete trials ({looked_at(results.trials)} looked at) by"
+        f" {heading(results.started, results.metric)}.",
+        f"`risbench run --preset` this file is the run {key_of(results.best)}.",
     ]
-    if found.run(BEST).spec.strategy.is_reference:
+    if results.run(BEST).spec.strategy.is_reference:
         head.append(
-            f"The baseline won; `strategy` holds the paper's setting of {found.search.strategy}, to"
-            " be compared with it."
+            f"The baseline won. `strategy` holds the paper's setting of {results.search.strategy},"
+            " to be compared with it."
         )
     comments = "".join(f"# {line}\n" for line in head)
     return comments + yaml.safe_dump(values, sort_keys=False, width=120)
 
 
-def commands(found: Results, path: Path) -> tuple[str, str]:
+def commands(results: Results, path: Path) -> tuple[str, str]:
     """Return the command that makes the best run, and the one that tests the claim with new seeds.
 
     Args:
+        results: the trials and runs of the search.
         path: where the preset is written.
     """
-    started = found.started
+    started = results.started
     where = f" --images {shlex.quote(str(started.images))}" if started.images else ""
     preset = f"--preset {shlex.quote(str(path))}"
-    compared = f"{strategies.reference().name},{found.search.strategy}"
+    compared = f"{strategies.reference().name},{results.search.strategy}"
     # The best trial is the best with the seed that was searched with.
     seeds = [str(seed) for seed in range(4) if seed not in started.bases][:3]
     return (

@@ -12,17 +12,19 @@ from reports.studies.searches.results import ROLES, Results
 from reports.studies.searches.trials import key_of
 
 
-def blocks(found: Results, splits: Sequence[str], title: str) -> list[Block]:
-    """Return the values of the three on some splits, and their differences where there are any."""
-    both = [value_block(found, splits, title), difference_block(found, splits)]
+def blocks(results: Results, splits: Sequence[str], title: str) -> list[Block]:
+    """Return the values of the three on some splits, and their differences if there are any."""
+    both = [value_block(results, splits, title), difference_block(results, splits)]
     return [block for block in both if block]
 
 
-def value_block(found: Results, splits: Sequence[str], title: str) -> Block:
+def value_block(results: Results, splits: Sequence[str], title: str) -> Block:
     """Return the metric of the best trial, the paper's setting and the baseline."""
-    metric, done, lines = found.metric, found.done, []
-    for key, words in found.played().items():
-        number = next(trial.number for trial in found.roles.values() if key_of(trial) == key)
+    metric = results.metric
+    done = results.done
+    lines = []
+    for key, words in results.played().items():
+        number = next(trial.number for trial in results.roles.values() if key_of(trial) == key)
         cells = []
         for split in splits:
             records = done[key].records[split]
@@ -35,15 +37,17 @@ def value_block(found: Results, splits: Sequence[str], title: str) -> Block:
     return Block(title, "", header, lines, names=1)
 
 
-def difference_block(found: Results, splits: Sequence[str]) -> Block | None:
-    """Return the paired differences of the three; None where all that are complete are one run."""
-    metric, lines = found.metric, []
-    for one, other in found.pairs():
+def difference_block(results: Results, splits: Sequence[str]) -> Block | None:
+    """Return the paired differences of the three, or None if the complete ones are one run."""
+    metric = results.metric
+    lines = []
+    for one, other in results.pairs():
         cells = []
         for split in splits:
-            before, after = ({0: found.run(role).records[split]} for role in (other, one))
-            its = bootstrap.paired_differences(before, after, names=[metric])[metric]
-            cells.append(numbers.difference(its.value, *its.interval, numbers.factor(metric)))
+            before, after = ({0: results.run(role).records[split]} for role in (other, one))
+            difference = bootstrap.paired_differences(before, after, names=[metric])[metric]
+            ends = difference.interval
+            cells.append(numbers.difference(difference.value, *ends, numbers.factor(metric)))
         lines.append((f"{ROLES[one]} - {ROLES[other]}", *cells))
     header = ("difference", *(_heading(metric, split) for split in splits))
     title = "Differences, paired on the same expressions"

@@ -16,10 +16,13 @@ def draw(
     """Return file name -> content of all figures that a study with complete trials has.
 
     Args:
-        known: importances. headings: what the objectives are.
+        study: the search.
+        known: its importances.
+        headings: what the objectives are.
         unused: parameters that count for nothing in a trial that is the baseline.
     """
-    first, contents = headings[0], {}
+    first = headings[0]
+    contents = {}
     with plots.drawing():
         contents |= files("history", history.figure(study, first))
         if any(trial.params for trial in complete(study.get_trials(deepcopy=False))):

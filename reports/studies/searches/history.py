@@ -1,4 +1,4 @@
-"""The figure of the values by trial: the best so far, the references, and what is no result."""
+"""The figure of the values by trial, with the best so far, the references, and failed trials."""
 
 import optuna
 from matplotlib.figure import Figure
@@ -30,7 +30,8 @@ def figure(study: optuna.Study, heading: str) -> Figure:
         line.set(color=QUIET, alpha=1, linewidth=1.2, drawstyle="steps-post", zorder=2)
         handles.append(Line2D([], [], color=QUIET, linewidth=1.2, label="best so far"))
     for role, trial in plots.references(study).items():
-        value, color = trial.values[0], plots.MARKS[role]["color"]
+        value = trial.values[0]
+        color = plots.MARKS[role]["color"]
         axes.axhline(value, color=color, linewidth=0.7, linestyle=(0, (4, 2)), zorder=1)
         handles.append(plots.mark(axes, trial.number, value, role))
     no_results = ((TrialState.PRUNED, "|", "pruned"), (TrialState.FAIL, "x", "failed"))

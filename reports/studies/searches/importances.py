@@ -1,4 +1,4 @@
-"""The importances of a search's parameters and their figure, with a warning where few trials stand behind."""
+"""The importances of a search's parameters and their figure, with a warning for few trials."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from reports.figures import COLUMN, OURS, PUBLISHED
 from reports.studies.searches import plots
 from reports.studies.searches.trials import complete
 
-ENOUGH = 50  # complete trials behind importances; with fewer, the picture says so
+ENOUGH = 50  # with fewer complete trials than this the picture has a warning
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,8 +21,8 @@ class Importances:
 
     Attributes:
         heading: what the value is.
-        shares: parameter -> share, the largest first; empty where there are none.
-        warning: what must stand beside them, or why there are none; "" where nothing is to be said.
+        shares: parameter -> share, the largest first. It is empty if there are none.
+        warning: what must stand beside them, or why there are none, or "".
     """
 
     heading: str
@@ -68,7 +68,8 @@ def figure(study: optuna.Study, known: Importances) -> Figure:
     axes.get_legend().remove()
     plots.untitled(axes, "x")
     for bar in axes.patches:
-        bar.set(facecolor=OURS, y=bar.get_y() + 0.1, height=0.6)  # 0.8 high before
+        # Optuna's bars are 0.8 high.
+        bar.set(facecolor=OURS, y=bar.get_y() + 0.1, height=0.6)
     for text in axes.texts:
         text.set(fontsize=7, x=text.get_position()[0] + 0.012)
     axes.set_xlim(0, 1.14 * max(known.shares.values()))

@@ -1,4 +1,4 @@
-"""The figure of both objectives of every complete trial, the front joined, the references marked."""
+"""The figure of both objectives of every complete trial, with the front and the references."""
 
 import optuna
 from matplotlib.figure import Figure

@@ -1,4 +1,4 @@
-"""What the figures of a search share: Optuna's plots put right for a paper's page, and marks.
+"""What the figures of a search share, which adapts Optuna's plots to a paper's page.
 
 Optuna's grey "ggplot" and its pale blues are left out, numbers are percent, and the paper's setting
 and the baseline are marked.
@@ -38,7 +38,7 @@ MARKS = {
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep Optuna quiet: its matplotlib plots have been "experimental" since 2021."""
+    """Keep Optuna quiet, whose matplotlib plots have been "experimental" since 2021."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         # A parameter that has one value in all trials has an axis of one value, which matplotlib
@@ -49,9 +49,13 @@ def quiet() -> Iterator[None]:
 
 @contextlib.contextmanager
 def drawing() -> Iterator[None]:
-    """Draw without a display and in this package's style, and leave the caller's pyplot as it was."""
-    backend, before = plt.get_backend(), set(plt.get_fignums())
-    # Every plot of Optuna's puts "ggplot" over the style in force. While it draws, that is empty.
+    """Draw without a display and in this package's style.
+
+    The caller's pyplot is left as it was.
+    """
+    backend = plt.get_backend()
+    before = set(plt.get_fignums())
+    # Every plot of Optuna puts "ggplot" over the style in force, so "ggplot" is emptied meanwhile.
     plain = mock.patch.dict(matplotlib.style.library, {"ggplot": {}})
     style = [*STYLE, {"figure.constrained_layout.use": True}]
     with matplotlib.style.context(style), plain, quiet():

@@ -1,4 +1,4 @@
-"""The tables of a search's trials: complete ones by their value, the others by their state."""
+"""The tables of a search's trials, one of complete trials by value and one of the others."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,40 +14,43 @@ from reports.studies.searches.trials import STATES, key_of, parameters, reason, 
 from studies.study import Started
 
 
-def ranked_block(found: Results, terminal: bool = False) -> Block:
+def ranked_block(results: Results, terminal: bool = False) -> Block:
     """Return the complete trials, the best first.
 
     Args:
-        terminal: whether it is for a terminal, where long headings go on below.
+        results: the trials and runs of the search.
+        terminal: whether it is for a terminal, where long headings take several lines.
     """
-    names = [*found.search.space]
-    measured = [heading(found.started, name) for name in found.search.objectives]
+    names = [*results.search.space]
+    measured = [heading(results.started, name) for name in results.search.objectives]
     lines = [
         (
             str(place),
             str(trial.number),
-            _roles(found, trial),
+            _roles(results, trial),
             *map(numbers.number, trial.values),
             *_cells(trial, names),
         )
-        for place, trial in enumerate(found.ranked, 1)
+        for place, trial in enumerate(results.ranked, 1)
     ]
     header = _header(("rank", "trial", "what", *measured, *names), terminal)
     return Block(f"Complete trials by {measured[0]}", "", header, lines, names=3)
 
 
-def _roles(found: Results, trial: FrozenTrial) -> str:
-    roles = [role for role, its in found.roles.items() if its.number == trial.number]
-    return ", ".join(roles + ["Pareto"] * (trial.number in found.front))
+def _roles(results: Results, trial: FrozenTrial) -> str:
+    roles = [role for role, its in results.roles.items() if its.number == trial.number]
+    return ", ".join(roles + ["Pareto"] * (trial.number in results.front))
 
 
 def other_block(
     trials: Sequence[FrozenTrial], names: Sequence[str], terminal: bool = False
 ) -> Block | None:
-    """Return the trials that are no results; None where there are none.
+    """Return the trials that are no results, or None if there are none.
 
     Args:
-        names: of the parameters. terminal: as in `ranked_block`.
+        trials: all trials.
+        names: of the parameters.
+        terminal: as in `ranked_block`.
     """
     lines = [
         (
@@ -79,18 +82,22 @@ def _header(names: Sequence[str], terminal: bool) -> tuple[str, ...]:
 
 
 def csv(started: Started, study: optuna.Study) -> str:
-    """Return a row a trial as CSV.
+    """Return one row per trial as CSV.
 
     A row holds number, state, reference, values as fractions (of complete trials alone), last
     reported epoch, every parameter, run key, reason of a failure, and seconds.
     """
-    names, objectives = [*started.study.space], started.study.objectives
+    names = [*started.study.space]
+    objectives = started.study.objectives
     split = next(iter(started.bases.values())).selection.split
-    trials, rows = trials_of(study), []
+    trials = trials_of(study)
+    rows = []
     for trial in trials:
         is_complete = trial.state == TrialState.COMPLETE
         values = trial.values if is_complete else [None] * len(objectives)
-        begun, ended, its = trial.datetime_start, trial.datetime_complete, parameters(trial)
+        begun = trial.datetime_start
+        ended = trial.datetime_complete
+        chosen = parameters(trial)
         rows.append(
             [
                 trial.number,
@@ -98,7 +105,7 @@ def csv(started: Started, study: optuna.Study) -> str:
                 trial.user_attrs.get("reference", ""),
                 *("" if value is None else f"{value:.6f}" for value in values),
                 max(trial.intermediate_values, default=""),
-                *(_exact(its.get(name, "")) for name in names),
+                *(_exact(chosen.get(name, "")) for name in names),
                 key_of(trial),
                 reason(trial, trials),
                 f"{(ended - begun).total_seconds():.1f}" if begun and ended else "",

@@ -1,7 +1,4 @@
-"""The report of a search as Markdown, CSV, figures and a preset of the best trial, and in the terminal.
-
-A pruned or failed trial is no result.
-"""
+"""Writes the report of a search and prints it. A pruned or failed trial is no result."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,56 +24,73 @@ WIDTH = 110  # columns of the terminal that a table may take
 
 
 def write(started: Started, study: optuna.Study, runs: Path, out: Path) -> list[Path]:
-    """Write `study.md`, `trials.csv`, `<name>-best.yaml` and figures into `out/<name>`; return paths.
+    """Write `study.md`, `trials.csv`, `<name>-best.yaml` and figures, and return their paths.
 
-    The figures, each as PNG and PDF, are `history`, `parallel`, `slices`, `importances` (where
-    there are any) and `pareto` (for two objectives).
+    The figures, each as PNG and PDF, are `history`, `parallel`, `slices`, `importances` (if there
+    are any) and `pareto` (for two objectives).
+
+    Args:
+        started: the search.
+        study: its trials.
+        runs: folder of the run directories.
+        out: holds the folder of the report, which is called by the name of the study.
 
     Raises:
         UserError: as `results`, or `out` cannot be written.
     """
-    found = results(started, study, runs)
-    known = importances.importances(study, heading(started, found.metric))
+    search_results = results(started, study, runs)
+    known = importances.importances(study, heading(started, search_results.metric))
     drawn = figures.draw(
         study,
         known,
-        [heading(started, name) for name in found.search.objectives],
-        unused_by_baseline(found.search, type(found.base.recipe)),
+        [heading(started, name) for name in search_results.search.objectives],
+        unused_by_baseline(search_results.search, type(search_results.base.recipe)),
     )
-    folder, best = out / started.name, f"{started.name}-best.yaml"
+    folder = out / started.name
+    best = f"{started.name}-best.yaml"
     pictures = [name for name in drawn if name.endswith(".png")]
     contents = {
-        "study.md": as_markdown(found, known, pictures, folder / best),
+        "study.md": as_markdown(search_results, known, pictures, folder / best),
         "trials.csv": ranking.csv(started, study),
-        best: best_preset.as_yaml(found),
+        best: best_preset.as_yaml(search_results),
     }
     return files.write(folder, contents | drawn)
 
 
-def as_markdown(found: Results, known: Importances, pictures: Sequence[str], preset: Path) -> str:
+def as_markdown(
+    search_results: Results, known: Importances, pictures: Sequence[str], preset: Path
+) -> str:
     """Return the whole report as Markdown that also reads as plain text.
 
     Args:
-        known: importances. pictures: files beside it. preset: where the best trial's is written.
+        search_results: the trials and runs of the search.
+        known: importances of its parameters.
+        pictures: names of PNG files beside it.
+        preset: where the preset of the best trial is written.
     """
-    chosen, others = found.splits
-    again, claim = best_preset.commands(found, preset)
-    chose = compared.blocks(found, (chosen,), f"{chosen}, which chose epoch and trial")
-    reported = compared.blocks(found, others, " and ".join(others)) if others else []
-    unranked = ranking.other_block(found.trials, [*found.search.space])
+    chosen, others = search_results.splits
+    again, claim = best_preset.commands(search_results, preset)
+    chose = compared.blocks(search_results, (chosen,), f"{chosen}, which chose epoch and trial")
+    reported = compared.blocks(search_results, others, " and ".join(others)) if others else []
+    unranked = ranking.other_block(search_results.trials, [*search_results.search.space])
     keys = [
-        f"{played}: trial {_number(found, key)}, run {key}."
-        for key, played in found.played().items()
+        f"{played}: trial {_number(search_results, key)}, run {key}."
+        for key, played in search_results.played().items()
     ]
-    known_of_runs = notes.about([run.spec for run in found.collected.runs])
-    under = [*keys, *words.about_numbers(found), *known_of_runs, *words.footnotes(found)]
+    known_of_runs = notes.about([run.spec for run in search_results.collected.runs])
+    under = [
+        *keys,
+        *words.about_numbers(search_results),
+        *known_of_runs,
+        *words.footnotes(search_results),
+    ]
     return markdown.document(
         [
-            f"# {found.started.name}",
-            words.title(found),
-            markdown.bullets(words.about_search(found)),
+            f"# {search_results.started.name}",
+            words.title(search_results),
+            markdown.bullets(words.about_search(search_results)),
             "## Result",
-            " ".join(words.conclusion(found)),
+            " ".join(words.conclusion(search_results)),
             "The best trial again, and the test of the claim with other seeds:",
             f"    {again}\n    {claim}",
             *map(markdown.table, chose),
@@ -84,9 +98,9 @@ def as_markdown(found: Results, known: Importances, pictures: Sequence[str], pre
             *map(markdown.table, reported),
             markdown.bullets(under),
             "## Trials",
-            markdown.table(ranking.ranked_block(found)),
+            markdown.table(ranking.ranked_block(search_results)),
             *([markdown.table(unranked)] if unranked else []),
-            markdown.bullets(reasons(found.trials)),
+            markdown.bullets(reasons(search_results.trials)),
             "## Figures",
             known.warning,
             *(f"![{name.removesuffix('.png')}]({name})" for name in pictures),
@@ -94,31 +108,34 @@ def as_markdown(found: Results, known: Importances, pictures: Sequence[str], pre
     )
 
 
-def _number(found: Results, key: str) -> int:
-    return next(trial.number for trial in found.roles.values() if key_of(trial) == key)
+def _number(search_results: Results, key: str) -> int:
+    return next(trial.number for trial in search_results.roles.values() if key_of(trial) == key)
 
 
 def render(console: Console, started: Started, study: optuna.Study, runs: Path) -> None:
     """Print the trials and the conclusion, at most `WIDTH` columns wide.
 
-    Without a complete trial it prints what there is.
+    If no trial is complete yet, it prints what there is.
 
     Raises:
         UserError: a run of the best trial, the paper's setting or the baseline is missing,
             unfinished or damaged.
     """
-    width, trials = min(console.width, WIDTH), trials_of(study)
+    width = min(console.width, WIDTH)
+    trials = trials_of(study)
     unranked = ranking.other_block(trials, [*started.study.space], terminal=True)
     others = [unranked] if unranked else []
     if not ranked(trials):
         nothing = f"{started.name}: no trial is complete yet ({counted(trials)})."
         terminal.print_blocks(console, others, [*reasons(trials), nothing], width)
         return
-    found = results(started, study, runs)
-    chosen, rest = found.splits
-    blocks: list[Block] = [ranking.ranked_block(found, terminal=True), *others]
-    blocks += compared.blocks(found, (chosen,), f"{chosen}, which chose")
-    blocks += compared.blocks(found, rest, "test splits, which chose nothing") if rest else []
-    known = [words.title(found), *reasons(trials), *words.conclusion(found)]
-    known += [*words.about_numbers(found), *words.footnotes(found)]
+    search_results = results(started, study, runs)
+    chosen, rest = search_results.splits
+    blocks: list[Block] = [ranking.ranked_block(search_results, terminal=True), *others]
+    blocks += compared.blocks(search_results, (chosen,), f"{chosen}, which chose")
+    blocks += (
+        compared.blocks(search_results, rest, "test splits, which chose nothing") if rest else []
+    )
+    known = [words.title(search_results), *reasons(trials), *words.conclusion(search_results)]
+    known += [*words.about_numbers(search_results), *words.footnotes(search_results)]
     terminal.print_blocks(console, blocks, known, width)

@@ -1,4 +1,4 @@
-"""What a search found: its trials, ranked, and the finished runs of those that are compared."""
+"""What a search found, namely its ranked trials and the finished runs that are compared."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ BEST = "best"
 ROLES = {BEST: "best", PAPER: "the paper's setting", BASELINE: "baseline"}
 PAIRS = ((BEST, BASELINE), (PAPER, BASELINE), (BEST, PAPER))
 
-SWITCH = "distill_weight"  # a trial where it is 0 is the baseline (see `Started.trial_spec`)
+SWITCH = "distill_weight"  # a trial is the baseline if it is 0 (see `Started.trial_spec`)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,10 +31,11 @@ class Results:
     """What a search's report is made from.
 
     Attributes:
-        started: the search. trials: all, as they were when the report was begun.
+        started: the search.
+        trials: all trials, as they were when the report was begun.
         ranked: the complete ones, the best first.
-        front: numbers of the Pareto-optimal ones, where there are two objectives.
-        roles: `ROLES` -> its trial, where that is complete.
+        front: numbers of the Pareto-optimal ones, or nothing for a single objective.
+        roles: role -> its trial, for each of `ROLES` whose trial is complete.
         collected: the finished runs of these trials.
     """
 
@@ -57,12 +58,12 @@ class Results:
 
     @property
     def best(self) -> FrozenTrial:
-        """The trial with the highest value; of equal ones the first."""
+        """The trial with the highest value, and the first of equal ones."""
         return self.ranked[0]
 
     @property
     def metric(self) -> str:
-        """The metric that is compared: the first objective."""
+        """The metric that is compared, which is the first objective."""
         return self.search.objectives[0]
 
     @property
@@ -82,7 +83,7 @@ class Results:
         return self.done[key_of(self.roles[role])]
 
     def pairs(self) -> list[tuple[str, str]]:
-        """Return the roles that are compared: those that are there, and are not the same run."""
+        """Return the pairs of roles that are there and are not the same run."""
         return [
             (one, other)
             for one, other in PAIRS
@@ -91,7 +92,8 @@ class Results:
         ]
 
     def played(self) -> dict[str, str]:
-        """Return run key -> its roles in words: the best trial may well be the paper's setting."""
+        """Return run key -> its roles in words."""
+        # The best trial may well be the paper's setting.
         words: dict[str, list[str]] = {}
         for role, trial in self.roles.items():
             words.setdefault(key_of(trial), []).append(ROLES[role])
@@ -99,7 +101,14 @@ class Results:
 
 
 def results(started: Started, study: optuna.Study, runs: Path) -> Results:
-    """Return the trials and the finished runs of the best one, the paper's setting and the baseline.
+    """Return the trials, and the finished runs of the three that are compared.
+
+    These are the best trial, the paper's setting and the baseline.
+
+    Args:
+        started: the search.
+        study: its trials.
+        runs: folder of the run directories.
 
     Raises:
         UserError: no trial is complete, or a run of these three is missing, unfinished or damaged.
@@ -111,7 +120,7 @@ def results(started: Started, study: optuna.Study, runs: Path) -> Results:
             f"study {started.name} has no complete trial yet ({counted(trials)}): go on with"
             f" `risbench study resume {started.name}`."
         )
-    # Of several trials of a reference the first counts, hence from the last to the first.
+    # Of several trials of a reference the first counts. It comes last here and replaces the others.
     references = {trial.user_attrs.get("reference"): trial for trial in reversed(in_order)}
     roles = {BEST: in_order[0]}
     roles |= {role: references[role] for role in (PAPER, BASELINE) if role in references}
@@ -134,7 +143,7 @@ def results(started: Started, study: optuna.Study, runs: Path) -> Results:
 
 
 def heading(started: Started, objective: str) -> str:
-    """Return what tables and figures call an objective: `val oIoU`, `corrupted val oIoU`."""
+    """Return what tables and figures call an objective, e.g. `val oIoU`, `corrupted val oIoU`."""
     selection = next(iter(started.bases.values())).selection
     metric = metrics.get(objective.removeprefix(CORRUPTED)).heading
     return ("corrupted " if objective.startswith(CORRUPTED) else "") + f"{selection.split} {metric}"

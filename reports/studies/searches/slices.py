@@ -1,6 +1,6 @@
-"""The figure of a panel per parameter: value over parameter, later trials darker.
+"""The figure of value over parameter, with a panel per parameter. Later trials are darker.
 
-It is drawn here, since Optuna puts all parameters into one row.
+It is drawn here because Optuna puts all parameters into one row.
 """
 
 import math
@@ -26,10 +26,14 @@ def figure(study: optuna.Study, heading: str, unused: Sequence[str]) -> Figure:
     """Return the figure, three panels in a row.
 
     Args:
+        study: the search.
+        heading: what the value is.
         unused: parameters that count for nothing in a trial that is the baseline.
     """
     trials = complete(study.get_trials(deepcopy=False))
-    ranges = {name: its for trial in trials for name, its in trial.distributions.items()}
+    ranges = {
+        name: distribution for trial in trials for name, distribution in trial.distributions.items()
+    }
     across = min(3, len(ranges))
     down = math.ceil(len(ranges) / across)
     drawn = Figure(figsize=(PAGE, 0.55 + 1.75 * down), layout="constrained")
@@ -37,13 +41,16 @@ def figure(study: optuna.Study, heading: str, unused: Sequence[str]) -> Figure:
     references = plots.references(study)
     handles: dict[str, Line2D] = {}
     dots = None
-    first, last = trials[0].number, trials[-1].number
-    for axes, (name, its) in zip(panels.flat, ranges.items(), strict=False):
+    first = trials[0].number
+    last = trials[-1].number
+    for axes, (name, distribution) in zip(panels.flat, ranges.items(), strict=False):
         shown = [trial for trial in trials if _uses(trial, name, unused)]
         for role, trial in references.items():
             if trial in shown:
-                handles[role] = plots.mark(axes, _place(trial, name, its), trial.values[0], role)
-        dots = _dots(axes, shown, name, its, (first, max(last, first + 1)))
+                handles[role] = plots.mark(
+                    axes, _place(trial, name, distribution), trial.values[0], role
+                )
+        dots = _dots(axes, shown, name, distribution, (first, max(last, first + 1)))
     for axes in panels.flat[len(ranges) :]:
         axes.remove()
     for axes in panels[:, 0]:
@@ -68,12 +75,12 @@ def _dots(
     axes: Axes,
     trials: Sequence[FrozenTrial],
     name: str,
-    its: BaseDistribution,
+    distribution: BaseDistribution,
     numbers: tuple[int, int],
 ) -> PathCollection:
     """Draw the trials over one parameter, in shades from the first of `numbers` to the last."""
     dots = axes.scatter(
-        [_place(trial, name, its) for trial in trials],
+        [_place(trial, name, distribution) for trial in trials],
         [trial.values[0] for trial in trials],
         c=[trial.number for trial in trials],
         cmap=plots.SHADES,
@@ -83,10 +90,10 @@ def _dots(
         linewidths=0,
         zorder=3,
     )
-    if isinstance(its, CategoricalDistribution):
-        axes.set_xticks(range(len(its.choices)), map(str, its.choices))
-        axes.set_xlim(-0.5, len(its.choices) - 0.5)
-    elif its.log:
+    if isinstance(distribution, CategoricalDistribution):
+        axes.set_xticks(range(len(distribution.choices)), map(str, distribution.choices))
+        axes.set_xlim(-0.5, len(distribution.choices) - 0.5)
+    elif distribution.log:
         axes.set_xscale("log")
         axes.xaxis.set_minor_formatter(NullFormatter())
     plots.untitled(axes)
@@ -96,8 +103,9 @@ def _dots(
     return dots
 
 
-def _place(trial: FrozenTrial, name: str, its: BaseDistribution) -> float:
-    """Return where a trial lies on a parameter's axis; among choices, trials lie side by side."""
-    if not isinstance(its, CategoricalDistribution):
+def _place(trial: FrozenTrial, name: str, distribution: BaseDistribution) -> float:
+    """Return where a trial lies on a parameter's axis."""
+    if not isinstance(distribution, CategoricalDistribution):
         return trial.params[name]
-    return list(its.choices).index(trial.params[name]) + 0.06 * (trial.number % 5 - 2)
+    # Trials of the same choice lie side by side.
+    return list(distribution.choices).index(trial.params[name]) + 0.06 * (trial.number % 5 - 2)

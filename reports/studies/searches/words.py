@@ -1,4 +1,4 @@
-"""What the report of a search says in words: what was searched, what was found, and what that is worth."""
+"""What the report of a search says in words of the search, its result, and what that is worth."""
 
 from benchmark.evaluation import bootstrap, metrics
 from reports import notes
@@ -10,18 +10,18 @@ from studies.search_space import SHARES, Range
 from studies.trials import BASELINE, PAPER, suggest
 
 
-def title(found: Results) -> str:
+def title(results: Results) -> str:
     """Return what was searched with what."""
-    base = found.base
+    base = results.base
     return (
-        f"{found.search.description}: {base.method} {base.variant} on {base.dataset} (split by"
+        f"{results.search.description}: {base.method} {base.variant} on {base.dataset} (split by"
         f" {base.split_by}), {base.recipe.epochs} epochs, seed {base.seed}."
     )
 
 
-def about_search(found: Results) -> list[str]:
+def about_search(results: Results) -> list[str]:
     """Return space, sampler, pruner and budget."""
-    search = found.search
+    search = results.search
     space = "; ".join(f"{name} {_range(values)}" for name, values in search.space.items())
     several = len(search.objectives) > 1
     lines = [f"Space: {space}."]
@@ -31,7 +31,7 @@ def about_search(found: Results) -> list[str]:
             " random words' share of the rest, and the others stay."
         )
     pruner = "none (two objectives are not pruned)" if several else search.pruner
-    maximized = heading(found.started, found.metric)
+    maximized = heading(results.started, results.metric)
     if several:
         severities = ", ".join(map(str, search.severities))
         maximized += (
@@ -40,8 +40,8 @@ def about_search(found: Results) -> list[str]:
     return [
         *lines,
         "The paper's setting is tried first and the baseline second. Neither is ever pruned.",
-        f"Sampler {search.sampler} with seed {search.seed}; pruner {pruner}; budget"
-        f" {search.trials} trials, complete or pruned.",
+        f"The sampler is {search.sampler} with seed {search.seed}, the pruner is {pruner}, and the"
+        f" budget is {search.trials} trials, complete or pruned.",
         f"What is maximized is {maximized}.",
     ]
 
@@ -53,50 +53,52 @@ def _range(values: Range) -> str:
     return f"{values.low:g} to {values.high:g}{step}"
 
 
-def conclusion(found: Results) -> list[str]:
+def conclusion(results: Results) -> list[str]:
     """Return which trial is the best, of how many, and what that does not say."""
-    best, spec = found.best, found.run(BEST).spec
-    split, value = spec.selection.split, heading(found.started, found.metric)
-    several = len(found.search.objectives) > 1
+    best = results.best
+    spec = results.run(BEST).spec
+    split = spec.selection.split
+    value = heading(results.started, results.metric)
+    several = len(results.search.objectives) > 1
     which = f"Of the Pareto-optimal trials, the one with the highest {value} is"
     lines = [
         f"{which if several else 'The best trial is'} number {best.number} with {value}"
-        f" {numbers.number(best.values[0])} %, the highest of {len(found.ranked)} complete trials;"
-        f" {looked_at(found.trials)} were looked at ({counted(found.trials)})."
+        f" {numbers.number(best.values[0])} %, the highest of {len(results.ranked)} complete"
+        f" trials. {looked_at(results.trials)} were looked at ({counted(results.trials)})."
     ]
-    if besides := counted(found.trials, ended=False):
+    if besides := counted(results.trials, ended=False):
         lines.append(f"Besides these: {besides}.")
     if spec.strategy.is_reference:
         lines.append(
-            f"It is the baseline, so the baseline won: no setting of {found.search.strategy} that"
+            f"It is the baseline, so the baseline won: no setting of {results.search.strategy} that"
             f" was tried is better on {split}."
         )
-    elif PAPER in found.roles and key_of(best) == key_of(found.roles[PAPER]):
+    elif PAPER in results.roles and key_of(best) == key_of(results.roles[PAPER]):
         lines.append(f"It is the paper's setting: no other that was tried is better on {split}.")
     if several:
-        front = [str(trial.number) for trial in found.ranked if trial.number in found.front]
+        front = [str(trial.number) for trial in results.ranked if trial.number in results.front]
         lines.append(f"The Pareto front: trials {', '.join(front)}.")
-    today = found.started.trial_spec(suggest(found.search, best)).key
+    today = results.started.trial_spec(suggest(results.search, best)).key
     if today != key_of(best):
         lines.append(
             "The code has changed since the trial: the preset of the best trial now makes the run"
             f" {today}."
         )
-    if missing := [ROLES[role] for role in (PAPER, BASELINE) if role not in found.roles]:
+    if missing := [ROLES[role] for role in (PAPER, BASELINE) if role not in results.roles]:
         lines.append(f"Not complete, and so not compared: {', '.join(missing)}.")
-    if len(found.ranked) > 1:
+    if len(results.ranked) > 1:
         lines.append(
             f"On {split} this number is optimistically biased, since it is the best of"
-            f" {len(found.ranked)} there. A claim needs new seeds (seed {spec.seed} is the one that"
-            " was searched with)."
+            f" {len(results.ranked)} there. A claim needs new seeds (seed {spec.seed} is the one"
+            " that was searched with)."
         )
     return lines
 
 
-def about_numbers(found: Results) -> list[str]:
+def about_numbers(results: Results) -> list[str]:
     """Return how the compared numbers are to be read."""
     return [
-        f"{metrics.get(found.metric).described_by} All numbers are percent, at the original image"
+        f"{metrics.get(results.metric).described_by} All numbers are percent, at the original image"
         " size.",
         f"[low, high] is the 95 % percentile bootstrap interval (B = {bootstrap.RESAMPLES}), for"
         " which images are resampled with all their expressions. There is one seed each, so a"
@@ -105,11 +107,11 @@ def about_numbers(found: Results) -> list[str]:
     ]
 
 
-def footnotes(found: Results) -> list[str]:
+def footnotes(results: Results) -> list[str]:
     """Return what casts doubt on the comparison, and with what code its runs were made."""
-    pairs = [(found.run(one), found.run(other)) for one, other in found.pairs()]
+    pairs = [(results.run(one), results.run(other)) for one, other in results.pairs()]
     return [
         *notes.numerics(pairs),
-        *notes.changes(found.collected.group),
-        notes.code(found.collected.runs),
+        *notes.changes(results.collected.group),
+        notes.code(results.collected.runs),
     ]
