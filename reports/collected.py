@@ -123,8 +123,11 @@ def collect(group: Group, runs: Path, chosen: Sequence[Cell] | None = None) -> C
     statuses = {key: RunDir(runs / key).status() for key in keys}
     done = [key for key in keys if statuses[key].state == "done"]
     if not done:
+        remedy = "run `risbench matrix` with the same options first"
+        if group.kind == "study":
+            remedy = f"start them with `risbench study resume {group.name}`"
         raise UserError(
-            f"none of the {len(cells)} runs of this table is finished in {runs}: {_remedy(group)}"
+            f"none of the {len(cells)} runs of this table is finished in {runs}: {remedy}"
             " (`risbench status` shows how far they are)."
         )
     there = [key for key in keys if key in done or (runs / key / "spec.yaml").exists()]
@@ -138,12 +141,6 @@ def collect(group: Group, runs: Path, chosen: Sequence[Cell] | None = None) -> C
         superseded=tuple(key for key in group.superseded if key in others),
         unused=tuple(key for key in others if key not in group.superseded),
     )
-
-
-def _remedy(group: Group) -> str:
-    if group.kind == "study":
-        return f"start them with `risbench study resume {group.name}`"
-    return "run `risbench matrix` with the same options first"
 
 
 def _finished_elsewhere(group: Group, runs: Path) -> list[str]:

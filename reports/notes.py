@@ -1,7 +1,6 @@
 """What a reader of any table must know, such as what its numbers mean."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import pandas as pd
 
@@ -158,7 +157,12 @@ def numerics(pairs: Iterable[tuple[Run, Run]]) -> list[str]:
     """Return a warning for compared runs that were computed with other numerics."""
     differing: dict[str, list[str]] = {}
     for run, other in pairs:
-        if differences := _numerical_differences(run.numerics, other.numerics):
+        differences = ", ".join(
+            f"{name} {value} and {other.numerics[name]}"
+            for name, value in run.numerics.items()
+            if name in other.numerics and other.numerics[name] != value
+        )
+        if differences:
             named = f"{run.spec.key} and {other.spec.key}"
             differing.setdefault(differences, []).append(named)
     return [
@@ -166,11 +170,6 @@ def numerics(pairs: Iterable[tuple[Run, Run]]) -> list[str]:
         f" result by itself: {texts} ({'; '.join(named)})."
         for texts, named in differing.items()
     ]
-
-
-def _numerical_differences(one: dict[str, Any], other: dict[str, Any]) -> str:
-    both = [name for name in one if name in other and one[name] != other[name]]
-    return ", ".join(f"{name} {one[name]} and {other[name]}" for name in both)
 
 
 def changes(group: Group) -> list[str]:

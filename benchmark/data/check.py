@@ -109,7 +109,12 @@ def check(
         for split in dict.fromkeys((*dataset.splits, *counts, "all")):
             refs = [ref for ref in dataset.refs if split in (ref.split, "all")]
             problems = () if split == "all" else _problems(dataset, refs, sizes)
-            rows.append(Row(name, split_by, split, _count(refs), counts.get(split), problems))
+            found = Count(
+                images=len({ref.image_id for ref in refs}),
+                refs=len(refs),
+                expressions=sum(len(ref.sentences) for ref in refs),
+            )
+            rows.append(Row(name, split_by, split, found, counts.get(split), problems))
     return rows
 
 
@@ -153,12 +158,6 @@ def render(rows: list[Row], console: Console) -> bool:
         else "Nothing is missing or damaged.",
     )
     return not problems
-
-
-def _count(refs: list[Ref]) -> Count:
-    return Count(
-        len({ref.image_id for ref in refs}), len(refs), sum(len(ref.sentences) for ref in refs)
-    )
 
 
 def _find(dataset: ReferDataset, image_id: int) -> Path | None:
@@ -228,11 +227,11 @@ def _names(rows: Iterable[Row]) -> str:
 def _cell(row: Row, field: str) -> Text:
     if row.found is None:
         return Text("")
-    found = getattr(row.found, field)
+    count = getattr(row.found, field)
     if row.known is None:
-        return Text(f"{found:,}")
+        return Text(f"{count:,}")
     known = getattr(row.known, field)
-    return Text(f"{found:,}", "green") if found == known else Text(f"{found:,}/{known:,}", "yellow")
+    return Text(f"{count:,}", "green") if count == known else Text(f"{count:,}/{known:,}", "yellow")
 
 
 def _state(row: Row) -> Text:

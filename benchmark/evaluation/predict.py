@@ -1,6 +1,6 @@
 """From a network and a split to records, with every mask decided at the original image size."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
@@ -101,21 +101,16 @@ def evaluate(
     """
     images = EvaluationImages(dataset, split, method.needs, transform)
     numbers = list(range(len(images)))[share[0] :: share[1]]
+    groups = [
+        numbers[start : start + images_at_once] for start in range(0, len(numbers), images_at_once)
+    ]
     rows: list[dict[str, Any]] = []
     training = method.training
     method.eval()
-    for group in _batches(images, numbers, images_at_once, workers):
+    for group in DataLoader(images, batch_sampler=groups, num_workers=workers, collate_fn=list):
         for prediction in predict(method, group, tokenizer, device, draw_seed):
             rows += records_of(prediction)
             if on_image:
                 on_image(prediction)
     method.train(training)
     return frame(rows)
-
-
-def _batches(
-    images: EvaluationImages, numbers: list[int], at_once: int, workers: int
-) -> Iterator[list[EvaluationImage]]:
-    """Yield the images in groups, decoded ahead by `workers` processes."""
-    groups = [numbers[start : start + at_once] for start in range(0, len(numbers), at_once)]
-    yield from DataLoader(images, batch_sampler=groups, num_workers=workers, collate_fn=list)

@@ -198,7 +198,7 @@ def _render(rng: np.random.Generator, plans: list[_Plan], width: int, height: in
             paint,
             [contour - (left * SCALE, top * SCALE) for contour in contours],
             True,
-            _edge(plan),
+            tuple(value * 11 // 20 for value in COLOURS[plan.colour]),  # a darker edge
             SCALE + 2,
         )
         canvas[region] = cv2.copyTo(paint, inside, canvas[region])
@@ -324,10 +324,6 @@ def _paint(rng: np.random.Generator, plan: _Plan, shape: tuple[int, int]) -> np.
         case _:  # checked
             inked = (u < 0.5) ^ (v < 0.5)
     return cv2.merge([np.where(inked, second[..., band], first[..., band]) for band in range(3)])
-
-
-def _edge(plan: _Plan) -> tuple[int, ...]:
-    return tuple(value * 11 // 20 for value in COLOURS[plan.colour])
 
 
 def _ground(rng: np.random.Generator, width: int, height: int) -> np.ndarray:

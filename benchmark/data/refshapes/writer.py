@@ -178,8 +178,8 @@ def _contents(name: str, size: RefShapesSize, seed: int, images: Path) -> dict[s
         "annotations": [],
     }
     refs: list[dict[str, Any]] = []
-    shown: dict[int, Any] = {}
-    said: dict[int, Any] = {}
+    image_entries: dict[int, Any] = {}
+    sentence_entries: dict[int, Any] = {}
     for split, index in _scenes(size):
         image_id = _image_id(name, split, index)
         scene, expressions = _draw_scene(name, split, index, seed)
@@ -208,7 +208,9 @@ def _contents(name: str, size: RefShapesSize, seed: int, images: Path) -> dict[s
             )
             if number not in expressions:
                 continue
-            sent_ids = range(len(said), len(said) + len(expressions[number]))
+            sent_ids = range(
+                len(sentence_entries), len(sentence_entries) + len(expressions[number])
+            )
             refs.append(
                 {
                     "ref_id": len(refs),
@@ -223,21 +225,25 @@ def _contents(name: str, size: RefShapesSize, seed: int, images: Path) -> dict[s
                     "sentences": [
                         {
                             "sent_id": sent_id,
-                            "sent": said_so.sent,
-                            "raw": said_so.raw,
-                            "tokens": said_so.sent.split(),
+                            "sent": expression.sent,
+                            "raw": expression.raw,
+                            "tokens": expression.sent.split(),
                         }
-                        for sent_id, said_so in zip(sent_ids, expressions[number], strict=True)
+                        for sent_id, expression in zip(sent_ids, expressions[number], strict=True)
                     ],
                 }
             )
-            for sent_id, said_so in zip(sent_ids, expressions[number], strict=True):
-                said[sent_id] = {"kind": said_so.kind, "ann_id": ann_id, "image_id": image_id}
-        shown[image_id] = {**height_width, "things": things}
+            for sent_id, expression in zip(sent_ids, expressions[number], strict=True):
+                sentence_entries[sent_id] = {
+                    "kind": expression.kind,
+                    "ann_id": ann_id,
+                    "image_id": image_id,
+                }
+        image_entries[image_id] = {**height_width, "things": things}
     return {
         "instances.json": _json(instances),
         "refs(unc).p": pickle.dumps(refs, protocol=2),
-        "scenes.json": _json({"images": shown, "sentences": said}),
+        "scenes.json": _json({"images": image_entries, "sentences": sentence_entries}),
     }
 
 

@@ -38,7 +38,7 @@ def ranked_block(results: Results, terminal: bool = False) -> Block:
 
 
 def _roles(results: Results, trial: FrozenTrial) -> str:
-    roles = [role for role, its in results.roles.items() if its.number == trial.number]
+    roles = [role for role, played in results.roles.items() if played.number == trial.number]
     return ", ".join(roles + ["Pareto"] * (trial.number in results.front))
 
 

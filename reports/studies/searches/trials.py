@@ -95,8 +95,8 @@ def reason(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> str:
     """Return why a trial failed, or "" for other trials."""
     if trial.state != TrialState.FAIL:
         return ""
-    if said := trial.user_attrs.get("reason"):
-        return " ".join(said.split())
+    if given := trial.user_attrs.get("reason"):
+        return " ".join(given.split())
     if (later := taken_up(trial, trials)) is not None:
         return f"interrupted; trial {later} went on with its run"
     return "none given (its worker died)"
