@@ -32,7 +32,10 @@ class Summary:
 
 
 class Tracker(abc.ABC):
-    """A store that shows runs. The run directories are the truth, so it may be lost and made again."""
+    """A store that shows runs.
+
+    The run directories are the truth, so a store may be lost and made again.
+    """
 
     @abc.abstractmethod
     def sync(self, runs: Path, address: str | None = None) -> Summary:

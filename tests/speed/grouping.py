@@ -145,7 +145,7 @@ def _loop(
     for start in range(0, len(items), AT_ONCE):
         views: list[EvaluationImage] = []
         for refs in items[start : start + AT_ONCE]:
-            changed = images.altered(condition, refs[0].image_id, refs)
+            changed = images.corrupted(condition, refs[0].image_id, refs)
             views += changed.views[preparation(method.needs)]
             for name, seconds in changed.seconds.items():
                 meter.add(name, seconds)
