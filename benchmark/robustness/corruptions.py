@@ -72,7 +72,7 @@ def _of_library(name: str, family: str) -> Corruption:
     return Corruption(name, family, apply, SMALLEST)
 
 
-# Hendrycks and Dietterich held out the last one or two of each family for validation.
+# Hendrycks and Dietterich held out the last one of each family for validation.
 _SHIPPED = (
     _of_library("gaussian_noise", "noise"),
     _of_library("shot_noise", "noise"),

@@ -219,11 +219,11 @@ def logged(total: Tensor, terms: Mapping[str, Tensor], **more: Tensor) -> dict[s
 @contextlib.contextmanager
 def frozen_running_statistics(network: nn.Module) -> Iterator[None]:
     """Let BatchNorm normalise by batch statistics without touching its running ones."""
-    # Without tracking, train mode uses batch statistics and leaves the running ones as they are.
     from torch.nn.modules.batchnorm import _BatchNorm
 
     norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
     tracked = [norm.track_running_stats for norm in norms]
+    # Without tracking, train mode uses batch statistics and leaves the running ones as they are.
     for norm in norms:
         norm.track_running_stats = False
     try:

@@ -111,7 +111,7 @@ def watch(
         return stopped or event.is_set() or os.getppid() != parent
 
     previous = {}
-    # Only the main thread of a process may handle signals.
+    # Only the main thread of a process may set handlers.
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGTERM, signal.SIGINT):
             previous[number] = signal.signal(number, on_signal)
