@@ -128,7 +128,8 @@ class Search(Study):
     def _paper_is_in_the_space(self) -> "Search":
         if self.paper.keys() != self.space.keys():
             raise ValueError(
-                "the paper's setting needs a value for every parameter of the space, and for no other"
+                "the paper's setting needs a value for every parameter of the space and for no"
+                " other"
             )
         if outside := [
             name for name, value in self.paper.items() if not self.space[name].contains(value)

@@ -1,4 +1,4 @@
-"""No module names a registered thing but the one that registers it (house.md, "one edit for one new thing")."""
+"""No module names a registered thing but the one that registers it, so a new thing is one edit."""
 
 import ast
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The commands as a user meets them: results, near misses, one sentence per error, no tracebacks."""
+"""The commands as a user meets them: results, near misses, and one sentence per error."""
 
 import pickle
 import re

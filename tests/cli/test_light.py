@@ -1,4 +1,4 @@
-"""What needs no tensor does not import torch, so it answers at once and works where torch is broken."""
+"""What needs no tensor imports no torch, so it answers at once and where torch is broken."""
 
 import os
 import subprocess
@@ -84,7 +84,7 @@ def complete(world, line, **variables):
     """Return what a shell is offered for the last word of a command line."""
     words = line.split(" ")
     typed = {"COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)}
-    code = "import sys; sys.argv[0] = 'risbench'\nfrom benchmark.cli.app import app\napp(prog_name='risbench')"
+    code = "from benchmark.cli.app import app\napp(prog_name='risbench')"
     done = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,

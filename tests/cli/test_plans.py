@@ -1,4 +1,4 @@
-"""Whole plans through the commands: two-stage work, splits of other data sets, superseded runs, what is left to clean."""
+"""Whole plans through the commands: two-stage work, splits of other sets, superseded runs."""
 
 import json
 

@@ -120,8 +120,10 @@ def test_a_wrong_root_shows_the_layout(tmp_path, root):
         b"3",
         b'{"images": [], "annotations": []}',
         b'{"images": [{"id": 1}], "annotations": [], "categories": []}',
-        b'{"images": [], "annotations": [{"id": 1, "image_id": 1, "segmentation": "x"}], "categories": []}',
-        b'{"images": [], "annotations": [{"id": 1, "image_id": 1, "segmentation": [["x"]]}], "categories": []}',
+        b'{"images": [], "categories": [],'
+        b' "annotations": [{"id": 1, "image_id": 1, "segmentation": "x"}]}',
+        b'{"images": [], "categories": [],'
+        b' "annotations": [{"id": 1, "image_id": 1, "segmentation": [["x"]]}]}',
         b"[" * 100_000,
     ],
 )

@@ -41,7 +41,8 @@ def clip():
 @pytest.fixture(scope="module")
 def bert_folder(tmp_path_factory):
     """Return a vocabulary that is laid out like the published one and holds few words."""
-    words = "a in red man shirt cafe go left x 2 ##er ##nd un ##aff ##able zebra ##s - ! , 日 [ ] mask".split()
+    words = "a in red man shirt cafe go left x 2 ##er ##nd un ##aff ##able zebra ##s".split()
+    words += "- ! , 日 [ ] mask".split()
     pieces = [
         "[PAD]",
         *(f"[unused{i}]" for i in range(99)),

@@ -248,8 +248,9 @@ def test_covered_words_are_compared_with_their_own_sentences(evaluated, found):
     row = pick(table, kind="word", name="colour", strategy="baseline", metric="oiou")
     own = plain[plain["sentence"].isin(["red box", "not blue"])]
     assert row["expressions"] == len(own) and row["points"][0] == 0
-    assert row["change"] == pytest.approx(-np.mean([oiou(its[its["sentence"].isin(["red box", "not blue"])]) for its in
-        [RunDir(runs / spec.key).records("val") for spec in specs[:3]]]))  # fmt: skip
+    tables = [RunDir(runs / spec.key).records("val") for spec in specs[:3]]
+    kept = [table[table["sentence"].isin(["red box", "not blue"])] for table in tables]
+    assert row["change"] == pytest.approx(-np.mean([oiou(table) for table in kept]))
     every = read_covered(of(evaluated, "baseline", CoveredWords())[0])
     assert pick(table, kind="word", name="any word", strategy="baseline", metric="oiou")["points"][
         0

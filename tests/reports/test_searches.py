@@ -177,7 +177,7 @@ def section(text, title):
     return text.split(f"## {title}", 1)[1].split("\n## ")[0]
 
 
-# --- the best as a preset --------------------------------------------------------------------------
+# --- the best as a preset -------------------------------------------------------------------------
 
 
 def only_key(path):
@@ -245,7 +245,7 @@ def test_embedded_data_are_written_anew_by_the_preset(undrawn, tmp_path):
     assert only_key(tmp_path / started.name / f"{started.name}-best.yaml") == best.key
 
 
-# --- numbers ---------------------------------------------------------------------------------------
+# --- numbers --------------------------------------------------------------------------------------
 
 
 def test_pruned_and_failed_trials_are_no_results(undrawn, whole, tmp_path):
@@ -256,8 +256,8 @@ def test_pruned_and_failed_trials_are_no_results(undrawn, whole, tmp_path):
         "The best trial is number 3 with val oIoU 50.00 %, the highest of 3 complete trials" in text
     )
     assert (
-        "5 were looked at (3 complete, 1 pruned, 1 failed). Besides these: 1 waiting, 1 interrupted and taken up."
-        in text
+        "5 were looked at (3 complete, 1 pruned, 1 failed). Besides these: 1 waiting, 1"
+        " interrupted and taken up." in text
     )
     assert "99.00" not in text and "the loss became nan" in text
     ranked = re.findall(r"^\| (\d) +\| (\d) +\| (\S*)", section(text, "Trials"), re.MULTILINE)
@@ -334,7 +334,7 @@ def test_of_two_objectives_the_front_is_listed(preset, tmp_path):
     assert {"pareto.png", "pareto.pdf"} <= {path.name for path in paths}
 
 
-# --- what a user can get wrong ---------------------------------------------------------------------
+# --- what a user can get wrong --------------------------------------------------------------------
 
 
 def test_errors_are_one_sentence(undrawn, whole, tmp_path):
@@ -362,7 +362,7 @@ def test_the_terminal_is_never_too_narrow(whole):
     assert "no trial is complete yet (0 complete)" in said.getvalue()
 
 
-# --- figures ---------------------------------------------------------------------------------------
+# --- figures --------------------------------------------------------------------------------------
 
 
 def random_study(count, objectives=1):

@@ -96,7 +96,8 @@ def test_a_corruption_is_keyed_by_image_and_leaves_numpy_alone(corruption, sever
 def test_another_process_draws_the_same():
     code = (
         "from tests.robustness.test_corruptions import *; import numpy as np; np.random.random(5);"
-        "print([digest(corrupt(picture(), name, 2, 11)) for name in ('impulse_noise', 'glass_blur', 'snow')])"
+        "names = ('impulse_noise', 'glass_blur', 'snow');"
+        "print([digest(corrupt(picture(), name, 2, 11)) for name in names])"
     )
     other = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True

@@ -1,4 +1,4 @@
-"""Keys and files from before the code was moved into rooms: a refactoring may not change one of them."""
+"""Keys and files from before the code was moved into rooms, which no refactoring may change."""
 
 import json
 from pathlib import Path

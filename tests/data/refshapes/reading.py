@@ -27,9 +27,9 @@ MEANING = {
 }
 EMPTY = {"object", "shape", "thing", "the", "with"}
 PLACE = set(
-    """left right top bottom above below under over behind front on in at of to near next by middle centre corner side beside
-    leftmost rightmost topmost bottommost highest lowest higher lower further farthest first second third from that which
-    covers covered covering hidden""".split()
+    """left right top bottom above below under over behind front on in at of to near next by middle
+    centre corner side beside leftmost rightmost topmost bottommost highest lowest higher lower
+    further farthest first second third from that which covers covered covering hidden""".split()
 )
 
 

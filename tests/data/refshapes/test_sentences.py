@@ -80,7 +80,8 @@ def check_position(sent, scene, index):
         {"left": ("x", -1), "right": ("x", 1), "top": ("y", -1), "bottom": ("y", 1)},
     )
     found = re.fullmatch(
-        r"(?:the )?(?:(highest|lowest|leftmost|rightmost|topmost|bottommost) (.*)|(.*) farthest to the (left|right))",
+        r"(?:the )?(?:(highest|lowest|leftmost|rightmost|topmost|bottommost) (.*)"
+        r"|(.*) farthest to the (left|right))",
         sent,
     )
     if found:
