@@ -29,6 +29,7 @@ TOGETHER = {
 FIRST = ("tests/parity/", "tests/cli/")
 
 
+@pytest.hookimpl(tryfirst=True)  # before the groups are read
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Keep modules together, and begin with the longest ones."""
     for item in items:
