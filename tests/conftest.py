@@ -17,25 +17,12 @@ from tests.helpers import SHARED, once, tiny_spec, write_boxes
 Trained = Callable[..., RunDir]
 
 
-# What the tests of one of these modules share takes longer to make than all of them to run,
-# so one worker process runs the whole module.
-TOGETHER = {
-    "tests/cli/test_cli.py",
-    "tests/data/test_tokenizers.py",
-    "tests/reports/test_robustness.py",
-    "tests/robustness/test_corruptions.py",
-}
 # The longest ones first, so that no worker is left with one of them at the end.
 FIRST = ("tests/parity/", "tests/cli/")
 
 
-@pytest.hookimpl(tryfirst=True)  # before the groups are read
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep modules together, and begin with the longest ones."""
-    for item in items:
-        module = item.path.relative_to(config.rootpath).as_posix()
-        if module in TOGETHER:
-            item.add_marker(pytest.mark.xdist_group(module))
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest modules."""
     items.sort(key=lambda item: not item.nodeid.startswith(FIRST))
 
 

@@ -87,7 +87,6 @@ def memory_given_back():
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("memory_given_back")
-@pytest.mark.xdist_group("parity")  # one after the other: each of them takes gigabytes
 @pytest.mark.parametrize("fixture", LATER)
 def test_published_numbers(fixture):
     assert_parity(fixture, lambda name: not LATER[fixture](name))
