@@ -115,6 +115,8 @@ def _digest(spec: RunSpec) -> str:
     return hashlib.sha256(content.encode()).hexdigest()[:10]
 
 
+# Pseudo masks are made without gradients, and an auxiliary that is gone is trained again for them.
+@torch.enable_grad()
 def _train(
     method: AuxiliaryMethod,
     dataset: ReferDataset,
