@@ -1,16 +1,17 @@
 """What the tests of the commands share."""
 
+import shutil
+from pathlib import Path
+
 import pytest
 import yaml
 
 from tests.cli.commands import run
-from tests.helpers import write_boxes
+from tests.helpers import once, write_boxes
 
 
-@pytest.fixture(scope="session")
-def world(tmp_path_factory):
-    """A REFER folder, a preset file and its two finished runs."""
-    root = tmp_path_factory.mktemp("world")
+def make_world(root: Path) -> None:
+    """Write a REFER folder and a preset file, and make the two runs of the preset."""
     write_boxes(root / "data")
     preset = {
         "description": "boxes",
@@ -25,16 +26,12 @@ def world(tmp_path_factory):
         "execution": {"device": "cpu"},
     }
     (root / "boxes.yaml").write_text(yaml.safe_dump(preset))
-    assert (
-        run(
-            "matrix",
-            "--preset",
-            root / "boxes.yaml",
-            "--runs",
-            root / "runs",
-            "--out",
-            root / "first",
-        )
-        == 0
-    )
-    return root
+    places = ["--runs", root / "runs", "--out", root / "first"]
+    assert run("matrix", "--preset", root / "boxes.yaml", *places, "--no-sync") == 0
+
+
+@pytest.fixture(scope="session")
+def world(common, tmp_path_factory):
+    """A REFER folder, a preset file and its two finished runs, made once and copied here."""
+    made = once(common / "world", make_world)
+    return shutil.copytree(made, tmp_path_factory.mktemp("own") / "world")
