@@ -14,9 +14,11 @@ import pandas as pd
 import methods
 from benchmark.base.errors import UserError
 from benchmark.evaluation import bootstrap, metrics
+from benchmark.runs.comparisons import Role, planned_comparisons, role
 from benchmark.runs.spec import RunSpec
 from reports import labels
 from reports.collected import Collected, Run, dirty
+from reports.verdicts import with_verdicts
 
 CHECKPOINTS = "these two checkpoints"
 
@@ -27,12 +29,12 @@ class Setting:
 
     Attributes:
         columns: what their rows have in common.
-        splits: the reported ones, in the order of the spec.
+        splits: reported split -> what it is to the runs, in the order of the spec.
         strategies: label -> seed -> run, the reference first.
     """
 
     columns: dict[str, Any]
-    splits: tuple[str, ...]
+    splits: dict[str, Role]
     strategies: dict[str, dict[int, Run]]
 
 
@@ -64,7 +66,8 @@ def settings(collected: Collected) -> list[Setting]:
             if label in by_strategy
         }
         columns = _columns(specs[text], suffixes[text])
-        every.append(Setting(columns, specs[text].selection.report, strategies))
+        roles = {split: role(specs[text], split) for split in specs[text].selection.report}
+        every.append(Setting(columns, roles, strategies))
     return sorted(every, key=lambda setting: [*setting.columns.values()])
 
 
@@ -101,37 +104,30 @@ def comparison(collected: Collected) -> pd.DataFrame:
     partner stand in `left_out`. Without a common seed the row describes its own seeds, and what
     compares is empty. Tuples hold one entry per seed, in the order of `seeds`.
 
-    `p_images` is the two-sided bootstrap p-value of no difference when the test *images* are
-    resampled. It is about these trained networks and says nothing about other seeds.
-    `p_images_holm` adjusts it for all differences of judged metrics in the table. The other metrics
-    are not tested.
+    `difference_low` and `difference_high` bound the difference over seeds and images, and over
+    images alone where there is a single pair. `seed_deviation` and `image_error` are what the
+    interval is made of, and `p` is the two-sided p-value of no difference. `role` says what the
+    split is to the runs. The columns of `verdicts.with_verdicts` follow.
 
     Raises:
         UserError: runs that are to be compared are not about the same expressions. The message
             names them.
     """
     rows: list[dict[str, Any]] = []
-    judged = [metric.name for metric in metrics.judged()]
     reference_label = labels.reference()
     for setting in settings(collected):
         reference = setting.strategies.get(reference_label, {})
-        for split in setting.splits:
+        for split, its_role in setting.splits.items():
             for strategy, runs in setting.strategies.items():
                 partners = {} if strategy == reference_label else reference
-                of = setting.columns | {"split": split, "strategy": strategy}
-                rows += [of | row for row in compare(runs, partners, split, judged)]
-    return with_holm(pd.DataFrame(rows))
-
-
-def with_holm(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table with `p_images_holm` beside its `p_images`."""
-    adjusted = bootstrap.holm(table["p_images"].tolist())
-    table.insert(table.columns.get_loc("p_images") + 1, "p_images_holm", adjusted)
-    return table
+                of = setting.columns | {"split": split, "role": its_role, "strategy": strategy}
+                rows += [of | row for row in compare(runs, partners, split)]
+    family = planned_comparisons(collected.group, collected.specs)
+    return with_verdicts(pd.DataFrame(rows), collected.group, len(family))
 
 
 def compare(
-    runs: Mapping[int, Run], reference: Mapping[int, Run], split: str, judged: Sequence[str]
+    runs: Mapping[int, Run], reference: Mapping[int, Run], split: str
 ) -> list[dict[str, Any]]:
     """Return one row per metric of `runs` on a split, with the columns that `comparison` describes.
 
@@ -139,7 +135,6 @@ def compare(
         runs: seed -> run.
         reference: seed -> run that they are compared with. If it is empty, nothing is compared.
         split: name of the split.
-        judged: metrics with a verdict and a p-value.
 
     Raises:
         UserError: the runs are not about the same expressions. The message names them.
@@ -181,7 +176,7 @@ def compare(
                 "baseline_mean": baseline_mean,
                 "baseline_deviation": baseline_deviation,
                 "baseline_points": values_before,
-                **_difference(name, seeds, differences.get(name), name in judged),
+                **difference_columns(differences.get(name)),
                 "runs": tuple(run.spec.key for run in used),
                 "baseline_runs": tuple(run.spec.key for run in partners),
                 "left_out": tuple(run.spec.key for run in alone),
@@ -193,36 +188,28 @@ def compare(
     return rows
 
 
-def _difference(
-    metric: str, seeds: Sequence[int], difference: bootstrap.Difference | None, is_judged: bool
-) -> dict[str, Any]:
+def difference_columns(difference: bootstrap.Difference | None) -> dict[str, Any]:
     """Return the columns about a difference. All are empty if there is none."""
     if difference is None:
-        numbers = dict.fromkeys(("difference", "difference_low", "difference_high"), np.nan)
-        return numbers | {"differences": (), "compared": "", "verdict": "", "p_images": np.nan}
-    per_seed = tuple(difference.per_seed[seed] for seed in seeds)
+        names = ("difference", "difference_low", "difference_high")
+        numbers = dict.fromkeys((*names, "seed_deviation", "image_error", "p"), np.nan)
+        return numbers | {"differences": (), "compared": ""}
+    low, high = difference.interval
     return {
         "difference": difference.value,
-        "difference_low": difference.interval.low,
-        "difference_high": difference.interval.high,
-        "differences": per_seed,
-        "compared": compared(len(per_seed)),
-        "verdict": verdict(metric, per_seed, difference.interval) if is_judged else "",
-        "p_images": difference.p_value if is_judged else np.nan,
+        "difference_low": low,
+        "difference_high": high,
+        "seed_deviation": difference.estimate.seed_deviation,
+        "image_error": difference.estimate.image_error,
+        "p": difference.estimate.p_value(),
+        "differences": tuple(difference.per_seed.values()),
+        "compared": compared(len(difference.per_seed)),
     }
 
 
 def compared(pairs: int) -> str:
     """Return what a difference is one between."""
     return CHECKPOINTS if pairs == 1 else f"{pairs} seed pairs"
-
-
-def verdict(metric: str, per_seed: Sequence[float], interval: bootstrap.Interval) -> str:
-    """Return whether the differences confirm an improvement (see `bootstrap.verdict`)."""
-    if metrics.get(metric).higher_is_better:
-        return bootstrap.verdict(per_seed, interval)
-    mirrored = bootstrap.Interval(-interval.high, -interval.low)
-    return bootstrap.verdict([-difference for difference in per_seed], mirrored)
 
 
 def _values(points: Sequence[Mapping[str, float]], metric: str) -> tuple[float, ...]:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 
 import methods
-from benchmark.evaluation import bootstrap, metrics
+from benchmark.evaluation import bootstrap, metrics, verdict
 from benchmark.runs.groups import Group
 from benchmark.runs.spec import RunSpec
 from reports import labels
@@ -17,19 +17,48 @@ ENTERING = (
     " alone."
 )
 INTERVAL = (
-    f"[low, high] is the 95 % percentile bootstrap interval (B = {bootstrap.RESAMPLES}), for which"
-    " images are resampled with all their expressions. Differences are paired on the same"
-    " expressions and seeds. The interval says how much the choice of test images matters, and not"
-    " how much the seed does."
+    "[low, high] beside a value is the 95 % percentile bootstrap interval of the mean"
+    f" (B = {bootstrap.RESAMPLES}), for which images are resampled with all their expressions. It"
+    " says how much the choice of test images matters."
 )
-P_VALUES = (
-    "Its p_images are bootstrap p-values under resampling of the test images (they are about these"
-    " trained networks and not about other seeds), and p_images_holm adjusts them for all"
+DIFFERENCE = (
+    "Differences are paired on the same expressions and seeds. [low, high] beside a difference is"
+    " its 95 % interval over seeds and images: D ± sqrt((t s / sqrt(n))² + (z e)²), with n pairs, s"
+    " their standard deviation, and e the bootstrap standard error over images. With one pair it is"
+    " over images alone."
 )
+SELECTION = (
+    '"chosen on" stands where the split chose the epoch of the runs: its differences are shown and'
+    " never judged."
+)
+
+
+def verdicts(group: Group, family: int) -> str:
+    """Return how verdicts come about.
+
+    Args:
+        family: number of planned comparisons.
+    """
+    by_metric: dict[str, list[str]] = {}
+    for supervision, name in group.primary.items():
+        by_metric.setdefault(metrics.get(name).heading, []).append(supervision)
+    judged = [
+        f"{heading} ({' and '.join(kinds)} supervision)" for heading, kinds in by_metric.items()
+    ]
+    return (
+        f"Judged is {' or '.join(judged)}, on test splits. better and worse: the p-value is below"
+        f" {verdict.LEVEL} after Holm over all {family} planned comparisons, of at least"
+        f" {verdict.LEAST_PAIRS} seed pairs. no relevant difference: the interval lies inside +-"
+        f"{group.margin:g} points. All else is undecided."
+    )
+
+
 ONE_SEED = (
     f'"{CHECKPOINTS}" stands where there is one seed each, so that the difference is one between'
     " two trained networks and not between two strategies."
 )
+
+SHOWN = 6  # comparisons that a note names
 
 
 # --- what numbers mean ----------------------------------------------------------------------------
@@ -91,6 +120,7 @@ def footnotes(
     notes = []
     if (table["compared"] == CHECKPOINTS).any():
         notes.append(ONE_SEED)
+    notes += undecided(table)
     if left_out := sorted({key for keys in table["left_out"] for key in keys}):
         notes.append(
             "These runs are not compared, since the other strategy has no finished run with this"
@@ -106,6 +136,26 @@ def footnotes(
     }
     notes += numerics([(runs[key], runs[other]) for key, other in sorted(pairs)])
     return [*notes, *changes(collected.group), code(collected.runs)]
+
+
+def undecided(table: pd.DataFrame) -> list[str]:
+    """Return what would decide what is undecided, and where nothing can be judged."""
+    notes, subject = [], "strategy" if "strategy" in table else "row"
+    for needs, rows in table[table["needs"] != ""].groupby("needs", sort=False):
+        named = [
+            " ".join(map(str, row))
+            for row in rows[["dataset", "split", "method", "variant", subject]].itertuples(
+                index=False
+            )
+        ]
+        shown = ", ".join(named[:SHOWN]) + (
+            f" and {more} more" if (more := len(named) - SHOWN) > 0 else ""
+        )
+        notes.append(f"Undecided, since {needs}: {shown}.")
+    for (name, split_by), rows in table.groupby(["dataset", "split_by"]):
+        if not (rows["role"] == "test").any():
+            notes.append(f"{name} ({split_by}) has no test split, so nothing can be judged on it.")
+    return notes
 
 
 def _not_shown(collected: Collected) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -23,7 +24,9 @@ from benchmark.cli.options import (
 
 if TYPE_CHECKING:  # Help must not import what runs need.
     from benchmark.planning.plan import Planned
+    from benchmark.planning.power import Decidable
     from benchmark.runs.execution import Places
+    from benchmark.runs.groups import Group
     from benchmark.runs.preset import Preset
     from benchmark.runs.resolve import Matrix
 
@@ -139,15 +142,22 @@ def plan(
     preset: PresetOption = "quick",
     name: PlanOption = None,
     measure: Annotated[bool, typer.Option(help="Build each network and time a step of it.")] = True,
+    detect: Annotated[
+        float | None,
+        typer.Option(
+            min=0.01, help="Say how many seeds a true difference of so many points takes."
+        ),
+    ] = None,
 ) -> None:
-    """Show what a preset would run, and how long it would take.
+    """Show what a preset would run, what it costs, and what it can decide.
 
     The list has the state, steps and parameters of each run. Its time is estimated from a step
-    that is measured.
+    that is measured. What it can decide is the smallest difference that the planned seeds find.
 
     Example: risbench plan --preset paper --no-measure
     """
     from benchmark.planning import plan as planning
+    from benchmark.planning import power
 
     chosen = choose_runs(preset, name, axes)
     resolved = resolve(chosen, where.places())
@@ -165,6 +175,10 @@ def plan(
         console.print(
             f"about {time} of training at {at_a_time} runs at a time, evaluation not counted"
         )
+    group = resolved.group(chosen.whole, chosen.text)
+    _print_power(
+        group, power.decidable(group, resolved.specs, where.runs, detect and detect / 100), detect
+    )
 
 
 def _plan_table(planned: Sequence[Planned], measure: bool) -> Table:
@@ -182,3 +196,30 @@ def _plan_table(planned: Sequence[Planned], measure: bool) -> Table:
             cells.append("-" if run.seconds_left is None else duration(run.seconds_left))
         table.add_row(*cells)
     return table
+
+
+def _print_power(group: Group, found: Sequence[Decidable], detect: float | None) -> None:
+    """Print the smallest difference that is decided, and the seeds that a wanted one takes."""
+    from benchmark.evaluation.verdict import LEAST_PAIRS
+
+    headings = ["method", "data set", "pairs", "s", "e", "from", "smallest difference"]
+    table = Table(*headings, *([f"seeds for {detect:g}"] if detect else []), box=None)
+    for its in found:
+        few = f"none below {LEAST_PAIRS} pairs"
+        cells = [f"{its.method} {its.variant}", its.dataset, str(its.pairs)]
+        cells += [f"{100 * its.spread.seed_deviation:.2f}", f"{100 * its.spread.image_error:.2f}"]
+        cells.append(its.spread.source)
+        cells.append(few if math.isnan(its.difference) else f"{100 * its.difference:.2f}")
+        if detect:
+            cells.append("too few images" if its.seeds is None else str(its.seeds))
+        table.add_row(*cells)
+    if not found:
+        console.print(
+            "Nothing here can be judged: it takes a strategy to compare and a test split."
+        )
+        return
+    console.print(table)
+    console.print(
+        "In points. s is the deviation between seed pairs, e the error from the images, and the"
+        " smallest difference is what is found better or worse with 80 % power."
+    )

@@ -1,14 +1,14 @@
 """From records to intervals and paired differences: one bootstrap by image for every metric.
 
 Images are resampled with all their expressions, because the expressions of one image are not
-independent. Intervals and p-values say how much the choice of test images matters. They do not say
-how much the seed does. Values are fractions, as in `metrics`.
+independent. What is resampled says how much the choice of test images matters. `verdict` joins it
+with what the seeds say. Values are fractions, as in `metrics`.
 """
 
 import dataclasses
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,13 +17,12 @@ from benchmark.base.errors import UserError
 from benchmark.base.rng import generator
 from benchmark.evaluation import metrics
 from benchmark.evaluation.records import check_same_expressions
+from benchmark.evaluation.verdict import Estimate
 
 RESAMPLES = 2000
 CONFIDENCE = 0.95
 WEIGHTS_AT_ONCE = 2**22  # entries of the (resamples, images) weights held in memory: 32 MiB
 METRICS_AT_ONCE = 8  # metrics of one matrix product
-
-Verdict = Literal["confirmed", "contradicted", "undecided"]
 
 
 class Interval(NamedTuple):
@@ -53,16 +52,24 @@ class Difference:
 
     Attributes:
         value: mean of the differences of all seeds.
-        interval: of the mean over seeds, images resampled.
-        p_value: two-sided bootstrap p-value of no difference, for `holm`. It is at least
-            2 / (resamples + 1), and NaN where there is no interval.
         per_seed: seed -> difference.
+        estimate: of the mean over seeds, with the deviation between seeds and the standard error
+            from the images.
+        over_images: percentile interval of the mean, images resampled alone.
     """
 
     value: float
-    interval: Interval
-    p_value: float
     per_seed: dict[int, float]
+    estimate: Estimate
+    over_images: Interval
+
+    @property
+    def interval(self) -> Interval:
+        """The 95 % interval: over seeds and images, or over images alone for a single pair."""
+        if self.estimate.pairs == 1:
+            return self.over_images
+        width = self.estimate.half_width()
+        return Interval(self.value - width, self.value + width)
 
 
 # --- intervals and differences --------------------------------------------------------------------
@@ -132,15 +139,29 @@ def paired_differences(
     drawn = resampled([*tables.values()], resamples, names)
     means = (drawn[len(seeds) :] - drawn[: len(seeds)]).mean(axis=0)  # (resamples, metrics)
     differences = {}
+    # Resampling one image says nothing.
+    if reference[seeds[0]]["image_id"].nunique() < 2:
+        means[:] = np.nan
     for number, name in enumerate(names):
-        interval = _interval(means[:, number], reference[seeds[0]])
-        differences[name] = Difference(
-            value=float(per_seed[:, number].mean()),
-            interval=interval,
-            p_value=np.nan if np.isnan(interval.low) else _p_value(means[:, number]),
-            per_seed=dict(zip(seeds, per_seed[:, number].tolist(), strict=True)),
-        )
+        each = dict(zip(seeds, per_seed[:, number].tolist(), strict=True))
+        differences[name] = difference(each, means[:, number])
     return differences
+
+
+def difference(per_seed: Mapping[int, float], drawn: np.ndarray) -> Difference:
+    """Return a difference from its value at every seed and from resamples of its mean.
+
+    Args:
+        per_seed: seed -> difference.
+        drawn: the mean over seeds in every resample of the images, float64 (resamples,).
+    """
+    each = [*per_seed.values()]
+    return Difference(
+        value=float(np.mean(each)),
+        per_seed=dict(per_seed),
+        estimate=Estimate.of(each, standard_error(drawn)),
+        over_images=percentile_interval(drawn),
+    )
 
 
 def _seeds(runs: Mapping[int, pd.DataFrame]) -> str:
@@ -246,32 +267,13 @@ def percentile_interval(drawn: np.ndarray) -> Interval:
     return Interval(*np.quantile(defined, (tail, 1 - tail)).tolist())
 
 
-def _p_value(drawn: np.ndarray) -> float:
-    """Return the smallest level at which a two-sided percentile interval excludes 0.
-
-    The observed sample counts as one resample, so that it is never 0 (Davison and Hinkley 1997,
-    chapter 4).
-    """
+def standard_error(drawn: np.ndarray) -> float:
+    """Return the standard deviation (ddof = 1) of the resamples (N,) in which the number exists."""
     defined = drawn[~np.isnan(drawn)]
-    rarer = min(np.count_nonzero(defined <= 0), np.count_nonzero(defined >= 0))
-    return float(min(1, 2 * (rarer + 1) / (len(defined) + 1)))
+    return float(defined.std(ddof=1)) if len(defined) > 1 else np.nan
 
 
-# --- many numbers ---------------------------------------------------------------------------------
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p-values adjusted for all tests of a table (Holm 1979), in the given order.
-
-    A NaN is no test and stays.
-    """
-    given = np.asarray(p_values, np.float64)
-    tests = np.flatnonzero(~np.isnan(given))
-    order = tests[np.argsort(given[tests], kind="stable")]
-    stepped = given[order] * np.arange(len(order), 0, -1)
-    adjusted = np.full(given.shape, np.nan)
-    adjusted[order] = np.minimum(np.maximum.accumulate(stepped), 1)
-    return adjusted.tolist()
+# --- seeds ----------------------------------------------------------------------------------------
 
 
 def spread(values: Sequence[float]) -> Spread:
@@ -282,16 +284,3 @@ def spread(values: Sequence[float]) -> Spread:
     """
     deviation = statistics.stdev(values) if len(values) > 1 else None
     return Spread(statistics.fmean(values), deviation, len(values))
-
-
-def verdict(per_seed: Sequence[float], interval: Interval) -> Verdict:
-    """Return whether a claimed improvement is confirmed.
-
-    That takes at least three seed pairs, all differences of one sign, and an interval clear of zero
-    on the same side. The opposite of a claim is contradicted, and anything else is undecided.
-    """
-    if len(per_seed) >= 3 and min(per_seed) > 0 and interval[0] > 0:
-        return "confirmed"
-    if len(per_seed) >= 3 and max(per_seed) < 0 and interval[1] < 0:
-        return "contradicted"
-    return "undecided"

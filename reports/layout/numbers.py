@@ -52,6 +52,13 @@ def with_interval(
     return f"{plus_minus(mean, deviation, times)} {between(low, high, times)}".rstrip()
 
 
+def p_value(p: float) -> str:
+    """Return a p-value with two significant digits, and a dash where there is none."""
+    if math.isnan(p):
+        return NOTHING
+    return "< 0.0001" if p < 1e-4 else f"{p:.2g}"
+
+
 def difference(value: float, low: float, high: float, times: float = PERCENT) -> str:
     """Return `+a [low, high]`, or a dash if the value is NaN."""
     if math.isnan(value):

@@ -25,7 +25,7 @@ def blocks(table: pd.DataFrame, strategies: Sequence[str]) -> list[Block]:
     several = len(others) > 1
     shown = ("strategy", "with it") if several else (*(others or ("other strategy",)),)
     header = ("split", "method", "metric", reference, *shown)
-    header += ("difference [95 %]", "compared", "verdict")
+    header += ("difference [95 %]", "compared", "p", "verdict")
     tables = []
     for title, note, rows in parts(table):
         lines = []
@@ -41,7 +41,7 @@ def _cells(rows: pd.DataFrame, metric: str, reference: str, several: bool) -> li
     """Return what follows split, method and metric in each line.
 
     That is the reference's value, the strategy's name (if there are `several`), its value, the
-    difference, what it is a difference between, and the verdict.
+    difference, what it is a difference between, the p-value after Holm, and the verdict.
     """
     rows = rows[rows["metric"] == metric]
     times = numbers.factor(metric)
@@ -50,7 +50,7 @@ def _cells(rows: pd.DataFrame, metric: str, reference: str, several: bool) -> li
     if rows["baseline_mean"].isna().all():
         for row in rows[is_reference].itertuples():
             value = numbers.plus_minus(row.mean, row.deviation, times)
-            lines.append((value, *[NOTHING] * (5 if several else 4)))
+            lines.append((value, *[NOTHING] * (6 if several else 5)))
     for row in rows[~is_reference].itertuples():
         lines.append(
             (
@@ -59,6 +59,7 @@ def _cells(rows: pd.DataFrame, metric: str, reference: str, several: bool) -> li
                 numbers.plus_minus(row.mean, row.deviation, times),
                 numbers.difference(row.difference, row.difference_low, row.difference_high, times),
                 row.compared or NOTHING,
+                numbers.p_value(row.p_holm),
                 row.verdict or NOTHING,
             )
         )

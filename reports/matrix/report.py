@@ -9,6 +9,7 @@ import pandas as pd
 from rich.console import Console
 
 from benchmark import strategies
+from benchmark.runs.comparisons import planned_comparisons
 from reports import labels, notes
 from reports.collected import Collected
 from reports.compare import points
@@ -85,12 +86,13 @@ def definitions(collected: Collected) -> list[str]:
         notes.ENTERING,
         notes.metrics_note(),
         notes.INTERVAL,
+        notes.DIFFERENCE,
         "a ± b is the mean and the sample standard deviation (ddof = 1) over the seeds that both"
         " strategies have. A number without ± is from one seed.",
-        "The verdict is confirmed (an improvement) or contradicted only by at least three seed"
-        " pairs of one sign and an interval clear of zero. Otherwise it is undecided.",
+        notes.verdicts(collected.group, len(planned_comparisons(collected.group, collected.specs))),
+        notes.SELECTION,
         *notes.strategies(collected.specs),
         *notes.about(collected.specs),
-        "table.csv holds fractions, every metric, seed, run key, commit and epoch."
-        f" {notes.P_VALUES} differences shown here.",
+        "table.csv holds fractions, every metric, seed, run key, commit and epoch. Its p is the"
+        " p-value of one comparison, and p_holm that after Holm.",
     ]

@@ -16,7 +16,7 @@ def blocks(every: Sequence[Results], table: pd.DataFrame) -> list[Block]:
     """Return one block per part, with three lines per method and strategy that can be compared."""
     names = {"clean": "clean", "mpc": mpc_name(every), "rpc": rpc_name(every)}
     header = ("method", "strategy", "of", labels.reference(), "with it", "difference [95 %]")
-    header += ("compared", "verdict")
+    header += ("compared", "p", "verdict")
     tables = []
     for part in parts(table):
         lines = []
@@ -36,6 +36,7 @@ def blocks(every: Sequence[Results], table: pd.DataFrame) -> list[Block]:
                             numbers.number(row.mean, times),
                             numbers.difference(row.difference, *ends, times),
                             row.compared,
+                            numbers.p_value(row.p_holm),
                             row.verdict or NOTHING,
                         )
                     )

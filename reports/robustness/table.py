@@ -9,10 +9,11 @@ import pandas as pd
 from benchmark.base.errors import UserError
 from benchmark.evaluation import bootstrap
 from reports import labels
-from reports.compare import compared, verdict
+from reports.compare import difference_columns
 from reports.robustness.lines import Line, lines
 from reports.robustness.quantities import Quantity, quantities
 from reports.robustness.results import WORDS, Results
+from reports.verdicts import with_verdicts
 
 
 def table(every: Sequence[Results], reference: str | None = None) -> pd.DataFrame:
@@ -45,7 +46,11 @@ def table(every: Sequence[Results], reference: str | None = None) -> pd.DataFram
         for line in lines(results, _reference(every, results, reference)):
             for label in line.values:
                 rows += _rows(results, line, label)
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    # The family is what this report compares of mPC, rPC and their like.
+    judged = (table["kind"] == "summary") & table["difference"].notna() & (table["role"] == "test")
+    judged &= table["metric"] == table["supervision"].map(every[0].group.primary)
+    return with_verdicts(table, every[0].group, int(judged.sum()), table["kind"] == "summary")
 
 
 def _reference(
@@ -92,6 +97,7 @@ def _rows(results: Results, line: Line, label: str) -> list[dict[str, Any]]:
     for number, metric in enumerate(results.metrics):
         row = results.setting.columns | {
             "split": results.split,
+            "role": results.setting.splits[results.split],
             "kind": line.kind,
             "name": line.name,
             "level": line.level,
@@ -104,15 +110,16 @@ def _rows(results: Results, line: Line, label: str) -> list[dict[str, Any]]:
         row["deviation"] = float(value[:, number, 0].std(ddof=1)) if len(seeds) > 1 else np.nan
         row["points"] = tuple(value[:, number, 0].tolist())
         row |= _change("change", None if change is None else change[:, number])
-        row |= _change("difference", None if difference is None else difference[:, number])
-        per_seed = () if difference is None else tuple(difference[:, number, 0].tolist())
-        interval = bootstrap.Interval(row["difference_low"], row["difference_high"])
-        row["differences"] = per_seed
-        row["compared"] = compared(len(seeds)) if per_seed else ""
-        is_judged = line.kind == "summary" and per_seed
-        row["verdict"] = verdict(metric, per_seed, interval) if is_judged else ""
+        row |= difference_columns(
+            None if difference is None else _difference(seeds, difference[:, number])
+        )
         rows.append(row)
     return rows
+
+
+def _difference(seeds: Sequence[int], values: np.ndarray) -> bootstrap.Difference:
+    per_seed = dict(zip(seeds, values[:, 0].tolist(), strict=True))
+    return bootstrap.difference(per_seed, values[:, 1:].mean(axis=0))
 
 
 def _change(name: str, values: np.ndarray | None) -> dict[str, float]:

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from benchmark.evaluation import bootstrap, metrics
+from benchmark.evaluation.verdict import holm
 from benchmark.runs.rundir import RunDir
 from reports.studies.grids.results import results
-from tests.reports.grids import SPLITS, cells, finish, finish_all, line_of, spec_of, start, text_of
+from tests.reports.grids import cells, finish, finish_all, line_of, spec_of, start, text_of
 
 
 def test_differences_are_those_of_metrics(tmp_path):
@@ -35,24 +36,23 @@ def test_differences_are_those_of_metrics(tmp_path):
             assert line["difference"] == expected[metric].value
             assert (line["difference_low"], line["difference_high"]) == expected[metric].interval
             assert line["differences"] == tuple(expected[metric].per_seed.values())
-            judged = expected["oiou"].p_value if metric == "oiou" else np.nan
-            assert line["p_images"] == pytest.approx(judged, nan_ok=True)
+            assert line["p"] == expected[metric].estimate.p_value()
             assert bool(line["verdict"]) == (metric == "oiou")
+            assert (line["verdict"] == "chosen on") == (metric == "oiou" and split == "val")
     assert line["runs"] == tuple(spec_of(started, "IM + TM + DCL", seed).key for seed in (0, 1, 2))
     assert line["reference_runs"] == tuple(spec_of(started, "none", seed).key for seed in (0, 1, 2))
     assert line["git_commits"] == ("c0ffee",) * 3 and line["selected_epochs"] == (2, 2, 2)
 
 
-def test_holm_is_over_the_oiou_differences_of_all_rows_and_splits(components):
+def test_holm_is_over_the_oiou_differences_of_all_rows_on_test_splits(components):
     _, found = components
     table = found.table
-    tested = table[table["p_images"].notna()]
-    assert set(tested["metric"]) == {"oiou"} and len(tested) == 6 * len(SPLITS)
-    smallest = tested.sort_values("p_images").iloc[0]
-    assert smallest["p_images_holm"] == pytest.approx(min(1, 18 * smallest["p_images"]))
-    assert tested["p_images_holm"].tolist() == pytest.approx(
-        bootstrap.holm(tested["p_images"].tolist())
-    )
+    tested = table[table["p_holm"].notna()]
+    assert set(tested["metric"]) == {"oiou"} and len(tested) == 6 * 2
+    assert set(tested["split"]) == {"testA", "testB"}, "val chose the epoch"
+    # A row with fewer than three pairs counts as a test with p = 1.
+    enough = tested["differences"].map(len) >= 3
+    assert tested["p_holm"].tolist() == pytest.approx(holm(tested["p"].where(enough, 1.0)))
 
 
 def test_one_seed_is_two_checkpoints_and_three_get_a_verdict(tmp_path):

@@ -92,45 +92,68 @@ def test_numbers_are_those_of_pandas(tmp_path):
     assert row["baseline_runs"] == tuple(spec.key for spec in specs[:3])
 
 
-@pytest.mark.parametrize("better, expected", [(0.2, "confirmed"), (-0.2, "contradicted")])
+@pytest.mark.parametrize("better, expected", [(0.2, "better"), (-0.2, "worse")])
 def test_a_verdict_needs_three_seed_pairs(tmp_path, better, expected):
     specs = [make_spec(strategy, seed) for strategy in BOTH for seed in (0, 1, 2)]
     for spec in specs:
         make_run(tmp_path, spec, better=better * (spec.strategy.name == "maskris"))
 
-    def verdict(specs, metric):
+    def verdict(specs, split, metric):
         table = table_of(tmp_path, specs)
-        return pick(table, split="val", strategy="+MaskRIS", metric=metric)["verdict"]
+        return pick(table, split=split, strategy="+MaskRIS", metric=metric)
 
     two = [spec for spec in specs if spec.seed < 2]
-    assert verdict(specs, "miou") == expected
-    assert verdict(two, "miou") == "undecided" and verdict(two, "p_50") == ""
+    assert verdict(specs, "testA", "oiou")["verdict"] == expected
+    row = verdict(two, "testA", "oiou")
+    assert (row["verdict"], row["p_holm"]) == ("undecided", 1) and "3 seed pairs" in row["needs"]
+    assert verdict(specs, "testA", "miou")["verdict"] == "", "oIoU is the primary metric"
+    row = verdict(specs, "val", "oiou")
+    assert row["verdict"] == "chosen on" and np.isnan(row["p_holm"])
 
 
-def test_p_values_are_holm_adjusted_over_the_shown_differences(tmp_path):
-    specs = [make_spec("baseline"), make_spec("maskris")]
-    for number, spec in enumerate(specs):
-        make_run(tmp_path, spec, better=0.1 * number)
+def test_holms_family_is_what_was_planned_and_not_what_is_shown(tmp_path):
+    """Two methods are planned, and one of them is shown or finished."""
+    specs = [make_spec(strategy, seed) for strategy in BOTH for seed in (0, 1, 2)]
+    for spec in specs:
+        make_run(tmp_path, spec, better=0.06 * (spec.strategy.name == "maskris"))
+    others = [make_spec(strategy, seed, "lavt") for strategy in BOTH for seed in (0, 1, 2)]
+    alone = pick(table_of(tmp_path, specs), split="testA", strategy="+MaskRIS", metric="oiou")
+    assert 0 < alone["p"] < 0.5 and alone["p_holm"] == alone["p"]
+    group = plan([*specs, *others])
+    both = [
+        comparison(collect(group, tmp_path)),
+        comparison(collect(group, tmp_path, group.cells[:6])),
+    ]
+    for table in both:
+        row = pick(table, method="cris", split="testA", strategy="+MaskRIS", metric="oiou")
+        assert row["p_holm"] == pytest.approx(min(1, 2 * alone["p"]))
+
+
+def test_a_set_without_a_test_split_cannot_be_judged(tmp_path):
+    specs = [make_spec(strategy, seed) for strategy in BOTH for seed in (0, 1, 2)]
+    selection = specs[0].selection.model_copy(update={"report": ("val",)})
+    update = {"dataset": "refcocog", "split_by": "google", "selection": selection}
+    specs = [spec.model_copy(update=update) for spec in specs]
+    make_runs(tmp_path, *specs)
     table = table_of(tmp_path, specs)
-    tested = table[table["p_images"].notna()]
-    judged = {(split, metric) for split in SPLITS for metric in ("oiou", "miou")}
-    assert set(zip(tested["split"], tested["metric"], strict=True)) == judged
-    assert set(tested["strategy"]) == {"+MaskRIS"}
-    smallest = tested.sort_values("p_images").iloc[0]
-    assert smallest["p_images_holm"] == pytest.approx(min(1, 4 * smallest["p_images"]))
+    assert table["p_holm"].isna().all()
+    text = text_of(tmp_path, specs, tmp_path / "out")
+    assert "refcocog (google) has no test split" in text
 
 
 def test_a_single_seed_is_two_checkpoints(tmp_path):
     specs = [make_spec("baseline"), make_spec("maskris")]
     for spec in specs:
         make_run(tmp_path, spec, better=0.2 * (spec.strategy.name == "maskris"))
-    row = pick(table_of(tmp_path, specs), split="val", strategy="+MaskRIS", metric="oiou")
+    row = pick(table_of(tmp_path, specs), split="testA", strategy="+MaskRIS", metric="oiou")
     assert row["compared"] == "these two checkpoints" and row["verdict"] == "undecided"
+    assert np.isnan(row["p"]) and row["p_holm"] == 1
     assert np.isnan(row["deviation"])
     text = text_of(tmp_path, specs, tmp_path / "out")
     assert '- "these two checkpoints" stands where there is one seed each' in text
     assert not re.search(r"\d ± \d", text)
-    assert f"{100 * row['mean']:.2f} | {100 * row['difference']:+.2f} [" in text
+    mean, difference = f"{100 * row['mean']:.2f}", f"{100 * row['difference']:+.2f}"
+    assert re.search(rf"{mean} \|\s+{re.escape(difference)} \[", text)
 
 
 def test_the_same_runs_give_the_same_bytes_wherever_they_are(tmp_path):
@@ -229,7 +252,7 @@ def test_a_matrix_that_is_half_done_shows_the_baseline_alone(tmp_path):
     text = text_of(tmp_path, specs, tmp_path / "out")
     oiou = 100 * PLAIN["oiou"](RunDir(tmp_path / specs[0].key).records("val"))
     (line,) = [line for line in text.splitlines() if line.startswith("| val") and "oIoU" in line]
-    assert [cell.strip() for cell in line.split("|")[4:-1]] == [f"{oiou:.2f}", *"––––"]
+    assert [cell.strip() for cell in line.split("|")[4:-1]] == [f"{oiou:.2f}", *"–––––"]
     assert "+MaskRIS" in text and f"{specs[1].key}: planned" in text
 
 
@@ -264,12 +287,28 @@ def test_a_metric_of_a_plugin_appears_by_itself(tmp_path, plugin):
     row = pick(table, split="val", strategy="+MaskRIS", metric="pixels")
     means = [RunDir(tmp_path / "runs" / spec.key).records("val")["union"].mean() for spec in specs]
     assert row["mean"] == pytest.approx(np.mean(means[3:])) and row["mean"] > 50
-    assert row["difference"] < 0 and row["verdict"] == "confirmed"
+    assert row["difference"] < 0
     text = text_of(tmp_path / "runs", specs, tmp_path / "out")
     assert f"{np.mean(means[3:]):.2f}" in text and "size (pixels)" in text
     assert "size is the mean number of pixels" in text
     every = text.split("## Every finished run")[1]
     assert "size (pixels)" in every and f"{means[0]:.2f}" in every
+
+
+def test_of_a_metric_that_should_fall_less_is_better(tmp_path, plugin):
+    specs = [make_spec(strategy, seed) for strategy in BOTH for seed in (0, 1, 2)]
+    for spec in specs:
+        run = make_run(tmp_path / "runs", spec)
+        if spec.strategy.name == "maskris":
+            records = run.records("testA")
+            half = {"intersection": records["intersection"] // 3, "union": records["union"] // 3}
+            run.write_records("testA", records.assign(**half))
+            numbers = metrics.compute(run.records("testA"))
+            run.write_json("result.json", {**run.read_json("result.json"), "testA": numbers})
+    group = plan(specs, primary={"full": "pixels", "weak": "miou"})
+    table = comparison(collect(group, tmp_path / "runs"))
+    row = pick(table, split="testA", strategy="+MaskRIS", metric="pixels")
+    assert row["difference"] < 0 and row["verdict"] == "better"
 
 
 def test_a_metric_that_runs_have_not_recorded_says_so(tmp_path, plugin):
@@ -304,11 +343,11 @@ def test_latex_escapes_and_is_rectangular(tmp_path):
     make_runs(tmp_path, *specs)
     text = write(tmp_path, specs, tmp_path / "out", name="x_y")[2].read_text()
     body = [line for line in text.splitlines() if not line.startswith("%")]
-    assert body[0] == r"\begin{tabular}{lllrlrrll}" and body[-1] == r"\end{tabular}"
+    assert body[0] == r"\begin{tabular}{lllrlrrlrl}" and body[-1] == r"\end{tabular}"
     assert r"+MaskRIS (distill\_weight 0.1)" in text and r"difference [95 \%]" in text
     for line in body:
         if line.endswith(r"\\") and "multicolumn" not in line:
-            assert len(re.findall(r"(?<!\\)&", line)) == 8
+            assert len(re.findall(r"(?<!\\)&", line)) == 9
         assert not re.search(r"(?<!\\)[_%#]", line) and "±" not in line and "–" not in line
     if shutil.which("pdflatex"):
         head = "\\documentclass{article}\\usepackage{booktabs}\\begin{document}\n"

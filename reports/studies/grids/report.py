@@ -4,7 +4,6 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmark.evaluation import metrics
 from reports import notes
 from reports.layout import files, latex, markdown, terminal
 from reports.layout.block import Block
@@ -110,9 +109,8 @@ def definitions(results: Results) -> list[str]:
     """Return how the numbers are to be read, as far as it applies to this grid."""
     grid = results.grid
     chosen, *others = results.splits
-    judged = metrics.get(results.judged).heading
     lines = [grid.note] if grid.note else []
-    lines += [notes.ENTERING, notes.metrics_note(), notes.INTERVAL]
+    lines += [notes.ENTERING, notes.metrics_note(), notes.INTERVAL, notes.DIFFERENCE]
     lines.append(
         f"A difference is a row minus the row '{grid.reference}', on the seeds that both have."
         " a ± b is the mean and the sample standard deviation (ddof = 1) over seeds. A number"
@@ -123,19 +121,15 @@ def definitions(results: Results) -> list[str]:
         were = "was" if len(others) == 1 else "were"
         lines[-1] += f" {' and '.join(others)} chose nothing and {were} measured once."
     if len(results.started.bases) > 1:
-        lines.append(
-            f"{judged}'s verdict is confirmed (better than the reference) or contradicted (worse)"
-            " only by at least three seed pairs of one sign and an interval clear of zero."
-            " Otherwise it is undecided."
-        )
+        lines.append(notes.verdicts(results.collected.group, results.comparisons))
     if results.paper.numbers:
         lines.append(published.note(results.started, results.paper))
     lines += [f"{row.label}: {'; '.join(_settings(results, row))}." for row in grid.rows]
     lines += notes.about(results.specs)
     lines += [losses.NOTE] if grid.curves else []
     lines.append(
-        "table.csv holds fractions, every metric and split, seed, run key, commit and epoch."
-        f" {notes.P_VALUES} {judged} differences of this grid."
+        "table.csv holds fractions, every metric and split, seed, run key, commit and epoch. Its p"
+        " is the p-value of one comparison, and p_holm that after Holm."
     )
     return [line if line.endswith(".") else f"{line}." for line in lines]
 

@@ -11,13 +11,15 @@ import pandas as pd
 import methods
 from benchmark.base.errors import choose
 from benchmark.evaluation import metrics
+from benchmark.runs.comparisons import role
 from benchmark.runs.groups import Cell, Group
 from benchmark.runs.rundir import RunDir
 from benchmark.runs.spec import RunSpec
 from reports.collected import Collected, Run, collect
-from reports.compare import compare, with_holm
+from reports.compare import compare, difference_columns
 from reports.studies.grids.published import HOURS, Published, published
 from reports.studies.plan import written_plan
+from reports.verdicts import with_verdicts
 from studies.grid import Grid
 from studies.study import Started
 
@@ -62,10 +64,21 @@ class Results:
         return [spec for specs, _ in self.rows.values() for spec in specs.values()]
 
     @property
+    def supervision(self) -> str:
+        """`weak` or `full`."""
+        is_weak = methods.definition(self.base.method).weakly_supervised
+        return "weak" if is_weak else "full"
+
+    @property
     def judged(self) -> str:
         """The one metric that has a verdict, which is the plan's primary metric."""
-        is_weak = methods.definition(self.base.method).weakly_supervised
-        return self.collected.group.primary["weak" if is_weak else "full"]
+        return self.collected.group.primary[self.supervision]
+
+    @property
+    def comparisons(self) -> int:
+        """The number of planned comparisons: every row but the reference on every test split."""
+        tests = [split for split in self.splits if role(self.base, split) == "test"]
+        return (len(self.rows) - 1) * len(tests)
 
     @property
     def shown(self) -> list[str]:
@@ -94,8 +107,7 @@ def results(started: Started, runs: Path) -> Results:
     The table has one row per row of the grid x split x metric, also for rows of which no run is
     finished. Its columns are those of `compare.comparison` with `reference_` for `baseline_`, all
     fractions. `published` and `published_difference` are fractions, too, and `finished` counts
-    runs. One metric is judged, and `p_images_holm` adjusts for its differences in all rows and
-    splits.
+    runs. The family of its verdicts is every row but the reference on every test split.
 
     Raises:
         UserError: no run is finished, one is damaged, or the study names a metric or a published
@@ -122,7 +134,8 @@ def results(started: Started, runs: Path) -> Results:
         [line for split in splits for label in rows for line in _lines(unfilled, split, label)]
     )
     table.columns = [name.replace("baseline_", "reference_") for name in table]
-    return dataclasses.replace(unfilled, table=with_holm(table))
+    judged = with_verdicts(table, collected.group, unfilled.comparisons)
+    return dataclasses.replace(unfilled, table=judged)
 
 
 def _lines(unfilled: Results, split: str, label: str) -> Iterator[dict[str, Any]]:
@@ -143,7 +156,7 @@ def _lines(unfilled: Results, split: str, label: str) -> Iterator[dict[str, Any]
         each = [training_hours(unfilled.runs, run) for run in own.values()]
         hours["training_hours"] = float(np.mean(each)) if each else np.nan
         hours["published_hours"] = paper(label, "train", HOURS)
-    lines = compare(own, reference, split, [unfilled.judged]) if own else _nothing()
+    lines = compare(own, reference, split) if own else _nothing()
     for line in lines:
         value = paper(label, split, line["metric"]) / 100
         before = paper(grid.reference, split, line["metric"]) / 100
@@ -155,7 +168,9 @@ def _lines(unfilled: Results, split: str, label: str) -> Iterator[dict[str, Any]
             "data_sha256": base.data_sha256,
             "method": base.method,
             "variant": base.variant,
+            "supervision": unfilled.supervision,
             "split": split,
+            "role": role(base, split),
             "row": label,
             "reference": grid.reference,
             "finished": f"{len(own)} of {len(specs)}",
@@ -172,7 +187,6 @@ def _nothing() -> list[dict[str, Any]]:
         "seeds",
         "points",
         "baseline_points",
-        "differences",
         "runs",
         "baseline_runs",
         "left_out",
@@ -180,22 +194,9 @@ def _nothing() -> list[dict[str, Any]]:
         "git_commits",
         "git_dirty",
     )
-    numbers = (
-        "mean",
-        "deviation",
-        "low",
-        "high",
-        "baseline_mean",
-        "baseline_deviation",
-        "difference",
-        "difference_low",
-        "difference_high",
-        "p_images",
-    )
-    empty = dict.fromkeys(tuples, ()) | dict.fromkeys(numbers, np.nan)
-    return [
-        {"metric": metric, **empty, "compared": "", "verdict": ""} for metric in metrics.names()
-    ]
+    numbers = ("mean", "deviation", "low", "high", "baseline_mean", "baseline_deviation")
+    empty = dict.fromkeys(tuples, ()) | dict.fromkeys(numbers, np.nan) | difference_columns(None)
+    return [{"metric": metric, **empty} for metric in metrics.names()]
 
 
 def training_hours(runs: Path, run: Run) -> float:

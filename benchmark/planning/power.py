@@ -1,0 +1,167 @@
+"""What a plan can decide before it is run: the smallest difference, and the seeds for a wanted one.
+
+The deviation between seeds and the error from the images are taken from finished pairs of the same
+method and variant on the same data, or else of the method anywhere. Where there are none, they are
+assumed, and the answer says so.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import methods
+from benchmark import strategies
+from benchmark.runs.comparisons import planned_comparisons, role
+from benchmark.runs.groups import Group
+from benchmark.runs.rundir import RunDir, all_runs
+from benchmark.runs.spec import RunSpec
+
+if TYPE_CHECKING:  # pandas and scipy are a second that a plan without runs need not wait
+    from benchmark.evaluation.verdict import Estimate
+
+# What finished runs of the papers' sizes suggest; fractions.
+ASSUMED_SEED_DEVIATION = 0.005
+ASSUMED_IMAGE_ERROR = 0.003
+POWER = 0.8
+
+
+@dataclasses.dataclass(frozen=True)
+class Spread:
+    """What makes a difference uncertain, as fractions.
+
+    Attributes:
+        seed_deviation: between the differences of seed pairs.
+        image_error: standard error from the choice of test images.
+        source: where both are from.
+    """
+
+    seed_deviation: float
+    image_error: float
+    source: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Decidable:
+    """What the comparisons of a method on a data set can decide.
+
+    Attributes:
+        method: name. variant: its size. dataset: with its way of splitting.
+        pairs: planned seed pairs.
+        spread: what makes them uncertain.
+        difference: the smallest that is found with 80 % power, a fraction; NaN below three pairs.
+        seeds: how many a wanted difference takes; None where no number does, or none is wanted.
+    """
+
+    method: str
+    variant: str
+    dataset: str
+    pairs: int
+    spread: Spread
+    difference: float
+    seeds: int | None
+
+
+def decidable(
+    group: Group, specs: Sequence[RunSpec], runs: Path, wanted: float | None = None
+) -> list[Decidable]:
+    """Return what each method of a plan can decide on each data set, in the order of the plan.
+
+    Args:
+        group: the plan.
+        specs: of its runs.
+        runs: folder of finished runs.
+        wanted: a true difference for which the seeds are counted, a fraction.
+    """
+    from benchmark.evaluation import verdict
+
+    family = planned_comparisons(group, specs)
+    seeds = {spec.seed for spec in specs}
+    finished = [run for run in all_runs(runs) if run.status().state == "done"]
+    every = [(run.spec(), run) for run in finished]
+    found = []
+    for method, variant, dataset, split_by in dict.fromkeys(its[:4] for its in family):
+        spread = _spread(every, group, (method, variant, dataset, split_by))
+        size = (spread.seed_deviation, spread.image_error, len(family))
+        enough = len(seeds) >= verdict.LEAST_PAIRS
+        found.append(
+            Decidable(
+                method,
+                variant,
+                f"{dataset}:{split_by}",
+                len(seeds),
+                spread,
+                verdict.detectable(len(seeds), *size) if enough else math.nan,
+                verdict.seeds_to_detect(wanted, *size) if wanted else None,
+            )
+        )
+    return found
+
+
+def _spread(
+    finished: Sequence[tuple[RunSpec, RunDir]], group: Group, what: tuple[str, str, str, str]
+) -> Spread:
+    method, variant, dataset, split_by = what
+    own = [(spec, run) for spec, run in finished if spec.method == method]
+    there = [
+        (spec, run)
+        for spec, run in own
+        if (spec.variant, spec.dataset, spec.split_by) == (variant, dataset, split_by)
+    ]
+    is_weak = methods.definition(method).weakly_supervised
+    metric = group.primary["weak" if is_weak else "full"]
+    for runs, words in ((there, "here"), (own, "elsewhere")):
+        estimates = [its for pairs in _pairs(runs) for its in _estimates(*pairs, metric)]
+        deviations = [its.seed_deviation for its in estimates if its.pairs > 1]
+        errors = [its.image_error for its in estimates if not math.isnan(its.image_error)]
+        if errors:
+            # The most uncertain split and strategy, so that the answer holds for all of them.
+            deviation = max(deviations, default=ASSUMED_SEED_DEVIATION)
+            source = f"finished pairs {words}" + ("" if deviations else ", deviation assumed")
+            return Spread(deviation, max(errors), source)
+    return Spread(ASSUMED_SEED_DEVIATION, ASSUMED_IMAGE_ERROR, "assumed")
+
+
+def _pairs(
+    finished: Iterable[tuple[RunSpec, RunDir]],
+) -> list[tuple[dict[int, RunDir], dict[int, RunDir], RunSpec]]:
+    """Return the runs of the reference and of another strategy, by seed, that can be compared."""
+    reference = strategies.reference().name
+    settings: dict[str, dict[str, dict[int, RunDir]]] = {}
+    one_of: dict[str, RunSpec] = {}
+    for spec, run in finished:
+        rest = spec.model_dump_json(exclude={"seed", "strategy"})
+        label = spec.strategy.name if spec.strategy.name == reference else spec.without_seed()
+        settings.setdefault(rest, {}).setdefault(label, {})[spec.seed] = run
+        one_of[rest] = spec
+    found = []
+    for rest, by_label in settings.items():
+        before = by_label.get(reference, {})
+        for label, after in by_label.items():
+            seeds = sorted(before.keys() & after.keys())
+            if label != reference and seeds:
+                pair = (
+                    {seed: before[seed] for seed in seeds},
+                    {seed: after[seed] for seed in seeds},
+                )
+                found.append((*pair, one_of[rest]))
+    return found
+
+
+def _estimates(
+    before: dict[int, RunDir], after: dict[int, RunDir], spec: RunSpec, metric: str
+) -> list[Estimate]:
+    """Return the estimate of the difference on every test split."""
+    from benchmark.evaluation import bootstrap
+
+    found = []
+    for split in (split for split in spec.selection.report if role(spec, split) == "test"):
+        records = [
+            {seed: run.records(split) for seed, run in its.items()} for its in (before, after)
+        ]
+        difference = bootstrap.paired_differences(*records, names=[metric])[metric]
+        found.append(difference.estimate)
+    return found

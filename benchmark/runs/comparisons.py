@@ -1,0 +1,62 @@
+"""Which comparisons a plan holds: what Holm's family consists of, whatever of it a table shows."""
+
+from collections.abc import Iterable
+from typing import Literal, NamedTuple
+
+from benchmark import strategies
+from benchmark.data import datasets
+from benchmark.runs import splits
+from benchmark.runs.groups import Group
+from benchmark.runs.spec import RunSpec
+
+Role = Literal["test", "chosen on", "other"]
+
+
+class Comparison(NamedTuple):
+    """A strategy compared with the reference on a test split."""
+
+    method: str
+    variant: str
+    dataset: str
+    split_by: str
+    strategy: str
+    split: str
+
+
+def role(spec: RunSpec, split: str) -> Role:
+    """Return what a reported split is to a run.
+
+    `test` is one to judge it on, `chosen on` the one that chose its epoch, and `other` neither.
+    """
+    if split == spec.selection.split:
+        return "chosen on"
+    name, split_by, own = splits.owner(split) or (spec.dataset, spec.split_by, split)
+    return "test" if own in datasets.test_splits(name, split_by, (own,)) else "other"
+
+
+def planned_comparisons(group: Group, specs: Iterable[RunSpec]) -> list[Comparison]:
+    """Return the comparisons with the reference that a preset planned to judge, each once.
+
+    Args:
+        group: the plan.
+        specs: of its runs, as far as they are known. They say which splits are reported.
+    """
+    tests: dict[tuple[str, str], list[str]] = {}
+    for spec in specs:
+        named = [split for split in spec.selection.report if role(spec, split) == "test"]
+        tests.setdefault((spec.dataset, spec.split_by), named)
+    reference = strategies.reference().name
+    planned = {}
+    for cell in group.cells:
+        if cell.strategy == reference or cell.trial is not None:
+            continue
+        where = (cell.dataset, cell.split_by)
+        what = (cell.method, cell.variant, *where, cell.strategy)
+        named = tests[where] if where in tests else _known_tests(*where)
+        planned |= {Comparison(*what, split): None for split in named}
+    return [*planned]
+
+
+def _known_tests(name: str, split_by: str) -> tuple[str, ...]:
+    """Return the test splits of a set on which no run has begun."""
+    return datasets.get(name).tests.get(split_by, ()) if name in datasets.DATASETS else ()
