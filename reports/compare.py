@@ -93,7 +93,7 @@ def _columns(spec: RunSpec, suffix: str) -> dict[str, Any]:
 # --- compared -------------------------------------------------------------------------------------
 
 
-def comparison(collected: Collected) -> pd.DataFrame:
+def comparison(collected: Collected, against: str | None = None) -> pd.DataFrame:
     """Return one row per data set x split x method x variant x strategy x metric.
 
     All values are fractions unless a metric has another unit. `mean`, `deviation` (sample,
@@ -109,12 +109,16 @@ def comparison(collected: Collected) -> pd.DataFrame:
     interval is made of, and `p` is the two-sided p-value of no difference. `role` says what the
     split is to the runs. The columns of `verdicts.with_verdicts` follow.
 
+    Args:
+        collected: the runs.
+        against: name of the strategy that the others are compared with [the reference].
+
     Raises:
         UserError: runs that are to be compared are not about the same expressions. The message
-            names them.
+            names them. Or there are several strategies called `against`.
     """
     rows: list[dict[str, Any]] = []
-    reference_label = labels.reference()
+    reference_label = labels.reference(collected.specs, against)
     for setting in settings(collected):
         reference = setting.strategies.get(reference_label, {})
         for split, its_role in setting.splits.items():
@@ -122,7 +126,7 @@ def comparison(collected: Collected) -> pd.DataFrame:
                 partners = {} if strategy == reference_label else reference
                 of = setting.columns | {"split": split, "role": its_role, "strategy": strategy}
                 rows += [of | row for row in compare(runs, partners, split)]
-    family = planned_comparisons(collected.group, collected.specs)
+    family = planned_comparisons(collected.group, collected.specs, against)
     return with_verdicts(pd.DataFrame(rows), collected.group, len(family))
 
 

@@ -9,15 +9,35 @@ import pandas as pd
 from pydantic import BaseModel
 
 from benchmark import strategies
+from benchmark.base.errors import UserError, choose
 from benchmark.runs.spec import RunSpec
 from benchmark.strategies.strategy import Strategy
 
 METHOD = ("method", "stage", "variant", "settings")
 
 
-def reference() -> str:
-    """Return what tables call the strategy that the others are compared with."""
-    return strategies.reference().heading
+def reference(specs: Iterable[RunSpec] = (), against: str | None = None) -> str:
+    """Return what tables call the strategy that the others are compared with.
+
+    Args:
+        specs: of the runs that are compared.
+        against: its name [the reference].
+
+    Raises:
+        UserError: the specs have no strategy of this name, or several with different settings.
+    """
+    if against is None:
+        return strategies.reference().heading
+    by_name: dict[str, list[str]] = {}
+    for label, strategy in strategy_labels(specs).items():
+        by_name.setdefault(strategy.name, []).append(label)
+    named = by_name[choose(against, by_name, "compared strategy")]
+    if len(named) > 1:
+        raise UserError(
+            f"{against} has runs with several settings ({', '.join(named)}), so it is not one"
+            " strategy to compare with."
+        )
+    return named[0]
 
 
 def identity(model: BaseModel, exclude: set[str] | None = None) -> str:

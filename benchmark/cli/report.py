@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from benchmark import strategies
 from benchmark.base.errors import choose
-from benchmark.cli.options import OUT, RUNS, Axes, OutOption, RunsOption, console, spread
+from benchmark.cli.options import OUT, RUNS, Axes, OutOption, RunsOption, console, named, spread
 from benchmark.data import datasets
 from benchmark.runs.execution import Places
 
@@ -26,6 +27,14 @@ def report(
     plan: Annotated[
         str, typer.Argument(help="A planned preset or study (see `risbench status`).")
     ] = "quick",
+    against: Annotated[
+        str | None,
+        named(
+            "--against",
+            strategies.names,
+            "Strategy that the others are compared with (default: the reference).",
+        ),
+    ] = None,
     runs: RunsOption = RUNS,
     out: OutOption = OUT,
 ) -> None:
@@ -46,7 +55,8 @@ def report(
 
         write_study_report(study.load(runs, plan), runs, None, out)
         return
-    write_group_report(group, Places(None, runs=runs, reports=out), _chosen(group, axes))
+    places = Places(None, runs=runs, reports=out)
+    write_group_report(group, places, _chosen(group, axes), against)
 
 
 def _chosen(group: Group, axes: Axes) -> list[Cell]:
@@ -67,13 +77,16 @@ def _chosen(group: Group, axes: Axes) -> list[Cell]:
     ]
 
 
-def write_group_report(group: Group, places: Places, cells: Sequence[Cell]) -> None:
+def write_group_report(
+    group: Group, places: Places, cells: Sequence[Cell], against: str | None = None
+) -> None:
     """Write and print the report of a preset's plan.
 
     Args:
         group: the plan.
         places: where the runs lie, and where the report goes.
         cells: the cells that the report is about. Their keys are read from the plan.
+        against: name of the strategy that the others are compared with [the reference].
     """
     from reports import compare
     from reports.collected import collect
@@ -82,9 +95,9 @@ def write_group_report(group: Group, places: Places, cells: Sequence[Cell]) -> N
     wanted = {cell.identity for cell in cells}
     current = [cell for cell in group.cells if cell.identity in wanted]
     collected = collect(group, places.runs, current)
-    table = compare.comparison(collected)
-    paths = matrix_report.write(collected, table, places.reports)
-    matrix_report.render(console, collected, table)
+    table = compare.comparison(collected, against)
+    paths = matrix_report.write(collected, table, places.reports, against)
+    matrix_report.render(console, collected, table, against)
     tell_written(paths)
 
 

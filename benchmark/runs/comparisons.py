@@ -13,7 +13,7 @@ Role = Literal["test", "chosen on", "other"]
 
 
 class Comparison(NamedTuple):
-    """A strategy compared with the reference on a test split."""
+    """A strategy that is compared with another one on a test split."""
 
     method: str
     variant: str
@@ -34,18 +34,21 @@ def role(spec: RunSpec, split: str) -> Role:
     return "test" if own in datasets.test_splits(name, split_by, (own,)) else "other"
 
 
-def planned_comparisons(group: Group, specs: Iterable[RunSpec]) -> list[Comparison]:
-    """Return the comparisons with the reference that a preset planned to judge, each once.
+def planned_comparisons(
+    group: Group, specs: Iterable[RunSpec], against: str | None = None
+) -> list[Comparison]:
+    """Return the comparisons with one strategy that a preset planned to judge, each once.
 
     Args:
         group: the plan.
         specs: of its runs, as far as they are known. They say which splits are reported.
+        against: name of the strategy that the others are compared with [the reference].
     """
     tests: dict[tuple[str, str], list[str]] = {}
     for spec in specs:
         named = [split for split in spec.selection.report if role(spec, split) == "test"]
         tests.setdefault((spec.dataset, spec.split_by), named)
-    reference = strategies.reference().name
+    reference = against or strategies.reference().name
     planned = {}
     for cell in group.cells:
         if cell.strategy == reference or cell.trial is not None:

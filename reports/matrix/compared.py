@@ -5,21 +5,20 @@ from collections.abc import Sequence
 import pandas as pd
 
 from benchmark.evaluation import metrics
-from reports import labels
 from reports.layout import numbers
 from reports.layout.block import Block, named_once
 from reports.layout.numbers import NOTHING
 from reports.matrix.parts import parts
 
 
-def blocks(table: pd.DataFrame, strategies: Sequence[str]) -> list[Block]:
+def blocks(table: pd.DataFrame, strategies: Sequence[str], reference: str) -> list[Block]:
     """Return one block per part, with a line per split, method, judged metric and other strategy.
 
     Args:
         table: what `compare.comparison` returns.
         strategies: labels of all planned ones.
+        reference: label of the one that the others are compared with.
     """
-    reference = labels.reference()
     others = [label for label in strategies if label != reference]
     # With several strategies each line names its own. A single one heads its column.
     several = len(others) > 1

@@ -20,11 +20,15 @@ from reports.matrix import compared, every_run
 WIDTH = 100  # columns of the terminal that a table may take
 
 
-def write(collected: Collected, table: pd.DataFrame, out: Path) -> list[Path]:
+def write(
+    collected: Collected, table: pd.DataFrame, out: Path, against: str | None = None
+) -> list[Path]:
     """Write `table.md`, `table.csv` and `table.tex`, and return their paths.
 
     Args:
         collected: the runs.
+        against: name of the strategy that the others are compared with [the reference]. It then
+            stands in the name of the folder.
         table: what `compare.comparison` returns of the same runs. The CSV holds it as fractions
             with six decimals, and lists with a space between their entries.
         out: holds the folder of the report, which is called by the name of the plan.
@@ -33,23 +37,24 @@ def write(collected: Collected, table: pd.DataFrame, out: Path) -> list[Path]:
         UserError: `out` cannot be written.
     """
     contents = {
-        "table.md": as_markdown(collected, table),
+        "table.md": as_markdown(collected, table, against),
         "table.csv": files.csv(table),
-        "table.tex": as_latex(collected, table),
+        "table.tex": as_latex(collected, table, against),
     }
-    return files.write(out / collected.group.name, contents)
+    name = collected.group.name + (f"-against-{against}" if against else "")
+    return files.write(out / name, contents)
 
 
-def as_markdown(collected: Collected, table: pd.DataFrame) -> str:
+def as_markdown(collected: Collected, table: pd.DataFrame, against: str | None = None) -> str:
     """Return the whole report as Markdown that also reads well as plain text."""
     group = collected.group
     return markdown.document(
         [
             f"# {group.name}",
             group.description,
-            markdown.bullets(definitions(collected)),
+            markdown.bullets(definitions(collected, against)),
             "## Strategies compared",
-            *map(markdown.table, _compared(collected, table)),
+            *map(markdown.table, _compared(collected, table, against)),
             markdown.bullets(notes.footnotes(collected, table)),
             "## Every finished run",
             *map(markdown.table, every_run.blocks(points(collected))),
@@ -57,31 +62,34 @@ def as_markdown(collected: Collected, table: pd.DataFrame) -> str:
     )
 
 
-def as_latex(collected: Collected, table: pd.DataFrame) -> str:
+def as_latex(collected: Collected, table: pd.DataFrame, against: str | None = None) -> str:
     """Return the compared strategies as one tabular. What must be known stands in comments."""
-    known = [*definitions(collected), *notes.footnotes(collected, table)]
+    known = [*definitions(collected, against), *notes.footnotes(collected, table)]
     head = latex.comments([collected.group.name, *known])
-    return head + latex.tabular(_compared(collected, table))
+    return head + latex.tabular(_compared(collected, table, against))
 
 
-def render(console: Console, collected: Collected, table: pd.DataFrame) -> None:
+def render(
+    console: Console, collected: Collected, table: pd.DataFrame, against: str | None = None
+) -> None:
     """Print the same tables and footnotes to the terminal, at most `WIDTH` columns wide."""
-    blocks = [*_compared(collected, table), *every_run.blocks(points(collected))]
+    blocks = [*_compared(collected, table, against), *every_run.blocks(points(collected))]
     width = min(console.width, WIDTH)
     terminal.print_blocks(console, blocks, notes.footnotes(collected, table), width)
 
 
-def _compared(collected: Collected, table: pd.DataFrame) -> list[Block]:
+def _compared(collected: Collected, table: pd.DataFrame, against: str | None) -> list[Block]:
     known = labels.strategy_labels(collected.specs)
     # A strategy of which no run has begun heads its column all the same.
     begun = {strategy.name for strategy in known.values()}
     planned = {planned.cell.strategy for planned in collected.planned} - begun
     others = sorted(strategies.get(name).heading for name in planned)
-    return compared.blocks(table, [*known, *others])
+    return compared.blocks(table, [*known, *others], labels.reference(collected.specs, against))
 
 
-def definitions(collected: Collected) -> list[str]:
+def definitions(collected: Collected, against: str | None = None) -> list[str]:
     """Return how the numbers are to be read, as far as it applies to these runs."""
+    family = len(planned_comparisons(collected.group, collected.specs, against))
     return [
         notes.ENTERING,
         notes.metrics_note(),
@@ -89,7 +97,7 @@ def definitions(collected: Collected) -> list[str]:
         notes.DIFFERENCE,
         "a ± b is the mean and the sample standard deviation (ddof = 1) over the seeds that both"
         " strategies have. A number without ± is from one seed.",
-        notes.verdicts(collected.group, len(planned_comparisons(collected.group, collected.specs))),
+        notes.verdicts(collected.group, family),
         notes.SELECTION,
         *notes.strategies(collected.specs),
         *notes.about(collected.specs),

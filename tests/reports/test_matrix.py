@@ -129,6 +129,27 @@ def test_holms_family_is_what_was_planned_and_not_what_is_shown(tmp_path):
         assert row["p_holm"] == pytest.approx(min(1, 2 * alone["p"]))
 
 
+def test_any_strategy_can_be_what_the_others_are_compared_with(tmp_path):
+    names = ("baseline", "maskris", "image-masking")
+    specs = [make_spec(strategy, seed) for strategy in names for seed in (0, 1, 2)]
+    for spec in specs:
+        make_run(tmp_path / "runs", spec, better=0.2 * (spec.strategy.name == "maskris"))
+    collected = collect(plan(specs), tmp_path / "runs")
+    table = comparison(collected, "maskris")
+    row = pick(table, split="testA", strategy="baseline", metric="oiou")
+    forth = pick(comparison(collected), split="testA", strategy="+MaskRIS", metric="oiou")
+    assert row["difference"] == pytest.approx(-forth["difference"]) and row["verdict"] == "worse"
+    assert row["p_holm"] == pytest.approx(2 * row["p"], rel=0.5), "two comparisons on one split"
+    paths = report.write(collected, table, tmp_path / "out", "maskris")
+    assert {path.parent.name for path in paths} == {"set-against-maskris"}
+    with pytest.raises(UserError, match="crop"):
+        comparison(collected, "crop")
+    other = make_spec("maskris", 0, distill_weight=0.25)
+    make_run(tmp_path / "runs", other)
+    with pytest.raises(UserError, match="several settings"):
+        comparison(collect(plan([*specs, other]), tmp_path / "runs"), "maskris")
+
+
 def test_a_set_without_a_test_split_cannot_be_judged(tmp_path):
     specs = [make_spec(strategy, seed) for strategy in BOTH for seed in (0, 1, 2)]
     selection = specs[0].selection.model_copy(update={"report": ("val",)})
