@@ -124,3 +124,10 @@ def test_status_shows_cells_that_were_never_begun(tmp_path, capsys):
     assert "done" in out and "seed 1" in out and "not started yet" in out
     content = json.loads((tmp_path / "runs" / "groups" / "boxes.json").read_text())
     assert content["axes"]["seeds"] == [0, 1] and "seeds" in content["text"]
+
+
+def test_plan_says_how_many_seeds_a_difference_takes(world, capsys):
+    command = ["plan", "--preset", world / "boxes.yaml", "--runs", world / "runs", "--no-measure"]
+    assert run(*command, "--detect", "5", "--seeds", "0,1,2", "--name", "three") == 0
+    out = capsys.readouterr().out
+    assert "seeds for 5" in out and "assumed" in out and "80 % power" in out
