@@ -70,7 +70,9 @@ def as_markdown(
     """
     chosen, others = search_results.splits
     again, claim = best_preset.commands(search_results, preset)
-    chose = compared.blocks(search_results, (chosen,), f"{chosen}, which chose epoch and trial")
+    # What chose the trial cannot say how much better it is: differences are on test splits alone.
+    title = f"{chosen}, which chose epoch and trial"
+    chose = [compared.value_block(search_results, (chosen,), title)]
     reported = compared.blocks(search_results, others, " and ".join(others)) if others else []
     unranked = ranking.other_block(search_results.trials, [*search_results.search.space])
     keys = [
@@ -132,7 +134,7 @@ def render(console: Console, started: Started, study: optuna.Study, runs: Path) 
     search_results = results(started, study, runs)
     chosen, rest = search_results.splits
     blocks: list[Block] = [ranking.ranked_block(search_results, terminal=True), *others]
-    blocks += compared.blocks(search_results, (chosen,), f"{chosen}, which chose")
+    blocks.append(compared.value_block(search_results, (chosen,), f"{chosen}, which chose"))
     blocks += (
         compared.blocks(search_results, rest, "test splits, which chose nothing") if rest else []
     )
