@@ -139,7 +139,7 @@ def footnotes(
 
 
 def undecided(table: pd.DataFrame) -> list[str]:
-    """Return what would decide what is undecided, and where nothing can be judged."""
+    """Return what would decide what has no clear verdict, and where nothing can be judged."""
     notes, subject = [], "strategy" if "strategy" in table else "row"
     for needs, rows in table[table["needs"] != ""].groupby("needs", sort=False):
         named = [
@@ -151,7 +151,8 @@ def undecided(table: pd.DataFrame) -> list[str]:
         shown = ", ".join(named[:SHOWN]) + (
             f" and {more} more" if (more := len(named) - SHOWN) > 0 else ""
         )
-        notes.append(f"Undecided, since {needs}: {shown}.")
+        said = "Undecided" if (rows["verdict"] != "").all() else "No verdict"
+        notes.append(f"{said}, since {needs}: {shown}.")
     for (name, split_by), rows in table.groupby(["dataset", "split_by"]):
         if not (rows["role"] == "test").any():
             notes.append(f"{name} ({split_by}) has no test split, so nothing can be judged on it.")

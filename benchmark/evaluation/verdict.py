@@ -23,7 +23,7 @@ LEVEL = 0.05
 LEAST_PAIRS = 3  # two differences alone leave the deviation between seeds all but unknown
 MOST_SEEDS = 1000
 BISECTIONS = 36  # they leave a relative error of 1e-10 at most in a p-value
-Word = Literal["better", "worse", "no relevant difference", "undecided"]
+Word = Literal["better", "worse", "no relevant difference", "undecided", ""]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,9 +64,9 @@ class Verdict:
     """What a comparison says.
 
     Attributes:
-        word: the verdict.
-        p: the p-value after Holm; NaN where the comparison takes no part in it.
-        why: for an undecided comparison, what would decide it; else empty.
+        word: the verdict; "" for fewer than three pairs, which have none.
+        p: the p-value after Holm; NaN where there is no verdict.
+        why: what would decide an undecided comparison, or give it a verdict; else empty.
     """
 
     word: Word
@@ -146,7 +146,7 @@ def holm(p_values: Sequence[float], family: int | None = None) -> list[float]:
 def judge(estimates: Sequence[Estimate], margin: float, family: int | None = None) -> list[Verdict]:
     """Return the verdicts of a family of comparisons, in order.
 
-    A comparison of fewer than three pairs counts as a test with p = 1 and is undecided.
+    A comparison of fewer than three pairs counts as a test with p = 1 and has no verdict.
 
     Args:
         margin: differences below it are not relevant, a fraction above 0.
@@ -160,7 +160,9 @@ def judge(estimates: Sequence[Estimate], margin: float, family: int | None = Non
 
 def _verdict(estimate: Estimate, p: float, margin: float) -> Verdict:
     if estimate.pairs < LEAST_PAIRS:
-        return Verdict("undecided", p, f"needs at least {LEAST_PAIRS} seed pairs")
+        # A single pair is two checkpoints, which no number of images makes a verdict of.
+        why = f"it takes at least {LEAST_PAIRS} seed pairs" if estimate.pairs > 1 else ""
+        return Verdict("", math.nan, why)
     if p < LEVEL:
         return Verdict("better" if estimate.value > 0 else "worse", p)
     if abs(estimate.value) + estimate.half_width() < margin:

@@ -17,7 +17,7 @@ from reports.layout import files, latex, markdown, terminal
 from reports.layout.block import Block
 from reports.matrix import compared, every_run
 
-WIDTH = 100  # columns of the terminal that a table may take
+WIDTH = 110  # columns of the terminal that a table may take
 
 
 def write(

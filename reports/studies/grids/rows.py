@@ -47,4 +47,6 @@ def _mean(line: Any, times: float) -> str:
 def _compared(line: Any) -> str:
     if line.compared in ("", CHECKPOINTS):
         return line.compared or NOTHING
-    return f"{line.compared}: {line.verdict}"
+    if np.isnan(line.p_holm):
+        return f"{line.compared}: {line.verdict}"
+    return f"{line.compared}: {line.verdict}, p {numbers.p_value(line.p_holm)}"
