@@ -26,7 +26,6 @@ if TYPE_CHECKING:  # Help must not import what runs need.
     from benchmark.planning.plan import Planned
     from benchmark.planning.power import Decidable
     from benchmark.runs.execution import Places
-    from benchmark.runs.groups import Group
     from benchmark.runs.preset import Preset
     from benchmark.runs.resolve import Matrix
 
@@ -176,9 +175,9 @@ def plan(
             f"about {time} of training at {at_a_time} runs at a time, evaluation not counted"
         )
     group = resolved.group(chosen.whole, chosen.text)
-    _print_power(
-        group, power.decidable(group, resolved.specs, where.runs, detect and detect / 100), detect
-    )
+    wanted = detect / 100 if detect else None  # points to a fraction
+    decided = power.decidable(group, resolved.specs, where.runs, wanted, planned)
+    _print_power(decided, detect)
 
 
 def _plan_table(planned: Sequence[Planned], measure: bool) -> Table:
@@ -198,7 +197,7 @@ def _plan_table(planned: Sequence[Planned], measure: bool) -> Table:
     return table
 
 
-def _print_power(group: Group, found: Sequence[Decidable], detect: float | None) -> None:
+def _print_power(found: Sequence[Decidable], detect: float | None) -> None:
     """Print the smallest difference that is decided, and the seeds that a wanted one takes."""
     from benchmark.evaluation.verdict import LEAST_PAIRS
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,8 +20,9 @@ from benchmark.runs.groups import Group
 from benchmark.runs.rundir import RunDir, all_runs
 from benchmark.runs.spec import RunSpec
 
-if TYPE_CHECKING:  # pandas and scipy are a second that a plan without runs need not wait
+if TYPE_CHECKING:  # A plan without runs does not wait a second for pandas and SciPy.
     from benchmark.evaluation.verdict import Estimate
+    from benchmark.planning.plan import Planned
 
 # What finished runs of the papers' sizes suggest; fractions.
 ASSUMED_SEED_DEVIATION = 0.005
@@ -66,7 +67,11 @@ class Decidable:
 
 
 def decidable(
-    group: Group, specs: Sequence[RunSpec], runs: Path, wanted: float | None = None
+    group: Group,
+    specs: Sequence[RunSpec],
+    runs: Path,
+    wanted: float | None = None,
+    planned: Iterable[Planned] = (),
 ) -> list[Decidable]:
     """Return what each method of a plan can decide on each data set, in the order of the plan.
 
@@ -75,13 +80,13 @@ def decidable(
         specs: of its runs.
         runs: folder of finished runs.
         wanted: a true difference for which the seeds are counted, a fraction.
+        planned: runs whose spec and status are known already, so that they are not read again.
     """
     from benchmark.evaluation import verdict
 
     family = planned_comparisons(group, specs)
     seeds = {spec.seed for spec in specs}
-    finished = [run for run in all_runs(runs) if run.status().state == "done"]
-    every = [(run.spec(), run) for run in finished]
+    every = _finished(runs, {run.spec.key: run for run in planned})
     found = []
     for method, variant, dataset, split_by in dict.fromkeys(its[:4] for its in family):
         spread = _spread(every, group, (method, variant, dataset, split_by))
@@ -99,6 +104,15 @@ def decidable(
             )
         )
     return found
+
+
+def _finished(runs: Path, known: Mapping[str, Planned]) -> list[tuple[RunSpec, RunDir]]:
+    finished = []
+    for run in all_runs(runs):
+        status = known[run.key].status if run.key in known else run.status()
+        if status.state == "done":
+            finished.append((known[run.key].spec if run.key in known else run.spec(), run))
+    return finished
 
 
 def _spread(
