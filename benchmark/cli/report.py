@@ -44,10 +44,9 @@ def report(
 
     Example: risbench report quick --seeds 0
     """
-    from benchmark.runs.groups import read_group
+    from benchmark.runs.groups import plan_name, read_group
 
-    if plan.endswith((".yaml", ".yml")):  # The plan of a preset's file has the name of the file.
-        plan = Path(plan).stem
+    plan = plan_name(plan)
     group = read_group(runs, plan)
     if group.kind == "study":
         from benchmark.cli.study import write_study_report

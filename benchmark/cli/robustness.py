@@ -125,6 +125,7 @@ def robustness(
     unchanged = narrowed == whole and not chosen and not conditions
     _write_report(
         "runs" if chosen else Path(preset).stem,
+        None if chosen else narrowed.matrix,
         whole.description if unchanged else f"{on_splits} of {len(directories)} runs",
         narrowed.splits,
         wanted,
@@ -159,10 +160,10 @@ def _finished(plan: str, runs: Path) -> list[RunDir]:
         UserError: no run of it is finished.
     """
     from benchmark.runs.groups import names as planned
-    from benchmark.runs.groups import read_group
+    from benchmark.runs.groups import plan_name, read_group
     from benchmark.runs.rundir import RunDir
 
-    plan = Path(plan).stem if plan.endswith((".yaml", ".yml")) else plan
+    plan = plan_name(plan)
     keys = read_group(runs, plan).keys if plan in planned(runs) else []
     every = [RunDir(runs / key) for key in keys]
     done = [run for run in every if run.status().state == "done"]
@@ -310,6 +311,7 @@ def _show_costs(meters: dict[str, Any]) -> None:
 
 def _write_report(
     name: str,
+    plan: str | None,
     description: str,
     splits: Sequence[str],
     conditions: Sequence[Condition],
@@ -321,9 +323,14 @@ def _write_report(
     """Write and print the report.
 
     The strips of pictures come last, since networks run for them.
+
+    Args:
+        name: of the report.
+        plan: the matrix that the runs are from, whose primary metrics and margin count. None where
+            runs were named, so that the usual ones do.
     """
     from benchmark.robustness import strips
-    from benchmark.runs.groups import Cell, Group
+    from benchmark.runs.groups import Cell, Group, plan_name, read_group
     from reports.collected import collect
     from reports.layout import files
     from reports.robustness import report, strip
@@ -331,7 +338,11 @@ def _write_report(
     from reports.robustness.table import table as numbers_of
 
     cells = [Cell.of(run.spec()) for run in directories]
-    collected = collect(Group(name, "preset", description, cells=cells), places.runs)
+    group = Group(name, "preset", description, cells=cells)
+    if plan:
+        planned = read_group(places.runs, plan_name(plan))
+        group.primary, group.margin = planned.primary, planned.margin
+    collected = collect(group, places.runs)
     every = gather(collected, places.runs, splits, conditions)
     table = numbers_of(every, reference)
     folder = report.folder(name, places.reports)

@@ -1,8 +1,8 @@
 """From paired differences to a verdict: how sure one strategy's advantage over another is.
 
 Two things make a measured difference uncertain: the seeds that were trained and the images that
-were tested on. The half-width of its interval at level a joins both (Howe 1974; Graybill and Wang
-1980):
+were tested on. The half-width of its interval at level a joins both (Howe 1974, and Graybill and
+Wang 1980):
 
     h(a) = sqrt((t[n-1, 1-a/2] * s / sqrt(n))^2 + (z[1-a/2] * e)^2)
 
@@ -33,8 +33,8 @@ class Estimate:
     Attributes:
         value: D, the mean of the pairs' differences. Positive is an improvement.
         pairs: n, at least 1.
-        seed_deviation: s; NaN for a single pair.
-        image_error: e; NaN where it is not known.
+        seed_deviation: s, which is NaN for a single pair.
+        image_error: e, which is NaN where it is not known.
     """
 
     value: float
@@ -51,11 +51,11 @@ class Estimate:
         return cls(differences[0] + float(beyond.mean()), len(beyond), deviation, image_error)
 
     def half_width(self, level: float = LEVEL) -> float:
-        """Return h(level); NaN for a single pair."""
+        """Return h(level), which is NaN for a single pair."""
         return float(half_width(level, self.pairs, self.seed_deviation, self.image_error))
 
     def p_value(self) -> float:
-        """Return the least level at which the interval excludes 0; NaN below two pairs."""
+        """Return the least level at which the interval excludes 0, or NaN below two pairs."""
         return float(p_values([self])[0])
 
 
@@ -64,9 +64,9 @@ class Verdict:
     """What a comparison says.
 
     Attributes:
-        word: the verdict; "" for fewer than three pairs, which have none.
-        p: the p-value after Holm; NaN where there is no verdict.
-        why: what would decide an undecided comparison, or give it a verdict; else empty.
+        word: the verdict. Fewer than three pairs have none, and it is "".
+        p: the p-value after Holm, or NaN where there is no verdict.
+        why: what would decide an undecided comparison or give it a verdict, else empty.
     """
 
     word: Word
@@ -80,7 +80,7 @@ def half_width(
     seed_deviation: float | np.ndarray,
     image_error: float | np.ndarray,
 ) -> np.ndarray:
-    """Return h(level) for arrays that broadcast; NaN where there is a single pair.
+    """Return h(level) for arrays that broadcast, NaN where there is a single pair.
 
     Args:
         level: in (0, 1].
@@ -92,7 +92,7 @@ def half_width(
 
 
 def p_values(estimates: Sequence[Estimate]) -> np.ndarray:
-    """Return the p-value of no difference of each estimate, float64; NaN below two pairs."""
+    """Return the p-values of no difference, float64 (estimates,), NaN below two pairs."""
     value, pairs, seed_deviation, image_error = (
         np.array([getattr(estimate, field.name) for estimate in estimates], np.float64)
         for field in dataclasses.fields(Estimate)

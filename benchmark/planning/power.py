@@ -24,7 +24,8 @@ if TYPE_CHECKING:  # A plan without runs does not wait a second for pandas and S
     from benchmark.evaluation.verdict import Estimate
     from benchmark.planning.plan import Planned
 
-# What finished runs of the papers' sizes suggest; fractions.
+# Assumed where nothing is known, as fractions. They are middle values of those with which the
+# verdict was simulated, and no measurement, so the answer says "assumed".
 ASSUMED_SEED_DEVIATION = 0.005
 ASSUMED_IMAGE_ERROR = 0.003
 RESAMPLES = 500  # an error that is known to 3 % plans well enough, and a plan should not wait
@@ -50,11 +51,15 @@ class Decidable:
     """What the comparisons of a method on a data set can decide.
 
     Attributes:
-        method: name. variant: its size. dataset: with its way of splitting.
-        pairs: planned seed pairs.
+        method: name.
+        variant: its size.
+        dataset: name, with its way of splitting.
+        pairs: number of planned seed pairs.
         spread: what makes them uncertain.
-        difference: the smallest that is found with 80 % power, a fraction; NaN below three pairs.
-        seeds: how many a wanted difference takes; None where no number does, or none is wanted.
+        difference: the smallest that is found with 80 % power, a fraction. It is NaN below three
+            pairs.
+        seeds: how many a wanted difference takes. It is None where no number does, or none is
+            wanted.
     """
 
     method: str
@@ -76,8 +81,8 @@ def decidable(
     """Return what each method of a plan can decide on each data set, in the order of the plan.
 
     Args:
-        group: the plan.
-        specs: of its runs.
+        group: the plan. It says which seeds are planned, whatever of it is run now.
+        specs: of its runs, as far as they are known.
         runs: folder of finished runs.
         wanted: a true difference for which the seeds are counted, a fraction.
         planned: runs whose spec and status are known already, so that they are not read again.
@@ -85,25 +90,35 @@ def decidable(
     from benchmark.evaluation import verdict
 
     family = planned_comparisons(group, specs)
-    seeds = {spec.seed for spec in specs}
     every = _finished(runs, {run.spec.key: run for run in planned})
     found = []
     for method, variant, dataset, split_by in dict.fromkeys(its[:4] for its in family):
-        spread = _spread(every, group, (method, variant, dataset, split_by))
+        what = (method, variant, dataset, split_by)
+        spread = _spread(every, group, what)
         size = (spread.seed_deviation, spread.image_error, len(family))
-        enough = len(seeds) >= verdict.LEAST_PAIRS
+        pairs = _planned_pairs(group, what)
+        enough = pairs >= verdict.LEAST_PAIRS
         found.append(
             Decidable(
                 method,
                 variant,
                 f"{dataset}:{split_by}",
-                len(seeds),
+                pairs,
                 spread,
-                verdict.detectable(len(seeds), *size) if enough else math.nan,
+                verdict.detectable(pairs, *size) if enough else math.nan,
                 verdict.seeds_to_detect(wanted, *size) if wanted else None,
             )
         )
     return found
+
+
+def _planned_pairs(group: Group, what: tuple[str, str, str, str]) -> int:
+    seeds = {
+        cell.seed
+        for cell in group.cells
+        if (cell.method, cell.variant, cell.dataset, cell.split_by) == what
+    }
+    return len(seeds)
 
 
 def _finished(runs: Path, known: Mapping[str, Planned]) -> list[tuple[RunSpec, RunDir]]:

@@ -202,6 +202,11 @@ def _from_keys(content: Mapping[str, Any], runs: Path) -> Group:
     return Group(content["name"], content["kind"], cells=cells)
 
 
+def plan_name(preset: str) -> str:
+    """Return the name of a preset's plan, which for a preset's file is that of the file."""
+    return Path(preset).stem if preset.endswith((".yaml", ".yml")) else preset
+
+
 def names(runs: Path) -> list[str]:
     """Return the names of all groups in a folder of runs."""
     return sorted(path.stem for path in (runs / "groups").glob("[!.]*.json"))

@@ -48,6 +48,12 @@ def test_one_pair_gives_the_error_of_the_images_alone(tmp_path):
     assert found.spread.seed_deviation == power.ASSUMED_SEED_DEVIATION
 
 
+def test_the_planned_seeds_count_whatever_is_run_now(tmp_path):
+    specs = specs_of((0, 1, 2))
+    (found,) = power.decidable(plan(specs), specs[:1], tmp_path)
+    assert found.pairs == 3 and not np.isnan(found.difference)
+
+
 def test_a_larger_plan_needs_a_larger_difference(tmp_path):
     one, two = specs_of((0, 1, 2)), specs_of((0, 1, 2), ("cris", "lavt"))
     (alone,) = power.decidable(plan(one), one, tmp_path)
