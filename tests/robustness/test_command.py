@@ -86,6 +86,7 @@ def test_a_preset_asks_the_finished_runs_of_its_matrix(fresh, boxes, tmp_path, c
         },
         "selection": {"every": 1},
         "strategy": {"patch_size": 8},
+        "primary": {"full": "miou"},
     }
     (tmp_path / "boxes.yaml").write_text(yaml.safe_dump(matrix))
     preset = {
@@ -112,9 +113,12 @@ def test_a_preset_asks_the_finished_runs_of_its_matrix(fresh, boxes, tmp_path, c
         )
         == 0
     )
-    assert "2 of the 4 runs of the matrix are not finished" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "2 of the 4 runs of the matrix are not finished" in out
     assert all(finished_conditions(run, "val") == ["contrast-5", "referent-50"] for run in fresh)
     assert (tmp_path / "out" / "two" / "robustness" / "occlusion-refcoco-val.png").exists()
+    # What a terminal shows is of the plan's primary metric alone.
+    assert "mIoU" in out and "oIoU" not in out
 
 
 @pytest.mark.parametrize(
