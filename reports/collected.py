@@ -136,7 +136,7 @@ def collect(group: Group, runs: Path, chosen: Sequence[Cell] | None = None) -> C
     return Collected(
         group=group,
         planned=tuple(Planned(cell, statuses.get(cell.key)) for cell in cells),
-        runs=tuple(_load(specs[key], RunDir(runs / key)) for key in done),
+        runs=tuple(load_run(specs[key], RunDir(runs / key)) for key in done),
         specs=tuple(specs.values()),
         superseded=tuple(key for key in group.superseded if key in others),
         unused=tuple(key for key in others if key not in group.superseded),
@@ -163,7 +163,7 @@ def _spec(run: RunDir) -> RunSpec:
     return spec
 
 
-def _load(spec: RunSpec, run: RunDir) -> Run:
+def load_run(spec: RunSpec, run: RunDir) -> Run:
     """Read a finished run, and check that its files belong together."""
     result = run.read_json("result.json")
     environment = run.read_json("environment.json")

@@ -12,6 +12,7 @@ from benchmark.base.errors import Interrupted, UserError
 from benchmark.base.registry import PLUGINS, plugin_files
 from benchmark.cli import (
     checkpoints,
+    claims,
     data,
     evaluate,
     matrix,
@@ -31,6 +32,7 @@ app = typer.Typer(
 )
 for part in (matrix, runs, report, robustness, evaluate, checkpoints, store):
     app.add_typer(part.app)
+app.add_typer(claims.app, name="claims", rich_help_panel="Report")
 app.add_typer(study.app, name="study", rich_help_panel="Studies")
 app.add_typer(data.app, name="data", rich_help_panel="Data")
 

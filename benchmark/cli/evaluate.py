@@ -153,6 +153,8 @@ def _here(run: str | None, what: What, where: Where) -> None:
     if what.out:
         records = results.records
         atomic_write(what.out, lambda temporary: records.to_parquet(temporary, index=False))
+    if run and results.counts is not None:
+        _keep_counts(run, what, where, results.counts)
     _print_metrics(f"{loaded.name} on {what.split}", results.numbers, results.intervals)
     if results.as_published:
         _print_metrics(f"as published ({what.protocol})", results.as_published)
@@ -166,6 +168,17 @@ def _here(run: str | None, what: What, where: Where) -> None:
         with _progress(loaded, what.split) as on_image:
             numbers = noise_numbers(loaded, what.split, results.records, what.noise_seeds, on_image)
         _print_noise(numbers)
+
+
+def _keep_counts(run: str, what: What, where: Where, counts: pd.DataFrame) -> None:
+    """Keep what a published protocol counted with the run, if the split is one that it reports."""
+    from benchmark.evaluation.published_scores import write_counts
+    from benchmark.runs.comparisons import reported_as
+    from benchmark.runs.rundir import find_run
+
+    directory = find_run(where.runs, run)
+    if split := reported_as(directory.spec(), what.dataset, what.split):
+        write_counts(directory, what.protocol, split, counts)
 
 
 # --- the network ----------------------------------------------------------------------

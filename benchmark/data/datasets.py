@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmark.base.errors import choose
 from benchmark.base.registry import Registry
-from benchmark.data.combined import read_combined
+from benchmark.data.combined import PARTS, read_combined
 from benchmark.data.folders import find_datasets, require_dataset
 from benchmark.data.refer import ReferDataset, read_refer
 
@@ -42,6 +42,7 @@ class DataSet:
         select: split whose numbers choose a run's epoch.
         counts: way of splitting -> split -> counts of the published files. The split `all` is the
             union of the others.
+        joins: names and ways of splitting of the sets that it is made of, if it joins some.
         quirks: what a user must know of it.
         write: writes an embedded set into a REFER folder, given the number of images of each split
             and a seed. It is None for a set whose files come from elsewhere.
@@ -53,6 +54,7 @@ class DataSet:
     train: str = TRAIN
     select: str = SELECT
     counts: Mapping[str, Mapping[str, Count]] = dataclasses.field(default_factory=dict)
+    joins: tuple[tuple[str, str], ...] = ()
     quirks: str = ""
     write: Callable[[Path, Mapping[str, int], int], None] | None = None
 
@@ -133,6 +135,7 @@ _SHIPPED = (
         "combined",
         lambda root, split_by, images: read_combined(root, images),
         {"unc": ()},
+        joins=PARTS,
         quirks=(
             "It joins the train splits of the three RefCOCO sets without any image of a val or test"
             " split. Its val is RefCOCO's."

@@ -203,7 +203,20 @@ def resampled(
     """
     names = _recorded(names, runs)
     available = metrics.available(*runs)
-    chosen = [metrics.get(name) for name in available]
+    values = resampled_of(runs, [metrics.get(name) for name in available], resamples)
+    return values[..., [available.index(name) for name in names]]
+
+
+def resampled_of(
+    runs: Sequence[pd.DataFrame], chosen: Sequence[metrics.Metric], resamples: int = RESAMPLES
+) -> np.ndarray:
+    """Return ratios of sums in every resample, float64 (runs, resamples, metrics).
+
+    Args:
+        runs: tables with `image_id`, `sent_id` and what the metrics read, one per run.
+        chosen: the metrics, which need not be registered.
+        resamples: number of resamples.
+    """
     blocks = _blocks(np.stack([_image_sums(records, chosen) for records in runs]))
     totals: list[list[np.ndarray]] = [[] for _ in blocks]
     for weights in _weights(blocks[0].shape[1], resamples):
@@ -212,8 +225,7 @@ def resampled(
     sums = [np.concatenate(parts, axis=1) for parts in totals]
     shape = (len(runs), resamples, 2, METRICS_AT_ONCE)
     together = np.concatenate([part.reshape(shape) for part in sums], axis=-1)
-    values = metrics.ratios(together[..., : len(chosen)], chosen)
-    return values[..., [available.index(name) for name in names]]
+    return metrics.ratios(together[..., : len(chosen)], chosen)
 
 
 def _image_sums(records: pd.DataFrame, chosen: Sequence[metrics.Metric]) -> np.ndarray:

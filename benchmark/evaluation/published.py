@@ -20,7 +20,7 @@ from collections.abc import Callable
 
 import cv2
 import numpy as np
-import torch
+import pandas as pd
 import torch.nn.functional as F
 from pycocotools import mask as coco_mask
 from torch import Tensor
@@ -28,8 +28,9 @@ from torch import Tensor
 from benchmark.base.errors import UserError, choose
 from benchmark.base.geometry import Geometry, prepare_mask, resize
 from benchmark.data.refer import Ref, ReferDataset
-from benchmark.evaluation import metrics
 from benchmark.evaluation.masks import overlap
+from benchmark.evaluation.metrics import Metric
+from benchmark.evaluation.published_scores import COLUMNS, SCORES, numbers
 from benchmark.evaluation.records import Prediction
 
 CRIS_THRESHOLD = 0.35
@@ -45,15 +46,17 @@ class PublishedProtocol:
         decide: returns the bool mask of a logit map (h, w) and a geometry, at the size at which
             masks are compared.
         truth: returns the bool mask of a data set, a ref and a geometry, at the same size.
-        score: returns the numbers that the published script prints, as fractions, of intersections
-            and unions, int64 (N,) each.
     """
 
     name: str
     geometry: str
     decide: Callable[[Tensor, Geometry], np.ndarray]
     truth: Callable[[ReferDataset, Ref, Geometry], np.ndarray]
-    score: Callable[[np.ndarray, np.ndarray], dict[str, float]]
+
+    @property
+    def scores(self) -> tuple[Metric, ...]:
+        """The numbers that the published script prints."""
+        return SCORES[self.name]
 
 
 # --- CRIS ---------------------------------------------------------------------------------------
@@ -84,17 +87,6 @@ def _original(dataset: ReferDataset, ref: Ref, geometry: Geometry) -> np.ndarray
     return dataset.target(ref).astype(bool)
 
 
-def _cris_score(intersection: np.ndarray, union: np.ndarray) -> dict[str, float]:
-    iou = intersection / (union + 1e-6)
-    # The published thresholds are float32 values; 0.7 among them is a little less than 0.7.
-    thresholds = torch.arange(0.5, 1.0, 0.1).double().numpy()
-    hits = {
-        f"p_{50 + 10 * place}": float((iou > value).mean())
-        for place, value in enumerate(thresholds)
-    }
-    return {metrics.MIOU.name: float(iou.mean())} | hits
-
-
 # --- LAVT and CARIS -------------------------------------------------------------------------------
 
 
@@ -116,31 +108,14 @@ def _merged(dataset: ReferDataset, ref: Ref, geometry: Geometry) -> np.ndarray:
     return prepare_mask(dataset.target(ref), geometry) > 0
 
 
-def _lavt_score(intersection: np.ndarray, union: np.ndarray) -> dict[str, float]:
-    return _square_score(intersection, union, empty=0.0, thresholds=(50, 60, 70, 80, 90))
-
-
-def _caris_score(intersection: np.ndarray, union: np.ndarray) -> dict[str, float]:
-    return _square_score(intersection, union, empty=np.nan, thresholds=(50, 70, 90))
-
-
-def _square_score(
-    intersection: np.ndarray, union: np.ndarray, empty: float, thresholds: tuple[int, ...]
-) -> dict[str, float]:
-    iou = np.divide(intersection, union, out=np.full(len(union), empty), where=union > 0)
-    overall = float(intersection.sum() / max(union.sum(), 1))
-    hits = {f"p_{percent}": float((iou >= percent / 100).mean()) for percent in thresholds}
-    return {metrics.OIOU.name: overall, metrics.MIOU.name: float(iou.mean())} | hits
-
-
 # --- by name --------------------------------------------------------------------------------------
 
 PROTOCOLS = {
     protocol.name: protocol
     for protocol in (
-        PublishedProtocol("cris", "letterbox", _cris_decision, _original, _cris_score),
-        PublishedProtocol("lavt", "square", _argmax, _covered_once, _lavt_score),
-        PublishedProtocol("caris", "square", _argmax, _merged, _caris_score),
+        PublishedProtocol("cris", "letterbox", _cris_decision, _original),
+        PublishedProtocol("lavt", "square", _argmax, _covered_once),
+        PublishedProtocol("caris", "square", _argmax, _merged),
     )
 }
 
@@ -170,18 +145,26 @@ class Measurement:
     def __init__(self, protocol: PublishedProtocol, dataset: ReferDataset) -> None:
         self.protocol, self.dataset = protocol, dataset
         self.counts: list[tuple[int, int]] = []  # intersection and union per expression
+        self._ids: list[tuple[int, int]] = []  # its image and sentence
 
     def add(self, prediction: Prediction) -> None:
         """Count intersection and union of every expression of an image."""
         image = prediction.image
         truths: dict[tuple[int, ...], np.ndarray] = {}  # a ref has several sentences
-        for ref, logits in zip(image.refs, prediction.logits, strict=True):
+        for ref, sentence, logits in zip(
+            image.refs, image.sentences, prediction.logits, strict=True
+        ):
             if ref.ann_ids not in truths:
                 truths[ref.ann_ids] = self.protocol.truth(self.dataset, ref, image.geometry)
             mask = self.protocol.decide(logits, image.geometry)
             self.counts.append(overlap(mask, truths[ref.ann_ids]))
+            self._ids.append((image.image_id, sentence.sent_id))
+
+    def records(self) -> pd.DataFrame:
+        """Return the counts of every expression, by sentence, as `published_scores` stores them."""
+        rows = [(*ids, *counts) for ids, counts in zip(self._ids, self.counts, strict=True)]
+        return pd.DataFrame(rows, columns=[*COLUMNS]).sort_values("sent_id", ignore_index=True)
 
     def numbers(self) -> dict[str, float]:
         """Return what the published script prints, as fractions."""
-        intersection, union = np.array(self.counts, np.int64).T
-        return self.protocol.score(intersection, union)
+        return numbers(self.records(), self.protocol.scores)

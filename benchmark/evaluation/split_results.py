@@ -26,6 +26,7 @@ class SplitResults:
         numbers: metric -> value.
         intervals: metric -> its interval over images.
         as_published: the numbers of a published protocol, or nothing if none was named.
+        counts: what these numbers are made of, one row per expression, or None.
         text_blind: mIoU without reading the sentence, or nothing if it was not measured.
     """
 
@@ -33,6 +34,7 @@ class SplitResults:
     numbers: dict[str, float]
     intervals: dict[str, Interval]
     as_published: dict[str, float]
+    counts: pd.DataFrame | None
     text_blind: dict[str, float]
 
 
@@ -82,6 +84,7 @@ def evaluate_split(
         numbers=metrics.compute(records),
         intervals=bootstrap.intervals(records),
         as_published=measurement.numbers() if measurement else {},
+        counts=measurement.records() if measurement else None,
         text_blind=baseline.numbers() if baseline else {},
     )
 

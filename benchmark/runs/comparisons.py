@@ -34,6 +34,24 @@ def role(spec: RunSpec, split: str) -> Role:
     return "test" if own in datasets.test_splits(name, split_by, (own,)) else "other"
 
 
+def reported_as(spec: RunSpec, dataset: str | None, split: str) -> str | None:
+    """Return the name under which a run reports a split, or None where it does not report it.
+
+    Args:
+        spec: of the run.
+        dataset: the split's data set as commands write it, or None for the run's own.
+        split: name of the split in that data set.
+
+    Raises:
+        UserError: the data set is not known.
+    """
+    name, split_by = datasets.parse(dataset) if dataset else (spec.dataset, spec.split_by)
+    labels = [splits.label(name, split_by, split)]
+    if (name, split_by) == (spec.dataset, spec.split_by):
+        labels.insert(0, split)
+    return next((label for label in labels if label in spec.selection.report), None)
+
+
 def planned_comparisons(
     group: Group, specs: Iterable[RunSpec], against: str | None = None
 ) -> list[Comparison]:

@@ -10,7 +10,7 @@ from rich.text import Text
 from reports.layout.block import Block
 
 # Cells of columns with these headings may take several lines.
-FOLDING = ("method", "strategy", "compared", "row")
+FOLDING = ("method", "strategy", "compared", "row", "it says", "status")
 
 
 def print_blocks(

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from benchmark.base.errors import UserError
+from reports import published as printed
 from reports.studies.grids import published, report
 from studies import study
 from tests.reports.grids import cells, finish, finish_all, line_of, start, text_of, written
@@ -71,7 +72,7 @@ def test_table_b_has_its_test_splits_and_hours(tmp_path):
 def test_every_shipped_row_finds_what_the_paper_has(name, variant):
     started = start(name, variant=variant)
     paper = published.published(started)
-    with (published.FILE).open() as file:
+    with printed.FILE.open() as file:
         place = [
             line for line in csv_reader.DictReader(file) if line["place"] == started.study.place
         ]
@@ -114,9 +115,9 @@ def test_a_figure_without_printed_numbers_shows_none(tmp_path):
 def test_a_damaged_published_csv_is_a_user_error(tmp_path, monkeypatch, content):
     path = tmp_path / "published.csv"
     if content == "damaged":
-        content = published.FILE.read_text().replace("76.49", "seventy")
+        content = printed.FILE.read_text().replace("76.49", "seventy")
     if content is not None:
         path.write_text(content)
-    monkeypatch.setattr(published, "FILE", path)
+    monkeypatch.setattr(printed, "FILE", path)
     with pytest.raises(UserError, match=r"published.csv is (damaged|missing)"):
         published.published(start())

@@ -2,29 +2,16 @@
 
 import dataclasses
 from collections.abc import Mapping
-from pathlib import Path
 
 import pandas as pd
 
-from benchmark.base.errors import UserError, choose
-from benchmark.evaluation import metrics
+from benchmark.base.errors import choose
 from benchmark.runs.spec import RunSpec
+from reports import published as printed
+from reports.published import HOURS
 from studies.study import Started
 
-FILE = Path(__file__).parents[2] / "published.csv"
-COLUMNS = (
-    "paper",
-    "place",
-    "system",
-    "condition",
-    "dataset",
-    "split",
-    "metric",
-    "value",
-    "note",
-)
 PAPER = "MaskRIS (arXiv 2411.19067)"  # whose tables and figures the places of the grids are
-HOURS = "hours"  # what the file calls the time of a training
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,8 +38,8 @@ def published(started: Started) -> Published:
         UserError: published.csv is damaged, or lacks what a row says that it has.
     """
     grid = started.study
-    known = _read()
-    names = {metrics.get(name).heading: name for name in metrics.names()} | {HOURS: HOURS}
+    known = printed.read()
+    names = printed.metric_names() | {HOURS: HOURS}
     numbers: dict[tuple[str, str, str], float] = {}
     datasets: dict[str, None] = {}
     for row in grid.rows:
@@ -80,24 +67,10 @@ def published(started: Started) -> Published:
     return Published(numbers, tuple(datasets))
 
 
-def _read() -> pd.DataFrame:
-    try:
-        known = pd.read_csv(FILE, encoding="utf-8", keep_default_na=False, dtype={"value": float})
-        if tuple(known.columns) != COLUMNS:
-            raise ValueError(f"its columns are not {', '.join(COLUMNS)}")
-    except FileNotFoundError:
-        raise UserError(f"{FILE} is missing: install risbench again.") from None
-    except ValueError as error:
-        # The errors of pandas are ValueErrors, too.
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{FILE} is damaged ({reason}): install risbench again.") from None
-    return known
-
-
 def _dataset(lines: pd.DataFrame, base: RunSpec) -> str:
     """Return the data set of a row's numbers, which is that of the runs if the paper has it."""
-    printed = [*dict.fromkeys(lines["dataset"])]
-    return next((name for name in printed if name in _names(base)), printed[0])
+    names = [*dict.fromkeys(lines["dataset"])]
+    return next((name for name in names if name in _names(base)), names[0])
 
 
 def _names(base: RunSpec) -> set[str]:
