@@ -3,6 +3,9 @@
 import difflib
 from collections.abc import Iterable
 
+MOST_NEAR = 3
+MOST_LISTED = 40  # names that a message lists, since a longer list hides what it says
+
 
 class UserError(Exception):
     """Something that the user can put right.
@@ -40,13 +43,19 @@ def choose(name: str, valid: Iterable[str], what: str) -> str:
     known = sorted(valid)
     if name in known:
         return name
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    if not near:
-        # The user may have written only the beginning of a long name, such as a run key.
-        beginnings = {item[: len(name)]: item for item in known}
-        near = [
-            beginnings[item]
-            for item in difflib.get_close_matches(name, beginnings, n=3, cutoff=0.7)
-        ]
+    # The user may have written only the beginning of a long name, such as a run key.
+    beginnings: dict[str, list[str]] = {}
+    for item in known:
+        beginnings.setdefault(item[: len(name)], []).append(item)
+
+    def begin_so(cutoff: float) -> list[str]:
+        close = difflib.get_close_matches(name, beginnings, MOST_NEAR, cutoff)
+        return [item for beginning in close for item in beginnings[beginning]][:MOST_NEAR]
+
+    near = begin_so(0.85) or difflib.get_close_matches(name, known, MOST_NEAR, 0.5) or begin_so(0.7)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
-    raise UserError(f"{what} '{name}' is not known: {hint}valid are {', '.join(known)}.")
+    listed = f"valid are {', '.join(known)}"
+    if len(known) > MOST_LISTED:
+        listed = f"{len(known)} names are valid"
+        listed += "" if near else f", such as {', '.join(known[:3])}"
+    raise UserError(f"{what} '{name}' is not known: {hint}{listed}.")

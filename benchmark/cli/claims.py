@@ -22,8 +22,6 @@ from benchmark.cli.options import (
 )
 
 if TYPE_CHECKING:  # Help must not import what runs need.
-    import pandas as pd
-
     from benchmark.launch.base import Job, Launcher
     from benchmark.runs.execution import Execution, Places
     from benchmark.runs.rundir import RunDir
@@ -71,9 +69,9 @@ def claims(
     if context.invoked_subcommand:
         return
     from reports.claims import report
+    from reports.claims.table import read_table
 
-    known, evidence = _read(runs, also)
-    every = _table(known, evidence)
+    known, every = read_table(runs, also)
     places = {its for text in every["place"] for its in text.split(", ")}
     shown = report.chosen(
         every,
@@ -100,21 +98,6 @@ def _statuses() -> Sequence[str]:
     from reports.claims.answers import STATUSES
 
     return STATUSES
-
-
-def _read(runs: Path, also: Path | None) -> tuple[Claims, Evidence]:
-    from reports.claims.claims import read_claims
-    from reports.claims.evidence import Evidence
-
-    known = read_claims(also)
-    return known, Evidence(runs, known.claims)
-
-
-def _table(known: Claims, evidence: Evidence) -> pd.DataFrame:
-    from reports.claims.answers import answers
-    from reports.claims.table import table
-
-    return table(answers(known.claims, evidence), evidence)
 
 
 # --- running --------------------------------------------------------------------------
@@ -150,9 +133,12 @@ def run(
     from benchmark.launch.outcomes import work_through
     from benchmark.runs.groups import write_plan
     from reports.claims import report
+    from reports.claims.claims import read_claims
+    from reports.claims.evidence import Evidence
     from reports.claims.planned import chosen_preset, resolve_arms
+    from reports.claims.table import read_table
 
-    known, _ = _read(where.runs, also)
+    known = read_claims(also)
     chosen = _chosen(ids, known)
     preset = chosen_preset(chosen, numbers(seeds, "--seeds"))
     data = where.data or preset.data
@@ -166,14 +152,13 @@ def run(
     outcomes = work_through_runs(specs, places, execution, submission, at_a_time)
 
     def measure() -> None:
-        every, evidence = _read(where.runs, also)
+        evidence = Evidence(where.runs, chosen)
         launcher = submission.started(at_a_time)
         jobs = _measurements(chosen, evidence, places, execution, launcher)
         with syncing(places, submission):
             measured = work_through(launcher, jobs, console, "measurements")
         conclude(measured, lambda: None)
-        every, evidence = _read(where.runs, also)
-        table = _table(every, evidence)
+        _, table = read_table(where.runs, also)
         shown = table[table["id"].isin([claim.id for claim in chosen])]
         report.render(console, shown, min(console.width, WIDTH))
 

@@ -16,6 +16,7 @@ from benchmark.runs.execution import Places
 
 if TYPE_CHECKING:  # Help must not import what runs need.
     from benchmark.runs.groups import Cell, Group
+    from reports.collected import Collected
 
 app = typer.Typer()
 
@@ -97,7 +98,29 @@ def write_group_report(
     table = compare.comparison(collected, against)
     paths = matrix_report.write(collected, table, places.reports, against)
     matrix_report.render(console, collected, table, against)
+    paths += write_claims(places.runs, paths[0].parent, collected)
     tell_written(paths)
+
+
+def write_claims(runs: Path, folder: Path, collected: Collected) -> list[Path]:
+    """Write what the finished runs say to the claims of papers beside a report, and count it.
+
+    Args:
+        runs: folder of the run directories. A claim takes them whatever plan they are of.
+        folder: of the report.
+        collected: runs that are read already.
+
+    Returns:
+        The paths of `claims.md` and `claims.csv`.
+    """
+    from reports.claims import report
+    from reports.claims.table import read_table
+    from reports.layout import files
+
+    known, table = read_table(runs, read=collected.runs)
+    console.print(report.counts(table))
+    contents = {"claims.md": report.as_markdown(table, known), "claims.csv": report.as_csv(table)}
+    return files.write(folder, contents)
 
 
 def tell_written(paths: Sequence[Path]) -> None:

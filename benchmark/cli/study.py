@@ -25,7 +25,7 @@ from benchmark.cli.options import (
     numbers,
     spread,
 )
-from benchmark.cli.report import tell_written
+from benchmark.cli.report import tell_written, write_claims
 
 if TYPE_CHECKING:  # Help must not import what runs need.
     from benchmark.runs.execution import Places
@@ -212,6 +212,7 @@ def write_study_report(started: Started, runs: Path, storage: str | None, out: P
         rows = results(started, runs)
         paths = grid_report.write(rows, out)
         grid_report.render(console, rows)
+        paths += write_claims(runs, paths[0].parent, rows.collected)
     else:
         from reports.studies.searches import report as search_report
         from studies import trials

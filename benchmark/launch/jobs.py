@@ -200,7 +200,8 @@ def evaluation_job(
         elif value is not None and value is not False:
             # The job may start in another folder, so it gets absolute paths.
             command += [f"--{name}", str(value.resolve() if isinstance(value, Path) else value)]
-    name = f"{run or options['method']}-{options['split']}"
+    of_set = str(options.get("dataset") or "").replace(":", "-")
+    name = "-".join(filter(None, [run or options["method"], of_set, options["split"]]))
     folder = places.runs / "evaluations" / name
     return Job(
         name=name,

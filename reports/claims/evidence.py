@@ -65,24 +65,29 @@ class Elsewhere:
 class Evidence:
     """The finished runs of a folder that claims can use. Each is read once.
 
-    Attributes:
+    Args:
         runs: the folder.
+        claims: that are asked.
+        read: finished runs of the folder that are read already.
     """
 
-    def __init__(self, runs: Path, claims: Iterable[Claim]) -> None:
+    def __init__(self, runs: Path, claims: Iterable[Claim], read: Iterable[Run] = ()) -> None:
         self.runs = runs
         arms = {arm.identity: arm for claim in claims for arm in claim.every_arm}
         asked = {arm.spec.method for arm in arms.values()}
-        self._loaded: dict[str, Run] = {}
+        self._loaded: dict[str, Run] = {run.spec.key: run for run in read}
         self._differences: dict[object, Found | None] = {}
         self._own: dict[str, list[tuple[RunSpec, RunDir]]] = {}
         self._others: dict[str, list[tuple[RunSpec, RunDir]]] = {}
         for run in all_runs(runs):
             # A key begins with the name of the method, and a spec takes a while to read.
             named = any(run.key.startswith(f"{method}-") for method in asked)
-            if not named or run.status().state != "done":
+            if not named:
                 continue
-            spec = run.spec()
+            known = self._loaded.get(run.key)
+            if known is None and run.status().state != "done":
+                continue
+            spec = known.spec if known else run.spec()
             name = identity(spec)
             if name in arms and _trained_on_published(spec, run):
                 self._own.setdefault(name, []).append((spec, run))

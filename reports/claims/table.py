@@ -2,27 +2,48 @@
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import pandas as pd
 
 from benchmark.evaluation import metrics
-from reports.claims.answers import Answer, interval
+from reports.claims.answers import Answer, answers, interval
+from reports.claims.claims import Claims, read_claims
 from reports.claims.evidence import Evidence, Found
 from reports.claims.needed import needed
+from reports.collected import Run
 from reports.layout import numbers
 
 
-def table(answers: Sequence[Answer], evidence: Evidence) -> pd.DataFrame:
+def read_table(
+    runs: Path, also: Path | None = None, read: Sequence[Run] = ()
+) -> tuple[Claims, pd.DataFrame]:
+    """Return all claims, and what the finished runs of a folder say to them.
+
+    Args:
+        runs: folder of the run directories. A claim takes them whatever plan they are of.
+        also: folder with claims of further papers [none].
+        read: finished runs of the folder that are read already.
+
+    Raises:
+        UserError: a file of claims or a run is damaged.
+    """
+    known = read_claims(also)
+    evidence = Evidence(runs, known.claims, read)
+    return known, table(answers(known.claims, evidence), evidence)
+
+
+def table(said: Sequence[Answer], evidence: Evidence) -> pd.DataFrame:
     """Return one row per claim.
 
     `ours`, `low` and `high` are a difference or a value with its interval, fractions. `seeds` says
     which seeds it is over. `hours` are those of the runs that are not done, on one card.
 
     Args:
-        answers: what runs say to the claims.
+        said: what the runs say to the claims.
         evidence: the runs.
     """
-    return pd.DataFrame([_row(answer, evidence) for answer in answers])
+    return pd.DataFrame([_row(answer, evidence) for answer in said])
 
 
 def _row(answer: Answer, evidence: Evidence) -> dict[str, object]:

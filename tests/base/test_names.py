@@ -24,6 +24,7 @@ REGISTRIES = {
 }
 # These words mean something else where they stand.
 MEANS_SOMETHING_ELSE = {
+    "benchmark/evaluation/published_scores.py": "these are the scores of published protocols",
     "benchmark/evaluation/published.py": "a published protocol is called like its family of code",
     "benchmark/data/combined.py": "this is the reader of `combined`, which is made of three sets",
     "benchmark/data/refshapes": "this is the generator of the embedded sets",
