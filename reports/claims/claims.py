@@ -162,11 +162,12 @@ def read_claims(also: Path | None = None) -> Claims:
 
 def _selected(own: pd.DataFrame, selector: Selector, where: str) -> pd.DataFrame:
     """Return the published numbers that fit, at least one."""
-    rows = own[own["note"].str.startswith(selector.note)]
+    rows = own
     for column, value in selector.model_dump(exclude={"note", "reason"}).items():
         if value is not None:
             choose(value, {*rows[column]}, f"{where}: {column}")
             rows = rows[rows[column] == value]
+    rows = rows[rows["note"].str.startswith(selector.note)]
     if rows.empty:
         raise UserError(f"{where}: published.csv has no number whose note begins so.")
     return rows
@@ -246,7 +247,7 @@ def _value(paper: Paper, table: Table, row: Row, number: int, line: pd.Series) -
     if row.protocol:
         scores = SCORES[choose(row.protocol, SCORES, "published protocol")]
         choose(metric, [score.name for score in scores], f"number of the protocol {row.protocol}")
-    its = arm(row, _trained_on(row, where), paper.preset)
+    its = _arm(paper, row, where)
     value = float(line["value"]) / metrics.get(metric).factor
     return Claim(
         id=f"{_id(paper, table, row, line)}-value",
@@ -314,12 +315,17 @@ def _part(
     metric: str,
     corruption: str = "",
 ) -> Part:
-    arms = [arm(row, _trained_on(row, dataset), paper.preset) for row in (better, than)]
+    arms = [_arm(paper, row, dataset) for row in (better, than)]
     return Part(*arms, arms[0].split(dataset, split), metric, corruption)
 
 
-def _trained_on(row: Row, dataset: tuple[str, str]) -> tuple[str, str]:
-    return datasets.parse(row.trained_on) if row.trained_on else dataset
+def _arm(paper: Paper, row: Row, dataset: tuple[str, str]) -> Arm:
+    """Return the run behind a row, for a number on a data set."""
+    try:
+        trained_on = datasets.parse(row.trained_on) if row.trained_on else dataset
+        return arm(row, trained_on, paper.preset)
+    except UserError as error:
+        raise UserError(f"claims of {paper.paper}, row '{row.label}': {error}") from None
 
 
 def _on_val(row: Row, line: pd.Series) -> str:

@@ -6,6 +6,7 @@ the same comparison elsewhere, and answer no claim.
 """
 
 import dataclasses
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -17,14 +18,14 @@ from benchmark.data import datasets
 from benchmark.evaluation import bootstrap, metrics
 from benchmark.evaluation.bootstrap import Difference
 from benchmark.evaluation.published_scores import SCORES, counts_path, numbers, read_counts
-from benchmark.evaluation.records import check_same_expressions
 from benchmark.planning import hours
 from benchmark.robustness.corruptions import SEVERITIES
 from benchmark.robustness.corruptions import Condition as Corrupted
-from benchmark.robustness.results import finished_conditions, read_results
+from benchmark.robustness.results import finished_conditions, read_results, results_path
 from benchmark.runs import splits
 from benchmark.runs.rundir import RunDir, all_runs
 from benchmark.runs.spec import RunSpec
+from benchmark.strategies.strategy import Strategy
 from reports import labels
 from reports.claims.arm import SCALED, Arm, identity
 from reports.claims.claims import Claim, Part, Value
@@ -140,7 +141,7 @@ class Evidence:
         arms = (part.better, part.than)
         if part.corruption or any(arm.is_relative for arm in arms):
             return []
-        wanted = [labels.identity(arm.spec.strategy, SCALED) for arm in arms]
+        wanted = [_unscaled(arm.spec.strategy) for arm in arms]
         found = []
         for members in self._others.values():
             spec = members[0][0]
@@ -150,7 +151,7 @@ class Evidence:
                 {
                     its.seed: self._load(its, run)
                     for its, run in members
-                    if labels.identity(its.strategy, SCALED) == name
+                    if _unscaled(its.strategy) == name
                 }
                 for name in wanted
             ]
@@ -229,17 +230,28 @@ class Evidence:
             done = finished_conditions(self._directory(run), part.split)
             if not {*conditions} <= {*done}:
                 return None
-        points, drawn = [], []
-        for condition in conditions:
-            tables = [read_results(self._directory(run), part.split, condition) for run in every]
-            keys = [run.spec.key for run in every]
-            check_same_expressions(dict(zip(keys, tables, strict=True)))
-            points.append([metrics.compute(table)[part.metric] for table in tables])
-            drawn.append(bootstrap.resampled(tables, names=[part.metric])[..., 0])
-        mean, resamples = np.mean(points, axis=0), np.mean(drawn, axis=0)
+        tables = [
+            self._under(run, part.split, condition) for condition in conditions for run in every
+        ]
+        points = np.array([metrics.compute(table)[part.metric] for table in tables])
+        drawn = bootstrap.resampled(tables, names=[part.metric])[..., 0]
+        # Runs stand side by side and conditions below each other, so the first axis is severities.
+        mean = points.reshape(len(conditions), len(every)).mean(axis=0)
+        resamples = drawn.reshape(len(conditions), len(every), -1).mean(axis=0)
         half = len(seeds)
         per_seed = dict(zip(seeds, (mean[:half] - mean[half:]).tolist(), strict=True))
         return bootstrap.difference(per_seed, (resamples[:half] - resamples[half:]).mean(axis=0))
+
+    def _under(self, run: Run, split: str, condition: str) -> pd.DataFrame:
+        """Return the records of a run under a condition."""
+        directory = self._directory(run)
+        records = read_results(directory, split, condition)
+        if {*records["sent_id"]} != {*run.records[split]["sent_id"]}:
+            raise UserError(
+                f"{results_path(directory, split, condition)} is not about the expressions of the"
+                " run's records: delete it and start `risbench robustness` again."
+            )
+        return records
 
 
 def _paired(better: Mapping[str, Runs], than: Mapping[str, Runs]) -> tuple[Runs, Runs]:
@@ -252,6 +264,12 @@ def _paired(better: Mapping[str, Runs], than: Mapping[str, Runs]) -> tuple[Runs,
     origin = max(sorted(seeds), key=lambda its: len(seeds[its]))
     one, other = better[origin], than[origin]
     return {its: one[its] for its in seeds[origin]}, {its: other[its] for its in seeds[origin]}
+
+
+def _unscaled(strategy: Strategy) -> str:
+    """Return a strategy as text, without what follows the size of the network input."""
+    values = strategy.model_dump(mode="json")
+    return json.dumps({name: values[name] for name in sorted({*values} - SCALED)})
 
 
 def _turned(difference: Difference, metric: str) -> Difference:
