@@ -101,7 +101,7 @@ def arm(row: Row, dataset: tuple[str, str], preset_name: str) -> Arm:
     }
     targets = None
     if maker := definition.targets_from:
-        own = Row(label=f"{row.label}: targets", system="", method=maker, variant=row.variant)
+        own = Row(label=f"{row.label}: targets", method=maker, variant=row.variant)
         targets = arm(own, dataset, preset_name)
     return Arm(
         row.label,

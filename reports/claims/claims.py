@@ -185,8 +185,6 @@ def _of_paper(paper: Paper, own: pd.DataFrame) -> Iterator[Claim]:
 
 def _of_table(paper: Paper, table: Table, own: pd.DataFrame) -> Iterator[Claim]:
     rows = {row.label: row for row in table.every_row()}
-    if table.place not in {*own["place"]} and table.grid:
-        return  # a figure without printed numbers, whose rows statements name
     lines = {
         label: _lines(own, row, table, f"claims of {paper.paper}, {table.place}, row '{label}'")
         for label, row in rows.items()
@@ -205,10 +203,8 @@ def _of_table(paper: Paper, table: Table, own: pd.DataFrame) -> Iterator[Claim]:
 
 
 def _lines(own: pd.DataFrame, row: Row, table: Table, where: str) -> pd.DataFrame:
-    """Return the published numbers of a row, which for a grid may be none."""
-    if table.grid and row.condition not in {*own[own["place"] == table.place]["condition"]}:
-        return own.iloc[:0]
-    return _selected(own, row.selector(table.place), where)
+    """Return the published numbers of a row, which is none for a row that statements name alone."""
+    return _selected(own, row.selector(table.place), where) if row.system else own.iloc[:0]
 
 
 def _sign(

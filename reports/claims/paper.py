@@ -57,7 +57,7 @@ class Row(BaseModel):
 
     Attributes:
         label: what claims call it.
-        system: its system in published.csv.
+        system: its system in published.csv, or "" where the paper prints no number of the row.
         condition: its condition there, or None where the system says enough.
         note: the beginning of its note there, which tells rows of one system apart.
         method: registered name of the method.
@@ -75,7 +75,7 @@ class Row(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     label: str
-    system: str
+    system: str = ""
     condition: str | None = None
     note: str = ""
     method: str
@@ -139,9 +139,8 @@ def _grid_rows(name: str, protocol: str) -> tuple[Row, ...]:
     return tuple(
         Row(
             label=row.label,
-            system=grid.system_of(row),
-            # A row that the paper does not have has a condition that no number has.
-            condition=row.published or f"no condition of {name}",
+            system=grid.system_of(row) if row.published else "",
+            condition=row.published,
             method=grid.method,
             strategy=row.strategy or grid.strategy,
             settings=row.settings,

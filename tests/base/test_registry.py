@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from benchmark.evaluation import metrics
 from tests.helpers import PROJECT, write_boxes
 
 DOCS = PROJECT / "docs" / "extending.md"
@@ -88,6 +89,110 @@ def risbench(folder, environment, *arguments):
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
     return done.stdout
+
+
+MORE = {
+    "paper": "More",
+    "source": "a test",
+    "preset": "toys.yaml",
+    "tables": [
+        {
+            "place": "Table 1",
+            "rows": [
+                {"label": "toy", "system": "Toy", "method": "toy", "variant": "tiny"}
+                | {"protocol": "lavt"}
+            ],
+        },
+        {
+            "place": "Fig. 1",
+            "rows": [
+                {"label": "toy", "method": "toy", "variant": "tiny"},
+                {"label": "dimmed", "method": "toy", "variant": "tiny"} | {"strategy": "dimming"},
+            ],
+        },
+    ],
+    "statements": [
+        {"id": "inverted", "place": "Fig. 1", "text": "It helps in the dark.", "dataset": "boxes"}
+        | {"splits": ["testB"], "metric": "oIoU", "corruptions": "inverted"}
+        | {"parts": [["Fig. 1: dimmed", "Fig. 1: toy"]]}
+    ],
+}
+
+
+def claims_in(folder):
+    """Write the worked example of a paper's claims."""
+    blocks = re.findall(
+        r"```(?:yaml|csv)\n# claims/([\w.]+)\n(.*?)```", DOCS.read_text(), re.DOTALL
+    )
+    assert [name for name, _ in blocks] == ["dimming.yaml", "published.csv"]
+    folder.mkdir()
+    for name, text in blocks:
+        (folder / name).write_text(text)
+    return folder
+
+
+@pytest.mark.docs
+@pytest.mark.slow
+def test_the_claims_of_the_documented_paper_are_run_and_answered(tmp_path):
+    packages, work = tmp_path / "packages", tmp_path / "work"
+    packages.mkdir()
+    work.mkdir()
+    environment = named(packages)
+    data = write_boxes(tmp_path / "data", name="boxes")
+    (work / "toys.yaml").write_text(yaml.safe_dump(PRESET | {"data": str(data)}))
+    also = ("--also", claims_in(work / "claims"))
+
+    def answers(paper="Dimming"):
+        shown = risbench(work, environment, "claims", *also, "--paper", paper, "--format", "json")
+        return {row["id"]: row for row in json.loads(shown)}
+
+    before = answers()
+    sign, value = (
+        "dimming-table-1-toy-dimming-boxes-testa-oiou",
+        "dimming-table-1-toy-boxes-testb-oiou-value",
+    )
+    assert {row["status"] for row in before.values()} == {"not run"} and len(before) == 2 + 4 + 1
+    assert before[sign]["command"] == f"risbench claims run {sign}"
+    assert (
+        before[sign]["runs_to_do"] == 2 and before["dimming-everywhere"]["split"] == "testA, testB"
+    )
+
+    out = risbench(
+        work, environment, "claims", "run", "dimming", *also, "--seeds", "0,1,2", "--no-sync"
+    )
+    assert "6 runs in runs: 0 done, 6 to do" in out and sign in out
+    after = answers()
+    assert after[sign]["seeds"] == [0, 1, 2] and len(after[sign]["runs"]) == 6
+    # The toy has learned next to nothing, so its values are not those that the example prints.
+    assert after[value]["status"] in ("contradicted", "undecided")
+    assert {row["runs_to_do"] for row in after.values()} == {0}
+    records = [
+        run / "records" / "testB.parquet" for run in (work / "runs").glob("toy-tiny-baseline-*")
+    ]
+    each = [metrics.compute(pd.read_parquet(path))["oiou"] for path in records]
+    assert after[value]["ours"] == pytest.approx(sum(each) / 3) and len(each) == 3
+
+    # What a protocol or a corruption needs is measured by jobs, once.
+    (work / "claims" / "more.yaml").write_text(yaml.safe_dump(MORE))
+    with (work / "claims" / "published.csv").open("a") as file:
+        file.write("More,Table 1,Toy,,boxes,testA,mIoU,41.00,\n")
+    more = ("claims", "run", "more", *also, "--no-sync", "--seeds", "0,1,2")
+    out = risbench(work, environment, *more)
+    assert "more-inverted" in out
+    counts = [*(work / "runs").glob("*/published/lavt/testA.parquet")]
+    inverted = [*(work / "runs").glob("*/robustness/testB/inverted-5.parquet")]
+    assert len(counts) == 3 and len(inverted) == 6
+    measured = answers("More")
+    assert measured["more-table-1-toy-boxes-testa-miou-value"]["seeds"] == [0, 1, 2]
+    assert measured["more-inverted"]["status"] != "not run"
+    written = [path.stat().st_mtime_ns for path in (*counts, *inverted)]
+    risbench(work, environment, *more)
+    assert [path.stat().st_mtime_ns for path in (*counts, *inverted)] == written
+
+    # A second time there is nothing to do, and the runs are members of a plan.
+    out = risbench(work, environment, "claims", "run", "dimming-everywhere", *also, "--no-sync")
+    assert "2 runs in runs: 2 done, 0 to do" in out
+    assert risbench(work, environment, "status", "claims").count("done") == 6
 
 
 @pytest.mark.docs
