@@ -202,7 +202,7 @@ def _print_power(found: Sequence[Decidable], detect: float | None) -> None:
     from benchmark.evaluation.verdict import LEAST_PAIRS
 
     headings = ["method", "data set", "pairs", "s", "e", "from", "smallest difference"]
-    table = Table(*headings, *([f"seeds for {detect:g}"] if detect else []), box=None)
+    table = Table(*headings, *([f"seeds for {detect:g}", "hours"] if detect else []), box=None)
     for its in found:
         few = f"none below {LEAST_PAIRS} pairs"
         cells = [f"{its.method} {its.variant}", its.dataset, str(its.pairs)]
@@ -211,6 +211,7 @@ def _print_power(found: Sequence[Decidable], detect: float | None) -> None:
         cells.append(few if math.isnan(its.difference) else f"{100 * its.difference:.2f}")
         if detect:
             cells.append("too few images" if its.seeds is None else str(its.seeds))
+            cells.append("-" if its.hours is None else f"{its.hours:.3g}")
         table.add_row(*cells)
     if not found:
         console.print(
@@ -222,3 +223,7 @@ def _print_power(found: Sequence[Decidable], detect: float | None) -> None:
         "In points. s is the deviation between seed pairs, e the error from the images, and the"
         " smallest difference is what is found better or worse with 80 % power."
     )
+    if sources := list(dict.fromkeys(its.hours_from for its in found if its.hours_from)):
+        console.print(
+            f"Hours are the training of these seeds with every strategy: {', '.join(sources)}."
+        )

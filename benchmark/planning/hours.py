@@ -50,6 +50,14 @@ def _units(name: str, split_by: str, unit: str) -> int | None:
     return sum(parts) if parts and None not in parts else None
 
 
+def finished_hours(same: Iterable[RunDir]) -> Hours | None:
+    """Return how long a run trains that differs from finished ones in its seed alone."""
+    for run in same:
+        if seconds := run.read_json("timing.json").get("training_seconds"):
+            return Hours(seconds / 3600, f"as long as {run.key}")
+    return None
+
+
 def training_hours(spec: RunSpec, finished: Iterable[RunDir] = ()) -> Hours | None:
     """Return how long a run will train, or None where nothing says it.
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import methods
 from benchmark import strategies
+from benchmark.planning.hours import Hours, finished_hours, training_hours
 from benchmark.runs.comparisons import planned_comparisons, role
 from benchmark.runs.groups import Group
 from benchmark.runs.rundir import RunDir, all_runs
@@ -60,6 +61,9 @@ class Decidable:
             pairs.
         seeds: how many a wanted difference takes. It is None where no number does, or none is
             wanted.
+        hours: training of these seeds with all strategies, on one card or processor. It is None
+            where no seeds are counted, or nothing says how long a run takes.
+        hours_from: what says it.
     """
 
     method: str
@@ -69,6 +73,8 @@ class Decidable:
     spread: Spread
     difference: float
     seeds: int | None
+    hours: float | None
+    hours_from: str
 
 
 def decidable(
@@ -89,6 +95,7 @@ def decidable(
     """
     from benchmark.evaluation import verdict
 
+    planned = [*planned]
     family = planned_comparisons(group, specs)
     every = _finished(runs, {run.spec.key: run for run in planned})
     found = []
@@ -98,6 +105,9 @@ def decidable(
         size = (spread.seed_deviation, spread.image_error, len(family))
         pairs = _planned_pairs(group, what)
         enough = pairs >= verdict.LEAST_PAIRS
+        seeds = verdict.seeds_to_detect(wanted, *size) if wanted else None
+        each = _hours_of_a_seed(specs, planned, every, what) if seeds else []
+        known = bool(each) and None not in each
         found.append(
             Decidable(
                 method,
@@ -106,7 +116,9 @@ def decidable(
                 pairs,
                 spread,
                 verdict.detectable(pairs, *size) if enough else math.nan,
-                verdict.seeds_to_detect(wanted, *size) if wanted else None,
+                seeds,
+                seeds * sum(its.value for its in each) if known else None,
+                ", ".join(dict.fromkeys(its.source for its in each)) if known else "",
             )
         )
     return found
@@ -119,6 +131,31 @@ def _planned_pairs(group: Group, what: tuple[str, str, str, str]) -> int:
         if (cell.method, cell.variant, cell.dataset, cell.split_by) == what
     }
     return len(seeds)
+
+
+def _hours_of_a_seed(
+    specs: Sequence[RunSpec],
+    planned: Iterable[Planned],
+    finished: Sequence[tuple[RunSpec, RunDir]],
+    what: tuple[str, str, str, str],
+) -> list[Hours | None]:
+    """Return how long the run of each strategy trains, which is None where nothing says it."""
+    measured = {run.spec.key: run for run in planned}
+    one_of = {
+        spec.strategy.name: spec
+        for spec in specs
+        if (spec.method, spec.variant, spec.dataset, spec.split_by) == what
+    }
+    found: list[Hours | None] = []
+    for spec in one_of.values():
+        run = measured.get(spec.key)
+        if run and run.measured and run.measured.seconds is not None:
+            value = run.steps * run.measured.seconds / 3600
+            found.append(Hours(value, "a measured step"))
+            continue
+        same = [its for other, its in finished if other.without_seed() == spec.without_seed()]
+        found.append(finished_hours(same) or training_hours(spec))
+    return found
 
 
 def _finished(runs: Path, known: Mapping[str, Planned]) -> list[tuple[RunSpec, RunDir]]:

@@ -18,7 +18,9 @@ def table(block: Block) -> str:
         [cell.replace("|", "\\|").replace("\n", " ") for cell in line]
         for line in (block.header, *block.lines)
     )
-    widths = [max(len(cell) for cell in column) for column in zip(header, *lines, strict=True)]
+    # A column that is aligned to the right has a hyphen and a colon under its heading.
+    columns = zip(header, *lines, strict=True)
+    widths = [max(2, *(len(cell) for cell in column)) for column in columns]
     words = [block.is_words(column) for column in range(len(header))]
 
     def row(cells: Sequence[str]) -> str:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import methods
 from benchmark.evaluation import bootstrap, verdict
 from benchmark.planning import power
 from benchmark.runs.comparisons import planned_comparisons, role
@@ -37,6 +38,31 @@ def test_finished_pairs_say_how_uncertain_a_difference_is(tmp_path):
     assert found.spread.source == "finished pairs here"
     assert found.spread.seed_deviation == pytest.approx(estimate.seed_deviation)
     assert found.spread.image_error == pytest.approx(estimate.image_error, rel=0.15)
+
+
+def test_the_hours_of_the_seeds_are_those_of_finished_runs_or_of_a_known_card(tmp_path):
+    specs = specs_of((0, 1, 2))
+    (found,) = power.decidable(plan(specs), specs, tmp_path, wanted=0.03)
+    assert found.seeds and found.hours is None, "nobody knows how long `tiny` takes here"
+    for spec, seconds in zip(specs, (36, 36, 36, 72, 72, 72), strict=True):
+        make_run(tmp_path, spec).write_json("timing.json", {"training_seconds": seconds})
+    (found,) = power.decidable(plan(specs), specs, tmp_path, wanted=0.9)
+    assert found.hours == pytest.approx(found.seeds * (0.01 + 0.02))
+    assert found.hours_from.startswith("as long as cris-tiny-baseline")
+
+    paper = [as_published(spec) for spec in specs]
+    (found,) = power.decidable(plan(paper), paper, tmp_path / "none", wanted=0.03)
+    # MaskRIS, App. A.2: 18.4 h for 50 epochs of CARIS and 16.7 h for 25 with MaskRIS, on two cards.
+    assert found.hours == pytest.approx(found.seeds * 2 * (18.4 + 2 * 16.7), rel=0.01)
+    assert "RTX A6000" in found.hours_from
+
+
+def as_published(spec):
+    """Return CARIS at its published size on RefCOCO, with the strategy and seed of a spec."""
+    caris = methods.definition("caris")
+    update = {"method": "caris", "variant": "paper", "dataset": "refcoco"}
+    update |= {"network": caris.variants["paper"], "recipe": caris.recipes["paper"]}
+    return spec.model_copy(update=update)
 
 
 def test_one_pair_gives_the_error_of_the_images_alone(tmp_path):
