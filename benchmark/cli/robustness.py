@@ -330,6 +330,7 @@ def _write_report(
             runs were named, so that the usual ones do.
     """
     from benchmark.robustness import strips
+    from benchmark.runs.comparisons import planned_comparisons
     from benchmark.runs.groups import Cell, Group, plan_name, read_group
     from reports.collected import collect
     from reports.layout import files
@@ -339,12 +340,13 @@ def _write_report(
 
     cells = [Cell.of(run.spec()) for run in directories]
     group = Group(name, "preset", description, cells=cells)
-    if plan:
-        planned = read_group(places.runs, plan_name(plan))
-        group.primary, group.margin = planned.primary, planned.margin
+    planned = read_group(places.runs, plan_name(plan)) if plan else group
+    group.primary, group.margin = planned.primary, planned.margin
     collected = collect(group, places.runs)
     every = gather(collected, places.runs, splits, conditions)
-    table = numbers_of(every, reference)
+    # The family is what was planned, whatever of it is finished or chosen here.
+    family = [its for its in planned_comparisons(planned, collected.specs) if its.split in splits]
+    table = numbers_of(every, reference, len(family))
     folder = report.folder(name, places.reports)
     # Files of an earlier report may be about other runs or conditions.
     for path in folder.glob("*.*"):

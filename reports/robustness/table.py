@@ -16,7 +16,9 @@ from reports.robustness.results import WORDS, Results
 from reports.verdicts import with_verdicts
 
 
-def table(every: Sequence[Results], reference: str | None = None) -> pd.DataFrame:
+def table(
+    every: Sequence[Results], reference: str | None = None, comparisons: int = 0
+) -> pd.DataFrame:
     """Return one row per setting x split x kind x name x level x strategy x metric.
 
     `mean` (over seeds), `deviation` (sample) and `points` are the number, and [`low`, `high`] is
@@ -37,6 +39,8 @@ def table(every: Sequence[Results], reference: str | None = None) -> pd.DataFram
     Args:
         every: runs and their records.
         reference: key of the run that corruption errors are relative to.
+        comparisons: number of planned ones of methods, strategies and test splits. Each makes as
+            many tests as there are summaries, so a run that is missing counts with p = 1.
 
     Raises:
         UserError: the reference is not among the runs.
@@ -47,10 +51,10 @@ def table(every: Sequence[Results], reference: str | None = None) -> pd.DataFram
             for label in line.values:
                 rows += _rows(results, line, label)
     table = pd.DataFrame(rows)
-    # The family is what this report compares of mPC, rPC and their like.
     judged = (table["kind"] == "summary") & table["difference"].notna() & (table["role"] == "test")
     judged &= table["metric"] == table["supervision"].map(every[0].group.primary)
-    return with_verdicts(table, every[0].group, int(judged.sum()), table["kind"] == "summary")
+    family = max(comparisons * table[judged]["name"].nunique(), int(judged.sum()))
+    return with_verdicts(table, every[0].group, family, table["kind"] == "summary")
 
 
 def _reference(

@@ -408,3 +408,20 @@ def test_a_strip_is_drawn_from_plain_data(monkeypatch):
     assert "the red box" in figure.get_suptitle()
     monkeypatch.setattr(strip, "files", lambda name, figure: {name: b""})
     assert set(strip.draw([shown])) == {"strip-x"}
+
+
+def test_the_family_is_what_was_planned_and_not_what_is_finished(tmp_path):
+    """With four planned comparisons of two summaries each, the least p-value counts eight times."""
+    specs = [make_spec(strategy, seed) for strategy in BOTH for seed in (0, 1, 2)]
+    for spec in specs:
+        run = make_run(tmp_path, spec)
+        kept = {"baseline": 0.60, "maskris": 0.61}[spec.strategy.name]
+        clean = run.records("testA")
+        write_results(run, "testA", CONDITIONS[0], worse(clean, kept + 0.002 * spec.seed))
+    every = gather(collect(plan(specs), tmp_path), tmp_path, ["testA"], CONDITIONS[:1])
+    judged = table_of(every).query("kind == 'summary' and verdict != ''")
+    planned = table_of(every, None, comparisons=4).query("kind == 'summary' and verdict != ''")
+    assert [*judged["name"]] == ["mpc", "rpc"]
+    assert judged["p_holm"].min() == pytest.approx(min(1, 2 * judged["p"].min()))
+    assert planned["p_holm"].min() == pytest.approx(min(1, 8 * judged["p"].min()))
+    assert planned["p_holm"].min() > judged["p_holm"].min()
