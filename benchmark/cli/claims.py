@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -42,6 +43,15 @@ AlsoOption = Annotated[
 ]
 
 
+def claim_ids(incomplete: str) -> list[str]:
+    """Return the ids of claims that begin with `incomplete`, for completion in the shell."""
+    from reports.claims.claims import read_claims
+
+    also = os.environ.get("RISBENCH_CLAIMS")
+    known = read_claims(Path(also) if also else None)
+    return [claim.id for claim in known.claims if claim.id.startswith(incomplete)]
+
+
 @app.callback(invoke_without_command=True)
 def claims(
     context: typer.Context,
@@ -69,10 +79,10 @@ def claims(
     if context.invoked_subcommand:
         return
     from reports.claims import report
-    from reports.claims.table import read_table
+    from reports.claims.table import JOINED, read_table
 
     known, every = read_table(runs, also)
-    places = {its for text in every["place"] for its in text.split(", ")}
+    places = {its for text in every["place"] for its in text.split(JOINED)}
     shown = report.chosen(
         every,
         _known(paper, every["paper"], "paper"),
@@ -91,6 +101,8 @@ def claims(
 
 def _known(text: str | None, valid: Sequence[str], what: str) -> list[str]:
     """Return the comma-separated names of an option, all of which are known."""
+    if text in {*valid}:
+        return [text]  # The name of a place may have a comma.
     return [choose(name, {*valid}, what) for name in names(text) or []]
 
 
@@ -108,7 +120,11 @@ def _statuses() -> Sequence[str]:
 def run(
     ids: Annotated[
         list[str],
-        typer.Argument(metavar="ID...", help="Claims: ids, or the beginning of several."),
+        typer.Argument(
+            metavar="ID...",
+            help="Claims: ids, or the beginning of several.",
+            autocompletion=claim_ids,
+        ),
     ],
     where: Where,
     submission: Submission,

@@ -9,6 +9,7 @@ from rich.console import Console
 from benchmark.evaluation import metrics
 from reports.claims.answers import BAND, STATUSES
 from reports.claims.claims import Claims
+from reports.claims.table import JOINED
 from reports.layout import files, markdown, numbers, terminal
 from reports.layout.block import Block
 from reports.layout.numbers import NOTHING
@@ -103,7 +104,7 @@ def blocks(table: pd.DataFrame, texts: bool) -> list[Block]:
         table: what `table.table` returns.
         texts: whether each line says its claim, for which a terminal is too narrow.
     """
-    first = table["place"].str.split(", ").str[0]
+    first = table["place"].str.split(JOINED).str[0]
     title = table["paper"] + ", " + first.mask(table["kind"] == "all of", "statements")
     return [_block(name, rows, texts) for name, rows in table.groupby(title, sort=False)]
 
@@ -156,7 +157,7 @@ def elsewhere(table: pd.DataFrame) -> list[Block]:
     lines = [
         (row.id, text)
         for row in table.itertuples()
-        for text in filter(None, row.elsewhere.split("; "))
+        for text in filter(None, row.elsewhere.split(JOINED))
     ]
     if not lines:
         return []
@@ -172,7 +173,7 @@ def chosen(
     if papers:
         table = table[table["paper"].isin(papers)]
     if places:
-        own = table["place"].str.split(", ")
+        own = table["place"].str.split(JOINED)
         table = table[own.map(lambda names: bool({*places} & {*names}))]
     if statuses:
         table = table[table["status"].isin(statuses)]

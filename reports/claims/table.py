@@ -14,6 +14,8 @@ from reports.claims.needed import needed
 from reports.collected import Run
 from reports.layout import numbers
 
+JOINED = "; "  # between the places of a claim, some of whose names have a comma
+
 
 def read_table(
     runs: Path, also: Path | None = None, read: Sequence[Run] = ()
@@ -57,7 +59,7 @@ def _row(answer: Answer, evidence: Evidence) -> dict[str, object]:
     return {
         "id": claim.id,
         "paper": claim.paper,
-        "place": ", ".join(claim.places),
+        "place": JOINED.join(claim.places),
         "kind": claim.kind,
         "claim": claim.text,
         "dataset": claim.dataset,
@@ -73,8 +75,10 @@ def _row(answer: Answer, evidence: Evidence) -> dict[str, object]:
         "says": answer.qualified,
         "parts": answer.parts,
         "why": answer.why,
-        "beside": "; ".join(f"{split} {shown(claim.metric, its)}" for split, its in answer.beside),
-        "elsewhere": "; ".join(
+        "beside": JOINED.join(
+            f"{split} {shown(claim.metric, its)}" for split, its in answer.beside
+        ),
+        "elsewhere": JOINED.join(
             f"{its.where} {shown(claim.metric, its.found)}" for its in answer.elsewhere
         ),
         "command": f"risbench claims run {claim.id}" if needs_work(answer) else "",

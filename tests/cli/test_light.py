@@ -34,6 +34,8 @@ LIGHT = [
     ["status"],
     ["status", "boxes"],
     ["report", "boxes", "--out", "{out}"],
+    ["claims", "--help"],
+    ["claims", "--status", "not run"],
     ["study", "list"],
     ["study", "show", "light"],
     ["sync", "--uri", "sqlite:///{out}/mlflow.db"],
