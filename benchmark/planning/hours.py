@@ -54,7 +54,7 @@ def finished_hours(same: Iterable[RunDir]) -> Hours | None:
     """Return how long a run trains that differs from finished ones in its seed alone."""
     for run in same:
         if seconds := run.read_json("timing.json").get("training_seconds"):
-            return Hours(seconds / 3600, f"as long as {run.key}")
+            return Hours(seconds / 3600, "as long as finished runs")
     return None
 
 

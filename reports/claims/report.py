@@ -1,6 +1,7 @@
 """Shows what runs say to claims: in the terminal, as Markdown, CSV and JSON."""
 
 import json
+import re
 from collections.abc import Sequence
 
 import pandas as pd
@@ -155,15 +156,15 @@ def _hours(row: object) -> str:
 def elsewhere(table: pd.DataFrame) -> list[Block]:
     """Return a block of the same comparisons with other data or networks, or nothing."""
     lines = [
-        (row.id, text)
+        (row.id, *re.fullmatch(r"(.*): (.*) \((\d+) pairs?\)", text).groups())
         for row in table.itertuples()
         for text in filter(None, row.elsewhere.split(JOINED))
     ]
     if not lines:
         return []
     note = "These answer no claim, since their data or networks are not those of the paper."
-    title = "The same comparison elsewhere"
-    return [Block(title, note, ("claim", "difference [95 %]"), lines, names=2)]
+    header = ("claim", "where", "difference [95 %]", "pairs")
+    return [Block("The same comparison elsewhere", note, header, lines, names=2, repeated=1)]
 
 
 def chosen(

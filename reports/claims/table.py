@@ -76,10 +76,10 @@ def _row(answer: Answer, evidence: Evidence) -> dict[str, object]:
         "parts": answer.parts,
         "why": answer.why,
         "beside": JOINED.join(
-            f"{split} {shown(claim.metric, its)}" for split, its in answer.beside
+            f"{split}: {shown(claim.metric, its)}" for split, its in answer.beside
         ),
         "elsewhere": JOINED.join(
-            f"{its.where} {shown(claim.metric, its.found)}" for its in answer.elsewhere
+            f"{its.where}: {shown(claim.metric, its.found)}" for its in answer.elsewhere
         ),
         "command": f"risbench claims run {claim.id}" if needs_work(answer) else "",
         "runs_to_do": lacking.runs,
@@ -100,6 +100,6 @@ def shown(heading: str, found: Found) -> str:
     times = numbers.factor(names[heading])
     difference = found.difference
     pairs = len(difference.per_seed)
-    compared = "one pair" if pairs == 1 else f"{pairs} pairs"
+    compared = "1 pair" if pairs == 1 else f"{pairs} pairs"
     text = numbers.difference(difference.value, *difference.interval, times)
     return f"{text} ({compared})"
