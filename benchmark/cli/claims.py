@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ import typer
 from benchmark.base.errors import choose
 from benchmark.cli.jobs import conclude, syncing, work_through_runs
 from benchmark.cli.options import (
+    CLAIMS,
     RUNS,
     RunsOption,
     Submission,
@@ -28,6 +30,7 @@ if TYPE_CHECKING:  # Help must not import what runs need.
     from benchmark.runs.rundir import RunDir
     from reports.claims.claims import Claim, Claims
     from reports.claims.evidence import Evidence
+    from reports.claims.needed import Needed
 
 app = typer.Typer()
 PLAN = "claims"  # the plan that holds the runs of all claims
@@ -37,7 +40,7 @@ AlsoOption = Annotated[
     Path | None,
     typer.Option(
         "--also",
-        envvar="RISBENCH_CLAIMS",
+        envvar=CLAIMS,
         help="Folder with claims of further papers (YAML) and a published.csv of their numbers.",
     ),
 ]
@@ -47,7 +50,7 @@ def claim_ids(incomplete: str) -> list[str]:
     """Return the ids of claims that begin with `incomplete`, for completion in the shell."""
     from reports.claims.claims import read_claims
 
-    also = os.environ.get("RISBENCH_CLAIMS")
+    also = os.environ.get(CLAIMS)
     known = read_claims(Path(also) if also else None)
     return [claim.id for claim in known.claims if claim.id.startswith(incomplete)]
 
@@ -79,24 +82,30 @@ def claims(
     if context.invoked_subcommand:
         return
     from reports.claims import report
-    from reports.claims.table import JOINED, read_table
+    from reports.claims.claims import read_claims
+    from reports.claims.table import read_said
 
-    known, every = read_table(runs, also)
-    places = {its for text in every["place"] for its in text.split(JOINED)}
-    shown = report.chosen(
-        every,
-        _known(paper, every["paper"], "paper"),
-        _known(place, places, "place"),
-        _known(status, _statuses(), "status of a claim"),
-    )
+    known = read_claims(also).claims
+    papers = _known(paper, [claim.paper for claim in known], "paper")
+    places = _known(place, [its for claim in known for its in claim.places], "place")
+    statuses = _known(status, _statuses(), "status of a claim")
+
+    def is_chosen(claim: Claim) -> bool:
+        here = not places or bool({*places} & {*claim.places})
+        return here and (not papers or claim.paper in papers)
+
+    said = read_said(runs, also, choose=is_chosen)
+    if statuses:
+        fitting = said.table[said.table["status"].isin(statuses)]
+        said = dataclasses.replace(said, table=fitting)
     if shape == "table":
-        report.render(console, shown, min(console.width, WIDTH))
+        report.render(console, said, min(console.width, WIDTH))
     elif shape == "csv":
-        typer.echo(report.as_csv(shown), nl=False)
+        typer.echo(report.as_csv(said.table), nl=False)
     elif shape == "md":
-        typer.echo(report.as_markdown(shown, known), nl=False)
+        typer.echo(report.as_markdown(said), nl=False)
     else:
-        typer.echo(report.as_json(shown), nl=False)
+        typer.echo(report.as_json(said.table), nl=False)
 
 
 def _known(text: str | None, valid: Sequence[str], what: str) -> list[str]:
@@ -129,7 +138,7 @@ def run(
     where: Where,
     submission: Submission,
     seeds: Annotated[
-        str | None, typer.Option("--seeds", help="Seeds (default: those of the preset `paper`).")
+        str | None, typer.Option("--seeds", help="Seeds (default: those of the claims' preset).")
     ] = None,
     jobs: Annotated[
         int | None, typer.Option("--jobs", min=1, help="Runs at a time (default: the preset's).")
@@ -151,8 +160,10 @@ def run(
     from reports.claims import report
     from reports.claims.claims import read_claims
     from reports.claims.evidence import Evidence
+    from reports.claims.finished import Finished
+    from reports.claims.needed import needed
     from reports.claims.planned import chosen_preset, resolve_arms
-    from reports.claims.table import read_table
+    from reports.claims.table import read_said
 
     known = read_claims(also)
     chosen = _chosen(ids, known)
@@ -162,23 +173,32 @@ def run(
     with console.status("reading the data"):
         planned = resolve_arms(chosen, known.claims, preset, places, where.data is None)
     execution = planned.execution.changed(processes=processes)
-    write_plan(where.runs, planned.group(where.runs, PLAN))
+    write_plan(where.runs, planned.group(PLAN), add=True)
+    finished = Finished(where.runs, known.claims)
+    _announce(chosen, needed(chosen, Evidence(where.runs, finished), preset.seeds))
     at_a_time = jobs or preset.jobs
     specs = (*planned.needed, *planned.specs)
     outcomes = work_through_runs(specs, places, execution, submission, at_a_time)
 
     def measure() -> None:
-        evidence = Evidence(where.runs, chosen)
+        evidence = Evidence(where.runs, Finished(where.runs, known.claims))
         launcher = submission.started(at_a_time)
         jobs = _measurements(chosen, evidence, places, execution, launcher)
         with syncing(places, submission):
             measured = work_through(launcher, jobs, console, "measurements")
         conclude(measured, lambda: None)
-        _, table = read_table(where.runs, also)
-        shown = table[table["id"].isin([claim.id for claim in chosen])]
-        report.render(console, shown, min(console.width, WIDTH))
+        ids = {claim.id for claim in chosen}
+        said = read_said(where.runs, also, choose=lambda claim: claim.id in ids)
+        report.render(console, said, min(console.width, WIDTH))
 
     conclude(outcomes, measure)
+
+
+def _announce(chosen: Sequence[Claim], its: Needed) -> None:
+    """Print what is to be done and how long it takes, before it begins."""
+    claims = "1 claim" if len(chosen) == 1 else f"{len(chosen)} claims"
+    hours = "" if its.hours is None else f", about {its.hours:.3g} h on one card ({its.source})"
+    console.print(f"{claims}: {its.runs} runs to train" + (hours if its.runs else ""))
 
 
 def _chosen(ids: Sequence[str], known: Claims) -> list[Claim]:
@@ -191,7 +211,7 @@ def _chosen(ids: Sequence[str], known: Claims) -> list[Claim]:
     for wanted in ids:
         exact = [claim for claim in known.claims if claim.id == wanted]
         found = exact or [claim for claim in known.claims if claim.id.startswith(wanted)]
-        if not found:
+        if not found or not wanted:
             choose(wanted, [claim.id for claim in known.claims], "claim")
         named |= {claim.id: claim for claim in found}
     return [*named.values()]
@@ -205,9 +225,9 @@ def _measurements(
     launcher: Launcher,
 ) -> list[Job]:
     """Return the jobs that measure finished runs as claims want it and nobody did yet."""
-    from benchmark.evaluation.published_scores import counts_path
+    from benchmark.evaluation.published_scores import read_counts
     from benchmark.launch.jobs import evaluation_job, robustness_job
-    from benchmark.robustness.corruptions import SEVERITIES, Condition
+    from benchmark.robustness.results import finished_conditions
     from benchmark.runs import splits
 
     jobs: dict[str, Job] = {}
@@ -218,17 +238,21 @@ def _measurements(
             options = {"split": split, "protocol": protocol, "device": execution.numerics.device}
             if owner := splits.owner(split):
                 options |= {"split": owner[2], "dataset": ":".join(owner[:2])}
-            for run in evidence.finished(claim.value.arm):
-                if not counts_path(run, protocol, split).exists():
+            for member in evidence.finished.of(claim.value.arm):
+                run = member.run
+                if read_counts(run, protocol, split, run.records(split)) is None:
                     job = evaluation_job(run.key, options, places, execution, launcher)
                     jobs[job.name] = job
         for part in claim.parts:
             if not part.corruption:
                 continue
             runs, conditions = corrupted.setdefault(part.split, ({}, {}))
-            for arm in (part.better, part.than):
-                runs |= {run.key: run for run in evidence.finished(arm)}
-            conditions |= {str(Condition(part.corruption, its)): None for its in SEVERITIES}
+            wanted = evidence.conditions(part)
+            members = [its for arm in (part.better, part.than) for its in evidence.finished.of(arm)]
+            for run in (member.run for member in members):
+                if not {*wanted} <= {*finished_conditions(run, part.split)}:
+                    runs[run.key] = run
+                    conditions |= dict.fromkeys(wanted)
     for split, (runs, conditions) in corrupted.items():
         if runs:
             name = f"claims-{split}"

@@ -178,7 +178,7 @@ def _keep_counts(run: str, what: What, where: Where, counts: pd.DataFrame) -> No
 
     directory = find_run(where.runs, run)
     if split := reported_as(directory.spec(), what.dataset, what.split):
-        write_counts(directory, what.protocol, split, counts)
+        write_counts(directory, what.protocol, split, counts, directory.records(split))
 
 
 # --- the network ----------------------------------------------------------------------

@@ -31,6 +31,7 @@ console = Console(width=WIDTH)
 errors = Console(stderr=True, highlight=False)
 RUNS = Path("runs")
 OUT = Path("reports/out")
+CLAIMS = "RISBENCH_CLAIMS"  # variable that names a folder with further claims
 
 
 # --- single options -------------------------------------------------------------------

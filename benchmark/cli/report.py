@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,7 +11,17 @@ import typer
 
 from benchmark import strategies
 from benchmark.base.errors import choose
-from benchmark.cli.options import OUT, RUNS, Axes, OutOption, RunsOption, console, named, spread
+from benchmark.cli.options import (
+    CLAIMS,
+    OUT,
+    RUNS,
+    Axes,
+    OutOption,
+    RunsOption,
+    console,
+    named,
+    spread,
+)
 from benchmark.data import datasets
 from benchmark.runs.execution import Places
 
@@ -114,12 +125,13 @@ def write_claims(runs: Path, folder: Path, collected: Collected) -> list[Path]:
         The paths of `claims.md` and `claims.csv`.
     """
     from reports.claims import report
-    from reports.claims.table import read_table
+    from reports.claims.table import read_said
     from reports.layout import files
 
-    known, table = read_table(runs, read=collected.runs)
-    console.print(report.counts(table))
-    contents = {"claims.md": report.as_markdown(table, known), "claims.csv": report.as_csv(table)}
+    also = os.environ.get(CLAIMS)
+    said = read_said(runs, Path(also) if also else None, collected.runs)
+    console.print(report.counts(said.table))
+    contents = {"claims.md": report.as_markdown(said), "claims.csv": report.as_csv(said.table)}
     return files.write(folder, contents)
 
 

@@ -43,6 +43,7 @@ class DataSet:
         counts: way of splitting -> split -> counts of the published files. The split `all` is the
             union of the others.
         joins: names and ways of splitting of the sets that it is made of, if it joins some.
+        selects_on: name and way of splitting of the set whose `select` split is its own, too.
         quirks: what a user must know of it.
         write: writes an embedded set into a REFER folder, given the number of images of each split
             and a seed. It is None for a set whose files come from elsewhere.
@@ -55,6 +56,7 @@ class DataSet:
     select: str = SELECT
     counts: Mapping[str, Mapping[str, Count]] = dataclasses.field(default_factory=dict)
     joins: tuple[tuple[str, str], ...] = ()
+    selects_on: tuple[str, str] | None = None
     quirks: str = ""
     write: Callable[[Path, Mapping[str, int], int], None] | None = None
 
@@ -136,6 +138,7 @@ _SHIPPED = (
         lambda root, split_by, images: read_combined(root, images),
         {"unc": ()},
         joins=PARTS,
+        selects_on=("refcoco", "unc"),
         quirks=(
             "It joins the train splits of the three RefCOCO sets without any image of a val or test"
             " split. Its val is RefCOCO's."

@@ -6,6 +6,7 @@ Each number is a ratio of two sums over expressions, as in `metrics`, so the sam
 its interval. `published` says how the counts come about. Reading them needs no torch.
 """
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -95,18 +96,38 @@ def counts_path(run: RunDir, protocol: str, split: str) -> Path:
     return run.path / "published" / protocol / f"{split}.parquet"
 
 
-def write_counts(run: RunDir, protocol: str, split: str, counts: pd.DataFrame) -> None:
+def write_counts(
+    run: RunDir, protocol: str, split: str, counts: pd.DataFrame, records: pd.DataFrame
+) -> None:
     """Write the counts of a run by a published protocol.
+
+    Args:
+        run: the run.
+        protocol: name of the protocol.
+        split: as the run reports it.
+        counts: one row per expression, with `COLUMNS`.
+        records: of the run on this split, which say with which weights the counts were made.
 
     Raises:
         UserError: the disk is full, or the folder cannot be written.
     """
+    counts.attrs["records"] = _fingerprint(records)
     path = counts_path(run, protocol, split)
     atomic_write(path, lambda temporary: counts.to_parquet(temporary, index=False))
 
 
-def read_counts(run: RunDir, protocol: str, split: str) -> pd.DataFrame | None:
+def read_counts(
+    run: RunDir, protocol: str, split: str, records: pd.DataFrame
+) -> pd.DataFrame | None:
     """Return the counts of a run by a published protocol, or None where it was not measured so.
+
+    Counts that were made with other weights than the run's records count as not measured.
+
+    Args:
+        run: the run.
+        protocol: name of the protocol.
+        split: as the run reports it.
+        records: of the run on this split.
 
     Raises:
         UserError: the file is damaged.
@@ -114,9 +135,14 @@ def read_counts(run: RunDir, protocol: str, split: str) -> pd.DataFrame | None:
     path = counts_path(run, protocol, split)
     try:
         counts = pd.read_parquet(path)
+        if counts.attrs.get("records") != _fingerprint(records):
+            return None
+        ids = ["sent_id", "image_id"]
+        own = records[ids].sort_values("sent_id", ignore_index=True)
+        if not counts[ids].sort_values("sent_id", ignore_index=True).equals(own):
+            raise ValueError
         intersection, union = counts["intersection"], counts["union"]
-        whole = (intersection >= 0).all() and (intersection <= union).all()
-        if not whole or set(COLUMNS) - set(counts) or counts["sent_id"].duplicated().any():
+        if not ((intersection >= 0) & (intersection <= union)).all():
             raise ValueError
     except FileNotFoundError:
         return None
@@ -126,3 +152,9 @@ def read_counts(run: RunDir, protocol: str, split: str) -> pd.DataFrame | None:
             f" --protocol {protocol}` again."
         ) from None
     return counts
+
+
+def _fingerprint(records: pd.DataFrame) -> str:
+    """Return a digest of what a run predicted, which other weights would change."""
+    predicted = metrics.by_sentence(records)[["sent_id", "intersection", "union"]]
+    return hashlib.sha256(predicted.to_numpy(np.int64).tobytes()).hexdigest()

@@ -6,6 +6,7 @@ A finished run of the same network, strategy and batch says it best. Where there
 
 import dataclasses
 import functools
+import math
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -53,9 +54,23 @@ def _units(name: str, split_by: str, unit: str) -> int | None:
 def finished_hours(same: Iterable[RunDir]) -> Hours | None:
     """Return how long a run trains that differs from finished ones in its seed alone."""
     for run in same:
-        if seconds := run.read_json("timing.json").get("training_seconds"):
-            return Hours(seconds / 3600, "as long as finished runs")
+        if seconds := _number(run, "training_seconds"):
+            return Hours(seconds * _cards(run) / 3600, "as long as finished runs")
     return None
+
+
+def _number(run: RunDir, name: str) -> float | None:
+    """Return a number of a run's timing, or None where there is none above 0."""
+    timing = run.read_json("timing.json")
+    value = timing.get(name) if isinstance(timing, dict) else None
+    is_number = isinstance(value, (int, float)) and math.isfinite(value) and value > 0
+    return float(value) if is_number else None
+
+
+def _cards(run: RunDir) -> int:
+    """Return how many processes shared the batches of a run, each of which had a card."""
+    numerics = run.read_json("environment.json").get("numerics", {})
+    return int(numerics.get("processes", 1))
 
 
 def training_hours(spec: RunSpec, finished: Iterable[RunDir] = ()) -> Hours | None:
@@ -69,8 +84,8 @@ def training_hours(spec: RunSpec, finished: Iterable[RunDir] = ()) -> Hours | No
     if count is None:
         return None
     for run in finished:
-        if rate := run.read_json("timing.json").get("images_per_second"):
-            return Hours(count / rate / 3600, f"as fast as {run.key}")
+        if rate := _number(run, "images_per_second"):
+            return Hours(count / rate * _cards(run) / 3600, f"as fast as {run.key}")
     for speed in _speeds():
         if gflops := speed["gflops"].get(spec.method, {}).get(spec.variant):
             seconds = PASSES_OF_A_STEP * gflops / speed["teraflops"] / 1000

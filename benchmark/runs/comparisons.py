@@ -31,6 +31,9 @@ def role(spec: RunSpec, split: str) -> Role:
     if split == spec.selection.split:
         return "chosen on"
     name, split_by, own = splits.owner(split) or (spec.dataset, spec.split_by, split)
+    known = datasets.get(spec.dataset) if spec.dataset in datasets.DATASETS else None
+    if known and known.selects_on == (name, split_by) and own == spec.selection.split:
+        return "chosen on"
     return "test" if own in datasets.test_splits(name, split_by, (own,)) else "other"
 
 

@@ -254,12 +254,13 @@ def check_name(runs: Path, name: str, kind: Kind) -> None:
         )
 
 
-def write_plan(runs: Path, plan: Group) -> Group:
+def write_plan(runs: Path, plan: Group, add: bool = False) -> Group:
     """Bring the group of this name up to date with a plan, and return the group.
 
     Args:
         runs: the folder of the run directories.
         plan: a group with all planned cells. A cell without a key keeps the one that it had.
+        add: whether cells that are there already and not in the plan stay planned.
 
     Raises:
         UserError: the name does not fit (see `check_name`), the file that is there is damaged, or
@@ -269,12 +270,25 @@ def write_plan(runs: Path, plan: Group) -> Group:
     path = _path(runs, plan.name)
     with locked(path.with_name(f".{plan.name}.lock")):
         before = _read(path) if path.exists() else None
+        if before and add:
+            plan = _with_those(before, plan)
         group = _merged(before, plan, runs) if before else plan
         if group != before:
             content = {"version": VERSION, **dataclasses.asdict(group)}
             text = json.dumps(content, indent=1) + "\n"
             atomic_write(path, lambda temporary: temporary.write_text(text))
     return group
+
+
+def _with_those(before: Group, plan: Group) -> Group:
+    """Return a plan with the cells of a group that are no cells of the plan."""
+    keys, identities = {*plan.keys}, {cell.identity for cell in plan.cells}
+    kept = [
+        cell
+        for cell in before.cells
+        if cell.identity not in identities and (not cell.key or cell.key not in keys)
+    ]
+    return dataclasses.replace(plan, cells=[*kept, *plan.cells])
 
 
 def _merged(before: Group, plan: Group, runs: Path) -> Group:

@@ -10,16 +10,18 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Literal
 
+from benchmark.base.errors import UserError
 from benchmark.data import datasets
 from benchmark.evaluation import metrics
 from benchmark.evaluation.bootstrap import Interval
 from benchmark.evaluation.verdict import LEAST_PAIRS, Verdict, judge
 from reports.claims.arm import named_preset
 from reports.claims.claims import Claim, Part
-from reports.claims.evidence import Elsewhere, Evidence, Found
+from reports.claims.elsewhere import Elsewhere, Others
+from reports.claims.evidence import Evidence, Found
 
 BAND = 1.0  # points by which a measured value may differ from the published one
 POINTS = 100.0  # a margin is in points, differences are fractions
@@ -51,8 +53,8 @@ class Answer:
         p: p-value after Holm, or NaN.
         why: what would decide it, or what is missing.
         parts: for a statement, how many of its parts are confirmed, as text.
-        beside: the same comparison on the test splits, for a sign that is about val.
-        elsewhere: the same comparison with other data or another network.
+        beside: test split -> its comparisons, for a claim that is about val.
+        elsewhere: the same comparison with other data, another network or another recipe.
     """
 
     claim: Claim
@@ -62,28 +64,36 @@ class Answer:
     p: float = math.nan
     why: str = ""
     parts: str = ""
-    beside: tuple[tuple[str, Found], ...] = ()
+    beside: tuple[tuple[str, tuple[Found, ...]], ...] = ()
     elsewhere: tuple[Elsewhere, ...] = ()
 
 
-def answers(claims: Sequence[Claim], evidence: Evidence) -> list[Answer]:
+def answers(
+    claims: Sequence[Claim], evidence: Evidence, shown: Collection[str] | None = None
+) -> list[Answer]:
     """Return what the finished runs say to claims, in their order.
 
     Args:
         claims: all claims of their papers, because a family counts those without a run, too.
         evidence: the runs.
+        shown: ids of the claims to answer [all].
     """
     families: dict[str, list[Claim]] = {}
     for claim in claims:
         if claim.kind == "sign":
             families.setdefault(claim.family, []).append(claim)
+    wanted = {claim.id for claim in claims} if shown is None else {*shown}
+    others = Others(evidence.finished)
     signs: dict[str, Answer] = {}
     for members in families.values():
-        signs |= {answer.claim.id: answer for answer in _signs(members, evidence)}
-    others = {"all of": _statement, "value": _value}
+        if any(claim.id in wanted for claim in members):
+            found = _signs(members, evidence, others, wanted)
+            signs |= {answer.claim.id: answer for answer in found}
+    kinds = {"all of": _statement, "value": _value}
     return [
-        signs[claim.id] if claim.id in signs else others[claim.kind](claim, evidence)
+        signs[claim.id] if claim.kind == "sign" else kinds[claim.kind](claim, evidence)
         for claim in claims
+        if claim.id in wanted
     ]
 
 
@@ -92,29 +102,47 @@ def margin(claim: Claim) -> float:
     return named_preset(claim.preset).margin / POINTS
 
 
+def _asked(ask: Callable[[], Found | None]) -> tuple[Found | None, str]:
+    """Return what the evidence has, or the error of a damaged file, which is shown as a reason."""
+    try:
+        return ask(), ""
+    except UserError as error:
+        return None, str(error)
+
+
 # --- signs ----------------------------------------------------------------------------------------
 
 
-def _signs(members: Sequence[Claim], evidence: Evidence) -> list[Answer]:
-    """Return the answers of a family."""
-    found = {claim.id: evidence.comparison(claim.parts[0]) for claim in members}
-    there = [claim for claim in members if found[claim.id]]
-    estimates = [found[claim.id].difference.estimate for claim in there]
-    verdicts = dict(
-        zip(
-            [claim.id for claim in there],
-            judge(estimates, margin(members[0]), len(members)),
-            strict=True,
-        )
-    )
-    return [_sign(claim, found[claim.id], verdicts.get(claim.id), evidence) for claim in members]
+def _signs(
+    members: Sequence[Claim], evidence: Evidence, others: Others, wanted: Collection[str]
+) -> list[Answer]:
+    """Return the answers of those claims of a family that are wanted."""
+    asked = {
+        claim.id: _asked(lambda part=claim.parts[0]: evidence.comparison(part)) for claim in members
+    }
+    there = [claim.id for claim in members if asked[claim.id][0]]
+    estimates = [asked[name][0].difference.estimate for name in there]
+    verdicts = dict(zip(there, judge(estimates, margin(members[0]), len(members)), strict=True))
+    return [
+        _sign(claim, *asked[claim.id], verdicts.get(claim.id), evidence, others)
+        for claim in members
+        if claim.id in wanted
+    ]
 
 
-def _sign(claim: Claim, found: Found | None, its: Verdict | None, evidence: Evidence) -> Answer:
+def _sign(
+    claim: Claim,
+    found: Found | None,
+    error: str,
+    its: Verdict | None,
+    evidence: Evidence,
+    others: Others,
+) -> Answer:
     part = claim.parts[0]
     status: Status = "not run" if its is None else SAYS.get(its.word, "undecided")
-    why = ""
-    if its is not None:
+    if its is None:
+        why = error or _lacking(part, evidence)
+    else:
         pairs = len(found.difference.per_seed)
         why = its.why if its.word else f"it takes {LEAST_PAIRS} seed pairs and has {pairs}"
     return Answer(
@@ -124,23 +152,42 @@ def _sign(claim: Claim, found: Found | None, its: Verdict | None, evidence: Evid
         found,
         its.p if its else math.nan,
         why,
-        beside=tuple(_beside(claim, part, evidence)) if claim.on_val else (),
-        elsewhere=tuple(evidence.elsewhere(part)),
+        beside=_beside(claim, evidence),
+        elsewhere=tuple(others.of(part)),
     )
 
 
-def _beside(claim: Claim, part: Part, evidence: Evidence) -> list[tuple[str, Found]]:
-    """Return the same comparison on the test splits of the data set."""
+def _lacking(part: Part, evidence: Evidence) -> str:
+    """Return why a comparison has no pair of runs, or "" where an arm has none at all."""
+    sides = [(arm, evidence.done(arm, part.split)) for arm in (part.better, part.than)]
+    for arm, seeds in sides:
+        if not seeds and (why := evidence.lacking(arm, part.split)):
+            return why
+    if not all(seeds for _, seeds in sides):
+        return ""
+    if part.corruption and sides[0][1] & sides[1][1]:
+        return f"its finished runs are not evaluated under {part.corruption} yet"
+    return "its finished runs have no seed, data and targets in common"
+
+
+def _beside(claim: Claim, evidence: Evidence) -> tuple[tuple[str, tuple[Found, ...]], ...]:
+    """Return the same comparisons on the test splits, for a claim about another split."""
+    if not claim.on_val:
+        return ()
     name, split_by = claim.dataset.split(":")
     found = []
     for split in datasets.get(name).tests[split_by]:
-        there = part.better.split((name, split_by), split)
-        if its := evidence.comparison(dataclasses.replace(part, split=there)):
+        there = [
+            dataclasses.replace(part, split=part.better.split((name, split_by), split))
+            for part in claim.parts
+        ]
+        asked = [_asked(lambda part=part: evidence.comparison(part))[0] for part in there]
+        if its := tuple(each for each in asked if each):
             found.append((split, its))
-    return found
+    return tuple(found)
 
 
-def _qualified(status: Status, claim: Claim, seeds: Sequence[int]) -> str:
+def _qualified(status: Status, claim: Claim, seeds: Collection[int]) -> str:
     words: list[str] = [status]
     if status != "not run" and claim.on_val:
         words.append(claim.on_val)
@@ -153,37 +200,40 @@ def _qualified(status: Status, claim: Claim, seeds: Sequence[int]) -> str:
 
 
 def _statement(claim: Claim, evidence: Evidence) -> Answer:
-    found = [evidence.comparison(part) for part in claim.parts]
-    estimates = [its.difference.estimate for its in found if its]
+    asked = [_asked(lambda part=part: evidence.comparison(part)) for part in claim.parts]
+    missing = [part for part, (found, _) in zip(claim.parts, asked, strict=True) if not found]
+    estimates = [found.difference.estimate for found, _ in asked if found]
     alone = [judge([estimate], margin(claim))[0] for estimate in estimates]
     together = judge(estimates, margin(claim), len(claim.parts))
+    worse = [its.p for its in together if its.word == "worse"]
     confirmed = sum(its.word == "better" for its in alone)
     status: Status = "undecided"
     why = ""
-    if any(its.word == "worse" for its in together):
+    if worse:
         status = "contradicted"
-    elif len(estimates) < len(claim.parts):
+    elif missing:
         status = "not run"
-        why = f"{len(claim.parts) - len(estimates)} of its {len(claim.parts)} parts have no runs"
+        reasons = [error for _, error in asked if error] or [_lacking(missing[0], evidence)]
+        answered = f"{len(missing)} of its {len(claim.parts)} parts have no answer"
+        why = f"{answered}: {reasons[0]}" if reasons[0] else answered if estimates else ""
     elif confirmed == len(claim.parts):
         status = "confirmed"
     elif any(its.word == "no relevant difference" for its in alone):
         status = "no relevant difference"
     else:
         fewest = min(its.pairs for its in estimates)
+        doubts = [its.why for its in alone if its.why]
+        why = doubts[0] if doubts else "a part is worse, and not so after Holm over the parts"
         if fewest < LEAST_PAIRS:
             why = f"it takes {LEAST_PAIRS} seed pairs, and a part has {fewest}"
-        else:
-            doubts = [its.why for its in alone if its.why]
-            why = doubts[0] if doubts else "a part is worse, and not so after Holm over the parts"
-    p = max((its.p for its in together if not math.isnan(its.p)), default=math.nan)
     return Answer(
         claim,
         status,
         _qualified(status, claim, ()),
-        p=p if status == "contradicted" else math.nan,
+        p=min(worse, default=math.nan),
         why=why,
         parts=f"{confirmed} of {len(claim.parts)} parts confirmed" if estimates else "",
+        beside=_beside(claim, evidence),
     )
 
 
@@ -199,19 +249,23 @@ def interval(found: Found) -> Interval:
 
 def _value(claim: Claim, evidence: Evidence) -> Answer:
     value = claim.value
-    found = evidence.value(value)
+    found, error = _asked(lambda: evidence.value(value))
     if found is None:
-        return Answer(claim, "not run", "not run")
+        why = error or evidence.lacking(value.arm, value.split, value.arm.protocol)
+        return Answer(claim, "not run", "not run", why=why)
     band = BAND / metrics.get(value.metric).factor
     low, high = interval(found)
     status: Status = "undecided"
+    why = ""
     if value.value - band <= low and high <= value.value + band:
         status = "confirmed"
     elif high < value.value - band or low > value.value + band:
         status = "contradicted"
-    why = ""
-    if status == "undecided":
-        why = f"the interval is neither within {BAND:g} points of the published value nor outside"
-    return Answer(
-        claim, status, _qualified(status, claim, found.difference.per_seed), found, why=why
-    )
+    elif math.isnan(found.difference.value):
+        why = "the paper's protocol gives no number where an expression has no pixel"
+    elif math.isnan(low):
+        why = "one image alone has no interval"
+    else:
+        why = "the interval is neither within one point of the published value nor outside"
+    qualified = _qualified(status, claim, found.difference.per_seed)
+    return Answer(claim, status, qualified, found, why=why)

@@ -103,12 +103,15 @@ def arm(row: Row, dataset: tuple[str, str], preset_name: str) -> Arm:
     if maker := definition.targets_from:
         own = Row(label=f"{row.label}: targets", method=maker, variant=row.variant)
         targets = arm(own, dataset, preset_name)
+    spec = derive(base, **changes)  # This also sets the revision that the code has now.
+    plain = derive(base, changes["strategy"], preset.strategy, {})
     return Arm(
         row.label,
-        derive(base, **changes),  # This also sets the revision that the code has now.
+        spec,
         changes,
         row.protocol,
-        row.label if row.settings or row.recipe or row.epochs != 1 else "",
+        # A row that only says what the strategy has anyway is the same run as one that does not.
+        "" if spec == plain else row.label,
         bool(row.recipe or row.epochs != 1 or SCALED & {*row.settings}),
         targets,
     )

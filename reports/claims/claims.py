@@ -97,10 +97,15 @@ class Claim:
     @property
     def arms(self) -> list[Arm]:
         """The runs that answer it, each once."""
-        every = [its for part in self.parts for its in (part.better, part.than)]
+        return list({its.identity: its for its, _ in self.asked}.values())
+
+    @property
+    def asked(self) -> list[tuple[Arm, str]]:
+        """Each run that answers it, with the split that it is asked on."""
+        every = [(its, part.split) for part in self.parts for its in (part.better, part.than)]
         if self.value:
-            every.append(self.value.arm)
-        return list({its.identity: its for its in every}.values())
+            every.append((self.value.arm, self.value.split))
+        return list({(its.identity, split): (its, split) for its, split in every}.values())
 
     @property
     def every_arm(self) -> list[Arm]:
@@ -117,12 +122,15 @@ class Claims:
         claims: in the order of the papers' files and tables.
         published: the rows of published.csv.
         not_answerable: number of a row -> why no run can answer it.
+        no_value: number of a row whose value cannot be compared with ours -> why. A sign may hold
+            it all the same.
         waiting: number of a row -> the method that it waits for.
     """
 
     claims: tuple[Claim, ...]
     published: pd.DataFrame
     not_answerable: dict[int, str]
+    no_value: dict[int, str]
     waiting: dict[int, str]
 
 
@@ -141,6 +149,7 @@ def read_claims(also: Path | None = None) -> Claims:
         known = pd.concat([known, printed.read(also / printed.FILE.name)], ignore_index=True)
     claims: list[Claim] = []
     not_answerable: dict[int, str] = {}
+    no_value: dict[int, str] = {}
     waiting: dict[int, str] = {}
     for paper in read_papers(also):
         own = known[known["paper"] == paper.paper]
@@ -152,12 +161,18 @@ def read_claims(also: Path | None = None) -> Claims:
         for entry in paper.not_answerable:
             rows = _selected(own, entry, f"claims of {paper.paper}, not_answerable")
             not_answerable |= dict.fromkeys(rows.index, entry.reason)
-        claims += _of_paper(paper, own.drop(index=[*not_answerable], errors="ignore"))
+        own = own.drop(index=[*not_answerable], errors="ignore")
+        claims += _of_paper(paper, own)
+        for table in paper.tables:
+            for row in table.every_row():
+                if row.no_value:
+                    rows = _lines(own, row, table, f"claims of {paper.paper}")
+                    no_value |= dict.fromkeys(rows.index, row.no_value)
     claims = _merged(claims)
     ids = [claim.id for claim in claims]
     if twice := [its for its in dict.fromkeys(ids) if ids.count(its) > 1]:
         raise UserError(f"two claims have the id {twice[0]}: give their rows other labels.")
-    return Claims(tuple(claims), known, not_answerable, waiting)
+    return Claims(tuple(claims), known, not_answerable, no_value, waiting)
 
 
 def _selected(own: pd.DataFrame, selector: Selector, where: str) -> pd.DataFrame:
@@ -328,7 +343,9 @@ def _on_val(row: Row, line: pd.Series) -> str:
     name, split_by = _where(line)
     if line["split"] in datasets.get(name).tests[split_by]:
         return ""
-    return NO_TEST if row.trained_on else ON_VAL
+    trained_on = datasets.parse(row.trained_on) if row.trained_on else (name, split_by)
+    chooses = datasets.get(trained_on[0]).selects_on or trained_on
+    return ON_VAL if chooses == (name, split_by) else NO_TEST
 
 
 def _where(line: pd.Series) -> tuple[str, str]:

@@ -1,16 +1,17 @@
-"""What a claim still needs: runs that are not done, measurements of them, and card-hours."""
+"""What claims still need: runs that are not done, measurements of them, and card-hours."""
 
 import dataclasses
+from collections.abc import Iterable
 
 from benchmark.planning import hours
-from reports.claims.arm import named_preset
+from reports.claims.arm import Arm, named_preset
 from reports.claims.claims import Claim
 from reports.claims.evidence import Evidence
 
 
 @dataclasses.dataclass(frozen=True)
 class Needed:
-    """What it would take to answer a claim with the seeds of the preset.
+    """What it would take to answer claims with the seeds of their preset.
 
     Attributes:
         runs: number of runs that are not done.
@@ -23,20 +24,34 @@ class Needed:
     source: str
 
 
-def needed(claim: Claim, evidence: Evidence) -> Needed:
-    """Return what a claim still needs."""
-    seeds = {*named_preset(claim.preset).seeds}
-    missing = {}
-    for arm in claim.every_arm:
-        done = evidence.finished(arm)
-        there = {run.spec().seed for run in done}
-        if lacking := len(seeds - there):
-            missing[arm.identity] = (lacking, hours.training_hours(arm.spec, done))
-    if not missing:
-        return Needed(0, 0.0, "")
-    every = [its for _, its in missing.values()]
-    count = sum(lacking for lacking, _ in missing.values())
-    if None in every:
+def needed(
+    claims: Iterable[Claim], evidence: Evidence, seeds: Iterable[int] | None = None
+) -> Needed:
+    """Return what claims still need. A run that several of them need counts once.
+
+    Args:
+        claims: the claims.
+        evidence: the runs.
+        seeds: that are wanted [those of the claims' preset].
+    """
+    missing: dict[str, tuple[Arm, set[int]]] = {}
+    for claim in claims:
+        wanted = {*(named_preset(claim.preset).seeds if seeds is None else seeds)}
+        for arm, split in claim.asked:
+            lacking = wanted - evidence.done(arm, split)
+            arms = [arm, *([arm.targets] if arm.targets else [])]
+            for its in arms:
+                finished = {member.spec.seed for member in evidence.finished.of(its)}
+                # A run that makes targets need not report the split.
+                still = lacking if its is arm else lacking - finished
+                missing.setdefault(its.identity, (its, set()))[1].update(still)
+    each = [
+        (len(still), hours.training_hours(arm.spec, [m.run for m in evidence.finished.of(arm)]))
+        for arm, still in missing.values()
+        if still
+    ]
+    count = sum(lacking for lacking, _ in each)
+    if any(its is None for _, its in each):
         return Needed(count, None, "")
-    total = sum(lacking * its.value for lacking, its in missing.values())
-    return Needed(count, total, ", ".join(dict.fromkeys(its.source for its in every)))
+    total = sum(lacking * its.value for lacking, its in each)
+    return Needed(count, total, ", ".join(dict.fromkeys(its.source for _, its in each)))

@@ -188,7 +188,8 @@ class Paper(BaseModel):
     Attributes:
         paper: its name in published.csv.
         source: where it can be read.
-        preset: whose selection, seeds, data and way of executing the runs have.
+        preset: whose selection, seeds, data and way of executing the runs have. The file of one
+            is named relative to this file.
         waits_for: method without which nothing of it can be asked, and which is not there yet.
         tables: its tables and figures.
         statements: sentences about several comparisons.
@@ -227,6 +228,11 @@ def read_papers(also: Path | None = None) -> list[Paper]:
         UserError: a file cannot be read, or a field of it is wrong.
     """
     files = sorted(SHIPPED.glob("*.yaml")) + (sorted(also.glob("*.yaml")) if also else [])
-    return [
-        read_model(Paper, read_yaml(path, "claims", ()), f"claims {path.name}") for path in files
-    ]
+    return [_read(path) for path in files]
+
+
+def _read(path: Path) -> Paper:
+    paper = read_model(Paper, read_yaml(path, "claims", ()), f"claims {path.name}")
+    if not paper.preset.endswith((".yaml", ".yml")):
+        return paper
+    return paper.model_copy(update={"preset": str((path.parent / paper.preset).resolve())})

@@ -2,11 +2,10 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from benchmark import strategies
 from benchmark.base.errors import UserError
-from benchmark.runs import groups, splits
+from benchmark.runs import splits
 from benchmark.runs.execution import Execution, Places, read_execution
 from benchmark.runs.groups import Cell, Group
 from benchmark.runs.preset import Preset
@@ -37,18 +36,15 @@ class PlannedArms:
         """How the runs are executed."""
         return read_execution(self.preset.execution)
 
-    def group(self, runs: Path, name: str) -> Group:
-        """Return the plan `name` with these runs, beside those that it has already."""
-        before = groups.read_group(runs, name) if name in groups.names(runs) else None
-        own = {cell.identity for cell in self.cells}
-        others = [cell for cell in before.cells if cell.identity not in own] if before else []
+    def group(self, name: str) -> Group:
+        """Return these runs as the plan `name`."""
         return Group(
             name=name,
             kind="preset",
             description="runs that claims ask for",
             primary=dict(self.preset.primary),
             margin=self.preset.margin,
-            cells=[*others, *self.cells],
+            cells=list(self.cells),
             needed=[spec.key for spec in self.needed],
         )
 
@@ -133,9 +129,7 @@ def _reported(claims: Sequence[Claim]) -> dict[tuple[str, str], list[str]]:
     """Return training set -> splits of other sets that claims ask of it, as presets write them."""
     found: dict[tuple[str, str], dict[str, None]] = {}
     for claim in claims:
-        asked = [(arm, part.split) for part in claim.parts for arm in (part.better, part.than)]
-        asked += [(claim.value.arm, claim.value.split)] if claim.value else []
-        for arm, split in asked:
+        for arm, split in claim.asked:
             if owner := splits.owner(split):
                 own = (arm.spec.dataset, arm.spec.split_by)
                 found.setdefault(own, {})[":".join(owner)] = None

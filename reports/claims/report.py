@@ -2,15 +2,14 @@
 
 import json
 import re
-from collections.abc import Sequence
 
 import pandas as pd
 from rich.console import Console
 
-from benchmark.evaluation import metrics
+from reports import published as printed
 from reports.claims.answers import BAND, STATUSES
 from reports.claims.claims import Claims
-from reports.claims.table import JOINED
+from reports.claims.table import JOINED, Said
 from reports.layout import files, markdown, numbers, terminal
 from reports.layout.block import Block
 from reports.layout.numbers import NOTHING
@@ -20,26 +19,27 @@ DEFINITIONS = (
     " of our runs, after Holm over the published pairs of its table.",
     "A statement is about several comparisons. It is confirmed where each of them is, and"
     " contradicted where one is after Holm over its parts.",
-    f"A value is confirmed where the interval of ours lies within {BAND:g} points of it, and"
+    f"A value is confirmed where the interval of ours lies within {BAND:.1f} points of it, and"
     " contradicted where it lies outside. It is measured as its paper measured it.",
     "A claim about val is judged alike and says so, since val chose the epoch.",
-    "Runs with other data or networks answer no claim. They are shown as the same comparison"
-    " elsewhere.",
-    "Hours are of training on one card, for the seeds that are not done.",
+    "Runs with other data, networks or recipes answer no claim. They are shown as the same"
+    " comparison elsewhere.",
+    "Hours are of training on one card, for the seeds that are not done. `risbench claims run ID`"
+    " trains and measures what a claim lacks.",
 )
 
 
-def as_markdown(table: pd.DataFrame, claims: Claims) -> str:
+def as_markdown(said: Said) -> str:
     """Return the claims as Markdown that also reads well as plain text."""
     return markdown.document(
         [
             "# Claims",
-            counts(table),
-            *map(markdown.table, blocks(table, texts=True)),
+            counts(said.table),
+            *map(markdown.table, blocks(said.table, texts=True)),
             "## The same comparison elsewhere",
-            *map(markdown.table, elsewhere(table)),
+            *map(markdown.table, elsewhere(said.table)),
             "## What the words mean",
-            markdown.bullets([*DEFINITIONS, *left_out(claims)]),
+            markdown.bullets([*DEFINITIONS, *left_out(said.claims), *damaged(said)]),
         ]
     )
 
@@ -61,16 +61,25 @@ def as_json(table: pd.DataFrame) -> str:
     return json.dumps(rows, indent=1, ensure_ascii=False) + "\n"
 
 
-def render(console: Console, table: pd.DataFrame, width: int) -> None:
+def render(console: Console, said: Said, width: int) -> None:
     """Print the claims, `width` columns wide."""
-    others = [*elsewhere(table)]
-    terminal.print_blocks(console, [*blocks(table, texts=False), *others], [counts(table)], width)
+    table = said.table
+    shown = [*blocks(table, texts=False), *elsewhere(table)]
+    notes = [*damaged(said), counts(table)]
     if (table["command"] != "").any():
-        console.print("`risbench claims run ID` trains and measures what a claim lacks.")
+        notes.append("`risbench claims run ID` trains and measures what a claim lacks.")
+    terminal.print_blocks(console, shown, notes, width)
+
+
+def damaged(said: Said) -> list[str]:
+    """Return which runs are left out because they cannot be read, and why."""
+    return [f"Run {key} is left out: {why}" for key, why in sorted(said.damaged.items())]
 
 
 def counts(table: pd.DataFrame) -> str:
     """Return how many claims have which status, as a sentence."""
+    if table.empty:
+        return "No claim fits."
     number = table["status"].value_counts()
     shown = [f"{number[status]} {status}" for status in STATUSES if status in number]
     return f"{len(table)} claims: {', '.join(shown)}."
@@ -79,12 +88,16 @@ def counts(table: pd.DataFrame) -> str:
 def left_out(claims: Claims) -> list[str]:
     """Return what becomes of the published numbers that stand in no claim."""
     lines = []
-    reasons = pd.Series(claims.not_answerable)
-    for reason, rows in reasons.groupby(reasons, sort=False):
-        places = claims.published.loc[rows.index, ["paper", "place"]].drop_duplicates()
-        where = ", ".join(f"{its.paper} {its.place}" for its in places.itertuples())
-        lines.append(f"{_numbers(len(rows))} of {where} no run can answer: {reason}")
-    waiting = pd.Series(claims.waiting)
+    for reasons, can in (
+        (claims.not_answerable, "No run can answer"),
+        (claims.no_value, "No run can confirm the value of"),
+    ):
+        every = pd.Series(reasons, dtype=object)
+        for reason, rows in every.groupby(every, sort=False):
+            places = claims.published.loc[rows.index, ["paper", "place"]].drop_duplicates()
+            where = ", ".join(f"{its.paper} {its.place}" for its in places.itertuples())
+            lines.append(f"{can} {_numbers(len(rows))} of {where}: {reason}")
+    waiting = pd.Series(claims.waiting, dtype=object)
     for method, rows in waiting.groupby(waiting, sort=False):
         papers = ", ".join(dict.fromkeys(claims.published.loc[rows.index, "paper"]))
         lines.append(f"{_numbers(len(rows))} of {papers} wait for the method {method}.")
@@ -105,8 +118,7 @@ def blocks(table: pd.DataFrame, texts: bool) -> list[Block]:
         table: what `table.table` returns.
         texts: whether each line says its claim, for which a terminal is too narrow.
     """
-    first = table["place"].str.split(JOINED).str[0]
-    title = table["paper"] + ", " + first.mask(table["kind"] == "all of", "statements")
+    title = table["paper"] + ", " + table["place"].mask(table["kind"] == "all of", "statements")
     return [_block(name, rows, texts) for name, rows in table.groupby(title, sort=False)]
 
 
@@ -117,7 +129,8 @@ def _block(title: str, rows: pd.DataFrame, texts: bool) -> Block:
         columns["it says"] = rows["claim"]
     if texts:
         where = rows["dataset"] + " " + rows["split"] + ", " + rows["metric"]
-        columns |= {"place": rows["place"], "on": where}
+        places = rows["place"] + rows["also_in"].map(lambda text: text and f"{JOINED}{text}")
+        columns |= {"place": places, "on": where}
     words = len(columns)
     each = [*rows.itertuples()]
     if not statements or texts:
@@ -127,12 +140,17 @@ def _block(title: str, rows: pd.DataFrame, texts: bool) -> Block:
         columns["p"] = [numbers.p_value(row.p_holm) for row in each]
     columns["status"] = rows["says"]
     if texts:
-        columns["why, and beside"] = [
-            ". ".join(filter(None, [row.why, row.beside])) or NOTHING for row in each
-        ]
+        columns["why, and beside"] = [_more(row) or NOTHING for row in each]
     columns["hours"] = [_hours(row) for row in each]
     lines = [*zip(*columns.values(), strict=True)]
-    return Block(title, "", tuple(columns), lines, names=words, repeated=1)
+    note = "" if texts else "\n".join(f"{row.id}: {text}" for row in each if (text := _more(row)))
+    return Block(title, note, tuple(columns), lines, names=words, repeated=1)
+
+
+def _more(row: object) -> str:
+    """Return what would decide a claim or is missing, and the same on the test splits."""
+    beside = f"on test splits, {row.beside}" if row.beside else ""
+    return ". ".join(filter(None, [row.why, beside]))
 
 
 def _ours(row: object) -> str:
@@ -140,8 +158,7 @@ def _ours(row: object) -> str:
         return row.parts or NOTHING
     if row.ours != row.ours:
         return NOTHING
-    names = {metrics.get(name).heading: name for name in metrics.names()}
-    times = numbers.factor(names[row.metric])
+    times = numbers.factor(printed.metric_names()[row.metric])
     if row.kind == "sign":
         return numbers.difference(row.ours, row.low, row.high, times)
     return f"{numbers.number(row.ours, times)} {numbers.between(row.low, row.high, times)}".rstrip()
@@ -162,20 +179,6 @@ def elsewhere(table: pd.DataFrame) -> list[Block]:
     ]
     if not lines:
         return []
-    note = "These answer no claim, since their data or networks are not those of the paper."
+    note = "These answer no claim, since their data, networks or recipes are not the paper's."
     header = ("claim", "where", "difference [95 %]", "pairs")
     return [Block("The same comparison elsewhere", note, header, lines, names=2, repeated=1)]
-
-
-def chosen(
-    table: pd.DataFrame, papers: Sequence[str], places: Sequence[str], statuses: Sequence[str]
-) -> pd.DataFrame:
-    """Return the claims of some papers, places and statuses. An empty choice takes all."""
-    if papers:
-        table = table[table["paper"].isin(papers)]
-    if places:
-        own = table["place"].str.split(JOINED)
-        table = table[own.map(lambda names: bool({*places} & {*names}))]
-    if statuses:
-        table = table[table["status"].isin(statuses)]
-    return table

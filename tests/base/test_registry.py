@@ -94,7 +94,7 @@ def risbench(folder, environment, *arguments):
 MORE = {
     "paper": "More",
     "source": "a test",
-    "preset": "toys.yaml",
+    "preset": "../toys.yaml",
     "tables": [
         {
             "place": "Table 1",

@@ -40,13 +40,23 @@ def records(expressions, share, images, seed=0):
     )
 
 
-def finish(runs, arm, seed, share, only=("val", "testA", "testB"), expressions=None, sha="a" * 64):
+def finish(
+    runs,
+    arm,
+    seed,
+    share,
+    only=("val", "testA", "testB"),
+    expressions=None,
+    sha="a" * 64,
+    **recipe,
+):
     """Write a finished run of an arm.
 
     Args:
         share: IoU of its expressions, or split -> IoU.
         only: splits that it reports, as a run writes them.
         expressions: in each split, in place of the published number.
+        recipe: changes to the recipe.
     """
     spec = arm.spec.model_copy(
         update={
@@ -54,6 +64,7 @@ def finish(runs, arm, seed, share, only=("val", "testA", "testB"), expressions=N
             "data_sha256": sha,
             "tokenizer": "words",
             "weights": "w" * 64,
+            "recipe": arm.spec.recipe.model_copy(update=recipe),
             "selection": arm.spec.selection.model_copy(update={"report": tuple(only)}),
         }
     )
@@ -81,7 +92,8 @@ def measure(run, protocol, split, share):
     own = run.records(split)
     seed = run.spec().seed
     table = records(len(own), share, own["image_id"].nunique(), seed=100 + seed)
-    write_counts(run, protocol, split, table[["image_id", "sent_id", "intersection", "union"]])
+    counts = table[["image_id", "sent_id", "intersection", "union"]]
+    write_counts(run, protocol, split, counts, own)
 
 
 def corrupt(run, split, corruption, share):
@@ -92,7 +104,7 @@ def corrupt(run, split, corruption, share):
         write_results(run, split, Condition(corruption, severity), table)
 
 
-def tiny(arm):
+def tiny(arm, patch_size=8):
     """Return an arm with the tiny network on RefShapes, which is not that of the paper."""
     definition = methods.definition(arm.spec.method)
     update = {
@@ -101,7 +113,9 @@ def tiny(arm):
         "network": definition.variants["tiny"],
         "recipe": definition.recipes["tiny"],
         "strategy": arm.spec.strategy.model_copy(
-            update={"patch_size": 8} if "patch_size" in type(arm.spec.strategy).model_fields else {}
+            update={"patch_size": patch_size}
+            if "patch_size" in type(arm.spec.strategy).model_fields
+            else {}
         ),
     }
     return dataclasses.replace(arm, spec=arm.spec.model_copy(update=update))
