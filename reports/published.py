@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from benchmark.base.errors import UserError
@@ -37,9 +38,13 @@ def read(path: Path | None = None) -> pd.DataFrame:
     remedy = "mend it" if path else "install risbench again"
     path = path or FILE
     try:
-        known = pd.read_csv(path, encoding="utf-8", keep_default_na=False, dtype={"value": float})
+        known = pd.read_csv(path, encoding="utf-8", keep_default_na=False, dtype=str)
         if tuple(known.columns) != COLUMNS:
             raise ValueError(f"its columns are not {', '.join(COLUMNS)}")
+        values = pd.to_numeric(known["value"], errors="coerce")
+        for number in known.index[~np.isfinite(values)]:
+            text = known["value"][number]
+            raise ValueError(f"the value '{text}' of line {number + 2} is no number")
     except OSError as error:
         reason = "is missing" if isinstance(error, FileNotFoundError) else "cannot be read"
         raise UserError(f"{path} {reason}: {remedy}.") from None
@@ -47,7 +52,7 @@ def read(path: Path | None = None) -> pd.DataFrame:
         # The errors of pandas are ValueErrors, too.
         reason = str(error).splitlines()[0]
         raise UserError(f"{path} is damaged ({reason}): {remedy}.") from None
-    return known
+    return known.assign(value=values)
 
 
 def metric_names() -> dict[str, str]:

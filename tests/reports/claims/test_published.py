@@ -175,6 +175,14 @@ def test_other_errors_of_a_file_are_one_sentence(tmp_path):
         read_claims(tmp_path)
 
 
+@pytest.mark.parametrize("value", ["seventy", "inf", ""])
+def test_a_value_that_is_no_number_is_named(tmp_path, value):
+    path = folder(tmp_path) / "published.csv"
+    path.write_text(path.read_text().replace("51.5", value, 1))
+    with pytest.raises(UserError, match=f"the value '{value}' of line 4 is no number"):
+        read_claims(tmp_path)
+
+
 def test_two_claims_of_one_id_are_an_error(tmp_path):
     again = {**ROWS[1], "label": "better!"}
     with pytest.raises(UserError, match="two claims have the id mine-table-1-better"):
