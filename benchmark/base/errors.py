@@ -52,7 +52,12 @@ def choose(name: str, valid: Iterable[str], what: str) -> str:
         close = difflib.get_close_matches(name, beginnings, MOST_NEAR, cutoff)
         return [item for beginning in close for item in beginnings[beginning]][:MOST_NEAR]
 
-    near = begin_so(0.85) or difflib.get_close_matches(name, known, MOST_NEAR, 0.5) or begin_so(0.7)
+    near = (
+        difflib.get_close_matches(name, known, MOST_NEAR, 0.85)
+        or begin_so(0.85)
+        or difflib.get_close_matches(name, known, MOST_NEAR, 0.5)
+        or begin_so(0.7)
+    )
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     listed = f"valid are {', '.join(known)}"
     if len(known) > MOST_LISTED:
