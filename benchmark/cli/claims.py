@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -82,30 +81,31 @@ def claims(
     if context.invoked_subcommand:
         return
     from reports.claims import report
+    from reports.claims.answers import STATUSES
     from reports.claims.claims import read_claims
-    from reports.claims.table import read_said
+    from reports.claims.table import answered
+    from reports.layout import files
 
-    known = read_claims(also).claims
-    papers = _known(paper, [claim.paper for claim in known], "paper")
-    places = _known(place, [its for claim in known for its in claim.places], "place")
-    statuses = _known(status, _statuses(), "status of a claim")
+    known = read_claims(also)
+    papers = _known(paper, [claim.paper for claim in known.claims], "paper")
+    places = _known(place, [its for claim in known.claims for its in claim.places], "place")
+    statuses = _known(status, STATUSES, "status of a claim")
 
     def is_chosen(claim: Claim) -> bool:
         here = not places or bool({*places} & {*claim.places})
         return here and (not papers or claim.paper in papers)
 
-    said = read_said(runs, also, choose=is_chosen)
+    its = answered(known, runs, choose=is_chosen)
     if statuses:
-        fitting = said.table[said.table["status"].isin(statuses)]
-        said = dataclasses.replace(said, table=fitting)
+        its = its.with_status(statuses)
     if shape == "table":
-        report.render(console, said, min(console.width, WIDTH))
+        report.render(console, its, min(console.width, WIDTH))
     elif shape == "csv":
-        typer.echo(report.as_csv(said.table), nl=False)
+        typer.echo(files.csv(its.table), nl=False)
     elif shape == "md":
-        typer.echo(report.as_markdown(said), nl=False)
+        typer.echo(report.as_markdown(its), nl=False)
     else:
-        typer.echo(report.as_json(said.table), nl=False)
+        typer.echo(report.as_json(its), nl=False)
 
 
 def _known(text: str | None, valid: Sequence[str], what: str) -> list[str]:
@@ -113,12 +113,6 @@ def _known(text: str | None, valid: Sequence[str], what: str) -> list[str]:
     if text in {*valid}:
         return [text]  # The name of a place may have a comma.
     return [choose(name, {*valid}, what) for name in names(text) or []]
-
-
-def _statuses() -> Sequence[str]:
-    from reports.claims.answers import STATUSES
-
-    return STATUSES
 
 
 # --- running --------------------------------------------------------------------------
@@ -163,7 +157,7 @@ def run(
     from reports.claims.finished import Finished
     from reports.claims.needed import needed
     from reports.claims.planned import chosen_preset, resolve_arms
-    from reports.claims.table import read_said
+    from reports.claims.table import answered
 
     known = read_claims(also)
     chosen = _chosen(ids, known)
@@ -188,8 +182,8 @@ def run(
             measured = work_through(launcher, jobs, console, "measurements")
         conclude(measured, lambda: None)
         ids = {claim.id for claim in chosen}
-        said = read_said(where.runs, also, choose=lambda claim: claim.id in ids)
-        report.render(console, said, min(console.width, WIDTH))
+        its = answered(known, where.runs, choose=lambda claim: claim.id in ids)
+        report.render(console, its, min(console.width, WIDTH))
 
     conclude(outcomes, measure)
 

@@ -125,13 +125,14 @@ def write_claims(runs: Path, folder: Path, collected: Collected) -> list[Path]:
         The paths of `claims.md` and `claims.csv`.
     """
     from reports.claims import report
-    from reports.claims.table import read_said
+    from reports.claims.claims import read_claims
+    from reports.claims.table import answered
     from reports.layout import files
 
     also = os.environ.get(CLAIMS)
-    said = read_said(runs, Path(also) if also else None, collected.runs)
-    console.print(report.counts(said.table))
-    contents = {"claims.md": report.as_markdown(said), "claims.csv": report.as_csv(said.table)}
+    its = answered(read_claims(Path(also) if also else None), runs, collected.runs)
+    console.print(report.counts(its))
+    contents = {"claims.md": report.as_markdown(its), "claims.csv": files.csv(its.table)}
     return files.write(folder, contents)
 
 

@@ -23,11 +23,13 @@ COLUMNS = ("image_id", "sent_id", "intersection", "union")
 
 
 def _pixels(records: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Return intersection and union of every expression, in pixels, float64 (rows,) each."""
     intersection, union = (records[name].to_numpy(np.float64) for name in ("intersection", "union"))
     return intersection, union
 
 
 def _soft(records: pd.DataFrame) -> np.ndarray:
+    """Return I / (U + 1e-6) of every expression, float64 (rows,), as CRIS' test.py has it."""
     intersection, union = _pixels(records)
     return intersection / (union + 1e-6)
 

@@ -1,6 +1,6 @@
 """How long a run will train on a card, before anything is measured and without data or torch.
 
-A finished run of the same network, strategy and batch says it best. Where there is none, a file
+A finished run that differs in its seed alone says it best. Where there is none, a file
 `speeds/<card>.json` knows what papers say of that card, and the answer names the card.
 """
 
@@ -51,41 +51,19 @@ def _units(name: str, split_by: str, unit: str) -> int | None:
     return sum(parts) if parts and None not in parts else None
 
 
-def finished_hours(same: Iterable[RunDir]) -> Hours | None:
-    """Return how long a run trains that differs from finished ones in its seed alone."""
-    for run in same:
-        if seconds := _number(run, "training_seconds"):
-            return Hours(seconds * _cards(run) / 3600, "as long as finished runs")
-    return None
-
-
-def _number(run: RunDir, name: str) -> float | None:
-    """Return a number of a run's timing, or None where there is none above 0."""
-    timing = run.read_json("timing.json")
-    value = timing.get(name) if isinstance(timing, dict) else None
-    is_number = isinstance(value, (int, float)) and math.isfinite(value) and value > 0
-    return float(value) if is_number else None
-
-
-def _cards(run: RunDir) -> int:
-    """Return how many processes shared the batches of a run, each of which had a card."""
-    numerics = run.read_json("environment.json").get("numerics", {})
-    return int(numerics.get("processes", 1))
-
-
-def training_hours(spec: RunSpec, finished: Iterable[RunDir] = ()) -> Hours | None:
+def training_hours(spec: RunSpec, same: Iterable[RunDir] = ()) -> Hours | None:
     """Return how long a run will train, or None where nothing says it.
 
     Args:
         spec: of the run.
-        finished: runs of the same network, strategy and batch, whose timing counts first.
+        same: finished runs that differ from it in their seed alone, whose timing counts first.
     """
+    for run in same:
+        if seconds := _seconds(run):
+            return Hours(seconds * _cards(run) / 3600, "as long as finished runs")
     count = samples(spec)
     if count is None:
         return None
-    for run in finished:
-        if rate := _number(run, "images_per_second"):
-            return Hours(count / rate * _cards(run) / 3600, f"as fast as {run.key}")
     for speed in _speeds():
         if gflops := speed["gflops"].get(spec.method, {}).get(spec.variant):
             seconds = PASSES_OF_A_STEP * gflops / speed["teraflops"] / 1000
@@ -93,6 +71,20 @@ def training_hours(spec: RunSpec, finished: Iterable[RunDir] = ()) -> Hours | No
             hours = count * seconds * several / 3600
             return Hours(hours, f"estimated for one {speed['card']}")
     return None
+
+
+def _seconds(run: RunDir) -> float | None:
+    """Return the wall time of a run's training, or None where its timing does not say one."""
+    timing = run.read_json("timing.json")
+    value = timing.get("training_seconds") if isinstance(timing, dict) else None
+    is_time = isinstance(value, (int, float)) and math.isfinite(value) and value > 0
+    return float(value) if is_time else None
+
+
+def _cards(run: RunDir) -> int:
+    """Return how many processes shared the batches of a run, each of which had a card."""
+    numerics = run.read_json("environment.json").get("numerics", {})
+    return int(numerics.get("processes", 1))
 
 
 @functools.cache

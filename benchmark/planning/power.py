@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import methods
 from benchmark import strategies
-from benchmark.planning.hours import Hours, finished_hours, training_hours
+from benchmark.planning.hours import Hours, training_hours
 from benchmark.runs.comparisons import planned_comparisons, role
 from benchmark.runs.groups import Group
 from benchmark.runs.rundir import RunDir, all_runs
@@ -154,7 +154,7 @@ def _hours_of_a_seed(
             found.append(Hours(value, "a measured step"))
             continue
         same = [its for other, its in finished if other.without_seed() == spec.without_seed()]
-        found.append(finished_hours(same) or training_hours(spec))
+        found.append(training_hours(spec, same))
     return found
 
 

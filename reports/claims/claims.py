@@ -4,7 +4,7 @@ import dataclasses
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -69,13 +69,13 @@ class Claim:
         dataset: of the splits, as NAME:SPLIT_BY.
         splits: as the data set calls them.
         metric: heading of its metric.
-        family: the claims that Holm's adjustment counts together. A statement is its own.
         on_val: what must be said of its split where it is no test split, else "".
         printed: the published numbers as text, or "".
         rows: of published.csv, by number.
+        preset: by which its runs are made.
+        family: of a sign, the claims that Holm's adjustment counts together.
         parts: comparisons of a sign (one) or statement (several), each on each split.
         value: of a value.
-        preset: by which its runs are made.
     """
 
     id: str
@@ -86,13 +86,13 @@ class Claim:
     dataset: str
     splits: tuple[str, ...]
     metric: str
-    family: str
     on_val: str
     printed: str
     rows: tuple[int, ...]
+    preset: str
+    family: str = ""
     parts: tuple[Part, ...] = ()
     value: Value | None = None
-    preset: str = "paper"
 
     @property
     def arms(self) -> list[Arm]:
@@ -168,11 +168,7 @@ def read_claims(also: Path | None = None) -> Claims:
                 if row.no_value:
                     rows = _lines(own, row, table, f"claims of {paper.paper}")
                     no_value |= dict.fromkeys(rows.index, row.no_value)
-    claims = _merged(claims)
-    ids = [claim.id for claim in claims]
-    if twice := [its for its in dict.fromkeys(ids) if ids.count(its) > 1]:
-        raise UserError(f"two claims have the id {twice[0]}: give their rows other labels.")
-    return Claims(tuple(claims), known, not_answerable, no_value, waiting)
+    return Claims(tuple(_merged(claims)), known, not_answerable, no_value, waiting)
 
 
 def _selected(own: pd.DataFrame, selector: Selector, where: str) -> pd.DataFrame:
@@ -231,50 +227,62 @@ def _sign(
         return
     rises = metrics.get(_metric(line)).higher_is_better == (line["value"] > partner["value"])
     better, than = (row, against) if rises else (against, row)
-    where = _where(line)
-    on_val = _on_val(row, line)
-    part = _part(paper, better, than, where, line["split"], _metric(line))
-    yield Claim(
-        id=_id(paper, table, row, line),
+    claim = _claim(
+        paper,
+        table,
+        row,
+        line,
         kind="sign",
-        paper=paper.paper,
-        places=(table.place,),
         text=f"{better.label} is better than {than.label}.",
-        dataset=":".join(where),
-        splits=(line["split"],),
-        metric=line["metric"],
-        family=f"{paper.paper} {table.place}{', val' if on_val else ''}",
-        on_val=on_val,
         printed=f"{partner['value']:.2f} → {line['value']:.2f}",
         rows=(int(second), int(first)),
-        parts=(part,),
-        preset=paper.preset,
+        parts=(_part(paper, better, than, _where(line), line["split"], _metric(line)),),
     )
+    family = f"{paper.paper} {table.place}{', val' if claim.on_val else ''}"
+    yield dataclasses.replace(claim, family=family)
 
 
 def _value(paper: Paper, table: Table, row: Row, number: int, line: pd.Series) -> Claim:
-    where = _where(line)
     metric = _metric(line)
     if row.protocol:
         scores = SCORES[choose(row.protocol, SCORES, "published protocol")]
         choose(metric, [score.name for score in scores], f"number of the protocol {row.protocol}")
-    its = _arm(paper, row, where)
+    its = _arm(paper, row, _where(line))
     value = float(line["value"]) / metrics.get(metric).factor
-    return Claim(
-        id=f"{_id(paper, table, row, line)}-value",
+    claim = _claim(
+        paper,
+        table,
+        row,
+        line,
         kind="value",
-        paper=paper.paper,
-        places=(table.place,),
         text=f"{row.label} has {line['value']:.2f}.",
-        dataset=":".join(where),
-        splits=(line["split"],),
-        metric=line["metric"],
-        family="",
-        on_val=_on_val(row, line),
         printed=f"{line['value']:.2f}",
         rows=(int(number),),
-        value=Value(its, its.split(where, line["split"]), metric, value),
+        value=Value(its, its.split(_where(line), line["split"]), metric, value),
+    )
+    return dataclasses.replace(claim, id=f"{claim.id}-value")
+
+
+def _claim(paper: Paper, table: Table, row: Row, line: pd.Series, **own: Any) -> Claim:
+    """Return the claim of a published number, with what signs and values have in common.
+
+    Args:
+        paper: that says it.
+        table: that has the number.
+        row: of the table.
+        line: of published.csv.
+        own: the other fields of the claim.
+    """
+    return Claim(
+        id=_id(paper, table, row, line),
+        paper=paper.paper,
+        places=(table.place,),
+        dataset=":".join(_where(line)),
+        splits=(line["split"],),
+        metric=line["metric"],
+        on_val=_on_val(row, line),
         preset=paper.preset,
+        **own,
     )
 
 
@@ -304,7 +312,6 @@ def _of_statement(paper: Paper, statement: Statement, own: pd.DataFrame) -> Clai
         dataset=":".join(dataset),
         splits=statement.splits,
         metric=statement.metric,
-        family="",
         on_val=on_val,
         printed=", ".join(f"{line.condition}: {line.value:+.2f}" for line in rows.itertuples()),
         rows=tuple(map(int, rows.index)),
@@ -370,19 +377,22 @@ def _slug(text: str) -> str:
 
 
 def _merged(claims: Sequence[Claim]) -> list[Claim]:
-    """Return the claims with one for each value of a run, wherever it is printed."""
-    first: dict[object, Claim] = {}
+    """Return the claims with one for each value of a run, wherever it is printed.
+
+    Raises:
+        UserError: two claims have one id.
+    """
+    kept: dict[str, Claim] = {}
+    values: dict[object, str] = {}
     for claim in claims:
         its = claim.value
         key = (its.arm.identity, its.split, its.metric, its.value) if its else claim.id
-        if key in first and its:
-            before = first[key]
-            claim = dataclasses.replace(
-                before,
-                places=tuple(dict.fromkeys((*before.places, *claim.places))),
-                rows=(*before.rows, *claim.rows),
-            )
-        elif key in first:
-            key = len(first)  # two claims of one id, which is an error that the caller names
-        first[key] = claim
-    return list(first.values())
+        before = kept.get(values.setdefault(key, claim.id))
+        if before and its:
+            places = tuple(dict.fromkeys((*before.places, *claim.places)))
+            rows = (*before.rows, *claim.rows)
+            claim = dataclasses.replace(before, places=places, rows=rows)
+        elif claim.id in kept:
+            raise UserError(f"two claims have the id {claim.id}: give their rows other labels.")
+        kept[claim.id] = claim
+    return [*kept.values()]

@@ -1,16 +1,17 @@
 """Shows what runs say to claims: in the terminal, as Markdown, CSV and JSON."""
 
-import json
-import re
+import math
+from collections import Counter
+from collections.abc import Sequence
 
 import pandas as pd
 from rich.console import Console
 
 from reports import published as printed
-from reports.claims.answers import BAND, STATUSES
+from reports.claims.answers import BAND, STATUSES, Answer
 from reports.claims.claims import Claims
-from reports.claims.table import JOINED, Said
-from reports.layout import files, markdown, numbers, terminal
+from reports.claims.table import JOINED, Answered, Line, difference
+from reports.layout import markdown, numbers, terminal
 from reports.layout.block import Block
 from reports.layout.numbers import NOTHING
 
@@ -29,60 +30,45 @@ DEFINITIONS = (
 )
 
 
-def as_markdown(said: Said) -> str:
+def as_markdown(its: Answered) -> str:
     """Return the claims as Markdown that also reads well as plain text."""
     return markdown.document(
         [
             "# Claims",
-            counts(said.table),
-            *map(markdown.table, blocks(said.table, texts=True)),
+            counts(its),
+            *map(markdown.table, blocks(its.lines, texts=True)),
             "## The same comparison elsewhere",
-            *map(markdown.table, elsewhere(said.table)),
+            *map(markdown.table, elsewhere(its.answers)),
             "## What the words mean",
-            markdown.bullets([*DEFINITIONS, *left_out(said.claims), *damaged(said)]),
+            markdown.bullets([*DEFINITIONS, *left_out(its.claims), *damaged(its)]),
         ]
     )
 
 
-def as_csv(table: pd.DataFrame) -> str:
-    """Return the claims as CSV, with fractions."""
-    return files.csv(table)
-
-
-def as_json(table: pd.DataFrame) -> str:
+def as_json(its: Answered) -> str:
     """Return the claims as a JSON list of objects. A number that is not there is null."""
-    rows = [
-        {
-            name: None if isinstance(value, float) and value != value else value
-            for name, value in row.items()
-        }
-        for row in table.to_dict("records")
-    ]
-    return json.dumps(rows, indent=1, ensure_ascii=False) + "\n"
+    return its.table.to_json(orient="records", indent=1, force_ascii=False) + "\n"
 
 
-def render(console: Console, said: Said, width: int) -> None:
+def render(console: Console, its: Answered, width: int) -> None:
     """Print the claims, `width` columns wide."""
-    table = said.table
-    shown = [*blocks(table, texts=False), *elsewhere(table)]
-    notes = [*damaged(said), counts(table)]
-    if (table["command"] != "").any():
+    shown = [*blocks(its.lines, texts=False), *elsewhere(its.answers)]
+    notes = [*damaged(its), counts(its)]
+    if any(line.command for line in its.lines):
         notes.append("`risbench claims run ID` trains and measures what a claim lacks.")
     terminal.print_blocks(console, shown, notes, width)
 
 
-def damaged(said: Said) -> list[str]:
+def damaged(its: Answered) -> list[str]:
     """Return which runs are left out because they cannot be read, and why."""
-    return [f"Run {key} is left out: {why}" for key, why in sorted(said.damaged.items())]
+    return [f"Run {key} is left out: {why}" for key, why in sorted(its.damaged.items())]
 
 
-def counts(table: pd.DataFrame) -> str:
+def counts(its: Answered) -> str:
     """Return how many claims have which status, as a sentence."""
-    if table.empty:
-        return "No claim fits."
-    number = table["status"].value_counts()
-    shown = [f"{number[status]} {status}" for status in STATUSES if status in number]
-    return f"{len(table)} claims: {', '.join(shown)}."
+    number = Counter(line.status for line in its.lines)
+    shown = [f"{number[status]} {status}" for status in STATUSES if number[status]]
+    return f"{len(its.lines)} claims: {', '.join(shown)}." if shown else "No claim fits."
 
 
 def left_out(claims: Claims) -> list[str]:
@@ -111,52 +97,54 @@ def _numbers(count: int) -> str:
 # --- blocks ---------------------------------------------------------------------------------------
 
 
-def blocks(table: pd.DataFrame, texts: bool) -> list[Block]:
+def blocks(lines: Sequence[Line], texts: bool) -> list[Block]:
     """Return a block for the claims of every table of a paper, and one for its statements.
 
     Args:
-        table: what `table.table` returns.
+        lines: of the claims.
         texts: whether each line says its claim, for which a terminal is too narrow.
     """
-    title = table["paper"] + ", " + table["place"].mask(table["kind"] == "all of", "statements")
-    return [_block(name, rows, texts) for name, rows in table.groupby(title, sort=False)]
+    by_title: dict[str, list[Line]] = {}
+    for line in lines:
+        place = "statements" if line.kind == "all of" else line.place
+        by_title.setdefault(f"{line.paper}, {place}", []).append(line)
+    return [_block(title, rows, texts) for title, rows in by_title.items()]
 
 
-def _block(title: str, rows: pd.DataFrame, texts: bool) -> Block:
-    statements = (rows["kind"] == "all of").all()
-    columns = {"claim": rows["id"]}
+def _block(title: str, rows: Sequence[Line], texts: bool) -> Block:
+    statements = all(row.kind == "all of" for row in rows)
+    columns = {"claim": [row.id for row in rows]}
     if texts or statements:
-        columns["it says"] = rows["claim"]
+        columns["it says"] = [row.claim for row in rows]
     if texts:
-        where = rows["dataset"] + " " + rows["split"] + ", " + rows["metric"]
-        places = rows["place"] + rows["also_in"].map(lambda text: text and f"{JOINED}{text}")
+        places = [JOINED.join(filter(None, [row.place, row.also_in])) for row in rows]
+        where = [f"{row.dataset} {row.split}, {row.metric}" for row in rows]
         columns |= {"place": places, "on": where}
     words = len(columns)
-    each = [*rows.itertuples()]
     if not statements or texts:
-        columns["published"] = [row.published or NOTHING for row in each]
-    columns["ours [95 %]"] = [_ours(row) for row in each]
+        columns["published"] = [row.published or NOTHING for row in rows]
+    columns["ours [95 %]"] = [_ours(row) for row in rows]
     if not statements:
-        columns["p"] = [numbers.p_value(row.p_holm) for row in each]
-    columns["status"] = rows["says"]
+        columns["p"] = [numbers.p_value(row.p_holm) for row in rows]
+    columns["status"] = [row.says for row in rows]
     if texts:
-        columns["why, and beside"] = [_more(row) or NOTHING for row in each]
-    columns["hours"] = [_hours(row) for row in each]
+        columns["why, and beside"] = [_more(row) or NOTHING for row in rows]
+    columns["hours"] = [_hours(row) for row in rows]
     lines = [*zip(*columns.values(), strict=True)]
-    note = "" if texts else "\n".join(f"{row.id}: {text}" for row in each if (text := _more(row)))
+    note = "" if texts else "\n".join(f"{row.id}: {text}" for row in rows if (text := _more(row)))
     return Block(title, note, tuple(columns), lines, names=words, repeated=1)
 
 
-def _more(row: object) -> str:
+def _more(row: Line) -> str:
     """Return what would decide a claim or is missing, and the same on the test splits."""
     beside = f"on test splits, {row.beside}" if row.beside else ""
     return ". ".join(filter(None, [row.why, beside]))
 
 
-def _ours(row: object) -> str:
+def _ours(row: Line) -> str:
     if row.kind == "all of":
         return row.parts or NOTHING
-    if row.ours != row.ours:
+    if math.isnan(row.ours):
         return NOTHING
     times = numbers.factor(printed.metric_names()[row.metric])
     if row.kind == "sign":
@@ -164,18 +152,23 @@ def _ours(row: object) -> str:
     return f"{numbers.number(row.ours, times)} {numbers.between(row.low, row.high, times)}".rstrip()
 
 
-def _hours(row: object) -> str:
+def _hours(row: Line) -> str:
     if not row.runs_to_do:
         return NOTHING
-    return "not known" if row.hours != row.hours else f"{row.hours:.0f}"
+    return "not known" if math.isnan(row.hours) else f"{row.hours:.0f}"
 
 
-def elsewhere(table: pd.DataFrame) -> list[Block]:
+def elsewhere(answers: Sequence[Answer]) -> list[Block]:
     """Return a block of the same comparisons with other data or networks, or nothing."""
     lines = [
-        (row.id, *re.fullmatch(r"(.*): (.*) \((\d+) pairs?\)", text).groups())
-        for row in table.itertuples()
-        for text in filter(None, row.elsewhere.split(JOINED))
+        (
+            answer.claim.id,
+            its.where,
+            difference(answer.claim.metric, its.found),
+            str(len(its.found.difference.per_seed)),
+        )
+        for answer in answers
+        for its in answer.elsewhere
     ]
     if not lines:
         return []

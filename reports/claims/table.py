@@ -2,14 +2,14 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from reports import published as printed
 from reports.claims.answers import Answer, answers, interval
-from reports.claims.claims import Claim, Claims, read_claims
+from reports.claims.claims import Claim, Claims
 from reports.claims.evidence import Evidence, Found
 from reports.claims.finished import Finished
 from reports.claims.needed import needed
@@ -20,59 +20,122 @@ JOINED = "; "  # between texts that have commas
 
 
 @dataclasses.dataclass(frozen=True)
-class Said:
+class Line:
+    """A claim and what runs say to it, as every format shows it.
+
+    Attributes:
+        id: of the claim.
+        paper: that says it.
+        place: its table, figure or section.
+        also_in: other places that print it.
+        kind: `sign`, `all of` or `value`.
+        claim: as a sentence.
+        dataset: of the splits, as NAME:SPLIT_BY.
+        split: on which it is asked.
+        metric: heading of its metric.
+        published: the paper's numbers.
+        ours: a difference (of a sign) or a value, a fraction. NaN where there is none.
+        low: lower end of its interval.
+        high: upper end of its interval.
+        seeds: which it is over.
+        p_holm: p-value after Holm, or NaN.
+        status: the plain word.
+        says: the status with what must be said with it.
+        parts: of a statement, how many are confirmed.
+        why: what would decide it, or what is missing.
+        beside: the same comparisons on the test splits, for a claim about val.
+        elsewhere: the same comparison with other data, networks or recipes.
+        command: that would tell more, or "".
+        runs_to_do: number of runs that are not done.
+        hours: their training on one card, or NaN where nothing says how long a run takes.
+        hours_from: what says it.
+        runs: keys of the runs that answer it.
+    """
+
+    id: str
+    paper: str
+    place: str
+    also_in: str
+    kind: str
+    claim: str
+    dataset: str
+    split: str
+    metric: str
+    published: str
+    ours: float
+    low: float
+    high: float
+    seeds: tuple[int, ...]
+    p_holm: float
+    status: str
+    says: str
+    parts: str
+    why: str
+    beside: str
+    elsewhere: str
+    command: str
+    runs_to_do: int
+    hours: float
+    hours_from: str
+    runs: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Answered:
     """What the finished runs of a folder say to claims.
 
     Attributes:
         claims: all claims that are known.
-        table: one row per claim that was asked for.
+        answers: to the claims that were asked for.
+        lines: of the answers, in their order.
         damaged: key of a run that cannot be read -> why.
     """
 
     claims: Claims
-    table: pd.DataFrame
+    answers: tuple[Answer, ...]
+    lines: tuple[Line, ...]
     damaged: dict[str, str]
 
+    @property
+    def table(self) -> pd.DataFrame:
+        """The lines as a table, one row per claim."""
+        names = [field.name for field in dataclasses.fields(Line)]
+        return pd.DataFrame([*self.lines], columns=names)
 
-def read_said(
+    def with_status(self, statuses: Collection[str]) -> "Answered":
+        """Return the answers that have one of some statuses."""
+        kept = [
+            pair
+            for pair in zip(self.answers, self.lines, strict=True)
+            if pair[0].status in statuses
+        ]
+        found, lines = zip(*kept, strict=True) if kept else ((), ())
+        return dataclasses.replace(self, answers=tuple(found), lines=tuple(lines))
+
+
+def answered(
+    known: Claims,
     runs: Path,
-    also: Path | None = None,
     read: Sequence[Run] = (),
     choose: Callable[[Claim], bool] = lambda claim: True,
-) -> Said:
-    """Return claims, and what the finished runs of a folder say to them.
+) -> Answered:
+    """Return what the finished runs of a folder say to claims.
 
     Args:
+        known: all claims.
         runs: folder of the run directories. A claim takes them whatever plan they are of.
-        also: folder with claims of further papers [none].
         read: finished runs of the folder that are read already.
         choose: whether a claim is asked for.
-
-    Raises:
-        UserError: a file of claims is damaged.
     """
-    known = read_claims(also)
     finished = Finished(runs, known.claims, read)
     evidence = Evidence(runs, finished)
     shown = [claim.id for claim in known.claims if choose(claim)]
-    said = table(answers(known.claims, evidence, shown), evidence)
-    return Said(known, said, finished.damaged)
+    found = tuple(answers(known.claims, evidence, shown))
+    lines = tuple(_line(answer, evidence) for answer in found)
+    return Answered(known, found, lines, finished.damaged)
 
 
-def table(said: Sequence[Answer], evidence: Evidence) -> pd.DataFrame:
-    """Return one row per claim.
-
-    `ours`, `low` and `high` are a difference or a value with its interval, fractions. `seeds` says
-    which seeds it is over. `hours` are those of the runs that are not done, on one card.
-
-    Args:
-        said: what the runs say to the claims.
-        evidence: the runs.
-    """
-    return pd.DataFrame([_row(answer, evidence) for answer in said], columns=[*COLUMNS])
-
-
-def _row(answer: Answer, evidence: Evidence) -> dict[str, object]:
+def _line(answer: Answer, evidence: Evidence) -> Line:
     claim, found = answer.claim, answer.found
     lacking = needed([claim], evidence)
     ours = low = high = math.nan
@@ -82,64 +145,34 @@ def _row(answer: Answer, evidence: Evidence) -> dict[str, object]:
         low, high = interval(found) if claim.kind == "value" else found.difference.interval
     beside = [f"{split}: {_beside(claim.metric, its)}" for split, its in answer.beside]
     elsewhere = [f"{its.where}: {shown(claim.metric, its.found)}" for its in answer.elsewhere]
-    return {
-        "id": claim.id,
-        "paper": claim.paper,
-        "place": claim.places[0],
-        "also_in": JOINED.join(claim.places[1:]),
-        "kind": claim.kind,
-        "claim": claim.text,
-        "dataset": claim.dataset,
-        "split": ", ".join(claim.splits),
-        "metric": claim.metric,
-        "published": claim.printed,
-        "ours": ours,
-        "low": low,
-        "high": high,
-        "seeds": seeds,
-        "p_holm": answer.p,
-        "status": answer.status,
-        "says": answer.qualified,
-        "parts": answer.parts,
-        "why": answer.why,
-        "beside": JOINED.join(beside),
-        "elsewhere": JOINED.join(elsewhere),
-        "command": f"risbench claims run {claim.id}" if needs_work(answer) else "",
-        "runs_to_do": lacking.runs,
-        "hours": math.nan if lacking.hours is None else lacking.hours,
-        "hours_from": lacking.source,
-        "runs": found.runs if found else (),
-    }
-
-
-COLUMNS = (
-    "id",
-    "paper",
-    "place",
-    "also_in",
-    "kind",
-    "claim",
-    "dataset",
-    "split",
-    "metric",
-    "published",
-    "ours",
-    "low",
-    "high",
-    "seeds",
-    "p_holm",
-    "status",
-    "says",
-    "parts",
-    "why",
-    "beside",
-    "elsewhere",
-    "command",
-    "runs_to_do",
-    "hours",
-    "hours_from",
-    "runs",
-)
+    return Line(
+        id=claim.id,
+        paper=claim.paper,
+        place=claim.places[0],
+        also_in=JOINED.join(claim.places[1:]),
+        kind=claim.kind,
+        claim=claim.text,
+        dataset=claim.dataset,
+        split=", ".join(claim.splits),
+        metric=claim.metric,
+        published=claim.printed,
+        ours=ours,
+        low=low,
+        high=high,
+        seeds=seeds,
+        p_holm=answer.p,
+        status=answer.status,
+        says=answer.qualified,
+        parts=answer.parts,
+        why=answer.why,
+        beside=JOINED.join(beside),
+        elsewhere=JOINED.join(elsewhere),
+        command=f"risbench claims run {claim.id}" if needs_work(answer) else "",
+        runs_to_do=lacking.runs,
+        hours=math.nan if lacking.hours is None else lacking.hours,
+        hours_from=lacking.source,
+        runs=found.runs if found else (),
+    )
 
 
 def needs_work(answer: Answer) -> bool:
@@ -158,9 +191,12 @@ def _beside(heading: str, found: Sequence[Found]) -> str:
 
 def shown(heading: str, found: Found) -> str:
     """Return a difference with its interval and the number of its seed pairs."""
-    times = numbers.factor(printed.metric_names()[heading])
-    difference = found.difference
-    pairs = len(difference.per_seed)
+    pairs = len(found.difference.per_seed)
     compared = "1 pair" if pairs == 1 else f"{pairs} pairs"
-    text = numbers.difference(difference.value, *difference.interval, times)
-    return f"{text} ({compared})"
+    return f"{difference(heading, found)} ({compared})"
+
+
+def difference(heading: str, found: Found) -> str:
+    """Return a difference with its interval, in the unit of the metric with this heading."""
+    times = numbers.factor(printed.metric_names()[heading])
+    return numbers.difference(found.difference.value, *found.difference.interval, times)

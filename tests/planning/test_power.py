@@ -99,3 +99,7 @@ def test_comparisons_are_planned_on_test_splits_alone():
         "test",
     ]
     assert role(specs[0], "refcoco.unc.val") == "other"
+    # The val of the combined set is RefCOCO's, so that one chose the epoch under both names.
+    combined = specs[0].model_copy(update={"dataset": "combined"})
+    assert role(combined, "refcoco.unc.val") == "chosen on"
+    assert role(combined, "refcoco+.unc.val") == "other"

@@ -18,7 +18,8 @@ from reports.claims.answers import answers
 from reports.claims.claims import read_claims
 from reports.claims.evidence import Evidence
 from reports.claims.finished import Finished
-from reports.claims.table import needs_work, read_said
+from reports.claims.table import answered, needs_work
+from reports.layout import files
 from tests.reports.claims import runs as constructed
 from tests.reports.claims.runs import corrupt, finish, measure, tiny
 
@@ -266,7 +267,7 @@ def shown(tmp_path_factory):
     (part,) = claim(ABLATION).parts
     for arm in (tiny(part.better), tiny(part.than)):
         finish(runs, arm, 0, 0.5, only=("val",))
-    return read_said(runs)
+    return answered(read_claims(), runs)
 
 
 def test_a_claim_that_is_not_run_says_the_command_and_its_hours(shown):
@@ -283,12 +284,12 @@ def test_a_claim_that_is_not_run_says_the_command_and_its_hours(shown):
 
 def test_every_format_says_the_same(shown):
     every = shown.table
-    rows = json.loads(report.as_json(every))
+    rows = json.loads(report.as_json(shown))
     assert len(rows) == len(every) == len(shown.claims.claims)
     (row,) = [row for row in rows if row["id"] == SIGN]
     assert row["status"] == "confirmed" and row["published"] == "75.82 → 76.57"
-    assert "NaN" not in report.as_json(every)
-    assert f"{SIGN},MaskRIS,Table 2,,sign" in report.as_csv(every)
+    assert "NaN" not in report.as_json(shown)
+    assert f"{SIGN},MaskRIS,Table 2,,sign" in files.csv(every)
     text = report.as_markdown(shown)
     assert f"| {SIGN} " in text and "1 confirmed" in text
     assert "424 numbers" in text or "wait for the method" in text
@@ -388,7 +389,7 @@ def test_a_damaged_run_is_left_out_and_named(tmp_path):
     (part,) = claim(SIGN).parts
     key = finish(tmp_path, part.better, 3, 0.7, only=("testA",)).key
     (tmp_path / key / "records" / "testA.parquet").write_bytes(b"damaged")
-    said = read_said(tmp_path, choose=lambda its: its.id == SIGN)
+    said = answered(read_claims(), tmp_path, choose=lambda its: its.id == SIGN)
     assert said.table["seeds"].tolist() == [(0, 1, 2)] and key in said.damaged
     assert f"Run {key} is left out" in report.as_markdown(said)
 
@@ -415,7 +416,7 @@ def test_what_is_missing_is_said(tmp_path):
     for arm in (part.better, part.than):
         finish(tmp_path, arm, 0, 0.7, only=("testA",), expressions=100)
     assert answer(tmp_path, SIGN).why == "testA has 100 expressions, and the published one 5657"
-    every = read_said(tmp_path, choose=lambda its: its.id == SIGN).table
+    every = answered(read_claims(), tmp_path, choose=lambda its: its.id == SIGN).table
     assert every["runs_to_do"].item() == 6 and every["hours"].item() > 100
 
 
@@ -423,18 +424,22 @@ def test_hours_are_of_one_card_and_odd_timings_are_passed_over(tmp_path):
     name = "maskris-table-2-caris-maskris-refcoco-testa-oiou"
     (part,) = claim(name).parts
     run = finish(tmp_path, part.than, 0, 0.7, only=("testA",))
-    run.write_json("timing.json", {"images_per_second": 589.0})
+    run.write_json("timing.json", {"training_seconds": 3600.0})
     run.write_json("environment.json", {"git": {"commit": "c", "dirty": False}, "numerics": {}})
 
     def hours():
-        return read_said(tmp_path, choose=lambda its: its.id == name).table["hours"].item()
+        return (
+            answered(read_claims(), tmp_path, choose=lambda its: its.id == name)
+            .table["hours"]
+            .item()
+        )
 
     maskris = 3 * 66.8
-    assert hours() == pytest.approx(2 * 42404 * 50 / 589 / 3600 + maskris, rel=1e-3)
+    assert hours() == pytest.approx(2 * 1 + maskris, rel=1e-3)
     environment = run.read_json("environment.json") | {"numerics": {"processes": 2}}
     run.write_json("environment.json", environment)
-    assert hours() == pytest.approx(2 * 2 * 42404 * 50 / 589 / 3600 + maskris, rel=1e-3)
-    for odd in ([], {"images_per_second": "fast"}, {"images_per_second": -3}, {"x": 1}):
+    assert hours() == pytest.approx(2 * 2 + maskris, rel=1e-3)
+    for odd in ([], {"training_seconds": "long"}, {"training_seconds": -3}, {"x": 1}):
         run.write_json("timing.json", odd)
         assert hours() == pytest.approx(2 * 36.8 + maskris, rel=1e-3)
 

@@ -13,8 +13,6 @@ from reports.claims.claims import read_claims
 from reports.claims.paper import SHIPPED
 from tests.helpers import PROJECT
 
-SHARED = PROJECT.parent / "shared" / "facts" / "published.csv"
-
 
 @pytest.fixture(scope="module")
 def claims():
@@ -33,9 +31,8 @@ def test_papers_wait_for_methods_that_are_not_there_yet(claims):
     assert claims.waiting and not {*claims.waiting.values()} & {*known}
 
 
-@pytest.mark.skipif(not SHARED.exists(), reason="../shared is not beside this checkout")
-def test_the_numbers_are_those_of_the_facts():
-    assert published.FILE.read_text() == SHARED.read_text()
+def test_the_numbers_are_those_of_the_facts(shared):
+    assert published.FILE.read_text() == (shared / "facts" / "published.csv").read_text()
 
 
 def test_every_sign_has_the_direction_of_the_published_numbers(claims):
