@@ -1,81 +1,28 @@
-"""TRIS, step 1: losses, masks, the auxiliary, groups, names; its numbers are proven by parity."""
+"""TRIS, step 1: losses, masks, groups, names; its numbers are proven by parity."""
 
 import copy
-import json
 import math
 
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 
-from benchmark import strategies
 from benchmark.base.geometry import Geometry
 from benchmark.base.pretrained import Source
 from benchmark.base.rng import generator
-from benchmark.data.samples import RawBatch
-from benchmark.strategies.strategy import MicroBatch
-from methods.contract import Batch, Output, Text
-from methods.tris import auxiliary, weights
+from methods.contract import Batch, Output
+from methods.tris import weights
 from methods.tris.method import TRIS, classification_logits, coverage, decide
 from methods.tris.pseudo import response_similarities, select_response
-from tests.helpers import PROJECT
-
-FIXTURE = PROJECT / "tests" / "parity" / "fixtures" / "tris_rn50.npz"
-WORDS, NEGATIVES = 60, 6
-CPU = torch.device("cpu")
-
-
-def random(*shape):
-    return torch.from_numpy(generator("tris test", *shape).standard_normal(shape, dtype=np.float32))
-
-
-def sentences(count, key="sentences"):
-    ids = torch.zeros(count, 20, dtype=torch.int64)
-    for row in range(count):
-        pieces = torch.from_numpy(generator(key, row).integers(1, WORDS - 2, 2 + row % 5))
-        ids[row, : len(pieces) + 2] = torch.tensor([WORDS - 2, *pieces, WORDS - 1])
-    return Text(ids, (ids != 0).long())
-
-
-def batch_of(count=3):
-    return Batch(
-        random(count, 3, 96, 96),
-        sentences(count),
-        None,
-        list(range(count)),
-        sentences(count * NEGATIVES, "negatives"),
-    )
-
-
-def build(variant="tiny"):
-    torch.manual_seed(0)
-    method = TRIS(TRIS.definition.variants[variant], WORDS)
-    for module in method.modules():  # away from CLIP's start, at which a block adds nothing
-        if hasattr(module, "bn3"):
-            torch.nn.init.normal_(module.bn3.weight)
-    return method
-
-
-@pytest.fixture(scope="module")
-def tiny():
-    return build()
-
-
-@pytest.fixture(scope="module")
-def published():
-    with torch.device("meta"):
-        return TRIS(TRIS.definition.variants["paper"], 49408)
-
-
-@pytest.fixture(scope="module")
-def keys():
-    with np.load(FIXTURE) as archive:
-        return {name: json.loads(str(archive[name])) for name in ("keys", "aux_keys")}
-
-
-def shapes(state):
-    return {name: list(value.shape) for name, value in state.items()}
+from tests.methods.tris.build import (
+    NEGATIVES,
+    WORDS,
+    batch_of,
+    build,
+    random,
+    sentences,
+    shapes,
+)
 
 
 def test_parameters_are_counted_as_published(published):
@@ -216,30 +163,6 @@ def test_no_mask_is_read():
     assert method.needs.masks == "none" and method.definition.weakly_supervised
 
 
-def test_extras_are_the_cosines_of_what_a_map_leaves_visible():
-    method = build().train()
-    batch = batch_of()
-    with torch.no_grad():
-        output = method(batch, {}, "loss")
-        scores = output.extras["scores"]
-        assert scores.shape == (3, 3, 3, 3) and output.extras["negatives"].shape == (3, NEGATIVES)
-        for i in range(3):
-            assert torch.equal(output.logits[i, 0], scores[i, i])
-            shown = F.interpolate(scores[i, i][None, None], (96, 96), mode="bilinear").sigmoid()
-            small = [
-                F.interpolate(x, (64, 64), mode="bilinear", align_corners=True)
-                for x in (shown, batch.images[i][None])
-            ]
-            seen = method.auxiliary.encode_image(small[0] * small[1])
-            for name, ids in (
-                ("foreground", batch.text.ids[i : i + 1]),
-                ("negatives", batch.negatives.ids[i * NEGATIVES : (i + 1) * NEGATIVES]),
-            ):
-                # open_clip's text tower takes as many ids as its context holds: 20 here.
-                cosines = F.cosine_similarity(seen, method.auxiliary.encode_text(ids))
-                torch.testing.assert_close(output.extras[name][i], cosines, rtol=1e-4, atol=1e-5)
-
-
 def test_a_pair_depends_on_the_batch_while_training_alone():
     method = build()
     batch = batch_of()
@@ -276,61 +199,6 @@ def test_sentences_that_lost_their_end_share_one_state(tiny):
         torch.testing.assert_close(*tiny.network.encode_text(ids))
         ids[:, -1] = WORDS - 1
         assert not torch.allclose(*tiny.network.encode_text(ids), atol=1e-3)
-
-
-def test_the_auxiliary_is_frozen_and_no_part_of_the_checkpoint():
-    method = build()
-    before = copy.deepcopy(method.auxiliary.state_dict())
-    assert all(name.startswith("network.") for name in method.state_dict())
-    assert method.auxiliary not in set(method.modules())
-    method.train()
-    batch = batch_of()
-    (2 * method.loss(method(batch, {}, "loss"), batch)["negative"]).backward()
-    assert not method.auxiliary.training
-    assert all(
-        not parameter.requires_grad and parameter.grad is None
-        for parameter in method.auxiliary.parameters()
-    )
-    assert method.network.vis_project.weight.grad.abs().sum() > 0, (
-        "the loss reaches the network through it"
-    )
-    assert all(
-        torch.equal(value, before[name]) for name, value in method.auxiliary.state_dict().items()
-    )
-    assert method.double().auxiliary.visual.proj.dtype == torch.float64, "it moves with the method"
-
-
-def test_the_masked_pass_does_not_ask_the_auxiliary():
-    method = build().train()
-    tokenizer = type(
-        "Tokenizer", (), {"special_ids": {0, 58, 59}, "mask_id": 0, "random_ids": range(58)}
-    )
-    strategy = strategies.get("maskris").model_copy(update={"patch_size": 8})
-    pixels = torch.from_numpy(generator("pixels").integers(0, 256, (3, 96, 96, 3), dtype=np.uint8))
-    raw = RawBatch(pixels, None, sentences(3), [0, 1, 2], sentences(3 * NEGATIVES, "negatives"))
-    asked = []
-    method.auxiliary.visual.register_forward_hook(lambda *_: asked.append(1))
-    micro = MicroBatch(
-        network=method,
-        method=method,
-        samples=raw,
-        tokenizer=tokenizer,
-        seed=0,
-        epoch=0,
-        key=("step",),
-        share=1.0,
-        add_gradient=torch.Tensor.backward,
-        device=CPU,
-    )
-    losses = strategy.step(micro)
-    assert len(asked) == 1
-    assert set(losses) >= {
-        "train/loss_foreground",
-        "train/loss_classification",
-        "train/loss_negative",
-        "train/loss_dist",
-    }
-    assert all(map(math.isfinite, losses.values()))
 
 
 def test_distillation_is_bce_on_the_own_maps(tiny):
@@ -390,52 +258,6 @@ def test_the_map_that_agrees_with_all_sentences_is_kept(tiny):
             tiny.auxiliary, random(1, 3, 96, 96), random(2, 1, 96, 96).relu(), sentences(3).ids
         )
     assert found.shape == (2, 3) and found.abs().max() <= 1
-
-
-def coloured_batches(count):
-    """Yield pictures of one colour and a word for it."""
-    colours = 2 * torch.tensor([[1.0, -1, -1], [-1, 1, -1], [-1, -1, 1], [1, 1, -1]])
-    ids = torch.zeros(4, 20, dtype=torch.int64)
-    ids[:, 0], ids[:, 1], ids[:, 2] = WORDS - 2, torch.tensor([5, 17, 29, 41]), WORDS - 1
-    for step in range(count):
-        noise = torch.from_numpy(
-            generator("noise", step).standard_normal((4, 3, 96, 96), dtype=np.float32)
-        )
-        yield colours[:, :, None, None] + 0.3 * noise, ids
-
-
-def test_an_auxiliary_learns_to_match_and_is_a_function_of_its_arguments():
-    method = build()
-    first = method.train_auxiliary(coloured_batches(15), 15, CPU)
-    torch.manual_seed(6)
-    again = method.train_auxiliary(coloured_batches(15), 15, CPU)
-    assert all(torch.equal(value, again[name]) for name, value in first.items())
-    method.load_auxiliary(first)
-    assert not any(parameter.requires_grad for parameter in method.auxiliary.parameters())
-    ((images, ids),) = coloured_batches(1)
-    with torch.no_grad():
-        cosines = (
-            auxiliary.embed_visible(method.auxiliary, images)
-            @ auxiliary.embed_words(method.auxiliary, ids).T
-        )
-    assert torch.equal(cosines.argmax(1), torch.arange(4)) and torch.equal(
-        cosines.argmax(0), torch.arange(4)
-    )
-
-
-def test_only_what_has_no_published_auxiliary_trains_one():
-    with torch.device("meta"):
-        passes = {
-            name: TRIS(config, WORDS).auxiliary_passes
-            for name, config in TRIS.definition.variants.items()
-        }
-    assert passes == {"paper": None, "paper-head": None, "small": (10, 128), "tiny": (3, 32)}
-
-
-def test_a_hidden_image_is_its_mean_colour():
-    clip = build().auxiliary
-    hidden = auxiliary.embed_visible(clip, random(2, 3, 96, 96), torch.zeros(2, 1, 96, 96))
-    torch.testing.assert_close(hidden, auxiliary.embed_visible(clip, torch.zeros(2, 3, 96, 96)))
 
 
 def test_loss_falls_on_one_batch():
