@@ -154,7 +154,7 @@ def run(
     from reports.claims import report
     from reports.claims.claims import read_claims
     from reports.claims.evidence import Evidence
-    from reports.claims.finished import Finished
+    from reports.claims.finished import FinishedRuns
     from reports.claims.needed import needed
     from reports.claims.planned import chosen_preset, resolve_arms
     from reports.claims.table import answered
@@ -168,14 +168,14 @@ def run(
         planned = resolve_arms(chosen, known.claims, preset, places, where.data is None)
     execution = planned.execution.changed(processes=processes)
     write_plan(where.runs, planned.group(PLAN), add=True)
-    finished = Finished(where.runs, known.claims)
+    finished = FinishedRuns(where.runs, known.claims)
     _announce(chosen, needed(chosen, Evidence(where.runs, finished), preset.seeds))
     at_a_time = jobs or preset.jobs
     specs = (*planned.needed, *planned.specs)
     outcomes = work_through_runs(specs, places, execution, submission, at_a_time)
 
     def measure() -> None:
-        evidence = Evidence(where.runs, Finished(where.runs, known.claims))
+        evidence = Evidence(where.runs, FinishedRuns(where.runs, known.claims))
         launcher = submission.started(at_a_time)
         jobs = _measurements(chosen, evidence, places, execution, launcher)
         with syncing(places, submission):

@@ -11,7 +11,7 @@
 import dataclasses
 import math
 from collections.abc import Callable, Collection, Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 from benchmark.base.errors import UserError
 from benchmark.data import datasets
@@ -20,19 +20,13 @@ from benchmark.evaluation.bootstrap import Interval
 from benchmark.evaluation.verdict import LEAST_PAIRS, Verdict, judge
 from reports.claims.arm import named_preset
 from reports.claims.claims import Claim, Part
-from reports.claims.elsewhere import Elsewhere, Others
+from reports.claims.elsewhere import Elsewhere, OtherComparisons
 from reports.claims.evidence import Evidence, Found
+from reports.verdicts import POINTS
 
 BAND = 1.0  # points by which a measured value may differ from the published one
-POINTS = 100.0  # a margin is in points, differences are fractions
 Status = Literal["confirmed", "contradicted", "no relevant difference", "undecided", "not run"]
-STATUSES: tuple[Status, ...] = (
-    "confirmed",
-    "contradicted",
-    "no relevant difference",
-    "undecided",
-    "not run",
-)
+STATUSES: tuple[Status, ...] = get_args(Status)
 SAYS: dict[str, Status] = {
     "better": "confirmed",
     "worse": "contradicted",
@@ -83,7 +77,7 @@ def answers(
         if claim.kind == "sign":
             families.setdefault(claim.family, []).append(claim)
     wanted = {claim.id for claim in claims} if shown is None else {*shown}
-    others = Others(evidence.finished)
+    others = OtherComparisons(evidence.finished)
     signs: dict[str, Answer] = {}
     for members in families.values():
         if any(claim.id in wanted for claim in members):
@@ -114,7 +108,7 @@ def _asked(ask: Callable[[], Found | None]) -> tuple[Found | None, str]:
 
 
 def _signs(
-    members: Sequence[Claim], evidence: Evidence, others: Others, wanted: Collection[str]
+    members: Sequence[Claim], evidence: Evidence, others: OtherComparisons, wanted: Collection[str]
 ) -> list[Answer]:
     """Return the answers of those claims of a family that are wanted."""
     asked = {
@@ -136,7 +130,7 @@ def _sign(
     error: str,
     its: Verdict | None,
     evidence: Evidence,
-    others: Others,
+    others: OtherComparisons,
 ) -> Answer:
     part = claim.parts[0]
     status: Status = "not run" if its is None else SAYS.get(its.word, "undecided")

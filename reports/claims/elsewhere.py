@@ -13,7 +13,7 @@ from reports import labels
 from reports.claims.arm import SCALED, Arm
 from reports.claims.claims import Part
 from reports.claims.evidence import Found, paired, turned
-from reports.claims.finished import Finished, Member, Runs, targets_of
+from reports.claims.finished import FinishedRuns, Member, Runs, targets_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,10 +29,10 @@ class Elsewhere:
     found: Found
 
 
-class Others:
+class OtherComparisons:
     """The same comparisons elsewhere. Each pair of runs is compared once, in every metric."""
 
-    def __init__(self, finished: Finished) -> None:
+    def __init__(self, finished: FinishedRuns) -> None:
         self._finished = finished
         self._compared: dict[object, dict] = {}
 

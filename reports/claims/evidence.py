@@ -15,7 +15,7 @@ from benchmark.robustness.results import finished_conditions, read_results, resu
 from benchmark.runs.rundir import RunDir
 from reports.claims.arm import Arm
 from reports.claims.claims import Part, Value
-from reports.claims.finished import Finished, Runs, targets_of, wrong_size
+from reports.claims.finished import FinishedRuns, Runs, targets_of, wrong_size
 from reports.collected import Run
 
 
@@ -41,7 +41,7 @@ class Evidence:
         finished: the runs.
     """
 
-    def __init__(self, runs: Path, finished: Finished) -> None:
+    def __init__(self, runs: Path, finished: FinishedRuns) -> None:
         self.runs = runs
         self.finished = finished
         self._found: dict[object, Found | None] = {}

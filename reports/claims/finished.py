@@ -39,7 +39,7 @@ class Member:
     run: RunDir
 
 
-class Finished:
+class FinishedRuns:
     """The finished runs of a folder that claims can use. Each is read once.
 
     Attributes:

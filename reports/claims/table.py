@@ -11,7 +11,7 @@ from reports import published as printed
 from reports.claims.answers import Answer, answers, interval
 from reports.claims.claims import Claim, Claims
 from reports.claims.evidence import Evidence, Found
-from reports.claims.finished import Finished
+from reports.claims.finished import FinishedRuns
 from reports.claims.needed import needed
 from reports.collected import Run
 from reports.layout import numbers
@@ -127,7 +127,7 @@ def answered(
         read: finished runs of the folder that are read already.
         choose: whether a claim is asked for.
     """
-    finished = Finished(runs, known.claims, read)
+    finished = FinishedRuns(runs, known.claims, read)
     evidence = Evidence(runs, finished)
     shown = [claim.id for claim in known.claims if choose(claim)]
     found = tuple(answers(known.claims, evidence, shown))

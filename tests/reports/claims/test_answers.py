@@ -17,7 +17,7 @@ from reports.claims import evidence, report
 from reports.claims.answers import answers
 from reports.claims.claims import read_claims
 from reports.claims.evidence import Evidence
-from reports.claims.finished import Finished
+from reports.claims.finished import FinishedRuns
 from reports.claims.table import answered, needs_work
 from reports.layout import files
 from tests.reports.claims import runs as constructed
@@ -43,7 +43,7 @@ def answer(runs, name):
     """Return the answer to one claim. The family counts all claims of its table."""
     wanted = claim(name)
     family = [its for its in claims() if its.family == wanted.family and its.family] or [wanted]
-    (found,) = answers(family, Evidence(runs, Finished(runs, family)), [name])
+    (found,) = answers(family, Evidence(runs, FinishedRuns(runs, family)), [name])
     return found
 
 
@@ -404,7 +404,7 @@ def test_a_seed_without_corruptions_leaves_the_others_measured(tmp_path, monkeyp
             if seed == 0:
                 corrupt(run, "val", part.corruption, share)
     its = claims()
-    found = Evidence(tmp_path, Finished(tmp_path, its)).comparison(part)
+    found = Evidence(tmp_path, FinishedRuns(tmp_path, its)).comparison(part)
     assert [*found.difference.per_seed] == [0]
 
 
