@@ -4,6 +4,8 @@ import abc
 import dataclasses
 from pathlib import Path
 
+from benchmark.tracking.group_report import ReportMaker
+
 
 @dataclasses.dataclass
 class Summary:
@@ -38,7 +40,9 @@ class Tracker(abc.ABC):
     """
 
     @abc.abstractmethod
-    def sync(self, runs: Path, address: str | None = None) -> Summary:
+    def sync(
+        self, runs: Path, address: str | None = None, reports: ReportMaker | None = None
+    ) -> Summary:
         """Make the store show what the run directories hold, and return what that took.
 
         It does nothing twice, however often it is called. The next call completes one that was
@@ -47,6 +51,7 @@ class Tracker(abc.ABC):
         Args:
             runs: folder of the run directories.
             address: of the store, which is one in that folder by default.
+            reports: makes what is said of groups. Without it nothing is said of them.
 
         Raises:
             UserError: there is no such folder, or the store cannot be used. Nothing is lost then.

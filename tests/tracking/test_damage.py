@@ -36,7 +36,7 @@ def test_a_damaged_run_is_named_and_the_others_are_shown(runs: Path):
     summary = mlflow_store.sync(runs)
     assert summary.created == 1 and set(summary.failed) == {run.key for run in damaged}
     assert all(run.key in str(summary) for run in damaged)
-    assert set(stored(runs)) == {spec_of(3).key, "cris maskris tiny"}
+    assert set(stored(runs)) == {spec_of(3).key, "cris +MaskRIS tiny"}
 
 
 def test_what_a_user_deleted_in_mlflow_comes_back(runs: Path):
