@@ -92,7 +92,10 @@ def _without_waiting(connection: Any, _: Any) -> None:
     Each commit would wait for the disk, and a run takes a dozen. The end of a process loses nothing
     by this. After a power cut the database may have to be deleted, and a sync makes it again.
     """
-    if isinstance(connection, sqlite3.Connection):
+    if not isinstance(connection, sqlite3.Connection):
+        return
+    # MLflow tries for minutes to connect to a file that is no database, but reads it only once.
+    with contextlib.suppress(sqlite3.DatabaseError):
         files = [row[2] for row in connection.execute("PRAGMA database_list")]
         if any(Path(file).resolve() in _inodes for file in files if file):
             connection.execute("PRAGMA synchronous = OFF")
