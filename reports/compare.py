@@ -154,13 +154,13 @@ def compare(
         for seed, run in by_seed.items()
         if reference and seed not in pairs
     ]
-    own = {seed: runs[seed].records[split] for seed in seeds}
-    before = {seed: reference[seed].records[split] for seed in pairs}
+    own = {seed: runs[seed].splits[split] for seed in seeds}
+    before = {seed: reference[seed].splits[split] for seed in pairs}
     with _naming([*used, *partners], split):
         intervals = bootstrap.intervals(*own.values())
         differences = bootstrap.paired_differences(before, own) if pairs else {}
-    points = [metrics.compute(records) for records in own.values()]
-    points_before = [metrics.compute(records) for records in before.values()]
+    points = [summed.points for summed in own.values()]
+    points_before = [summed.points for summed in before.values()]
     rows = []
     for name in metrics.names():
         values = _values(points, name)
@@ -181,9 +181,9 @@ def compare(
                 "baseline_deviation": baseline_deviation,
                 "baseline_points": values_before,
                 **difference_columns(differences.get(name)),
-                "runs": tuple(run.spec.key for run in used),
-                "baseline_runs": tuple(run.spec.key for run in partners),
-                "left_out": tuple(run.spec.key for run in alone),
+                "runs": tuple(run.key for run in used),
+                "baseline_runs": tuple(run.key for run in partners),
+                "left_out": tuple(run.key for run in alone),
                 "selected_epochs": tuple(run.epoch for run in used),
                 "git_commits": tuple(run.commit for run in used),
                 "git_dirty": tuple(dirty(run) for run in used),
@@ -237,7 +237,7 @@ def _naming(runs: list[Run], split: str) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        keys = ", ".join(run.spec.key for run in runs)
+        keys = ", ".join(run.key for run in runs)
         raise UserError(f"split '{split}' of {keys}: {error}") from None
 
 
@@ -247,8 +247,8 @@ def points(collected: Collected) -> pd.DataFrame:
         [
             setting.columns
             | {"split": split, "strategy": strategy, "seed": seed, "epoch": run.epoch}
-            | {"run": run.spec.key}
-            | metrics.compute(run.records[split])
+            | {"run": run.key}
+            | run.splits[split].points
             for setting in settings(collected)
             for split in setting.splits
             for strategy, runs in setting.strategies.items()

@@ -71,7 +71,7 @@ def _reference(
         for other in every
         for label, by_seed in other.setting.strategies.items()
         for seed, run in by_seed.items()
-        if run.spec.key == key
+        if run.key == key
     ]
     if not known:
         raise UserError(

@@ -118,7 +118,7 @@ def results(started: Started, runs: Path) -> Results:
         choose(name, metrics.names(), f"metric of study {started.name}")
     paper = published(started)
     collected = collect(plan(started, runs), runs)
-    done = {run.spec.key: run for run in collected.runs}
+    done = {run.key: run for run in collected.runs}
     rows: Rows = {}
     for row in grid.rows:
         specs = {spec.seed: spec for spec in started.row_specs(row)}
@@ -201,5 +201,5 @@ def _nothing() -> list[dict[str, Any]]:
 
 def training_hours(runs: Path, run: Run) -> float:
     """Return how long a run trained, in hours, or NaN if its timing.json does not say."""
-    seconds = RunDir(runs / run.spec.key).read_json("timing.json").get("training_seconds")
+    seconds = RunDir(runs / run.key).read_json("timing.json").get("training_seconds")
     return np.nan if seconds is None else seconds / 3600
