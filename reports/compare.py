@@ -97,7 +97,8 @@ def comparison(collected: Collected, against: str | None = None) -> pd.DataFrame
     """Return one row per data set x split x method x variant x strategy x metric.
 
     All values are fractions unless a metric has another unit. `mean`, `deviation` (sample,
-    ddof = 1) and `points` are over `seeds`. `low` and `high` bound the mean.
+    ddof = 1) and `points` are over `seeds`. `low` and `high` bound the mean over images alone, and
+    `half_width` is that of its interval over seeds and images (over images alone for one seed).
 
     Rows of another strategy than the reference are compared with it on the seeds that both have.
     Everything in such a row, `baseline_mean` too, is about those seeds, and the runs without a
@@ -157,7 +158,7 @@ def compare(
     own = {seed: runs[seed].splits[split] for seed in seeds}
     before = {seed: reference[seed].splits[split] for seed in pairs}
     with _naming([*used, *partners], split):
-        intervals = bootstrap.intervals(*own.values())
+        means = bootstrap.means(own)
         differences = bootstrap.paired_differences(before, own) if pairs else {}
     points = [summed.points for summed in own.values()]
     points_before = [summed.points for summed in before.values()]
@@ -167,7 +168,8 @@ def compare(
         values_before = _values(points_before, name)
         mean, deviation = _spread(values)
         baseline_mean, baseline_deviation = _spread(values_before)
-        low, high = intervals.get(name, (np.nan, np.nan))
+        its = means.get(name)
+        low, high = its.over_images if its else (np.nan, np.nan)
         rows.append(
             {
                 "metric": name,
@@ -176,6 +178,7 @@ def compare(
                 "deviation": deviation,
                 "low": low,
                 "high": high,
+                "half_width": its.half_width if its else np.nan,
                 "points": values,
                 "baseline_mean": baseline_mean,
                 "baseline_deviation": baseline_deviation,
@@ -192,7 +195,7 @@ def compare(
     return rows
 
 
-def difference_columns(difference: bootstrap.Difference | None) -> dict[str, Any]:
+def difference_columns(difference: bootstrap.Mean | None) -> dict[str, Any]:
     """Return the columns about a difference. All are empty if there is none."""
     if difference is None:
         names = ("difference", "difference_low", "difference_high")

@@ -49,12 +49,12 @@ class Spread(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Difference:
-    """One strategy minus its reference in one metric, on the same expressions.
+class Mean:
+    """A mean over seeds: of a metric, or of a strategy's differences to its reference in one.
 
     Attributes:
-        value: mean of the differences of all seeds.
-        per_seed: seed -> difference.
+        value: mean of the values of all seeds.
+        per_seed: seed -> value.
         estimate: of the mean over seeds, with the deviation between seeds and the standard error
             from the images.
         over_images: percentile interval of the mean, images resampled alone.
@@ -67,11 +67,16 @@ class Difference:
 
     @property
     def interval(self) -> Interval:
-        """The 95 % interval: over seeds and images, or over images alone for a single pair."""
+        """The 95 % interval: over seeds and images, or over images alone for a single seed."""
         if self.estimate.pairs == 1:
             return self.over_images
         width = self.estimate.half_width()
         return Interval(self.value - width, self.value + width)
+
+    @property
+    def half_width(self) -> float:
+        """Half of the interval's length, NaN where there is none."""
+        return (self.interval.high - self.interval.low) / 2
 
 
 # --- intervals and differences --------------------------------------------------------------------
@@ -95,13 +100,45 @@ def intervals(
     Raises:
         UserError: the tables are not about the same expressions, or a named metric is not recorded.
     """
-    tables = {f"table {number}": table for number, table in enumerate(seeds)}
-    summed = [*same_expressions(tables).values()]
-    names = _recorded(names, summed)
-    means = resampled(summed, resamples, names).mean(axis=0)
+    found = means(dict(enumerate(seeds)), resamples, names)
+    return {name: its.over_images for name, its in found.items()}
+
+
+def means(
+    seeds: Mapping[int, pd.DataFrame | ImageSums],
+    resamples: int = RESAMPLES,
+    names: Sequence[str] | None = None,
+) -> dict[str, Mean]:
+    """Return metric -> its mean over seeds, and how sure it is.
+
+    Args:
+        seeds: seed -> records or their sums.
+        resamples: number of resamples.
+        names: metrics. By default they are all that every table has the columns for.
+
+    Raises:
+        UserError: the tables are not about the same expressions, or a named metric is not recorded.
+    """
+    tables = {f"table {seed}": table for seed, table in seeds.items()}
+    summed = tuple(same_expressions(tables).values())
+    return dict(_means(tuple(seeds), summed, resamples, tuple(_recorded(names, summed))))
+
+
+@functools.lru_cache(maxsize=4096)
+def _means(
+    seeds: tuple[int, ...], summed: tuple[ImageSums, ...], resamples: int, names: tuple[str, ...]
+) -> dict[str, Mean]:
+    drawn = resampled(summed, resamples, names).mean(axis=0)  # (resamples, metrics)
+    # Resampling one image says nothing.
     if summed[0].images < 2:
-        means[:] = np.nan
-    return {name: percentile_interval(means[:, number]) for number, name in enumerate(names)}
+        drawn[:] = np.nan
+    return {
+        name: mean(
+            {seed: table.points[name] for seed, table in zip(seeds, summed, strict=True)},
+            drawn[:, number],
+        )
+        for number, name in enumerate(names)
+    }
 
 
 def paired_differences(
@@ -109,7 +146,7 @@ def paired_differences(
     other: Mapping[int, pd.DataFrame | ImageSums],
     resamples: int = RESAMPLES,
     names: Sequence[str] | None = None,
-) -> dict[str, Difference]:
+) -> dict[str, Mean]:
     """Return metric -> other minus reference, paired on the same expressions and per seed.
 
     A resample draws the images once and uses them for all seeds of both strategies. Its difference
@@ -147,31 +184,31 @@ def paired_differences(
 @functools.lru_cache(maxsize=4096)
 def _paired(
     seeds: tuple[int, ...], summed: tuple[ImageSums, ...], resamples: int, names: tuple[str, ...]
-) -> dict[str, Difference]:
+) -> dict[str, Mean]:
     """Return metric -> difference. The tables of the reference stand before those of the other."""
     points = np.array([[table.points[name] for name in names] for table in summed])
     per_seed = points[len(seeds) :] - points[: len(seeds)]  # (seeds, metrics)
     drawn = resampled(summed, resamples, names)
-    means = (drawn[len(seeds) :] - drawn[: len(seeds)]).mean(axis=0)  # (resamples, metrics)
+    between = (drawn[len(seeds) :] - drawn[: len(seeds)]).mean(axis=0)  # (resamples, metrics)
     # Resampling one image says nothing.
     if summed[0].images < 2:
-        means[:] = np.nan
+        between[:] = np.nan
     differences = {}
     for number, name in enumerate(names):
         each = dict(zip(seeds, per_seed[:, number].tolist(), strict=True))
-        differences[name] = difference(each, means[:, number])
+        differences[name] = mean(each, between[:, number])
     return differences
 
 
-def difference(per_seed: Mapping[int, float], drawn: np.ndarray) -> Difference:
-    """Return a difference from its value at every seed and from resamples of its mean.
+def mean(per_seed: Mapping[int, float], drawn: np.ndarray) -> Mean:
+    """Return a mean from the value at every seed and from resamples of the mean.
 
     Args:
-        per_seed: seed -> difference.
+        per_seed: seed -> value.
         drawn: the mean over seeds in every resample of the images, float64 (resamples,).
     """
     each = [*per_seed.values()]
-    return Difference(
+    return Mean(
         value=float(np.mean(each)),
         per_seed=dict(per_seed),
         estimate=Estimate.of(each, standard_error(drawn)),

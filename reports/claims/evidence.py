@@ -7,7 +7,7 @@ import numpy as np
 
 from benchmark.base.errors import UserError
 from benchmark.evaluation import bootstrap, metrics
-from benchmark.evaluation.bootstrap import Difference
+from benchmark.evaluation.bootstrap import Mean
 from benchmark.evaluation.image_sums import ImageSums
 from benchmark.evaluation.published_scores import SCORES, read_counts
 from benchmark.robustness.corruptions import SEVERITIES, Condition
@@ -29,7 +29,7 @@ class Found:
         runs: keys of the runs.
     """
 
-    difference: Difference
+    difference: Mean
     runs: tuple[str, ...]
 
 
@@ -74,12 +74,9 @@ class Evidence:
         if not measured:
             return None
         chosen = measured[max(sorted(measured), key=lambda origin: len(measured[origin]))]
-        tables = [summed for _, summed in chosen.values()]
-        drawn = bootstrap.resampled(tables, names=[value.metric])[..., 0].mean(axis=0)
         keys = tuple(run.key for run, _ in chosen.values())
-        points = [table.points[value.metric] for table in tables]
-        per_seed = dict(zip(chosen, points, strict=True))
-        return Found(bootstrap.difference(per_seed, _of_images(drawn, tables[0])), keys)
+        by_seed = {seed: summed for seed, (_, summed) in chosen.items()}
+        return Found(bootstrap.means(by_seed, names=[value.metric])[value.metric], keys)
 
     def lacking(self, arm: Arm, split: str, protocol: str = "") -> str:
         """Return why an arm's finished runs say nothing about a split, or "" where it has none."""
@@ -167,7 +164,7 @@ class Evidence:
         keys = tuple(run.key for run in (*better.values(), *than.values()))
         return Found(turned(difference, part.metric), keys)
 
-    def _corrupted(self, better: Runs, than: Runs, part: Part) -> Difference:
+    def _corrupted(self, better: Runs, than: Runs, part: Part) -> Mean:
         """Return the difference of means over severities."""
         conditions = self.conditions(part)
         every = [*better.values(), *than.values()]
@@ -182,7 +179,7 @@ class Evidence:
         half = len(better)
         per_seed = dict(zip(better, (mean[:half] - mean[half:]).tolist(), strict=True))
         between = (resamples[:half] - resamples[half:]).mean(axis=0)
-        return bootstrap.difference(per_seed, _of_images(between, tables[0]))
+        return bootstrap.mean(per_seed, _of_images(between, tables[0]))
 
     def _under(self, run: Run, split: str, condition: str) -> ImageSums:
         """Return the sums of a run's records under a condition."""
@@ -196,7 +193,7 @@ class Evidence:
         return ImageSums.of(records)
 
 
-def paired(better: Runs, than: Runs, split: str) -> dict[str, Difference]:
+def paired(better: Runs, than: Runs, split: str) -> dict[str, Mean]:
     """Return metric -> paired difference of runs with the same seeds on a split.
 
     Raises:
@@ -210,13 +207,13 @@ def paired(better: Runs, than: Runs, split: str) -> dict[str, Difference]:
         raise UserError(f"split '{split}' of {keys}: {error}") from None
 
 
-def turned(difference: Difference, metric: str) -> Difference:
+def turned(difference: Mean, metric: str) -> Mean:
     """Return a difference in which positive is an improvement."""
     if metrics.get(metric).higher_is_better:
         return difference
     estimate = dataclasses.replace(difference.estimate, value=-difference.estimate.value)
     low, high = difference.over_images
-    return Difference(
+    return Mean(
         -difference.value,
         {seed: -its for seed, its in difference.per_seed.items()},
         estimate,

@@ -255,7 +255,7 @@ def test_every_strategy_is_compared_with_the_reference(tmp_path):
         row = pick(table, split="testA", strategy=label, metric="oiou")
         assert row["difference"] == pytest.approx(row["mean"] - before)
     text = text_of(tmp_path, specs, tmp_path / "out")
-    assert "strategy" in text.split("## Strategies compared")[1].split("\n")[4]
+    assert "strategy" in text.split("### ")[1].split("\n")[2]
 
 
 def test_weakly_supervised_methods_stand_apart_with_a_note(tmp_path):
@@ -381,7 +381,7 @@ def test_the_terminal_shows_the_same_numbers_in_100_columns(tmp_path):
     specs = [make_spec(strategy, seed) for strategy in BOTH for seed in (0, 1, 2)]
     make_runs(tmp_path, *specs)
     collected, stream = collect(plan(specs), tmp_path), StringIO()
-    report.render(Console(file=stream, width=200), report.made(collected, comparison(collected)))
+    report.render(Console(file=stream, width=100), report.made(collected, comparison(collected)))
     text = stream.getvalue()
     assert max(map(len, text.splitlines())) <= 100 and "…" not in text
     markdown = text_of(tmp_path, specs, tmp_path / "out")

@@ -194,7 +194,8 @@ def _nothing() -> list[dict[str, Any]]:
         "git_commits",
         "git_dirty",
     )
-    numbers = ("mean", "deviation", "low", "high", "baseline_mean", "baseline_deviation")
+    numbers = ("mean", "deviation", "low", "high", "half_width")
+    numbers += ("baseline_mean", "baseline_deviation")
     empty = dict.fromkeys(tuples, ()) | dict.fromkeys(numbers, np.nan) | difference_columns(None)
     return [{"metric": metric, **empty} for metric in metrics.names()]
 
