@@ -138,7 +138,7 @@ def write_claims(runs: Path, folder: Path, collected: Collected) -> list[Path]:
 
 
 def tell_written(paths: Sequence[Path]) -> None:
-    """Print the paths of a report's files, without the PDF that stands beside each figure."""
+    """Print the paths of a report's files, without the other formats that stand beside each."""
     for path in paths:
-        if path.suffix != ".pdf":
+        if path.suffix not in (".pdf", ".svg"):
             console.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)

@@ -13,12 +13,10 @@ from typing import NamedTuple
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from reports.layout.block import Block
+from reports.layout.block import JUDGED, Block
 from reports.layout.numbers import NOTHING
 from reports.layout.signs import Look, look
 
-# Cells of columns with these headings are shown with a sign and a color.
-JUDGED = ("verdict", "status", "state")
 NAMED_ONCE = 3  # columns in which `block.named_once` leaves out what the cell above says
 SHARE = re.compile(r"( \d+ ?%)?")  # what may follow a state in other columns than these
 NUMBER = re.compile(r"[+-]?\d[\d,]*\.?\d*")
