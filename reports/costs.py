@@ -1,0 +1,219 @@
+"""What runs cost, and what a strategy adds to the cost of the reference.
+
+Costs are averaged over seeds, and only over runs on the same device: a row for each device.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+import methods
+from benchmark.runs.costs import Costs, Device
+from benchmark.runs.spec import RunSpec
+from reports import labels
+from reports.collected import Run
+from reports.layout.block import Block
+from reports.layout.numbers import NOTHING
+
+SETTING = ["dataset", "split_by", "method", "device"]  # Within one, strategies are compared.
+MILLION = 1e6
+GIB = 2**30
+# What is averaged -> the heading of its column, with the unit, and what its values are divided by.
+COLUMNS = {
+    "parameters": ("parameters\n(million)", MILLION),
+    "trained_parameters": ("trained\n(million)", MILLION),
+    "gflops": ("forward pass\n(GFLOPs/pair)", 1.0),
+    "training_images_per_second": ("training\n(images/s)", 1.0),
+    "evaluation_expressions_per_second": ("evaluation\n(expressions/s)", 1.0),
+    "peak_bytes": ("peak memory\n(GiB)", GIB),
+    "hours": ("whole run\n(hours)", 1.0),
+}
+ADDED = {
+    "step_time_ratio": "step time\n(times)",
+    "memory_ratio": "peak memory\n(times)",
+    "hours_ratio": "whole run\n(times)",
+    "parameters_added": "parameters\n(number)",
+}
+COMPARED = "Compared with the {reference} of the same seeds on the same device."
+DEFINITIONS = (
+    "Costs are means over seeds. A dash stands for what was not measured.",
+    "GFLOPs are 10^9 floating-point operations of the forward pass of one image with one sentence"
+    " at the size of evaluation. Matrix products, convolutions and attention are counted, and a"
+    " multiplication with its addition counts as two.",
+    "The rate of training is measured without evaluation and without the first steps of a session,"
+    " and that of evaluation with the decoding of images and the decision of masks.",
+    "Peak memory is what torch allocated on a GPU, and the resident set of the process on a CPU,"
+    " which holds the code of the libraries, too.",
+    "Hours are those of training and evaluation, whatever else the machine did meanwhile, without"
+    " an auxiliary that runs share.",
+)
+
+
+# --- numbers --------------------------------------------------------------------------------------
+
+
+def table(runs: Sequence[Run], costs: Mapping[str, Costs]) -> pd.DataFrame:
+    """Return one row per data set x method x device x strategy, the reference first.
+
+    The columns are `SETTING` and `strategy`, `seeds` (how many were averaged), the means of
+    `COLUMNS` in the units of `runs.costs`, and those of `ADDED` over the seeds that the row shares
+    with the reference. What is not known is NaN.
+
+    Args:
+        runs: finished runs, at least one.
+        costs: key of a run -> its costs. A run without an entry was not measured.
+    """
+    every = _every_run(runs, costs)
+    rows = []
+    for names, own in every.groupby([*SETTING, "strategy"], sort=False):
+        same = (every[SETTING] == list(names[: len(SETTING)])).all(axis=1)
+        reference = every[same & every["is_reference"]]
+        row = dict(zip([*SETTING, "strategy"], names, strict=True))
+        row |= {"is_reference": bool(own["is_reference"].all()), "seeds": own["seed"].nunique()}
+        rows.append(row | own[[*COLUMNS]].mean().to_dict() | _added(own, reference))
+    return pd.DataFrame(rows)
+
+
+def _every_run(runs: Sequence[Run], costs: Mapping[str, Costs]) -> pd.DataFrame:
+    """Return one row per run with its names and costs, in the order of the table."""
+    specs = {_setting(run.spec): run.spec for run in runs}
+    suffixes = labels.differing(
+        {
+            text: f"{spec.dataset}/{spec.split_by}/{spec.method}/{spec.variant}"
+            for text, spec in specs.items()
+        },
+        {text: spec.model_dump(exclude={"seed", "strategy"}) for text, spec in specs.items()},
+    )
+    strategies = {
+        labels.identity(strategy): label
+        for label, strategy in labels.strategy_labels(run.spec for run in runs).items()
+    }
+    rows: list[dict[str, Any]] = []
+    for run in runs:
+        spec = run.spec
+        names = {
+            "method": spec.method,
+            "stage": methods.definition(spec.method).stage,
+            "variant": spec.variant,
+            "settings": suffixes[_setting(spec)],
+        }
+        own = costs.get(spec.key, Costs())
+        row = {
+            "dataset": spec.dataset,
+            "split_by": spec.split_by,
+            "method": labels.method_label(names),
+            "device": device_name(own.device),
+            "strategy": strategies[labels.identity(spec.strategy)],
+            "is_reference": spec.strategy.is_reference,
+            "seed": spec.seed,
+        }
+        rows.append(row | {name: _known(getattr(own, name)) for name in COLUMNS})
+    table = pd.DataFrame(rows).assign(is_other=lambda its: ~its["is_reference"])
+    return table.sort_values([*SETTING, "is_other", "strategy", "seed"], kind="stable")
+
+
+def _setting(spec: RunSpec) -> str:
+    return labels.identity(spec, {"seed", "strategy"})
+
+
+def _known(value: float | None) -> float:
+    return math.nan if value is None else float(value)
+
+
+def device_name(device: Device | None) -> str:
+    """Return what tables call a device, such as `NVIDIA H100` or `Intel Xeon, 2 threads`."""
+    if device is None:
+        return "not measured"
+    parts = [device.name]
+    if device.processes > 1:
+        parts.append(f"{device.processes} processes")
+    if device.type == "cpu":
+        parts.append(f"{device.threads} thread{'s' if device.threads > 1 else ''}")
+    return ", ".join(parts)
+
+
+def _added(own: pd.DataFrame, reference: pd.DataFrame) -> dict[str, float]:
+    """Return the columns of `ADDED` for the runs of a strategy.
+
+    They are NaN for the reference itself, and where no seed is shared.
+    """
+    if own["is_reference"].all():
+        return dict.fromkeys(ADDED, math.nan)
+    # Runs of one setting have one batch size, so their steps compare as their images do.
+    seconds = {"step": lambda its: 1 / its["training_images_per_second"]}
+    pairs = own.assign(**seconds).merge(
+        reference.assign(**seconds), on="seed", suffixes=("", "_of")
+    )
+    means = pairs[[name for name in pairs if pairs[name].dtype == np.float64]].mean()
+
+    def ratio(name: str) -> float:
+        return means[name] / means[f"{name}_of"]
+
+    return {
+        "step_time_ratio": ratio("step"),
+        "memory_ratio": ratio("peak_bytes"),
+        "hours_ratio": ratio("hours"),
+        "parameters_added": means["parameters"] - means["parameters_of"],
+    }
+
+
+# --- tables ---------------------------------------------------------------------------------------
+
+
+def blocks(runs: Sequence[Run], costs: Mapping[str, Costs]) -> list[Block]:
+    """Return two blocks per data set: what its runs cost, and what each strategy adds.
+
+    The second is left out where nothing can be compared.
+
+    Args:
+        runs: finished runs, at least one.
+        costs: key of a run -> its costs. A run without an entry was not measured.
+    """
+    every = []
+    for (dataset, split_by), rows in table(runs, costs).groupby(["dataset", "split_by"]):
+        where = f"{dataset} (split by {split_by})"
+        lines = [
+            (row["method"], row["strategy"], row["device"], str(row["seeds"]))
+            + tuple(significant(row[name] / unit) for name, (_, unit) in COLUMNS.items())
+            for row in rows.to_dict("records")
+        ]
+        headings = tuple(heading for heading, _ in COLUMNS.values())
+        header = ("method", "strategy", "device", "seeds", *headings)
+        every.append(Block(f"costs on {where}", "", header, _named_once(lines), repeated=2))
+        lines = [
+            (row["method"], row["strategy"], row["device"], *_added_cells(row))
+            for row in rows[rows[[*ADDED]].notna().any(axis=1)].to_dict("records")
+        ]
+        if lines:
+            header = ("method", "strategy", "device", *ADDED.values())
+            note = COMPARED.format(reference=labels.reference())
+            title = f"what a strategy adds on {where}"
+            every.append(Block(title, note, header, _named_once(lines), repeated=2))
+    return every
+
+
+def _named_once(lines: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """Return the lines without the name of a method that stands in the line above."""
+    above = ("", *(line[0] for line in lines))
+    return [
+        ("" if line[0] == name else line[0], *line[1:])
+        for name, line in zip(above, lines, strict=False)
+    ]
+
+
+def _added_cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    ratios = [row[name] for name in ADDED if name.endswith("_ratio")]
+    added = row["parameters_added"]
+    number = NOTHING if math.isnan(added) else f"{added:+.0f}"
+    return (*(NOTHING if math.isnan(its) else f"{its:.2f} ×" for its in ratios), number)
+
+
+def significant(value: float, digits: int = 3) -> str:
+    """Return a value with so many significant digits and no exponent, or a dash if it is NaN."""
+    if math.isnan(value):
+        return NOTHING
+    before = math.floor(math.log10(abs(value))) + 1 if value else 1
+    return f"{value:.{max(0, digits - before)}f}"
