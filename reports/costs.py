@@ -18,7 +18,8 @@ from reports.collected import Run
 from reports.layout.block import Block
 from reports.layout.numbers import NOTHING
 
-SETTING = ["dataset", "split_by", "method", "device"]  # Within one, strategies are compared.
+UNKNOWN = "not measured"  # the device of runs without costs, and of earlier versions
+SETTING = ["dataset", "split_by", "device", "method"]  # Within one, strategies are compared.
 MILLION = 1e6
 GIB = 2**30
 # What is averaged -> the heading of its column, with the unit, and what its values are divided by.
@@ -56,7 +57,7 @@ DEFINITIONS = (
 
 
 def table(runs: Sequence[Run], costs: Mapping[str, Costs]) -> pd.DataFrame:
-    """Return one row per data set x method x device x strategy, the reference first.
+    """Return one row per data set x device x method x strategy, the reference first.
 
     The columns are `SETTING` and `strategy`, `seeds` (how many were averaged), the means of
     `COLUMNS` in the units of `runs.costs`, and those of `ADDED` over the seeds that the row shares
@@ -126,7 +127,7 @@ def _known(value: float | None) -> float:
 def device_name(device: Device | None) -> str:
     """Return what tables call a device, such as `NVIDIA H100` or `Intel Xeon, 2 threads`."""
     if device is None:
-        return "not measured"
+        return UNKNOWN
     parts = [device.name]
     if device.processes > 1:
         parts.append(f"{device.processes} processes")
@@ -138,9 +139,9 @@ def device_name(device: Device | None) -> str:
 def _added(own: pd.DataFrame, reference: pd.DataFrame) -> dict[str, float]:
     """Return the columns of `ADDED` for the runs of a strategy.
 
-    They are NaN for the reference itself, and where no seed is shared.
+    They are NaN for the reference itself, where no seed is shared, and on unknown devices.
     """
-    if own["is_reference"].all():
+    if own["is_reference"].all() or (own["device"] == UNKNOWN).all():
         return dict.fromkeys(ADDED, math.nan)
     # Runs of one setting have one batch size, so their steps compare as their images do.
     seconds = {"step": lambda its: 1 / its["training_images_per_second"]}
@@ -164,34 +165,36 @@ def _added(own: pd.DataFrame, reference: pd.DataFrame) -> dict[str, float]:
 
 
 def blocks(runs: Sequence[Run], costs: Mapping[str, Costs]) -> list[Block]:
-    """Return two blocks per data set: what its runs cost, and what each strategy adds.
+    """Return two blocks per data set and device: what runs cost, and what each strategy adds.
 
-    The second is left out where nothing can be compared.
+    The second is left out where nothing can be compared, and so is a column of which nothing was
+    measured.
 
     Args:
         runs: finished runs, at least one.
         costs: key of a run -> its costs. A run without an entry was not measured.
     """
     every = []
-    for (dataset, split_by), rows in table(runs, costs).groupby(["dataset", "split_by"]):
-        where = f"{dataset} (split by {split_by})"
+    places = ["dataset", "split_by", "device"]
+    for (dataset, split_by, device), rows in table(runs, costs).groupby(places, sort=False):
+        where = f"on {dataset} (split by {split_by}), {device}"
+        shown = [name for name in COLUMNS if rows[name].notna().any()]
+        header = ("method", "strategy", "seeds", *(COLUMNS[name][0] for name in shown))
         lines = [
-            (row["method"], row["strategy"], row["device"], str(row["seeds"]))
-            + tuple(significant(row[name] / unit) for name, (_, unit) in COLUMNS.items())
+            (row["method"], row["strategy"], str(row["seeds"]))
+            + tuple(significant(row[name] / COLUMNS[name][1]) for name in shown)
             for row in rows.to_dict("records")
         ]
-        headings = tuple(heading for heading, _ in COLUMNS.values())
-        header = ("method", "strategy", "device", "seeds", *headings)
-        every.append(Block(f"costs on {where}", "", header, _named_once(lines), repeated=2))
+        every.append(Block(f"costs {where}", "", header, _named_once(lines), names=2))
         lines = [
-            (row["method"], row["strategy"], row["device"], *_added_cells(row))
+            (row["method"], row["strategy"], *_added_cells(row))
             for row in rows[rows[[*ADDED]].notna().any(axis=1)].to_dict("records")
         ]
         if lines:
-            header = ("method", "strategy", "device", *ADDED.values())
+            header = ("method", "strategy", *ADDED.values())
             note = COMPARED.format(reference=labels.reference())
-            title = f"what a strategy adds on {where}"
-            every.append(Block(title, note, header, _named_once(lines), repeated=2))
+            title = f"what a strategy adds {where}"
+            every.append(Block(title, note, header, _named_once(lines), names=2))
     return every
 
 
@@ -215,5 +218,6 @@ def significant(value: float, digits: int = 3) -> str:
     """Return a value with so many significant digits and no exponent, or a dash if it is NaN."""
     if math.isnan(value):
         return NOTHING
-    before = math.floor(math.log10(abs(value))) + 1 if value else 1
+    rounded = abs(float(f"{value:.{digits - 1}e}"))  # 9.999 has two digits before the point
+    before = math.floor(math.log10(rounded)) + 1 if rounded else 1
     return f"{value:.{max(0, digits - before)}f}"
