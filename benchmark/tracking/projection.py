@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 from benchmark.base.errors import UserError
 from benchmark.evaluation import metrics
-from benchmark.runs.costs import read_costs
 from benchmark.runs.groups import Group
 from benchmark.runs.rundir import RunDir
 from benchmark.runs.spec import RunSpec
@@ -88,7 +87,7 @@ def final_metrics(run: RunDir) -> dict[str, float]:
     """Return the reported numbers of a run.
 
     They are called `selected/<split>/...` for the split that chose the epoch, `test/<split>/...`
-    for other splits, `costs/...`, and as `robustness_metrics` says.
+    for other splits, `timing/...`, and as `robustness_metrics` says.
     """
     result = run.read_json("result.json")
     selected = result.pop("selected", {})
@@ -97,9 +96,7 @@ def final_metrics(run: RunDir) -> dict[str, float]:
         part = "selected" if split == selected.get("split") else "test"
         split = storable(split)
         final |= {f"{part}/{split}/{name}": value for name, value in numbers.items()}
-    if costs := read_costs(run):
-        numbers = costs.model_dump(exclude={"device"})
-        final |= {f"costs/{name}": value for name, value in numbers.items()}
+    final |= {f"timing/{name}": value for name, value in run.read_json("timing.json").items()}
     final |= robustness_metrics(run)
     return {name: float(value) for name, value in final.items() if value is not None}
 
@@ -167,7 +164,7 @@ class Entry:
             [group.name for group in groups],
             self.trials,
         ]
-        for name in ("metrics.jsonl", "costs.json", "timing.json", *ARTIFACTS):
+        for name in ("metrics.jsonl", "timing.json", *ARTIFACTS):
             for path in sorted(run.path.glob(name)):
                 stat = path.stat()
                 look.append((str(path.relative_to(run.path)), stat.st_size, stat.st_mtime_ns))

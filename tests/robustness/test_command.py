@@ -122,6 +122,7 @@ def test_a_preset_asks_the_finished_runs_of_its_matrix(fresh, boxes, tmp_path, c
     ("options", "message"),
     [
         (["--preset", "quik"], "did you mean quick"),
+        (["--preset", "demo", "--name", "other"], "no run of the plan 'other' is finished"),
         (["RUN", "--corruptions", "fogg"], "did you mean fog"),
         (["RUN", "--severities", "0"], "severity '0'"),
         (["RUN", "--severities", "x"], "takes whole numbers"),

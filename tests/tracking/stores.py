@@ -70,7 +70,7 @@ def make_run(
             "result.json",
             {"selected": selected, "val": NUMBERS, "testA": {**NUMBERS, "oiou": oiou}},
         )
-        run.write_json("costs.json", {"training_seconds": 1.5, "peak_bytes": None})
+        run.write_json("timing.json", {"training_seconds": 1.5, "peak_gpu_bytes": None})
     run.write_status(state, **({"reason": "the loss became nan"} if state == "failed" else {}))
     return run
 

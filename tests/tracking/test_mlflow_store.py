@@ -33,7 +33,7 @@ def test_a_finished_run_is_shown_whole(runs: Path):
         "selected/val/p_50"
     ] == [(40, 0.75)]
     assert run["points"]["selected/epoch"] == [(40, 1)] and run["points"][
-        "costs/training_seconds"
+        "timing/training_seconds"
     ] == [(40, 1.5)]
     assert not {"val/grounding_gap", "step", "epoch"} & set(run["points"])
     assert set(run["files"]) == {
