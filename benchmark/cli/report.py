@@ -107,8 +107,9 @@ def write_group_report(
     current = [cell for cell in group.cells if cell.identity in wanted]
     collected = collect(group, places.runs, current)
     table = compare.comparison(collected, against)
-    paths = matrix_report.write(collected, table, places.reports, against)
-    matrix_report.render(console, collected, table, against)
+    report = matrix_report.made(collected, table, against)
+    paths = matrix_report.write(report, places.reports)
+    matrix_report.render(console, report)
     paths += write_claims(places.runs, paths[0].parent, collected)
     tell_written(paths)
 

@@ -165,8 +165,8 @@ def _finished(plan: str, runs: Path) -> list[RunDir]:
     done = [run for run in every if run.status().state == "done"]
     if not done:
         raise UserError(
-            f"no run of the plan '{plan}' is finished in {runs}: run `risbench matrix` with the same"
-            " --preset and --name first, or name runs."
+            f"no run of the plan '{plan}' is finished in {runs}: run `risbench matrix` with the"
+            " same --preset and --name first, or name runs."
         )
     if left := len(every) - len(done):
         console.print(
