@@ -4,17 +4,14 @@ Costs are averaged over seeds, and only over runs on the same device: a row for 
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-import methods
 from benchmark.runs.costs import Costs, Device
-from benchmark.runs.spec import RunSpec
 from reports import labels
-from reports.collected import Run
+from reports.compare import Setting
 from reports.layout.block import Block
 from reports.layout.numbers import NOTHING
 
@@ -56,7 +53,7 @@ DEFINITIONS = (
 # --- numbers --------------------------------------------------------------------------------------
 
 
-def table(runs: Sequence[Run], costs: Mapping[str, Costs]) -> pd.DataFrame:
+def table(settings: Sequence[Setting], costs: Mapping[str, Costs]) -> pd.DataFrame:
     """Return one row per data set x device x method x strategy, the reference first.
 
     The columns are `SETTING` and `strategy`, `seeds` (how many were averaged), the means of
@@ -64,60 +61,31 @@ def table(runs: Sequence[Run], costs: Mapping[str, Costs]) -> pd.DataFrame:
     with the reference. What is not known is NaN.
 
     Args:
-        runs: finished runs, at least one.
+        settings: finished runs, as `compare.settings` returns them.
         costs: key of a run -> its costs. A run without an entry was not measured.
     """
-    every = _every_run(runs, costs)
+    every = pd.DataFrame([row for setting in settings for row in _rows(setting, costs)])
+    every = every.sort_values(SETTING, kind="stable")
     rows = []
-    for names, own in every.groupby([*SETTING, "strategy"], sort=False):
-        same = (every[SETTING] == list(names[: len(SETTING)])).all(axis=1)
-        reference = every[same & every["is_reference"]]
-        row = dict(zip([*SETTING, "strategy"], names, strict=True))
-        row |= {"is_reference": bool(own["is_reference"].all()), "seeds": own["seed"].nunique()}
-        rows.append(row | own[[*COLUMNS]].mean().to_dict() | _added(own, reference))
+    for _, own in every.groupby(SETTING, sort=False):
+        reference = own[own["is_reference"]]
+        for strategy, runs in own.groupby("strategy", sort=False):
+            row = runs.iloc[0][[*SETTING]].to_dict()
+            row |= {"strategy": strategy, "seeds": len(runs)}
+            rows.append(row | runs[[*COLUMNS]].mean().to_dict() | _added(runs, reference))
     return pd.DataFrame(rows)
 
 
-def _every_run(runs: Sequence[Run], costs: Mapping[str, Costs]) -> pd.DataFrame:
-    """Return one row per run with its names and costs, in the order of the table."""
-    specs = {_setting(run.spec): run.spec for run in runs}
-    suffixes = labels.differing(
-        {
-            text: f"{spec.dataset}/{spec.split_by}/{spec.method}/{spec.variant}"
-            for text, spec in specs.items()
-        },
-        {text: spec.model_dump(exclude={"seed", "strategy"}) for text, spec in specs.items()},
-    )
-    strategies = {
-        labels.identity(strategy): label
-        for label, strategy in labels.strategy_labels(run.spec for run in runs).items()
-    }
-    rows: list[dict[str, Any]] = []
-    for run in runs:
-        spec = run.spec
-        names = {
-            "method": spec.method,
-            "stage": methods.definition(spec.method).stage,
-            "variant": spec.variant,
-            "settings": suffixes[_setting(spec)],
-        }
-        own = costs.get(spec.key, Costs())
-        row = {
-            "dataset": spec.dataset,
-            "split_by": spec.split_by,
-            "method": labels.method_label(names),
-            "device": device_name(own.device),
-            "strategy": strategies[labels.identity(spec.strategy)],
-            "is_reference": spec.strategy.is_reference,
-            "seed": spec.seed,
-        }
-        rows.append(row | {name: _known(getattr(own, name)) for name in COLUMNS})
-    table = pd.DataFrame(rows).assign(is_other=lambda its: ~its["is_reference"])
-    return table.sort_values([*SETTING, "is_other", "strategy", "seed"], kind="stable")
-
-
-def _setting(spec: RunSpec) -> str:
-    return labels.identity(spec, {"seed", "strategy"})
+def _rows(setting: Setting, costs: Mapping[str, Costs]) -> Iterator[dict[str, Any]]:
+    """Yield the names and costs of each run of a setting."""
+    names = {name: setting.columns[name] for name in ("dataset", "split_by")}
+    names["method"] = labels.method_label(setting.columns)
+    for strategy, runs in setting.strategies.items():
+        for seed, run in runs.items():
+            own = costs.get(run.key, Costs())
+            row = names | {"strategy": strategy, "seed": seed, "device": device_name(own.device)}
+            row["is_reference"] = run.spec.strategy.is_reference
+            yield row | {name: _known(getattr(own, name)) for name in COLUMNS}
 
 
 def _known(value: float | None) -> float:
@@ -148,35 +116,40 @@ def _added(own: pd.DataFrame, reference: pd.DataFrame) -> dict[str, float]:
     pairs = own.assign(**seconds).merge(
         reference.assign(**seconds), on="seed", suffixes=("", "_of")
     )
-    means = pairs[[name for name in pairs if pairs[name].dtype == np.float64]].mean()
+
+    def means(name: str) -> tuple[float, float]:
+        both = pairs[[name, f"{name}_of"]].dropna().mean()
+        return both.iloc[0], both.iloc[1]
 
     def ratio(name: str) -> float:
-        return means[name] / means[f"{name}_of"]
+        mean, of = means(name)
+        return mean / of
 
+    mean, of = means("parameters")
     return {
         "step_time_ratio": ratio("step"),
         "memory_ratio": ratio("peak_bytes"),
         "hours_ratio": ratio("hours"),
-        "parameters_added": means["parameters"] - means["parameters_of"],
+        "parameters_added": mean - of,
     }
 
 
 # --- tables ---------------------------------------------------------------------------------------
 
 
-def blocks(runs: Sequence[Run], costs: Mapping[str, Costs]) -> list[Block]:
+def blocks(settings: Sequence[Setting], costs: Mapping[str, Costs]) -> list[Block]:
     """Return two blocks per data set and device: what runs cost, and what each strategy adds.
 
     The second is left out where nothing can be compared, and so is a column of which nothing was
     measured.
 
     Args:
-        runs: finished runs, at least one.
+        settings: finished runs, as `compare.settings` returns them.
         costs: key of a run -> its costs. A run without an entry was not measured.
     """
     every = []
     places = ["dataset", "split_by", "device"]
-    for (dataset, split_by, device), rows in table(runs, costs).groupby(places, sort=False):
+    for (dataset, split_by, device), rows in table(settings, costs).groupby(places, sort=False):
         where = f"on {dataset} (split by {split_by}), {device}"
         shown = [name for name in COLUMNS if rows[name].notna().any()]
         header = ("method", "strategy", "seeds", *(COLUMNS[name][0] for name in shown))

@@ -7,6 +7,7 @@ import pytest
 from benchmark.runs.costs import Costs, Device
 from reports import costs
 from reports.collected import collect
+from reports.compare import settings
 from tests.reports.fakes import make_runs, make_spec, pick, plan
 
 CPU = Device(type="cpu", name="Some CPU", processes=1, threads=2)
@@ -29,15 +30,24 @@ def measured(rate=100.0, gibibytes=1.0, hours=2.0, device=CPU, parameters=12_500
 
 @pytest.fixture
 def runs(tmp_path):
-    """Return three seeds of the baseline and two of MaskRIS."""
+    """Return three seeds of the baseline and two of MaskRIS, as what is compared."""
     specs = [make_spec("baseline", seed) for seed in (0, 1, 2)]
     specs += [make_spec("maskris", seed) for seed in (0, 1)]
     make_runs(tmp_path, *specs)
-    return collect(plan(specs), tmp_path).runs
+    return settings(collect(plan(specs), tmp_path))
+
+
+def keys(runs):
+    (setting,) = runs
+    return {
+        run.key: (run.spec.strategy.name, seed)
+        for by_seed in setting.strategies.values()
+        for seed, run in by_seed.items()
+    }
 
 
 def costs_of(runs, **by_strategy):
-    return {run.spec.key: by_strategy[run.spec.strategy.name](run.spec.seed) for run in runs}
+    return {key: by_strategy[strategy](seed) for key, (strategy, seed) in keys(runs).items()}
 
 
 def test_costs_are_means_over_seeds_and_ratios_over_shared_ones(runs):
@@ -78,11 +88,11 @@ def test_what_was_not_measured_is_said(runs):
     (block,) = costs.blocks(runs, {})
     assert block.title == "costs on refshapes (split by unc), not measured"
     assert block.header == ("method", "strategy", "seeds")
-    (first, *_) = runs
-    partly, _ = costs.blocks(runs, {first.spec.key: measured()})
+    first, *_ = keys(runs)
+    partly, _ = costs.blocks(runs, {first: measured()})
     assert len(partly.lines) == 1 and "–" not in partly.lines[0]
     times = Costs(training_seconds=3600.0, evaluation_seconds=1800.0)
-    table = costs.table(runs, {run.spec.key: times for run in runs})
+    table = costs.table(runs, dict.fromkeys(keys(runs), times))
     assert set(table["device"]) == {"not measured"} and set(table["hours"]) == {1.5}
     assert table["hours_ratio"].isna().all(), "nobody knows whether it was one device"
 
