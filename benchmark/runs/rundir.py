@@ -10,7 +10,7 @@
                records/<split>.parquet   one row per referring expression
                images/              a few validation overlays
                result.json          final numbers of every reported split
-               timing.json          how long it took
+               costs.json           size, speed, memory and time (see `runs.costs`)
 
 A file that is written again is written under another name and then renamed, so a reader never sees
 half of it. Reading needs no torch.

@@ -12,6 +12,7 @@ import methods
 from benchmark.base.errors import choose
 from benchmark.evaluation import metrics
 from benchmark.runs.comparisons import role
+from benchmark.runs.costs import read_costs
 from benchmark.runs.groups import Cell, Group
 from benchmark.runs.rundir import RunDir
 from benchmark.runs.spec import RunSpec
@@ -201,6 +202,7 @@ def _nothing() -> list[dict[str, Any]]:
 
 
 def training_hours(runs: Path, run: Run) -> float:
-    """Return how long a run trained, in hours, or NaN if its timing.json does not say."""
-    seconds = RunDir(runs / run.key).read_json("timing.json").get("training_seconds")
+    """Return how long a run trained, in hours, or NaN if that was not measured."""
+    costs = read_costs(RunDir(runs / run.key))
+    seconds = costs.training_seconds if costs else None
     return np.nan if seconds is None else seconds / 3600
