@@ -35,6 +35,7 @@ STYLE = [
         "legend.fontsize": 7,
         "legend.frameon": False,
         "pdf.fonttype": 42,
+        "svg.hashsalt": "risbench",  # or the names inside would differ from file to file
         "figure.dpi": DPI,
         "savefig.dpi": DPI,
     },
@@ -48,10 +49,11 @@ def grid(axes: Axes, axis: str = "both") -> None:
 
 
 def files(name: str, figure: Figure) -> dict[str, bytes]:
-    """Return a figure as `<name>.png` and `<name>.pdf`, without date or program."""
+    """Return a figure as `<name>.png`, `.pdf` and `.svg`, without date or program."""
     nameless = {
         "png": {"Software": None},
         "pdf": dict.fromkeys(("CreationDate", "ModDate", "Producer", "Creator")),
+        "svg": {"Date": None, "Creator": None},
     }
     contents = {}
     for kind, metadata in nameless.items():

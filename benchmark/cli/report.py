@@ -107,8 +107,9 @@ def write_group_report(
     current = [cell for cell in group.cells if cell.identity in wanted]
     collected = collect(group, places.runs, current)
     table = compare.comparison(collected, against)
-    paths = matrix_report.write(collected, table, places.reports, against)
-    matrix_report.render(console, collected, table, against)
+    report = matrix_report.made(collected, table, against)
+    paths = matrix_report.write(report, places.reports)
+    matrix_report.render(console, report)
     paths += write_claims(places.runs, paths[0].parent, collected)
     tell_written(paths)
 
@@ -137,7 +138,7 @@ def write_claims(runs: Path, folder: Path, collected: Collected) -> list[Path]:
 
 
 def tell_written(paths: Sequence[Path]) -> None:
-    """Print the paths of a report's files, without the PDF that stands beside each figure."""
+    """Print the paths of a report's files, without the other formats that stand beside each."""
     for path in paths:
-        if path.suffix != ".pdf":
+        if path.suffix not in (".pdf", ".svg"):
             console.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,126 @@
+"""Makes the page: it gathers what runs say, and writes it down as one file without a dependency.
+
+Nothing here depends on when or where it is made, so the same runs give the same bytes. The page
+asks nothing of a network, and its policy forbids it to.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from benchmark.runs.comparisons import planned_comparisons
+from reports import labels, notes
+from reports.claims.table import Answered
+from reports.collected import Collected
+from reports.layout import html
+from reports.layout.block import Block
+from reports.matrix import compared
+from reports.matrix import report as matrix
+from reports.page import claims, curves, gallery, named, robustness, runs, studies, summary
+
+LEGEND = (
+    "▲ better, ▼ worse, = no relevant difference, ? undecided. a ± b is mean and standard deviation"
+    " over seeds, [low, high] the 95 % interval of a difference."
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Page:
+    """What the page shows.
+
+    Attributes:
+        title: name of the plan.
+        description: of the plan.
+        sentence: what was run and found.
+        counts: state -> number of planned runs.
+        strategies: labels, the reference first, in the order of their colors.
+        comparison: tables of what each strategy changes.
+        footnotes: what stands under them.
+        definitions: what the numbers mean.
+        unfinished: table of the planned runs that are not finished, or None.
+        plan: table of how far every cell of the plan is.
+        claims: what runs say to claims, or None where nobody asked.
+        studies: of the folder of runs.
+        curves: learning curves.
+        robustness: under corruptions, occlusion and covered words, or None.
+        gallery: examples, or None.
+        costs: tables of what runs cost.
+        runs: facts of every run that has begun.
+        tracking: web address of the tracking store, or "".
+    """
+
+    title: str
+    description: str
+    sentence: str
+    counts: dict[str, int]
+    strategies: list[str]
+    comparison: Sequence[Block]
+    footnotes: Sequence[str]
+    definitions: Sequence[str]
+    unfinished: Block | None
+    plan: Block
+    claims: claims.Claims | None
+    studies: Sequence[studies.Study]
+    curves: Sequence[curves.Curves]
+    robustness: robustness.Robustness | None
+    gallery: gallery.Gallery | None
+    costs: Sequence[Block]
+    runs: Sequence[runs.RunFacts]
+    tracking: str
+
+
+def page(
+    collected: Collected,
+    table: pd.DataFrame,
+    folder: Path,
+    answered: Answered | None = None,
+    costs: Sequence[Block] = (),
+    against: str | None = None,
+    tracking: str | None = None,
+) -> Page:
+    """Return the page of a plan.
+
+    Args:
+        collected: the runs.
+        table: what `compare.comparison` returns of them.
+        folder: of the run directories, and of `examples/` and the plans of studies.
+        answered: what the runs say to claims.
+        costs: tables of what they cost.
+        against: name of the strategy that the others are compared with [the reference].
+        tracking: address of the tracking store. Only one that begins with http is linked.
+
+    Raises:
+        UserError: a file of a run or of the examples is damaged. The message names it.
+    """
+    names = named.named(collected.specs)
+    family = planned_comparisons(collected.group, collected.specs, against)
+    known = [*labels.strategy_labels(collected.specs)]
+    return Page(
+        title=collected.group.name,
+        description=collected.group.description,
+        sentence=summary.sentence(collected, table, against),
+        counts=runs.counts(collected.planned),
+        strategies=known,
+        comparison=compared.blocks(table, known, labels.reference(collected.specs, against)),
+        footnotes=notes.footnotes(collected, table),
+        definitions=matrix.definitions(collected, against),
+        unfinished=runs.unfinished(collected, names),
+        plan=runs.grid(collected, names),
+        claims=claims.claims(answered) if answered else None,
+        studies=studies.studies(folder),
+        curves=curves.curves(names, folder),
+        robustness=robustness.robustness(collected, folder, len(family)),
+        gallery=gallery.gallery(names, gallery.folder(folder, collected.group.name)),
+        costs=costs,
+        runs=runs.facts(collected, names, folder),
+        tracking=tracking if tracking and tracking.startswith("http") else "",
+    )
+
+
+def as_html(its: Page) -> str:
+    """Return the page as the text of one HTML file."""
+    template = html.environment(("reports", "page/templates")).get_template("index.html")
+    styles = [named.style(look) for look in range(len(its.strategies))]
+    return template.render(page=its, legend=LEGEND, styles=styles)
