@@ -45,6 +45,7 @@ from benchmark.tracking import ledger
 from benchmark.tracking.group_report import GroupReport, ReportMaker
 from benchmark.tracking.ledger import Page
 from benchmark.tracking.mlflow_experiment import Content, Experiment, by_parent
+from benchmark.tracking.mlflow_models import best_of, model_name, register
 from benchmark.tracking.plan import Plan
 from benchmark.tracking.projection import Entry, reading
 from benchmark.tracking.tracker import Summary, Tracker
@@ -284,6 +285,12 @@ def _show_dataset(
     for name in stale:
         own = sorted(its.name for its in parents.values() if its.group and its.group.name == name)
         experiment.show_group(plans[name], own, report_of(name))
+    families = {model_name(content.entry) for content in contents}
+    for name, entry in best_of(entry for entry in whole if model_name(entry) in families).items():
+        try:
+            register(experiment.client, experiment.id, name, entry, page.ids[entry.run.key])
+        except UserError as error:
+            summary.unregistered[name] = str(error)
     return True
 
 
@@ -316,6 +323,12 @@ def ui_command(
 
 class MlflowTracker(Tracker):
     """MLflow, which keeps a database in the folder of the runs or is behind a server."""
+
+    first_clicks = (
+        'click "Model training" at the top left (MLflow remembers it),',
+        "then a data set, which is an experiment, whose note holds the comparison,",
+        'then a run such as "lavt +MaskRIS tiny", whose description compares it with the baseline.',
+    )
 
     def sync(
         self, runs: Path, address: str | None = None, reports: ReportMaker | None = None

@@ -16,12 +16,14 @@ class Summary:
         updated: number of runs that changed.
         unchanged: number of runs that were left alone.
         failed: run key -> why the run could not be shown.
+        unregistered: model -> why its best run could not be registered.
     """
 
     created: int = 0
     updated: int = 0
     unchanged: int = 0
     failed: dict[str, str] = dataclasses.field(default_factory=dict)
+    unregistered: dict[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def failures(self) -> list[str]:
@@ -30,14 +32,20 @@ class Summary:
 
     def __str__(self) -> str:
         counts = f"{self.created} runs created, {self.updated} updated, {self.unchanged} unchanged"
-        return "\n".join([counts, *self.failures])
+        models = [f"no model {name}: {reason}" for name, reason in self.unregistered.items()]
+        return "\n".join([counts, *self.failures, *models])
 
 
 class Tracker(abc.ABC):
     """A store that shows runs.
 
     The run directories are the truth, so a store may be lost and made again.
+
+    Attributes:
+        first_clicks: what to click first in its user interface, a sentence for each.
     """
+
+    first_clicks: tuple[str, ...] = ()
 
     @abc.abstractmethod
     def sync(

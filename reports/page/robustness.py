@@ -69,7 +69,7 @@ def robustness(collected: Collected, runs: Path, comparisons: int = 0) -> Robust
         UserError: records under a condition are damaged. The message names the file.
     """
     every: list[Results] = []
-    for split, conditions in _shared(settings(collected), runs).items():
+    for split, conditions in shared_conditions(settings(collected), runs).items():
         gathered = gather(collected, runs, [split], conditions)
         every += [results for results in gathered if results.conditions]
     if not every:
@@ -80,7 +80,7 @@ def robustness(collected: Collected, runs: Path, comparisons: int = 0) -> Robust
     return Robustness(compared.blocks(every, shown), _panels(shown, looks), details.words(shown))
 
 
-def _shared(every: Sequence[Setting], runs: Path) -> dict[str, list[Condition]]:
+def shared_conditions(every: Sequence[Setting], runs: Path) -> dict[str, list[Condition]]:
     """Return split -> the conditions that all runs of some setting were evaluated under."""
     by_split: dict[str, dict[str, None]] = {}
     for setting in every:
