@@ -14,6 +14,7 @@ from reports.figures import COLUMN, QUIET, STYLE
 from reports.layout import numbers
 
 ROW = 0.17  # height of a line, inches
+DOT = {"marker": "o", "markersize": 4.4}
 
 
 def draw(table: pd.DataFrame, primary: dict[str, str], reference: str) -> dict[str, bytes]:
@@ -64,8 +65,8 @@ def _figure(rows: Sequence[dict], title: str, metric: str, reference: str) -> Fi
             if not np.isnan(ends[0]):
                 axes.plot(ends, [place] * 2, color=color, linewidth=1.2, zorder=3)
             fill = color if row["verdict"] in ("better", "worse") else "white"
-            dot = {"marker": "o", "markersize": 4.4, "color": color, "markerfacecolor": fill}
-            axes.plot(times * row["difference"], place, zorder=4, **dot)
+            look = {"color": color, "markerfacecolor": fill}
+            axes.plot(times * row["difference"], place, zorder=4, **DOT, **look)
             several = f", {row['strategy']}" if len(strategies) > 1 else ""
             names.append((place, f"{row['label']}{several}"))
             place += 1
@@ -75,24 +76,12 @@ def _figure(rows: Sequence[dict], title: str, metric: str, reference: str) -> Fi
     axes.spines["left"].set_visible(False)
     figures.grid(axes, "x")
     others = strategies[0] if len(strategies) == 1 else "each strategy"
-    drawn.supxlabel(
-        f"{others} minus {reference}, points of {numbers.heading(metric)}", fontsize=7.5
-    )
+    axes.set_xlabel(f"{others} minus {reference}, points of {numbers.heading(metric)}")
     drawn.suptitle(title, x=0.01, ha="left", fontsize=8, fontweight="bold")
+    fills = {"better or worse": QUIET, "not shown to differ": "white"}
     marks = [
-        Line2D(
-            [], [], linestyle="", marker="o", markersize=4.4, color=QUIET, label="better or worse"
-        ),
-        Line2D(
-            [],
-            [],
-            linestyle="",
-            marker="o",
-            markersize=4.4,
-            color=QUIET,
-            markerfacecolor="white",
-            label="not shown to differ",
-        ),
+        Line2D([], [], **DOT, linestyle="", color=QUIET, markerfacecolor=fill, label=label)
+        for label, fill in fills.items()
     ]
     drawn.legend(handles=marks, loc="outside lower left", ncols=2, handlelength=1)
     return drawn
