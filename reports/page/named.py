@@ -7,7 +7,6 @@ import methods
 from benchmark.runs.spec import RunSpec
 from reports import labels
 
-
 LOOKS = 6  # strategies that the style sheet tells apart
 
 
