@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 
 # Columns with these headings hold words wherever they stand.
-WORDS = ("strategy", "compared", "verdict", "status", "why, and beside")
+WORDS = ("strategy", "compared", "verdict", "status", "why, and beside", "place", "claim")
 
 
 @dataclasses.dataclass(frozen=True)

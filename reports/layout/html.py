@@ -19,6 +19,7 @@ from reports.layout.signs import Look, look
 
 # Cells of columns with these headings are shown with a sign and a color.
 JUDGED = ("verdict", "status", "state")
+SHORT = 26  # letters of words that are not broken into lines, as a key of any length is not
 NAMED_ONCE = 3  # columns in which `block.named_once` leaves out what the cell above says
 SHARE = re.compile(r"( \d+ ?%)?")  # what may follow a state in other columns than these
 NUMBER = re.compile(r"[+-]?\d[\d,]*\.?\d*")
@@ -29,7 +30,8 @@ class Cell(NamedTuple):
 
     Attributes:
         text: what it says.
-        kind: `name`, `words` or `number`.
+        kind: `number`, `words`, or `long words` where a cell of its column has many.
+        is_name: whether it names its row.
         look: how its verdict or status is shown, or None.
         again: whether it only repeats the cell above.
         order: the number by which its column is sorted, or "" where text or nothing stands in it.
@@ -37,6 +39,7 @@ class Cell(NamedTuple):
 
     text: str
     kind: str
+    is_name: bool
     look: Look | None
     again: bool
     order: str
@@ -106,9 +109,16 @@ def content_policy(script: str) -> str:
 
 
 def _header(block: Block) -> list[tuple[str, str]]:
-    """Return heading and kind of every column."""
-    kinds = ["words" if block.is_words(column) else "number" for column in range(len(block.header))]
-    return [*zip((head.replace("\n", " ") for head in block.header), kinds, strict=True)]
+    """Return heading and kind of every column, as `Cell` describes it."""
+    columns = []
+    for column, heading in enumerate(block.header):
+        kind = "number"
+        if block.is_words(column):
+            texts = [line[column] for line in block.lines]
+            is_long = any(len(text) > SHORT and " " in text for text in texts)
+            kind = "long words" if is_long else "words"
+        columns.append((heading.replace("\n", " "), kind))
+    return columns
 
 
 def _rows(block: Block) -> Iterator[list[Cell]]:
@@ -128,8 +138,9 @@ def _rows(block: Block) -> Iterator[list[Cell]]:
         yield [
             Cell(
                 text.replace("\n", " "),
-                "name" if column < named else kinds[column],
-                _look(block.header[column], text) if kinds[column] == "words" else None,
+                kinds[column],
+                column < named,
+                _look(block.header[column], text) if kinds[column] != "number" else None,
                 again[column],
                 _order(text) if kinds[column] == "number" else "",
             )
