@@ -13,12 +13,10 @@ from typing import NamedTuple
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from reports.layout.block import Block
+from reports.layout.block import JUDGED, Block
 from reports.layout.numbers import NOTHING
 from reports.layout.signs import Look, look
 
-# Cells of columns with these headings are shown with a sign and a color.
-JUDGED = ("verdict", "status", "state")
 SHORT = 26  # letters of words that are not broken into lines, as a key of any length is not
 NAMED_ONCE = 3  # columns in which `block.named_once` leaves out what the cell above says
 SHARE = re.compile(r"( \d+ ?%)?")  # what may follow a state in other columns than these
@@ -34,6 +32,7 @@ class Cell(NamedTuple):
         is_name: whether it names its row.
         look: how its verdict or status is shown, or None.
         again: whether it only repeats the cell above.
+        bold: whether it is bold.
         order: the number by which its column is sorted, or "" where text or nothing stands in it.
     """
 
@@ -42,6 +41,7 @@ class Cell(NamedTuple):
     is_name: bool
     look: Look | None
     again: bool
+    bold: bool
     order: str
 
 
@@ -125,7 +125,7 @@ def _rows(block: Block) -> Iterator[list[Cell]]:
     kinds = [kind for _, kind in _header(block)]
     named = block.names if block.repeated is None else block.repeated
     above: Sequence[str] = ("",) * len(block.header)
-    for line in block.lines:
+    for number, line in enumerate(block.lines):
         # A sorted line stands alone, so it needs the names that the line above it would give.
         again = [
             not text and column < min(NAMED_ONCE, block.names) for column, text in enumerate(line)
@@ -142,6 +142,7 @@ def _rows(block: Block) -> Iterator[list[Cell]]:
                 column < named,
                 _look(block.header[column], text) if kinds[column] != "number" else None,
                 again[column],
+                (number, column) in block.bold,
                 _order(text) if kinds[column] == "number" else "",
             )
             for column, text in enumerate(texts)

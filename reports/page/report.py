@@ -14,16 +14,13 @@ from benchmark.runs.comparisons import planned_comparisons
 from reports import labels, notes
 from reports.claims.table import Answered
 from reports.collected import Collected
-from reports.layout import html
+from reports.layout import html, signs
 from reports.layout.block import Block
 from reports.matrix import compared
 from reports.matrix import report as matrix
 from reports.page import claims, curves, gallery, named, robustness, runs, studies, summary
 
-LEGEND = (
-    "▲ better, ▼ worse, = no relevant difference, ? undecided. a ± b is mean and standard deviation"
-    " over seeds, [low, high] the 95 % interval of a difference."
-)
+LEGEND = f"{signs.legend()} {notes.LEGEND}"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 from benchmark import strategies
 from benchmark.base.files import read_bytes
+from benchmark.runs.costs import read_costs
 from benchmark.runs.groups import Cell
 from benchmark.runs.rundir import RunDir
 from reports.collected import Collected, Planned
@@ -60,6 +61,7 @@ def facts(collected: Collected, names: Mapping[str, Named], runs: Path) -> list[
 
 def _facts(run: RunDir, named: Named, planned: Planned, epoch: int | None) -> RunFacts:
     environment = run.read_json("environment.json")
+    costs = read_costs(run)
     spec = named.spec
     known = {
         "commit": _commit(environment.get("git", {})),
@@ -67,7 +69,7 @@ def _facts(run: RunDir, named: Named, planned: Planned, epoch: int | None) -> Ru
         "python": environment.get("python", ""),
         "data": f"{named.dataset}, sha256 {spec.data_sha256}",
         "selected epoch": "" if epoch is None else f"{epoch}, counted from 0",
-        "training": _duration(run.read_json("timing.json").get("training_seconds")),
+        "training": _duration(costs.training_seconds if costs else None),
         "best so far": _best(planned, spec.selection.metric),
     }
     log = run.path / "log.txt"
