@@ -19,6 +19,7 @@ from reports.claims.table import answered
 from reports.collected import collect
 from reports.compare import comparison
 from reports.layout.block import Block
+from reports.matrix.report import made
 from reports.page import report
 from studies import study
 from tests.reports.fakes import WEAK, make_records, make_run, make_spec
@@ -141,7 +142,9 @@ def page_of(runs: Path, group: Group, **more) -> report.Page:
     """Return the page of a plan, with the claims of the papers."""
     collected = collect(group, runs)
     its = answered(read_claims(None), runs, collected.runs)
-    return report.page(collected, comparison(collected), runs, its, costs=[COSTS], **more)
+    return report.page(
+        collected, made(collected, comparison(collected)), runs, its, costs=[COSTS], **more
+    )
 
 
 def normal(html: str, runs: Path) -> str:

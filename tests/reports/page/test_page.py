@@ -14,6 +14,7 @@ from benchmark.base.errors import UserError
 from benchmark.runs.groups import read_group
 from reports.collected import collect
 from reports.compare import comparison
+from reports.matrix import report as matrix
 from reports.page import report, summary
 from reports.page.chart import WIDTH
 from tests.helpers import PROJECT
@@ -180,6 +181,18 @@ def test_a_run_says_what_one_needs_to_make_it_again(made):
     assert len(made.page.runs) == 13
 
 
+def test_a_run_of_a_joined_folder_says_where_it_lies(made, tmp_path):
+    specs = [make_spec("baseline", seed) for seed in (0, 1)]
+    for spec in specs:
+        (tmp_path / spec.key).symlink_to(made.runs / spec.key)
+    collected = collect(plan(specs), tmp_path)
+    tables = matrix.made(collected, comparison(collected))
+    its = report.page(collected, tables, tmp_path)
+    assert [facts.log for facts in its.runs] == [
+        str(made.runs / spec.key / "log.txt") for spec in specs
+    ]
+
+
 def test_a_tracking_address_is_linked_where_it_is_one(made):
     page = dataclasses.replace(made.page, tracking="http://127.0.0.1:5000")
     assert 'href="http://127.0.0.1:5000"' in section(report.as_html(page), "runs")
@@ -192,7 +205,12 @@ def bare(tmp_path):
     spec = make_spec()
     make_run(tmp_path, spec)
     collected = collect(plan([spec]), tmp_path)
-    its = report.page(collected, comparison(collected), tmp_path, tracking="sqlite:///mlflow.db")
+    its = report.page(
+        collected,
+        matrix.made(collected, comparison(collected)),
+        tmp_path,
+        tracking="sqlite:///mlflow.db",
+    )
     return report.as_html(its)
 
 

@@ -9,6 +9,7 @@ from PIL import Image
 from benchmark.evaluation import masks
 from reports.collected import collect
 from reports.compare import comparison
+from reports.matrix import report as matrix
 from reports.page import gallery, report
 from tests.reports.fakes import make_run, make_spec, plan
 from tests.reports.page.constructed import COSTS
@@ -67,7 +68,8 @@ def test_a_page_of_36_runs_is_below_five_megabytes(tmp_path):
     group = plan(SPECS)
     make_examples(gallery.folder(tmp_path, group.name), 60)
     collected = collect(group, tmp_path)
-    page = report.page(collected, comparison(collected), tmp_path, costs=[COSTS])
+    tables = matrix.made(collected, comparison(collected))
+    page = report.page(collected, tables, tmp_path, costs=[COSTS])
     html = report.as_html(page)
     assert 2_000_000 < len(html.encode()) < MEGABYTES * 1_000_000
     # What there is no room for is counted, and not left out in silence.
