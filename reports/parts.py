@@ -126,7 +126,7 @@ class PlanReport:
     def _page(self) -> page.Page:
         return page.page(
             self.collected,
-            self.table,
+            self.matrix,
             self.runs,
             self.answered,
             costs.blocks(settings(self.collected), self.costs),
