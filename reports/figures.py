@@ -9,6 +9,8 @@ import io
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+import methods
+
 COLUMN = 3.35  # width of a paper's column, inches
 PAGE = 6.9  # width of a paper's page, inches
 DPI = 200
@@ -40,6 +42,11 @@ STYLE = [
         "savefig.dpi": DPI,
     },
 ]
+
+
+def method_color(name: str) -> str:
+    """Return the color of a method, which is the same in every figure."""
+    return COLORS[methods.names().index(name) % len(COLORS)]
 
 
 def grid(axes: Axes, axis: str = "both") -> None:

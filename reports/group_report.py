@@ -21,6 +21,7 @@ from reports.collected import Collected, collect
 from reports.layout import files, markdown, numbers
 from reports.layout.block import Block
 from reports.layout.numbers import NOTHING
+from reports.matrix import figure as differences
 from reports.page.robustness import shared_conditions
 from reports.page.summary import sentence
 from reports.robustness import figures
@@ -33,7 +34,7 @@ SETTING = ("dataset", "split_by", "method", "variant", "settings", "strategy")
 # What parents have of robustness, of the metric that is judged. The rest is in the figures.
 CONDITIONS = ("corruption", "occlusion", "summary")
 # Figures of these names hold all methods, and the first of them stands in the note.
-OF_ALL = ("occlusion", "means", "heat", "language")
+OF_ALL = ("occlusion", "means", "heat", "language", "differences")
 
 
 class Place(NamedTuple):
@@ -69,6 +70,7 @@ def group_report(runs: Path, group: Group) -> GroupReport | None:
     table = labels.with_method_labels(compare.comparison(collected))
     parents = _parents(collected, table)
     robust, drawn = _robustness(collected, runs)
+    drawn = differences.draw(table, group.primary, labels.reference(collected.specs)) | drawn
     aggregates = [*_rows(table, parents), *_rows(robust, parents)]
     said = {
         place: ParentReport(

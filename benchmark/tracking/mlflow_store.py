@@ -102,7 +102,7 @@ def _without_waiting(connection: Any, _: Any) -> None:
             connection.execute("PRAGMA synchronous = OFF")
 
 
-def _client(uri: str) -> MlflowClient:
+def client_of(uri: str) -> MlflowClient:
     """Return a client of the store. An empty database is made if there is none."""
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
@@ -137,7 +137,7 @@ def _lock(runs: Path, uri: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _readable_errors(uri: str) -> Iterator[None]:
+def readable_errors(uri: str) -> Iterator[None]:
     """Turn what a store can raise into one sentence."""
     try:
         yield
@@ -191,14 +191,14 @@ def sync(runs: Path, uri: str | None = None, reports: ReportMaker | None = None)
     uri = uri or default_uri(runs)
     location = None if uri.startswith(("http:", "https:")) else artifact_folder(runs, uri)
     summary = Summary()
-    with _readable_errors(uri), _lock(runs, uri):
+    with readable_errors(uri), _lock(runs, uri):
         groups = read_groups(runs)
         groups_of = members(groups)
         entries: list[Entry] = []
         for run in all_runs(runs):
             with _named(run.key, summary), reading(run):
                 entries.append(Entry(run, groups_of.get(run.key, [])))
-        client = _client(uri)
+        client = client_of(uri)
         if not entries:
             # A wrong address is reported although there is nothing to send yet.
             client.search_experiments(max_results=1)
@@ -339,6 +339,12 @@ class MlflowTracker(Tracker):
     def ui_command(self, runs: Path, address: str | None, host: str, port: int) -> list[str]:
         """Return the command line of the user interface, as the function `ui_command` does."""
         return ui_command(runs, address, host, port)
+
+    def fetched(self, address: str) -> contextlib.AbstractContextManager[Path]:
+        """Give a folder that holds what the store shows, as `mlflow_fetch.fetched` does."""
+        from benchmark.tracking.mlflow_fetch import fetched
+
+        return fetched(address)
 
 
 TRACKER = MlflowTracker()

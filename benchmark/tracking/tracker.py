@@ -1,6 +1,7 @@
 """A tracker shows run directories somewhere else, and can do so again at any time."""
 
 import abc
+import contextlib
 import dataclasses
 from pathlib import Path
 
@@ -77,4 +78,17 @@ class Tracker(abc.ABC):
 
         Raises:
             UserError: there is no such command for this store.
+        """
+
+    @abc.abstractmethod
+    def fetched(self, address: str) -> contextlib.AbstractContextManager[Path]:
+        """Give a folder that holds what the store shows, laid out like a folder of runs.
+
+        The same reports can be written from it. It is deleted when the context ends.
+
+        Args:
+            address: of the store.
+
+        Raises:
+            UserError: the store cannot be used, or it shows no runs.
         """

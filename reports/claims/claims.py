@@ -365,6 +365,10 @@ def _metric(line: pd.Series) -> str:
 
 
 def claim_id(paper: Paper, table: Table, row: Row, line: pd.Series) -> str:
+    """Return the id of the claim that a published number makes.
+
+    The claim about its value has the same id with `-value` after it.
+    """
     parts = (paper.paper, table.id or table.place, row.label)
     parts += (line["dataset"], line["split"], line["metric"])
     return "-".join(map(_slug, parts))

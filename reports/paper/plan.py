@@ -70,7 +70,8 @@ def block(
     splits = list(dict.fromkeys(split for _, _, split in lines))
     metric = collected.group.primary[supervision]
     shown, bold = [], set()
-    for row in rows:
+    # The rows of a paper name its variants, and two of them may be one row of other networks.
+    for row in {_key(row): row for row in rows}.values():
         weak = methods.definition(row.method).weakly_supervised
         if weak != (supervision == "weak"):
             continue
@@ -81,7 +82,8 @@ def block(
             cells.append(cell.ours)
             if cell.is_bold:
                 bold.add((len(shown), column))
-        shown.append((row.label, *cells))
+        strategy = strategies.get(row.strategy) if row.strategy else None
+        shown.append((f"{row.method} {strategy.heading}" if strategy else row.method, *cells))
     weakly = ", weakly supervised" if supervision == "weak" else ""
     title = f"In the layout of {paper.paper}, {table.place}: {variant} on {dataset} ({split_by})"
     return Block(

@@ -25,10 +25,20 @@ DEFINITIONS = (
 )
 
 
+def names(papers: Sequence[Paper]) -> list[str]:
+    """Return the names of the tables, in the order of the papers."""
+    return [
+        name_of(paper.paper, table.place)
+        for paper in papers
+        if not paper.waits_for
+        for table in paper.tables
+    ]
+
+
 def tables(
     its: Answered, collected: Collected, table: pd.DataFrame, papers: Sequence[Paper]
 ) -> dict[str, list[Block]]:
-    """Return the tables by name, such as `maskris-table-2`, in the order of the papers.
+    """Return the tables by name, such as `maskris-table2`, in the order of the papers.
 
     Args:
         its: what runs say to the claims of all papers.
@@ -64,5 +74,6 @@ def files(name: str, blocks: Sequence[Block]) -> dict[str, str]:
 
 
 def name_of(paper: str, place: str) -> str:
-    """Return the name of a table's files."""
+    """Return the name of a table's files, such as `maskris-table2`."""
+    place = re.sub(r"(?i)(table|fig)\W+", r"\1", place)
     return re.sub(r"[^a-z0-9]+", "-", f"{paper} {place}".lower()).strip("-")

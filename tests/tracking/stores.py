@@ -81,7 +81,7 @@ def make_run(
 
 def stored(runs: Path) -> dict[str, dict]:
     """Return run key or name -> everything that MLflow holds of it, without its ids."""
-    client = mlflow_store._client(mlflow_store.default_uri(runs))
+    client = mlflow_store.client_of(mlflow_store.default_uri(runs))
     found = [
         run
         for experiment in client.search_experiments()

@@ -91,7 +91,7 @@ def test_a_report_that_cannot_be_made_is_named_and_the_runs_are_shown(runs: Path
 
 
 def note(runs: Path) -> str:
-    client = mlflow_store._client(mlflow_store.default_uri(runs))
+    client = mlflow_store.client_of(mlflow_store.default_uri(runs))
     return client.get_experiment_by_name("refcoco+").tags["mlflow.note.content"]
 
 

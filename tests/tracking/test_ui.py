@@ -90,7 +90,7 @@ def test_the_ui_shows_the_experiment_and_the_run(runs, address, tmp_path):
     (key,) = [path.parent.name for path in runs.glob("*/spec.yaml")]
     browser, experiments = tmp_path / "browser", f"{address}/#/experiments"
     page(f"{experiments}?workflowType=machine_learning", browser, "refcoco")
-    client = mlflow_store._client(address)
+    client = mlflow_store.client_of(address)
     experiment = client.get_experiment_by_name("refcoco").experiment_id
     (run,) = client.search_runs([experiment], f"tags.`ris.key` = '{key}'")
     # The list shows the parent of the seeds, under which the run is folded in.

@@ -69,6 +69,9 @@ def test_watch_tells_of_a_dead_store_once_and_syncs_a_last_time(
                 monkeypatch.setattr(os, "getppid", lambda: 1)
             return Summary(unchanged=2)
 
+        def fetched(self, *_: object) -> None:
+            return None
+
         def ui_command(self, *_: object) -> list[str]:
             return []
 
