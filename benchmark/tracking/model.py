@@ -8,6 +8,7 @@ package:
     (mask,) = model.predict({"image": "street.jpg", "sentence": "the bus on the left"})["mask"]
 """
 
+import warnings
 from pathlib import Path
 
 import mlflow
@@ -15,6 +16,10 @@ import pandas as pd
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
 VOCABULARY = "vocabulary.json"
+
+
+# MLflow would take a type of the input for its schema, which the signature states already.
+warnings.filterwarnings("ignore", ".*Add type hints to the `predict` method")
 
 
 class Segmenter(PythonModel):
@@ -46,7 +51,6 @@ class Segmenter(PythonModel):
         load_best(run, method)
         self.loaded = Loaded(spec.key, method.to(device).eval(), None, tokenizer, device)
 
-    # MLflow would take a type of the input for its schema, which the signature states.
     def predict(self, context, model_input, params=None) -> pd.DataFrame:  # noqa: ANN001
         """Return the masks of photographs, as a column `mask` of bool (height, width).
 
