@@ -4,6 +4,7 @@
                environment.json     git commit, package versions, device, numerics, data digest
                status.json          state with a heartbeat, and the reason where a run failed
                job.json             the launcher's job that works on it
+               system.jsonl     state of GPU and machine every ten seconds, of runs on a GPU
                metrics.jsonl        one line per logged step, without timings
                state/latest.pt      resume point (see `training.resume_point`)
                best.safetensors     weights of the chosen epoch
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 HEARTBEAT_SECONDS = 10
+SYSTEM_METRICS = "system.jsonl"
 STALE_SECONDS = 120  # A running run whose heartbeat is older than this is taken for dead.
 
 State = Literal["planned", "running", "done", "failed", "pruned"]

@@ -19,7 +19,7 @@ from benchmark.data import datasets
 from benchmark.evaluation import metrics
 from benchmark.runs import splits
 from benchmark.runs.groups import Group
-from benchmark.runs.rundir import RunDir
+from benchmark.runs.rundir import SYSTEM_METRICS, RunDir
 from benchmark.runs.spec import RunSpec
 
 OVER = ("done", "failed", "pruned")
@@ -133,6 +133,30 @@ def epoch_points(run: RunDir, split: str, over: bool) -> list[Point]:
         Point(storable(name), sum(logged) / len(logged), written, epoch)
         for (epoch, name), logged in values.items()
         if over or epoch <= complete
+    ]
+
+
+def system_points(run: RunDir, over: bool) -> list[Point]:
+    """Return the state of GPU and machine, averaged by minute. The step is the minute.
+
+    Args:
+        run: the run directory.
+        over: whether the last minute counts as complete.
+    """
+    path = run.path / SYSTEM_METRICS
+    # A line that is being written is cut short, and ends without a line break.
+    lines = path.read_text().split("\n")[:-1] if path.exists() else []
+    values: dict[tuple[int, str], list[float]] = defaultdict(list)
+    for sample in map(json.loads, lines):
+        minute = int(sample.pop("time") // 60)
+        for name, value in sample.items():
+            values[minute, f"system/{name}"].append(value)
+    minutes = sorted({minute for minute, _ in values})
+    complete = minutes if over else minutes[:-1]
+    return [
+        Point(name, sum(sampled) / len(sampled), milliseconds(60 * minute), minute - minutes[0])
+        for (minute, name), sampled in values.items()
+        if minute in complete
     ]
 
 
@@ -322,13 +346,14 @@ class Entry:
 
     def points(self) -> list[Point]:
         """Return all points of the run. Final numbers stand at the epoch that was selected."""
+        logged = self.epoch_points() + system_points(self.run, self.over)
         final = final_metrics(self.run)
         if not final:
-            return self.epoch_points()
+            return logged
         written = self.end or self.start
         step = int(final.get("val/selected/epoch", 0))
         numbers = [Point(name, value, written, step) for name, value in final.items()]
-        return self.epoch_points() + numbers
+        return logged + numbers
 
     def tags(self) -> dict[str, str]:
         """Return the tags that people see. All else that is known of the run is a parameter."""

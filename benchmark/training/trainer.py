@@ -32,6 +32,7 @@ from benchmark.training import auxiliary, costs, pseudo_masks, resume_point
 from benchmark.training.journal import Journal
 from benchmark.training.report import Report
 from benchmark.training.start import Stop, build_optimizer, start_from_published
+from benchmark.training.system_metrics import sampled
 
 # Steps between two probes of the loss on original and masked inputs. One costs two forward passes.
 PROBE_STEPS = 25
@@ -308,7 +309,8 @@ class Trainer:
         for epoch, value in self.run.epoch_values(split, self.metric).items():
             on_selected(epoch, value)
         self.network.train()
-        with Stop() as stop:
+        watched = self.device if self.main else torch.device("cpu")
+        with Stop() as stop, sampled(self.run, watched):
             while self.step < self.steps:
                 epoch = self.step // self.steps_per_epoch
                 self._epoch(epoch, stop, tell)

@@ -126,6 +126,16 @@ def test_no_point_is_sent_twice_when_a_run_is_resumed(runs: Path):
     assert stored(runs)[spec.key]["points"] == first
 
 
+def test_the_state_of_the_machine_is_shown_by_minute(runs: Path):
+    run = make_run(runs, spec_of())
+    samples = [(600, 80), (610, 90), (660, 50)]
+    lines = [json.dumps({"time": at, "gpu_utilization_percentage": value}) for at, value in samples]
+    (run.path / "system.jsonl").write_text("\n".join(lines) + "\n{")
+    mlflow_store.sync(runs)
+    points = stored(runs)[run.key]["points"]
+    assert points["system/gpu_utilization_percentage"] == [(0, 85), (1, 50)]
+
+
 def test_states_are_followed(runs: Path):
     spec = spec_of()
     run = make_run(runs, spec, "planned", lines=0)
