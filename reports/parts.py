@@ -129,7 +129,7 @@ class PlanReport:
             self.matrix,
             self.runs,
             self.answered,
-            costs.blocks(settings(self.collected), self.costs),
+            self.costs,
             self.against,
             self.tracking,
         )
