@@ -28,7 +28,6 @@ if TYPE_CHECKING:  # Help must not import what runs need.
     from benchmark.launch.outcomes import Outcome
     from benchmark.robustness.conditions import Condition
     from benchmark.runs.execution import Execution, Places
-    from benchmark.runs.opened import Opened
     from benchmark.runs.rundir import RunDir
 
 app = typer.Typer()
@@ -195,25 +194,6 @@ def _reference(name: str | None, runs: Path, directories: Sequence[RunDir]) -> s
             f"the reference run {key} is not among the runs that are evaluated: name it, too."
         )
     return key
-
-
-def opened_for(places: Places) -> Callable[[RunDir], Opened]:
-    """Return a function that gives the data of a run.
-
-    Runs whose data lie in the same place share what was read.
-    """
-    from benchmark.runs.opened import Opened
-    from benchmark.training.worker import places_of
-
-    shared: dict[Places, Opened] = {}
-
-    def opened(run: RunDir) -> Opened:
-        run_places = places_of(run, places)
-        if run_places not in shared:
-            shared[run_places] = Opened(run_places)
-        return shared[run_places]
-
-    return opened
 
 
 # --- work -----------------------------------------------------------------------------
