@@ -128,6 +128,7 @@ def predict(
         ),
     ] = None,
     device: DeviceOption = "auto",
+    threads: ThreadsOption = 1,
 ) -> None:
     """Segment the object that a sentence names in a photograph, or export the masks of a split.
 
@@ -141,10 +142,13 @@ def predict(
     if (split is None) == (image is None) or (image is None) != (sentence is None):
         raise UserError("name either a photograph and a sentence, or --split.")
     if split:
-        _export_masks(run, split, where, out, device)
+        _export_masks(run, split, where, out, device, threads)
         return
+    import torch
+
     from benchmark.evaluation import inference
 
+    torch.set_num_threads(threads)
     folder = out or Path("prediction")
     paths, fraction = inference.predict_file(_loaded(run, where, device), image, sentence, folder)
     for path in paths:
@@ -156,7 +160,9 @@ def predict(
     )
 
 
-def _export_masks(name: str, split: str, where: Where, out: Path | None, device: str) -> None:
+def _export_masks(
+    name: str, split: str, where: Where, out: Path | None, device: str, threads: int
+) -> None:
     """Write the masks of a split as JSON, stored ones or those that the network makes now."""
     import json
 
@@ -170,7 +176,7 @@ def _export_masks(name: str, split: str, where: Where, out: Path | None, device:
     if run.masks_path(split).exists():
         records, masks = run.records(split), run.masks(split)
     else:
-        records, masks = _predicted(run, split, where, device)
+        records, masks = _predicted(run, split, where, device, threads)
     path = out or Path(f"{run.key}-{split}.json")
     text = json.dumps(as_coco(records, masks)) + "\n"
     atomic_write(path, lambda temporary: temporary.write_text(text))
@@ -178,14 +184,17 @@ def _export_masks(name: str, split: str, where: Where, out: Path | None, device:
 
 
 def _predicted(
-    run: RunDir, split: str, where: Where, device: str
+    run: RunDir, split: str, where: Where, device: str, threads: int
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return records and masks that the network of a run makes now, and store the masks with it.
 
     They are stored if the run reports the split, and if its records were made from these masks.
     """
+    import torch
+
     from benchmark.evaluation.split_results import differing, split_masks
 
+    torch.set_num_threads(threads)
     loaded, own_name = _on_split(run, split, where, device)
     with image_progress(loaded, own_name) as on_image:
         records, masks = split_masks(loaded, own_name, on_image)
@@ -193,7 +202,9 @@ def _predicted(
         if differs := differing(records, run.records(split)):
             console.print(
                 f"the masks are not stored with the run, since {differs} of {len(records)} differ"
-                " from those of its records: use the device that the run was evaluated on."
+                " from those of its records: give the --device and --threads that it was evaluated"
+                " with.",
+                soft_wrap=True,
             )
         else:
             with run.claim():

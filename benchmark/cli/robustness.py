@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -131,7 +131,6 @@ def robustness(
         directories,
         reference_key,
         places,
-        device,
     )
 
 
@@ -246,6 +245,7 @@ def _work_here(
     import torch
 
     from benchmark.robustness.run import evaluate_conditions
+    from benchmark.runs.opened import opened_for
 
     torch.set_num_threads(threads)
     meters = evaluate_conditions(
@@ -298,11 +298,8 @@ def _write_report(
     directories: Sequence[RunDir],
     reference: str | None,
     places: Places,
-    device: str,
 ) -> None:
     """Write and print the report.
-
-    The strips of pictures come last, since networks run for them.
 
     Args:
         name: of the report.
@@ -312,6 +309,7 @@ def _write_report(
     from benchmark.robustness import strips
     from benchmark.runs.comparisons import planned_comparisons
     from benchmark.runs.groups import Cell, Group, plan_name, read_group
+    from benchmark.runs.opened import opened_for
     from reports.collected import collect
     from reports.layout import files
     from reports.robustness import report, strip
@@ -332,9 +330,14 @@ def _write_report(
     for path in folder.glob("*.*"):
         path.unlink()
     paths = report.write(name, description, every, table, reference, places.reports)
-    shown = strips.compute(
-        strip.wanted(every, table, places.runs), places.runs, opened_for(places), device
-    )
+    wanted, without = strip.wanted(every, table, places.runs)
+    opened = opened_for(places)
+    shown = [strips.strip(each, places.runs, opened) for each in wanted]
     paths += files.write(folder, strip.draw(shown))
     report.render(console, every, table)
+    for what in without:
+        console.print(
+            f"no strip of pictures of {what}: its runs are from before masks were stored",
+            soft_wrap=True,
+        )
     tell_written(paths)

@@ -9,7 +9,7 @@ A table of masks has one row per expression, with these columns:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -71,10 +71,17 @@ def decode(rle: Any) -> np.ndarray:
 # --- tables ---------------------------------------------------------------------------------------
 
 
-def rows_of(prediction: Prediction) -> list[dict[str, Any]]:
-    """Return one row per expression of an image, for `frame`."""
+def rows_of(prediction: Prediction, sent_ids: Container[int] | None = None) -> list[dict[str, Any]]:
+    """Return one row per expression of an image, for `frame`.
+
+    Args:
+        prediction: the masks of the image's expressions.
+        sent_ids: the expressions that get a row. By default they are all.
+    """
     rows = []
     for sentence, mask in zip(prediction.image.sentences, prediction.masks, strict=True):
+        if sent_ids is not None and sentence.sent_id not in sent_ids:
+            continue
         code = encode(mask)
         values = (sentence.sent_id, *code["size"], code["counts"])
         rows.append(dict(zip(COLUMNS, values, strict=True)))

@@ -48,6 +48,7 @@ class Opened:
         self._datasets: dict[tuple[str, str], ReferDataset] = {}
         self._tokenizers: dict[tuple[str, ...], Tokenizer] = {}
         self._weights: dict[tuple[str, str], str] = {}
+        self._checked: set[tuple[str, str, str]] = set()
 
     def dataset(self, name: str, split_by: str) -> ReferDataset:
         """Return a data set.
@@ -134,20 +135,24 @@ class Opened:
             name: a split of the run's own set, or one of another set as `runs.splits` names it.
 
         Raises:
-            UserError: the data of another set are not those that the run's key names.
+            UserError: the data of the set are not those that the run's key names.
         """
         if not (owner := splits.owner(name)):
-            return self.dataset(spec.dataset, spec.split_by), name
+            return self.data(spec), name
         dataset = self.dataset(*owner[:2])
         self._check(dataset, spec.report_sha256[":".join(owner[:2])])
         return dataset, owner[2]
 
     def _check(self, dataset: ReferDataset, sha256: str) -> None:
+        key = (dataset.name, dataset.split_by, sha256)
+        if key in self._checked:
+            return
         if dataset.digest() != sha256:
             raise UserError(
                 f"the data in {self.places.data} are not those of the run (sha256 {sha256[:12]}):"
                 " restore them, or plan the matrix again for the new data."
             )
+        self._checked.add(key)
 
 
 def opened_for(places: Places) -> Callable[[RunDir], Opened]:
