@@ -25,7 +25,9 @@ SENTENCES = 3  # per image
 def panel(axis: matplotlib.axes.Axes, image: np.ndarray, title: str, color: str = "black") -> None:
     """Show one picture with a wrapped title."""
     axis.imshow(image)
-    axis.set_title("\n".join(textwrap.wrap(title, 34)), fontsize=9, color=color)
+    # A sentence may hold a dollar sign, which is no formula.
+    text = "\n".join(textwrap.wrap(title, 34))
+    axis.set_title(text, fontsize=9, color=color, parse_math=False)
     axis.set_axis_off()
 
 

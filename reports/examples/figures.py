@@ -122,7 +122,9 @@ def figure(
     drawn = Figure(figsize=(PAGE, total))
 
     def write(left: float, top: float, text: str, **how: object) -> None:
-        drawn.text(left / PAGE, 1 - top / total, text, va="top", **{"fontsize": SMALL, **how})
+        # A sentence may hold a dollar sign, which is no formula.
+        how = {"fontsize": SMALL, "parse_math": False, **how}
+        drawn.text(left / PAGE, 1 - top / total, text, va="top", **how)
 
     write(MARGIN, MARGIN, f"{rule.capitalize()}: {method}, {where}", fontsize=8, weight="bold")
     if rule in RULES:
@@ -167,7 +169,8 @@ def _typical(example: Example) -> tuple[str, str]:
 
     def distance(pair: tuple[str, str]) -> float:
         before, after = (example.masks[key].iou for key in pair)
-        return abs(after - before - example.difference)
+        # Of two seeds both are as near, whatever the last digits say, and the first one is shown.
+        return round(abs(after - before - example.difference), 9)
 
     return min(pairs, key=distance)
 
