@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image, UnidentifiedImageError
 
@@ -21,13 +20,10 @@ from benchmark.evaluation import examples as cut
 from benchmark.evaluation import masks
 from benchmark.evaluation.example_rules import RULES
 from benchmark.evaluation.examples import Example
-from reports import labels
+from reports import labels, mask_panels
 from reports.compare import Setting
-from reports.figures import COLORS, PAGE, QUIET
+from reports.figures import PAGE, QUIET
 
-TRUTH = COLORS[2]
-REFERENCE = COLORS[1]
-STRATEGY = COLORS[0]
 # All lengths are inches.
 MARGIN = 0.05
 GAP = 0.08  # between panels
@@ -151,13 +147,10 @@ def figure(
         _draw(axes, example, place, shown)
         for key, left in zip(shown, lefts[2:], strict=True):
             answer = example.masks[key]
-            text = f"IoU {100 * answer.iou:.1f} %"
-            if not _mask(answer.rle, example, place).any():
-                text += ", nothing marked"
+            text = mask_panels.said(answer.iou, _mask(answer.rle, example, place))
             write(left + width / 2, upper + height + 0.02, text, ha="center")
         top += row
-    note = "Filled: the mask of the column. Dashed: the outline of the ground truth."
-    write(MARGIN, top + 0.02, note, color=QUIET)
+    write(MARGIN, top + 0.02, mask_panels.NOTE, color=QUIET)
     return drawn
 
 
@@ -190,47 +183,12 @@ def _draw(axes: Sequence[Axes], example: Example, place: Path, shown: Sequence[s
     pixels = _picture(place / example.picture, example.size)
     truth = _mask(example.truth, example, place)
     axes[0].imshow(pixels)
-    _panel(axes[1], pixels, truth, TRUTH)
-    for axis, key, color in zip(axes[2:], shown, (REFERENCE, STRATEGY), strict=True):
-        _panel(axis, pixels, _mask(example.masks[key].rle, example, place), color)
-        _outline(axis, truth, "white", 1.6, "-")
-        _outline(axis, truth, "black", 0.8, (0, (2.5, 1.5)))
-    for axis in axes:
-        axis.set_axis_off()
-
-
-def _panel(axis: Axes, pixels: np.ndarray, mask: np.ndarray, color: str) -> None:
-    """Draw a mask: filled and outlined, on the image in pale grey so that nothing else has color.
-
-    Args:
-        axis: where to draw.
-        pixels: the image, RGB, uint8 (height, width, 3).
-        mask: bool (height, width).
-        color: of the mask.
-    """
-    grey = pixels.mean(-1, keepdims=True).repeat(3, -1)
-    tint = 255 * np.array(to_rgb(color))
-    filled = np.where(mask[..., None], 0.4 * grey + 0.6 * tint, 0.6 * grey + 0.4 * 255)
-    axis.imshow(filled.astype(np.uint8))
-    _outline(axis, mask, color, 1.2, "-")
-
-
-def _outline(axis: Axes, mask: np.ndarray, color: str, width: float, style: object) -> None:
-    """Draw the outline of a mask, which an empty one does not have."""
-    if not mask.any():
-        return
-    height, across = mask.shape
-    # The frame of zeros closes the outline of a mask that touches the edge of the image.
-    axis.contour(
-        np.arange(-1, across + 1),
-        np.arange(-1, height + 1),
-        np.pad(mask, 1).astype(float),
-        [0.5],
-        colors=[color],
-        linewidths=width,
-        linestyles=[style],
-    )
-    axis.set(xlim=(-0.5, across - 0.5), ylim=(height - 0.5, -0.5))
+    axes[0].set_axis_off()
+    mask_panels.draw(axes[1], pixels, truth, mask_panels.TRUTH)
+    colors = (mask_panels.REFERENCE, mask_panels.OTHERS[0])
+    for axis, key, color in zip(axes[2:], shown, colors, strict=True):
+        mask = _mask(example.masks[key].rle, example, place)
+        mask_panels.draw(axis, pixels, mask, color, truth)
 
 
 def _picture(path: Path, size: tuple[int, int]) -> np.ndarray:

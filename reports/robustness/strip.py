@@ -4,24 +4,22 @@ This module chooses what is shown and draws it. In between, `benchmark.robustnes
 stored masks and corrupts the image.
 """
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib.style
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from benchmark.evaluation import metrics
-from benchmark.evaluation.tint import PREDICTION, TRUTH, tinted
 from benchmark.robustness import strips
 from benchmark.robustness.results import read_masks
 from benchmark.robustness.strips import Strip, Wanted
 from benchmark.runs.rundir import RunDir
-from reports import labels
-from reports.figures import PAGE, STYLE, files
+from reports import labels, mask_panels
+from reports.figures import PAGE, QUIET, STYLE, files
 from reports.robustness import panels
 from reports.robustness.parts import primary_rows
 from reports.robustness.results import CLEAN, Results, corruption_of
@@ -105,7 +103,7 @@ def draw(shown: Sequence[Strip]) -> dict[str, bytes]:
 
 
 def figure(strip: Strip) -> Figure:
-    """Return a column per severity, and a row for the image and for the mask of every strategy."""
+    """Return a column per severity, and a row for the image and for the masks of every strategy."""
     rows = 1 + len(strip.masks)
     levels = [*strip.images]
     clean = strip.images[0]
@@ -115,31 +113,20 @@ def figure(strip: Strip) -> Figure:
     for axes, level in zip(every[0], levels, strict=True):
         axes.imshow(strip.images[level])
         axes.set_title(f"severity {level}" if level else CLEAN, fontsize=7)
-    for line, (label, masks) in zip(every[1:], strip.masks.items(), strict=True):
-        _draw_masks(line, strip, masks, strip.ious[label])
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_visible(False)
+    reference = labels.reference()
+    others = itertools.cycle(mask_panels.OTHERS)
+    for line, (label, shown) in zip(every[1:], strip.masks.items(), strict=True):
+        color = mask_panels.REFERENCE if label == reference else next(others)
+        for axes, (level, mask) in zip(line, shown.items(), strict=True):
+            truth = strip.truth.astype(bool)
+            mask_panels.draw(axes, strip.images[level], mask, color, truth)
+            axes.set_title(mask_panels.said(strip.ious[label][level], mask), fontsize=7)
     for line, label in zip(every, ("image", *strip.masks), strict=True):
         line[0].set_ylabel(label, fontsize=7.5)
-        for axes in line:
-            axes.set(xticks=[], yticks=[])
-            axes.spines[:].set_visible(False)
     corruption = panels.spoken(strip.wanted.corruption)
     title = f"{strip.wanted.title}, {corruption}: “{strip.sentence}”"
     panels.title(drawn, title, 80)
-    marks = [
-        Line2D([], [], color=TRUTH, label="ground truth"),
-        Line2D([], [], color=PREDICTION, linewidth=4, label="prediction"),
-    ]
-    drawn.legend(handles=marks, loc="outside lower right", ncols=2)
+    drawn.supxlabel(mask_panels.NOTE, x=0.01, ha="left", fontsize=7, color=QUIET)
     return drawn
-
-
-def _draw_masks(
-    line: Sequence[Axes],
-    strip: Strip,
-    masks: Mapping[int, np.ndarray],
-    ious: Mapping[int, float],
-) -> None:
-    for axes, level in zip(line, strip.images, strict=True):
-        axes.imshow(tinted(strip.images[level], masks[level], PREDICTION))
-        axes.contour(strip.truth, [0.5], colors=[TRUTH], linewidths=0.9)
-        axes.set_title(f"IoU {ious[level]:.2f}", fontsize=7)

@@ -80,7 +80,7 @@ def test_a_figure_per_rule_shows_sentence_ious_and_the_typical_seed(made):
 
 def test_text_of_data_is_no_markup(made):
     figure = next(iter(drawn(made).values()))
-    (shown,) = [text for text in figure.texts if "red" in text.get_text()]
+    (shown,) = [text for text in figure.texts if "<b>red" in text.get_text()]
     assert shown.get_text() == "“the <b>red</b> box & $x$”" and not shown.get_parse_math()
 
 

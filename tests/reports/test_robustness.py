@@ -418,7 +418,7 @@ def test_a_strip_is_drawn_from_plain_data(monkeypatch):
     figure = strip.figure(shown)
     assert len(figure.axes) == 3 * len(levels)
     assert [axes.get_title() for axes in figure.axes[:3]] == ["clean", "severity 1", "severity 3"]
-    assert {axes.get_title() for axes in figure.axes[len(levels) :]} == {"IoU 0.25"}
+    assert {axes.get_title() for axes in figure.axes[len(levels) :]} == {"IoU 25.0 %"}
     assert "the red box of $1 or $2" in figure.get_suptitle()
     assert not figure._suptitle.get_parse_math(), "text of data is no formula"
     monkeypatch.setattr(strip, "files", lambda name, figure: {name: b""})
