@@ -1,8 +1,9 @@
-# Two commands on a fresh machine: `make matrix` (the main job) and `make test`. Each sets up .venv by itself.
+# On a fresh machine: `make demo` (a small comparison that means something, about a quarter of an
+# hour), `make matrix` (the main job) and `make test`. Each sets up .venv by itself.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup matrix test lint faults cluster browser docs parity speed everything clean
+.PHONY: setup demo matrix test lint faults cluster browser docs parity speed everything clean
 
 setup: .venv/.installed
 
@@ -12,6 +13,12 @@ setup: .venv/.installed
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	touch $@
+
+# Stopped and started again, it goes on from where it was.
+demo: setup
+	$(BIN)/risbench matrix --preset demo
+	$(BIN)/risbench robustness --preset demo
+	$(BIN)/risbench report demo
 
 matrix: setup
 	$(BIN)/risbench matrix --preset quick

@@ -5,16 +5,16 @@ directories say everything, so neither data nor weights are needed.
 """
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from benchmark.base.errors import UserError
 from benchmark.evaluation import metrics
-from benchmark.evaluation.records import validate_records
+from benchmark.evaluation.image_sums import ImageSums, validated
 from benchmark.runs.groups import Cell, Group
 from benchmark.runs.rundir import RunDir, RunStatus, all_runs
 from benchmark.runs.spec import RunSpec
@@ -28,7 +28,7 @@ class Run:
 
     Attributes:
         spec: its configuration.
-        records: split -> one row per referring expression.
+        splits: reported split -> its records, summed by image.
         epoch: the selected one.
         commit: git commit of the code that made it.
         dirty: whether that code had uncommitted changes, or None if it is not known.
@@ -36,11 +36,16 @@ class Run:
     """
 
     spec: RunSpec
-    records: dict[str, pd.DataFrame]
+    splits: dict[str, ImageSums]
     epoch: int
     commit: str
     dirty: bool | None
     numerics: dict[str, Any]
+
+    @functools.cached_property
+    def key(self) -> str:
+        """The run key, which is the digest of a whole spec and is asked for many times."""
+        return self.spec.key
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,11 +172,10 @@ def load_run(spec: RunSpec, run: RunDir) -> Run:
     """Read a finished run, and check that its files belong together."""
     result = run.read_json("result.json")
     environment = run.read_json("environment.json")
-    records = {}
+    splits = {}
     for split in spec.selection.report:
-        records[split] = run.records(split)
-        validate_records(records[split], f"split '{split}' of run {run.key}")
-        if not _agree(metrics.compute(records[split]), result.get(split, {})):
+        splits[split] = validated(run.records(split), f"split '{split}' of run {run.key}")
+        if not _agree(splits[split].points, result.get(split, {})):
             raise UserError(
                 f"run {run.key} is damaged, since its records of split '{split}' do not give the"
                 " numbers of its result.json: delete the run's status.json and run it again."
@@ -179,7 +183,7 @@ def load_run(spec: RunSpec, run: RunDir) -> Run:
     try:
         git = environment["git"]
         epoch = int(result["selected"]["epoch"])
-        return Run(spec, records, epoch, git["commit"], git["dirty"], _numerics(environment))
+        return Run(spec, splits, epoch, git["commit"], git["dirty"], _numerics(environment))
     except (KeyError, TypeError, ValueError, AttributeError):
         raise UserError(
             f"run {run.key} is damaged, since its result.json or environment.json lacks the"

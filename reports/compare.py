@@ -97,7 +97,8 @@ def comparison(collected: Collected, against: str | None = None) -> pd.DataFrame
     """Return one row per data set x split x method x variant x strategy x metric.
 
     All values are fractions unless a metric has another unit. `mean`, `deviation` (sample,
-    ddof = 1) and `points` are over `seeds`. `low` and `high` bound the mean.
+    ddof = 1) and `points` are over `seeds`. `low` and `high` bound the mean over images alone, and
+    `half_width` is that of its interval over seeds and images (over images alone for one seed).
 
     Rows of another strategy than the reference are compared with it on the seeds that both have.
     Everything in such a row, `baseline_mean` too, is about those seeds, and the runs without a
@@ -154,20 +155,21 @@ def compare(
         for seed, run in by_seed.items()
         if reference and seed not in pairs
     ]
-    own = {seed: runs[seed].records[split] for seed in seeds}
-    before = {seed: reference[seed].records[split] for seed in pairs}
+    own = {seed: runs[seed].splits[split] for seed in seeds}
+    before = {seed: reference[seed].splits[split] for seed in pairs}
     with _naming([*used, *partners], split):
-        intervals = bootstrap.intervals(*own.values())
+        means = bootstrap.means(own)
         differences = bootstrap.paired_differences(before, own) if pairs else {}
-    points = [metrics.compute(records) for records in own.values()]
-    points_before = [metrics.compute(records) for records in before.values()]
+    points = [summed.points for summed in own.values()]
+    points_before = [summed.points for summed in before.values()]
     rows = []
     for name in metrics.names():
         values = _values(points, name)
         values_before = _values(points_before, name)
         mean, deviation = _spread(values)
         baseline_mean, baseline_deviation = _spread(values_before)
-        low, high = intervals.get(name, (np.nan, np.nan))
+        its = means.get(name)
+        low, high = its.over_images if its else (np.nan, np.nan)
         rows.append(
             {
                 "metric": name,
@@ -176,14 +178,15 @@ def compare(
                 "deviation": deviation,
                 "low": low,
                 "high": high,
+                "half_width": its.half_width if its else np.nan,
                 "points": values,
                 "baseline_mean": baseline_mean,
                 "baseline_deviation": baseline_deviation,
                 "baseline_points": values_before,
                 **difference_columns(differences.get(name)),
-                "runs": tuple(run.spec.key for run in used),
-                "baseline_runs": tuple(run.spec.key for run in partners),
-                "left_out": tuple(run.spec.key for run in alone),
+                "runs": tuple(run.key for run in used),
+                "baseline_runs": tuple(run.key for run in partners),
+                "left_out": tuple(run.key for run in alone),
                 "selected_epochs": tuple(run.epoch for run in used),
                 "git_commits": tuple(run.commit for run in used),
                 "git_dirty": tuple(dirty(run) for run in used),
@@ -192,7 +195,7 @@ def compare(
     return rows
 
 
-def difference_columns(difference: bootstrap.Difference | None) -> dict[str, Any]:
+def difference_columns(difference: bootstrap.Mean | None) -> dict[str, Any]:
     """Return the columns about a difference. All are empty if there is none."""
     if difference is None:
         names = ("difference", "difference_low", "difference_high")
@@ -237,7 +240,7 @@ def _naming(runs: list[Run], split: str) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        keys = ", ".join(run.spec.key for run in runs)
+        keys = ", ".join(run.key for run in runs)
         raise UserError(f"split '{split}' of {keys}: {error}") from None
 
 
@@ -247,8 +250,8 @@ def points(collected: Collected) -> pd.DataFrame:
         [
             setting.columns
             | {"split": split, "strategy": strategy, "seed": seed, "epoch": run.epoch}
-            | {"run": run.spec.key}
-            | metrics.compute(run.records[split])
+            | {"run": run.key}
+            | run.splits[split].points
             for setting in settings(collected)
             for split in setting.splits
             for strategy, runs in setting.strategies.items()

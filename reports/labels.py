@@ -85,17 +85,23 @@ def differing(names: Mapping[str, str], fields: Mapping[str, Mapping[str, Any]])
     Returns:
         configuration -> text such as "(distill_weight 0.25, learning_rate 0.001)", or "".
     """
-    flat = {key: _flat(values) for key, values in fields.items()}
-    texts = {}
+    by_name: dict[str, list[str]] = {}
     for key, name in names.items():
-        same = [flat[other] for other, other_name in names.items() if other_name == name]
-        known = sorted({field for values in same for field in values})
+        by_name.setdefault(name, []).append(key)
+    texts = {}
+    for keys in by_name.values():
+        flat = {key: _flat(fields[key]) for key in keys}
+        known = sorted({field for values in flat.values() for field in values})
         shown = [
-            f"{field.removeprefix('recipe.')} {_short(flat[key].get(field))}"
+            field
             for field in known
-            if len({str(values.get(field)) for values in same}) > 1
+            if len({str(values.get(field)) for values in flat.values()}) > 1
         ]
-        texts[key] = f"({', '.join(shown)})" if shown else ""
+        for key, values in flat.items():
+            told = [
+                f"{field.removeprefix('recipe.')} {_short(values.get(field))}" for field in shown
+            ]
+            texts[key] = f"({', '.join(told)})" if told else ""
     return texts
 
 

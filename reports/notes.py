@@ -58,6 +58,11 @@ ONE_SEED = (
     " two trained networks and not between two strategies."
 )
 
+LEGEND = (
+    "a ± b: mean and standard deviation over seeds. [low, high]: 95 % interval of the difference."
+    " p: after Holm. –: nothing to show."
+)
+
 SHOWN = 6  # comparisons that a note names
 
 
@@ -128,7 +133,7 @@ def footnotes(
         )
     notes += _not_shown(collected)
     notes += not_recorded(collected.runs)
-    runs = {run.spec.key: run for run in collected.runs}
+    runs = {run.key: run for run in collected.runs}
     pairs = {
         pair
         for keys, others in zip(table["runs"], table[partners], strict=True)
@@ -192,9 +197,9 @@ def not_recorded(runs: Sequence[Run]) -> list[str]:
     notes = []
     for name in metrics.names():
         lacking = [
-            run.spec.key
+            run.key
             for run in runs
-            if any(not metrics.get(name).recorded(records) for records in run.records.values())
+            if any(name not in summed.points for summed in run.splits.values())
         ]
         if lacking:
             notes.append(
@@ -214,7 +219,7 @@ def numerics(pairs: Iterable[tuple[Run, Run]]) -> list[str]:
             if name in other.numerics and other.numerics[name] != value
         )
         if differences:
-            named = f"{run.spec.key} and {other.spec.key}"
+            named = f"{run.key} and {other.spec.key}"
             differing.setdefault(differences, []).append(named)
     return [
         "These runs are compared and were computed with different numerics, which can move a"

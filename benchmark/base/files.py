@@ -89,10 +89,20 @@ def parse_yaml(text: str, where: str) -> Any:
         UserError: it is no YAML.
     """
     try:
-        return yaml.safe_load(text)
+        return load_yaml(text)
     except yaml.YAMLError as error:
         said = str(error).splitlines()[0]
         raise UserError(f"{where} is no valid YAML ({said}): mend it.") from None
+
+
+def load_yaml(text: str) -> Any:
+    """Return what a YAML text holds, which is plain data and never an object.
+
+    Raises:
+        yaml.YAMLError: it is no YAML.
+    """
+    # libyaml's safe loader reads ten times as fast as the one in Python, where it is at hand.
+    return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
 def read_model(model: type[BaseModel], values: Any, where: str) -> Any:

@@ -115,6 +115,7 @@ class Registry(Generic[T]):
         self.shipped = shipped
         self.types = types
         self._loaded: dict[tuple[str, str], T] = {}
+        self._known: dict[tuple[Path, ...], dict[str, tuple[str, Loader]]] = {}
 
     def _origins(self) -> dict[str, tuple[str, Loader]]:
         """Return name -> (where it comes from, loader).
@@ -122,6 +123,10 @@ class Registry(Generic[T]):
         Raises:
             UserError: two places define the same name, or a plugin file is wrong.
         """
+        files = (*plugin_files(),)
+        # Names are asked for thousands of times, and only other plugin files change them.
+        if files in self._known:
+            return self._known[files]
         origins = {name: ("risbench", loader) for name, loader in self.shipped().items()}
 
         def add(name: str, origin: str, loader: Loader) -> None:
@@ -135,9 +140,10 @@ class Registry(Generic[T]):
         for entry in _entry_points(f"risbench.{self.kind}"):
             package = entry.dist.name if entry.dist else entry.value
             add(entry.name, f"the package {package}", entry.load)
-        for path in plugin_files():
+        for path in files:
             for name, attribute in _declared(path).get(self.kind, {}).items():
                 add(name, str(path), functools.partial(_attribute, path, attribute))
+        self._known[files] = origins
         return origins
 
     def names(self) -> list[str]:

@@ -13,6 +13,7 @@ from benchmark.base.errors import UserError, choose
 from benchmark.cli.jobs import conclude, syncing
 from benchmark.cli.options import (
     DeviceOption,
+    PresetOption,
     RunsArgument,
     Submission,
     ThreadsOption,
@@ -39,10 +40,10 @@ def robustness(
     where: Where,
     submission: Submission,
     chosen: RunsArgument = None,
-    preset: Annotated[
-        str,
-        typer.Option("--preset", help="Conditions: quick, common, all, or a YAML file of them."),
-    ] = "quick",
+    preset: PresetOption = "quick",
+    name: Annotated[
+        str | None, typer.Option("--name", help="Plan whose runs are meant (default: the preset).")
+    ] = None,
     corruptions: Annotated[
         str | None,
         typer.Option(
@@ -83,50 +84,46 @@ def robustness(
 ) -> None:
     """Evaluate finished runs under corruptions, occlusion and covered words.
 
-    A condition that was evaluated before is not evaluated again.
+    The preset says which runs and which conditions. Options replace some of its conditions. A
+    condition that was evaluated before is not evaluated again.
 
-    Example: risbench robustness --preset common --splits testA
+    Example: risbench robustness --preset gpu --splits testA --severities 1,3,5
     """
-    from benchmark.robustness.conditions import (
-        narrow_robustness,
-        parse_condition,
-        read_robustness_preset,
-    )
+    from benchmark.robustness.conditions import conditions_of, narrow_conditions, parse_condition
     from benchmark.runs.execution import Execution
+    from benchmark.runs.preset import read_preset
 
-    whole = read_robustness_preset(preset)
-    narrowed = narrow_robustness(
-        whole,
+    plan = name or Path(preset).stem
+    grid = narrow_conditions(
+        conditions_of(read_preset(preset), plan),
         names(splits),
         names(corruptions),
         numbers(severities, "--severities"),
         occlusion,
         words,
     )
-    wanted = [parse_condition(name) for name in names(conditions) or []] or narrowed.conditions()
+    wanted = [parse_condition(name) for name in names(conditions) or []] or grid.conditions()
     places = where.places(reports=submission.out, tracking=submission.uri)
-    directories = _named(chosen, where.runs) if chosen else _finished(narrowed.matrix, where.runs)
+    directories = _named(chosen, where.runs) if chosen else _finished(plan, where.runs)
     if here:
-        _work_here(directories, narrowed.splits, wanted, places, workers, threads, cache, device)
+        _work_here(directories, grid.splits, wanted, places, workers, threads, cache, device)
         return
     reference_key = _reference(reference, where.runs, directories)
-    on_splits = f"{len(wanted)} conditions on {', '.join(narrowed.splits)}"
+    on_splits = f"{len(wanted)} conditions on {', '.join(grid.splits)}"
     console.print(f"{len(directories)} runs, {on_splits}")
     if wanted:  # Without conditions the report has language subsets, for which no network runs.
         execution = Execution.of(device=device, threads=threads, workers=workers)
         with syncing(places, submission):
             outcomes = _submit(
-                directories, narrowed.splits, wanted, places, execution, submission, jobs, cache
+                directories, grid.splits, wanted, places, execution, submission, jobs, cache
             )
         conclude(outcomes, lambda: None)
     if not report:
         return
-    unchanged = narrowed == whole and not chosen and not conditions
     _write_report(
-        "runs" if chosen else Path(preset).stem,
-        None if chosen else narrowed.matrix,
-        whole.description if unchanged else f"{on_splits} of {len(directories)} runs",
-        narrowed.splits,
+        None if chosen else plan,
+        f"{on_splits} of {len(directories)} runs",
+        grid.splits,
         wanted,
         directories,
         reference_key,
@@ -158,17 +155,16 @@ def _finished(plan: str, runs: Path) -> list[RunDir]:
         UserError: no run of it is finished.
     """
     from benchmark.runs.groups import names as planned
-    from benchmark.runs.groups import plan_name, read_group
+    from benchmark.runs.groups import read_group
     from benchmark.runs.rundir import RunDir
 
-    plan = plan_name(plan)
     keys = read_group(runs, plan).keys if plan in planned(runs) else []
     every = [RunDir(runs / key) for key in keys]
     done = [run for run in every if run.status().state == "done"]
     if not done:
         raise UserError(
-            f"no run of the matrix '{plan}' is finished in {runs}: run `risbench matrix --preset"
-            f" {plan}` first, or name runs."
+            f"no run of the plan '{plan}' is finished in {runs}: run `risbench matrix` with the"
+            " same --preset and --name first, or name runs."
         )
     if left := len(every) - len(done):
         console.print(
@@ -290,7 +286,6 @@ def _show_costs(meters: dict[str, Any]) -> None:
 
 
 def _write_report(
-    name: str,
     plan: str | None,
     description: str,
     splits: Sequence[str],
@@ -302,13 +297,12 @@ def _write_report(
     """Write and print the report.
 
     Args:
-        name: of the report.
-        plan: the matrix that the runs are from, whose primary metrics and margin count. None where
-            runs were named, so that the usual ones do.
+        plan: the matrix that the runs are from, which names the report and whose primary metrics
+            and margin count. None where runs were named, so that the usual ones do.
     """
     from benchmark.robustness import strips
     from benchmark.runs.comparisons import planned_comparisons
-    from benchmark.runs.groups import Cell, Group, plan_name, read_group
+    from benchmark.runs.groups import Cell, Group, read_group
     from benchmark.runs.opened import opened_for
     from reports.collected import collect
     from reports.layout import files
@@ -317,8 +311,9 @@ def _write_report(
     from reports.robustness.table import table as numbers_of
 
     cells = [Cell.of(run.spec()) for run in directories]
+    name = plan or "runs"
     group = Group(name, "preset", description, cells=cells)
-    planned = read_group(places.runs, plan_name(plan)) if plan else group
+    planned = read_group(places.runs, plan) if plan else group
     group.primary, group.margin = planned.primary, planned.margin
     collected = collect(group, places.runs)
     every = gather(collected, places.runs, splits, conditions)

@@ -6,6 +6,7 @@ with what the seeds say. Values are fractions, as in `metrics`.
 """
 
 import dataclasses
+import functools
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -16,12 +17,13 @@ import pandas as pd
 from benchmark.base.errors import UserError
 from benchmark.base.rng import generator
 from benchmark.evaluation import metrics
-from benchmark.evaluation.records import check_same_expressions
+from benchmark.evaluation.image_sums import ImageSums, same_expressions
 from benchmark.evaluation.verdict import Estimate
 
 RESAMPLES = 2000
 CONFIDENCE = 0.95
 WEIGHTS_AT_ONCE = 2**22  # entries of the (resamples, images) weights held in memory: 32 MiB
+WEIGHTS_KEPT = 2**24  # entries of weights that are kept for the next call: 32 MiB
 METRICS_AT_ONCE = 8  # metrics of one matrix product
 
 
@@ -47,12 +49,12 @@ class Spread(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Difference:
-    """One strategy minus its reference in one metric, on the same expressions.
+class Mean:
+    """A mean over seeds: of a metric, or of a strategy's differences to its reference in one.
 
     Attributes:
-        value: mean of the differences of all seeds.
-        per_seed: seed -> difference.
+        value: mean of the values of all seeds.
+        per_seed: seed -> value.
         estimate: of the mean over seeds, with the deviation between seeds and the standard error
             from the images.
         over_images: percentile interval of the mean, images resampled alone.
@@ -65,18 +67,25 @@ class Difference:
 
     @property
     def interval(self) -> Interval:
-        """The 95 % interval: over seeds and images, or over images alone for a single pair."""
+        """The 95 % interval: over seeds and images, or over images alone for a single seed."""
         if self.estimate.pairs == 1:
             return self.over_images
         width = self.estimate.half_width()
         return Interval(self.value - width, self.value + width)
+
+    @property
+    def half_width(self) -> float:
+        """Half of the interval's length, NaN where there is none."""
+        return (self.interval.high - self.interval.low) / 2
 
 
 # --- intervals and differences --------------------------------------------------------------------
 
 
 def intervals(
-    *seeds: pd.DataFrame, resamples: int = RESAMPLES, names: Sequence[str] | None = None
+    *seeds: pd.DataFrame | ImageSums,
+    resamples: int = RESAMPLES,
+    names: Sequence[str] | None = None,
 ) -> dict[str, Interval]:
     """Return metric -> its 95 % percentile interval.
 
@@ -84,25 +93,60 @@ def intervals(
     the mean over the seeds. One image alone has no interval.
 
     Args:
-        seeds: records, one table per seed.
+        seeds: records or their sums, one table per seed.
         resamples: number of resamples.
         names: metrics. By default they are all that every table has the columns for.
 
     Raises:
         UserError: the tables are not about the same expressions, or a named metric is not recorded.
     """
-    check_same_expressions({f"table {number}": table for number, table in enumerate(seeds)})
-    names = _recorded(names, seeds)
-    means = resampled(seeds, resamples, names).mean(axis=0)
-    return {name: _interval(means[:, number], seeds[0]) for number, name in enumerate(names)}
+    found = means(dict(enumerate(seeds)), resamples, names)
+    return {name: its.over_images for name, its in found.items()}
+
+
+def means(
+    seeds: Mapping[int, pd.DataFrame | ImageSums],
+    resamples: int = RESAMPLES,
+    names: Sequence[str] | None = None,
+) -> dict[str, Mean]:
+    """Return metric -> its mean over seeds, and how sure it is.
+
+    Args:
+        seeds: seed -> records or their sums.
+        resamples: number of resamples.
+        names: metrics. By default they are all that every table has the columns for.
+
+    Raises:
+        UserError: the tables are not about the same expressions, or a named metric is not recorded.
+    """
+    tables = {f"table {seed}": table for seed, table in seeds.items()}
+    summed = tuple(same_expressions(tables).values())
+    return dict(_means(tuple(seeds), summed, resamples, tuple(_recorded(names, summed))))
+
+
+@functools.lru_cache(maxsize=4096)
+def _means(
+    seeds: tuple[int, ...], summed: tuple[ImageSums, ...], resamples: int, names: tuple[str, ...]
+) -> dict[str, Mean]:
+    drawn = resampled(summed, resamples, names).mean(axis=0)  # (resamples, metrics)
+    # Resampling one image says nothing.
+    if summed[0].images < 2:
+        drawn[:] = np.nan
+    return {
+        name: mean(
+            {seed: table.points[name] for seed, table in zip(seeds, summed, strict=True)},
+            drawn[:, number],
+        )
+        for number, name in enumerate(names)
+    }
 
 
 def paired_differences(
-    reference: Mapping[int, pd.DataFrame],
-    other: Mapping[int, pd.DataFrame],
+    reference: Mapping[int, pd.DataFrame | ImageSums],
+    other: Mapping[int, pd.DataFrame | ImageSums],
     resamples: int = RESAMPLES,
     names: Sequence[str] | None = None,
-) -> dict[str, Difference]:
+) -> dict[str, Mean]:
     """Return metric -> other minus reference, paired on the same expressions and per seed.
 
     A resample draws the images once and uses them for all seeds of both strategies. Its difference
@@ -110,8 +154,8 @@ def paired_differences(
     this resamples the images' seed means.
 
     Args:
-        reference: seed -> records of the strategy that the other is compared with.
-        other: seed -> records of the other strategy.
+        reference: seed -> records, or their sums, of the strategy that the other is compared with.
+        other: seed -> records, or their sums, of the other strategy.
         resamples: number of resamples.
         names: metrics. By default they are all that every table has the columns for.
 
@@ -131,32 +175,40 @@ def paired_differences(
         for strategy, runs in strategies.items()
         for seed in seeds
     }
-    check_same_expressions(tables)
-    names = _recorded(names, [*tables.values()])
-    numbers = [metrics.compute(table) for table in tables.values()]
-    points = np.array([[values[name] for name in names] for values in numbers])
+    summed = tuple(same_expressions(tables).values())
+    names = tuple(_recorded(names, summed))
+    return dict(_paired(tuple(seeds), summed, resamples, names))
+
+
+# A report and the claims beside it ask for the same comparisons.
+@functools.lru_cache(maxsize=4096)
+def _paired(
+    seeds: tuple[int, ...], summed: tuple[ImageSums, ...], resamples: int, names: tuple[str, ...]
+) -> dict[str, Mean]:
+    """Return metric -> difference. The tables of the reference stand before those of the other."""
+    points = np.array([[table.points[name] for name in names] for table in summed])
     per_seed = points[len(seeds) :] - points[: len(seeds)]  # (seeds, metrics)
-    drawn = resampled([*tables.values()], resamples, names)
-    means = (drawn[len(seeds) :] - drawn[: len(seeds)]).mean(axis=0)  # (resamples, metrics)
-    differences = {}
+    drawn = resampled(summed, resamples, names)
+    between = (drawn[len(seeds) :] - drawn[: len(seeds)]).mean(axis=0)  # (resamples, metrics)
     # Resampling one image says nothing.
-    if reference[seeds[0]]["image_id"].nunique() < 2:
-        means[:] = np.nan
+    if summed[0].images < 2:
+        between[:] = np.nan
+    differences = {}
     for number, name in enumerate(names):
         each = dict(zip(seeds, per_seed[:, number].tolist(), strict=True))
-        differences[name] = difference(each, means[:, number])
+        differences[name] = mean(each, between[:, number])
     return differences
 
 
-def difference(per_seed: Mapping[int, float], drawn: np.ndarray) -> Difference:
-    """Return a difference from its value at every seed and from resamples of its mean.
+def mean(per_seed: Mapping[int, float], drawn: np.ndarray) -> Mean:
+    """Return a mean from the value at every seed and from resamples of the mean.
 
     Args:
-        per_seed: seed -> difference.
+        per_seed: seed -> value.
         drawn: the mean over seeds in every resample of the images, float64 (resamples,).
     """
     each = [*per_seed.values()]
-    return Difference(
+    return Mean(
         value=float(np.mean(each)),
         per_seed=dict(per_seed),
         estimate=Estimate.of(each, standard_error(drawn)),
@@ -164,13 +216,14 @@ def difference(per_seed: Mapping[int, float], drawn: np.ndarray) -> Difference:
     )
 
 
-def _seeds(runs: Mapping[int, pd.DataFrame]) -> str:
+def _seeds(runs: Mapping[int, object]) -> str:
     return f"seeds {', '.join(map(str, sorted(runs)))}" if runs else "none"
 
 
-def _recorded(names: Sequence[str] | None, tables: Sequence[pd.DataFrame]) -> list[str]:
+def _recorded(names: Sequence[str] | None, tables: Sequence[ImageSums]) -> list[str]:
     """Return the named metrics, or all of which every table has the columns."""
-    available = metrics.available(*tables)
+    others = [{*table.points} for table in tables[1:]]
+    available = [name for name in tables[0].points if all(name in other for other in others)]
     if missing := [name for name in names or () if name not in available]:
         metric = metrics.get(missing[0])
         raise UserError(
@@ -184,17 +237,15 @@ def _recorded(names: Sequence[str] | None, tables: Sequence[pd.DataFrame]) -> li
 
 
 def resampled(
-    runs: Sequence[pd.DataFrame],
-    resamples: int = RESAMPLES,
-    names: Sequence[str] | None = None,
+    runs: Sequence[ImageSums], resamples: int = RESAMPLES, names: Sequence[str] | None = None
 ) -> np.ndarray:
     """Return the metrics of every resample, float64 (runs, resamples, metrics).
 
-    In each resample all runs see the same images. The tables are about the same images, and an
-    image that is drawn brings all its rows of every table.
+    In each resample all runs see the same images, and an image that is drawn brings all its rows
+    of every table.
 
     Args:
-        runs: records, one table per run.
+        runs: sums of tables about the same images, one per run.
         resamples: number of resamples.
         names: metrics. By default they are all that every table has the columns for.
 
@@ -202,22 +253,10 @@ def resampled(
         UserError: a named metric is not recorded.
     """
     names = _recorded(names, runs)
-    available = metrics.available(*runs)
-    values = resampled_of(runs, [metrics.get(name) for name in available], resamples)
-    return values[..., [available.index(name) for name in names]]
-
-
-def resampled_of(
-    runs: Sequence[pd.DataFrame], chosen: Sequence[metrics.Metric], resamples: int = RESAMPLES
-) -> np.ndarray:
-    """Return ratios of sums in every resample, float64 (runs, resamples, metrics).
-
-    Args:
-        runs: tables with `image_id`, `sent_id` and what the metrics read, one per run.
-        chosen: the metrics, which need not be registered.
-        resamples: number of resamples.
-    """
-    blocks = _blocks(np.stack([_image_sums(records, chosen) for records in runs]))
+    # The columns of a product are always those of all common metrics, so that asking for a few
+    # of them changes no bit.
+    common = _recorded(None, runs)
+    blocks = _blocks(np.stack([run.named(common) for run in runs]))
     totals: list[list[np.ndarray]] = [[] for _ in blocks]
     for weights in _weights(blocks[0].shape[1], resamples):
         for block, parts in zip(blocks, totals, strict=True):
@@ -225,16 +264,9 @@ def resampled_of(
     sums = [np.concatenate(parts, axis=1) for parts in totals]
     shape = (len(runs), resamples, 2, METRICS_AT_ONCE)
     together = np.concatenate([part.reshape(shape) for part in sums], axis=-1)
-    return metrics.ratios(together[..., : len(chosen)], chosen)
-
-
-def _image_sums(records: pd.DataFrame, chosen: Sequence[metrics.Metric]) -> np.ndarray:
-    """Return the terms summed per image, in the order of the image ids: (images, 2, metrics)."""
-    records = metrics.by_sentence(records)
-    _, image = np.unique(records["image_id"], return_inverse=True)
-    terms = metrics.terms(records, chosen).reshape(len(records), -1)
-    sums = np.stack([np.bincount(image, weights=column) for column in terms.T], axis=1)
-    return sums.reshape(-1, 2, len(chosen))
+    by_name = {metric.name: metric for metric in runs[0].metrics}
+    values = metrics.ratios(together[..., : len(common)], [by_name[name] for name in common])
+    return values[..., [common.index(name) for name in names]]
 
 
 def _blocks(sums: np.ndarray) -> list[np.ndarray]:
@@ -256,18 +288,26 @@ def _weights(images: int, resamples: int) -> Iterator[np.ndarray]:
 
     The weights are the same in every call.
     """
+    # Those of the usual sizes are kept, since a report asks for them once a comparison.
+    drawn = _kept_weights if images * resamples <= WEIGHTS_KEPT else _drawn_weights
+    for often in drawn(images, resamples):
+        yield often.astype(np.float64)
+
+
+@functools.lru_cache(maxsize=16)
+def _kept_weights(images: int, resamples: int) -> list[np.ndarray]:
+    return [*_drawn_weights(images, resamples)]
+
+
+def _drawn_weights(images: int, resamples: int) -> Iterator[np.ndarray]:
+    """Yield how often each image was drawn, as small whole numbers (some resamples, images)."""
     rng = generator("bootstrap")
     at_once = max(1, WEIGHTS_AT_ONCE // images)
     for start in range(0, resamples, at_once):
         count = min(at_once, resamples - start)
         drawn = rng.integers(images, size=(count, images)) + images * np.arange(count)[:, None]
         often = np.bincount(drawn.ravel(), minlength=count * images).reshape(count, images)
-        yield often.astype(np.float64)
-
-
-def _interval(drawn: np.ndarray, records: pd.DataFrame) -> Interval:
-    several = records["image_id"].nunique() > 1
-    return percentile_interval(drawn) if several else Interval(np.nan, np.nan)
+        yield often.astype(np.uint16 if images < 2**16 else np.uint32)
 
 
 def percentile_interval(drawn: np.ndarray) -> Interval:

@@ -6,13 +6,13 @@ A finished run that differs in its seed alone says it best. Where there is none,
 
 import dataclasses
 import functools
-import math
 from collections.abc import Iterable
 from pathlib import Path
 
 import methods
 from benchmark.base.files import read_json
 from benchmark.data import datasets
+from benchmark.runs.costs import read_costs
 from benchmark.runs.rundir import RunDir
 from benchmark.runs.spec import RunSpec
 
@@ -56,11 +56,12 @@ def training_hours(spec: RunSpec, same: Iterable[RunDir] = ()) -> Hours | None:
 
     Args:
         spec: of the run.
-        same: finished runs that differ from it in their seed alone, whose timing counts first.
+        same: finished runs that differ from it in their seed alone, whose costs count first.
     """
     for run in same:
-        if seconds := _seconds(run):
-            return Hours(seconds * _cards(run) / 3600, "as long as finished runs")
+        costs = read_costs(run)
+        if costs and costs.training_seconds:
+            return Hours(costs.training_seconds * _cards(run) / 3600, "as long as finished runs")
     count = samples(spec)
     if count is None:
         return None
@@ -71,14 +72,6 @@ def training_hours(spec: RunSpec, same: Iterable[RunDir] = ()) -> Hours | None:
             hours = count * seconds * several / 3600
             return Hours(hours, f"estimated for one {speed['card']}")
     return None
-
-
-def _seconds(run: RunDir) -> float | None:
-    """Return the wall time of a run's training, or None where its timing does not say one."""
-    timing = run.read_json("timing.json")
-    value = timing.get("training_seconds") if isinstance(timing, dict) else None
-    is_time = isinstance(value, (int, float)) and math.isfinite(value) and value > 0
-    return float(value) if is_time else None
 
 
 def _cards(run: RunDir) -> int:

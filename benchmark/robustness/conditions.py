@@ -1,21 +1,18 @@
-"""Conditions under which finished runs are evaluated again, and presets that name sets of them."""
+"""Conditions under which finished runs are evaluated again, as the robustness of a preset asks."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from benchmark.base.errors import choose
-from benchmark.base.files import read_model, read_yaml
+from benchmark.base.files import read_model
 from benchmark.data.refer import Ref, ReferDataset
 from benchmark.robustness import corruptions, occlusion
 from benchmark.robustness.corruptions import SEVERITIES
 from benchmark.robustness.covered_words import CoveredWords
 from benchmark.robustness.occlusion import Occlusion
-
-PRESETS = Path(__file__).parent / "presets"
+from benchmark.runs.preset import Preset
 
 
 class Condition(Protocol):
@@ -67,12 +64,10 @@ class OcclusionGrid(BaseModel):
     percents: tuple[int, ...]
 
 
-class RobustnessPreset(BaseModel):
-    """A named set of conditions.
+class ConditionGrid(BaseModel):
+    """Conditions on some splits, as `robustness` of a preset describes them.
 
     Attributes:
-        description: one line.
-        matrix: the preset whose finished runs are evaluated if no run is named.
         splits: splits of the runs' data sets.
         corruptions: names of corruptions and of sets.
         severities: each in 1..5.
@@ -82,8 +77,6 @@ class RobustnessPreset(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    description: str
-    matrix: str
     splits: tuple[str, ...] = Field(min_length=1)
     corruptions: tuple[str, ...] = ()
     severities: tuple[int, ...] = SEVERITIES
@@ -112,52 +105,45 @@ class RobustnessPreset(BaseModel):
         return conditions
 
 
-def robustness_presets() -> list[str]:
-    """Return the names of the shipped presets of conditions."""
-    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+def conditions_of(preset: Preset, name: str) -> ConditionGrid:
+    """Return the conditions that a preset asks for.
 
-
-def read_robustness_preset(name: str) -> RobustnessPreset:
-    """Return the preset called `name`, or the one in the YAML file `name`.
+    Args:
+        preset: the preset.
+        name: what error messages call it.
 
     Raises:
-        UserError: there is none, or a field of it is wrong.
+        UserError: a field of its `robustness` is wrong.
     """
-    shipped = robustness_presets()
-    if name.endswith((".yaml", ".yml")):
-        path = Path(name)
-    else:
-        path = PRESETS / f"{choose(name, shipped, 'robustness preset')}.yaml"
-    values = read_yaml(path, "preset", shipped)
-    return read_model(RobustnessPreset, values, f"preset {path.name}")
+    return read_model(ConditionGrid, preset.robustness, f"preset {name}: robustness")
 
 
-def narrow_robustness(
-    preset: RobustnessPreset,
+def narrow_conditions(
+    grid: ConditionGrid,
     splits: Sequence[str] | None,
     names: Sequence[str] | None,
     severities: Sequence[int] | None,
     occluded: bool = True,
     words: bool = True,
-) -> RobustnessPreset:
-    """Return the preset with some of its axes replaced.
+) -> ConditionGrid:
+    """Return conditions with some of their axes replaced.
 
     Args:
-        preset: is not changed.
-        splits: replace the preset's splits, if given.
+        grid: is not changed.
+        splits: replace its splits, if given.
         names: replace its corruptions, if given. The name `none` leaves it without corruptions.
         severities: replace its severities, if given.
         occluded: whether its occlusions are kept.
         words: whether its covered words are kept.
     """
     if names and list(names) == ["none"]:
-        preset = preset.model_copy(update={"corruptions": ()})
+        grid = grid.model_copy(update={"corruptions": ()})
         names = None
     given = {"splits": splits, "corruptions": names, "severities": severities}
     changes: dict[str, object] = {axis: tuple(values) for axis, values in given.items() if values}
     if names and not severities:
-        # The preset chose its severities for its own corruptions.
+        # The severities of the grid were chosen for its own corruptions.
         changes["severities"] = SEVERITIES
     if not occluded:
         changes["occlusion"] = None
-    return preset.model_copy(update={**changes, "words": preset.words and words})
+    return grid.model_copy(update={**changes, "words": grid.words and words})

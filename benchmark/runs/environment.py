@@ -3,6 +3,8 @@
 It is written beside the numbers of the run and is no part of its key.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import importlib.metadata
 import os
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.data.refer import ReferDataset
+from benchmark.runs.costs import Device
 from benchmark.runs.execution import Execution
 from benchmark.runs.spec import RunSpec
 
@@ -67,21 +70,11 @@ def describe(
         device: the `torch.device` that the run is executed on.
         world: the number of processes that share a batch.
     """
-    name = platform.processor() or platform.machine()
-    if device.type == "cuda":
-        import torch
-
-        name = torch.cuda.get_device_name(device)
     return {
         "git": git_state(),
         "python": platform.python_version(),
         "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
-        "device": {
-            "type": device.type,
-            "name": name,
-            "processes": world,
-            "threads": execution.numerics.threads,
-        },
+        "device": device_description(execution, device, world).model_dump(),
         "numerics": {
             **dataclasses.asdict(execution.numerics),
             "device": device.type,
@@ -95,3 +88,28 @@ def describe(
             "images": str(dataset.folder.resolve()),
         },
     }
+
+
+def device_description(execution: Execution, device: Any, world: int) -> Device:
+    """Return what a run is executed on.
+
+    Args:
+        execution: how the run is executed.
+        device: the `torch.device`.
+        world: the number of processes that share a batch.
+    """
+    if device.type == "cuda":
+        import torch
+
+        name = torch.cuda.get_device_name(device)
+    else:
+        name = _processor()
+    return Device(type=device.type, name=name, processes=world, threads=execution.numerics.threads)
+
+
+def _processor() -> str:
+    """Return the name of the processor, or that of its architecture where no more is known."""
+    information = Path("/proc/cpuinfo")
+    lines = information.read_text().splitlines() if information.exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return next(iter(models), platform.processor() or platform.machine())

@@ -58,6 +58,8 @@ class Preset(BaseModel):
             except train.
         primary: supervision -> the one metric that is judged.
         margin: the smallest relevant difference of the primary metric, in points, above 0.
+        robustness: the conditions that finished runs are evaluated under, as
+            `robustness.conditions` reads them. It is no part of any key.
         execution: how runs are executed. It is no part of any key.
         jobs: how many runs are executed at a time, at least 1. It is no part of any key, either.
     """
@@ -78,6 +80,7 @@ class Preset(BaseModel):
     selection: Selection
     primary: dict[Supervision, str]
     margin: float = Field(gt=0)
+    robustness: dict[str, Any] = {}
     execution: dict[str, Any] = {}
     jobs: int = Field(default=1, ge=1)
 

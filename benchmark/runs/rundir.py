@@ -11,7 +11,7 @@
                masks/<split>.parquet     the mask of every expression (see `evaluation.masks`)
                images/              a few validation overlays
                result.json          final numbers of every reported split
-               timing.json          how long it took
+               costs.json           size, speed, memory and time (see `runs.costs`)
 
 A file that is written again is written under another name and then renamed, so a reader never sees
 half of it. Reading needs no torch.
@@ -30,7 +30,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from benchmark.base.errors import UserError, choose
-from benchmark.base.files import atomic_write, read_model
+from benchmark.base.files import atomic_write, load_yaml, read_model
 from benchmark.base.locks import is_locked, locked
 from benchmark.runs.spec import RunSpec
 
@@ -136,7 +136,7 @@ class RunDir:
     def _spec_values(self) -> dict[str, Any]:
         path = self.path / "spec.yaml"
         try:
-            values = yaml.safe_load(path.read_text())
+            values = load_yaml(path.read_text())
         except FileNotFoundError:
             raise UserError(f"{self.path} is no run directory: it has no spec.yaml.") from None
         except (yaml.YAMLError, UnicodeDecodeError):
@@ -299,11 +299,13 @@ class RunDir:
         Raises:
             UserError: there are none, or the file is damaged.
         """
-        import pandas as pd  # The import takes a second, for which `status` need not wait.
+        # The import takes a second, for which `status` need not wait.
+        from pyarrow.parquet import ParquetFile
 
         path = self.path / "records" / f"{split}.parquet"
         try:
-            return pd.read_parquet(path)
+            # Tables of this size are read fastest by one thread and without pandas' detours.
+            return ParquetFile(path).read(use_threads=False).to_pandas(use_threads=False)
         except FileNotFoundError:
             raise UserError(f"run {self.key} has no records of split '{split}' ({path}).") from None
         except (OSError, ValueError):

@@ -1,11 +1,9 @@
-"""What a run writes while it goes on: lines of metrics, its sign of life, and how long it took."""
+"""What a run writes while it goes on: lines of metrics, and its sign of life."""
 
 import time
 from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
-
-import torch
 
 from benchmark.evaluation.records import canonical
 from benchmark.runs.rundir import HEARTBEAT_SECONDS, RunDir
@@ -84,26 +82,3 @@ class Journal:
         if self.is_main and (force or now - self.beat > HEARTBEAT_SECONDS / 5):
             self.run.write_status("running", **progress)
             self.beat = now
-
-
-def timing(
-    seconds: Mapping[str, float], steps: int, batch_size: int, device: torch.device
-) -> dict[str, Any]:
-    """Return how long a run took, which is kept apart from its numbers.
-
-    Args:
-        seconds: part of the work (`training`, `evaluation`, `auxiliary`) -> its seconds.
-        steps: optimizer steps of the run.
-        batch_size: samples of a step.
-        device: where it ran.
-    """
-    is_cuda = device.type == "cuda"
-    return {
-        "training_seconds": round(seconds["training"], 2),
-        "evaluation_seconds": round(seconds["evaluation"], 2),
-        # The runs of a method on this data set share it.
-        "auxiliary_seconds": seconds["auxiliary"],
-        "seconds_per_step": seconds["training"] / steps,
-        "images_per_second": steps * batch_size / max(seconds["training"], 1e-9),
-        "peak_gpu_bytes": torch.cuda.max_memory_allocated() if is_cuda else None,
-    }

@@ -14,6 +14,7 @@ from benchmark.evaluation import masks, metrics, overlays
 from benchmark.evaluation.inference import load_best
 from benchmark.evaluation.predict import evaluate
 from benchmark.evaluation.records import Prediction, canonical, frame
+from benchmark.evaluation.timing import Meter
 from benchmark.runs.opened import Opened
 from benchmark.runs.rundir import RunDir
 from benchmark.runs.spec import RunSpec
@@ -37,7 +38,7 @@ class Report:
         on_image: called with the name of the split after each image.
 
     Attributes:
-        seconds: the time that evaluation has taken so far, in seconds.
+        meter: has the seconds of evaluation so far, and the number of expressions.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class Report:
         self.workers = workers
         self.on_image = on_image
         self.dataset, self.tokenizer = opened.run(spec)
-        self.seconds = 0.0
+        self.meter = Meter()
 
     def evaluate(
         self, split: str, collect: Callable[[Prediction], None] = lambda prediction: None
@@ -89,7 +90,7 @@ class Report:
         )
         if processes > 1:
             records = frame(gather_object(records.to_dict("records")))
-        self.seconds += time.monotonic() - started
+        self.meter.add("evaluation", time.monotonic() - started, len(records))
         return records
 
     def keep(self) -> None:

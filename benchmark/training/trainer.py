@@ -21,15 +21,16 @@ from benchmark.base.errors import Interrupted, UserError
 from benchmark.data.samples import RawBatch, TrainingSamples, training_batches
 from benchmark.evaluation import metrics
 from benchmark.evaluation.inference import build_method
-from benchmark.runs.environment import describe
+from benchmark.runs.costs import write_costs
+from benchmark.runs.environment import describe, device_description
 from benchmark.runs.execution import Execution
 from benchmark.runs.opened import Opened
 from benchmark.runs.rundir import RunDir
 from benchmark.runs.spec import RunSpec
 from benchmark.strategies.probe import probe, probe_masks
 from benchmark.strategies.strategy import MicroBatch
-from benchmark.training import auxiliary, pseudo_masks, resume_point
-from benchmark.training.journal import Journal, timing
+from benchmark.training import auxiliary, costs, pseudo_masks, resume_point
+from benchmark.training.journal import Journal
 from benchmark.training.report import Report
 from benchmark.training.start import Stop, build_optimizer, start_from_published
 
@@ -123,7 +124,7 @@ class Trainer:
         self.step = 0
         self.best: dict[str, float] = {self.metric: -1.0, "epoch": -1}
         self.journal = Journal(run, self.main, execution.how.log_every)
-        self.seconds = {"training": 0.0, "auxiliary": 0.0}
+        self.spent = costs.Spent(self.report.meter, self.device)
         self.saved = time.monotonic()
 
     # --- the resume point -------------------------------------------------------------
@@ -141,7 +142,7 @@ class Trainer:
                 "step": self.step,
                 "best": self.best,
                 **self.journal.state(),
-                "spent": self.seconds | {"evaluation": self.report.seconds},
+                **self.spent.state(),
                 "method": self.method.state_dict(),
                 "optimiser": self.optimizer.state_dict(),
                 "scaler": scaler.state_dict() if scaler else {},
@@ -159,8 +160,7 @@ class Trainer:
         if state:
             self.step = state["step"]
             self.best = state["best"]
-            self.seconds = dict(state["spent"])
-            self.report.seconds = self.seconds.pop("evaluation")
+            self.spent.restore(state)
             self.method.load_state_dict(state["method"])
             self.optimizer.load_state_dict(state["optimiser"])
             if self.accelerator.scaler and state["scaler"]:
@@ -333,19 +333,30 @@ class Trainer:
                     on_selected(epoch, value)
         self.report.write(self.best, tell)
         if self.main:
-            seconds = self.seconds | {"evaluation": self.report.seconds}
-            times = timing(seconds, self.steps, spec.recipe.batch_size, self.device)
-            self.run.write_json("timing.json", times)
+            self._write_costs()
             self.run.write_status(
                 "done", step=self.step, steps=self.steps, best=self.best[self.metric]
             )
         on_progress(self.steps, self.steps, "done")
 
+    def _write_costs(self) -> None:
+        """Write what the run cost, for which a pair of the selection split is evaluated once."""
+        network = costs.measure(
+            self.method,
+            self.optimizer,
+            self.dataset,
+            self.spec.selection.split,
+            self.tokenizer,
+            self.device,
+        )
+        device = device_description(self.execution, self.device, self.world)
+        write_costs(self.run, self.spent.costs(network, device))
+
     def _prepare(self, tell: Callable[..., None]) -> None:
         """Go back to the resume point, restore the auxiliary, and fill the cache of samples."""
         tell("preparing")
         self.resume()
-        self.seconds["auxiliary"] = auxiliary.restore(
+        self.spent.meter.seconds["auxiliary"] = auxiliary.restore(
             self.method,
             self.spec,
             self.dataset,
@@ -373,9 +384,10 @@ class Trainer:
         remaining = order[self.step % self.steps_per_epoch :]
         process = (self.accelerator.process_index, self.world)
         started = time.monotonic()
-        for batches in training_batches(
+        steps = training_batches(
             self.samples, epoch, remaining, recipe.micro_batch, *process, how.workers
-        ):
+        )
+        for units, batches in zip(remaining, steps, strict=True):
             if self.step % PROBE_STEPS == 0:
                 before = time.monotonic()
                 self.probe(batches[0], epoch)
@@ -383,7 +395,7 @@ class Trainer:
             losses = self.optimize(batches, epoch)
             self.journal.log(losses, self.step, epoch, is_last=self.step == self.steps)
             now = time.monotonic()
-            self.seconds["training"] += now - started
+            self.spent.step(now - started, len(units))
             started = now
             tell(f"epoch {epoch + 1}/{recipe.epochs}  loss {losses['train/loss']:.3f}", force=False)
             # At the end of an epoch the selection comes first. A run that resumed from a state

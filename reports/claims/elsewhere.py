@@ -30,11 +30,10 @@ class Elsewhere:
 
 
 class OtherComparisons:
-    """The same comparisons elsewhere. Each pair of runs is compared once, in every metric."""
+    """The same comparisons elsewhere."""
 
     def __init__(self, finished: FinishedRuns) -> None:
         self._finished = finished
-        self._compared: dict[object, dict] = {}
 
     def of(self, part: Part) -> list[Elsewhere]:
         """Return the same comparison elsewhere, what has most pairs first."""
@@ -68,10 +67,8 @@ class OtherComparisons:
         if not seeds:
             return None
         one, other = ({seed: by_seed[seed] for seed in seeds} for by_seed in runs)
-        keys = tuple(run.spec.key for run in (*one.values(), *other.values()))
-        if (keys, part.split) not in self._compared:
-            self._compared[keys, part.split] = paired(one, other, part.split)
-        difference = self._compared[keys, part.split].get(part.metric)
+        keys = tuple(run.key for run in (*one.values(), *other.values()))
+        difference = paired(one, other, part.split).get(part.metric)
         return Found(turned(difference, part.metric), keys) if difference else None
 
 

@@ -4,12 +4,12 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from benchmark.base.errors import UserError
 from benchmark.evaluation import bootstrap, metrics
-from benchmark.evaluation.bootstrap import Difference
-from benchmark.evaluation.published_scores import SCORES, numbers, read_counts
+from benchmark.evaluation.bootstrap import Mean
+from benchmark.evaluation.image_sums import ImageSums
+from benchmark.evaluation.published_scores import SCORES, read_counts
 from benchmark.robustness.corruptions import SEVERITIES, Condition
 from benchmark.robustness.results import finished_conditions, read_results, results_path
 from benchmark.runs.rundir import RunDir
@@ -29,7 +29,7 @@ class Found:
         runs: keys of the runs.
     """
 
-    difference: Difference
+    difference: Mean
     runs: tuple[str, ...]
 
 
@@ -59,25 +59,24 @@ class Evidence:
     def value(self, value: Value) -> Found | None:
         """Return what runs have in the place of a published value, or None where there is none."""
         protocol = value.arm.protocol
-        measured: dict[str, dict[int, tuple[Run, pd.DataFrame]]] = {}
+        scores = SCORES[protocol] if protocol else None
+        measured: dict[str, dict[int, tuple[Run, ImageSums]]] = {}
         for origin, by_seed in self.of(value.arm, value.split).items():
             for seed, run in by_seed.items():
-                records = run.records[value.split]
+                summed = run.splits[value.split]
                 if protocol:
-                    records = read_counts(self.directory(run), protocol, value.split, records)
-                if records is not None:
-                    measured.setdefault(origin, {})[seed] = (run, records)
+                    directory = self.directory(run)
+                    records = directory.records(value.split)
+                    counts = read_counts(directory, protocol, value.split, records)
+                    summed = None if counts is None else ImageSums.of(counts, scores)
+                if summed is not None:
+                    measured.setdefault(origin, {})[seed] = (run, summed)
         if not measured:
             return None
         chosen = measured[max(sorted(measured), key=lambda origin: len(measured[origin]))]
-        tables = [metrics.by_sentence(records) for _, records in chosen.values()]
-        scores = SCORES[protocol] if protocol else [metrics.get(value.metric)]
-        points = [numbers(table, scores)[value.metric] for table in tables]
-        place = [score.name for score in scores].index(value.metric)
-        drawn = bootstrap.resampled_of(tables, scores)[..., place].mean(axis=0)
-        keys = tuple(run.spec.key for run, _ in chosen.values())
-        per_seed = dict(zip(chosen, points, strict=True))
-        return Found(bootstrap.difference(per_seed, _of_images(drawn, tables[0])), keys)
+        keys = tuple(run.key for run, _ in chosen.values())
+        by_seed = {seed: summed for seed, (_, summed) in chosen.items()}
+        return Found(bootstrap.means(by_seed, names=[value.metric])[value.metric], keys)
 
     def lacking(self, arm: Arm, split: str, protocol: str = "") -> str:
         """Return why an arm's finished runs say nothing about a split, or "" where it has none."""
@@ -88,8 +87,8 @@ class Evidence:
         if not reporting:
             return f"the finished runs of {arm.label} do not report {split}"
         if not self.of(arm, split):
-            loaded = [self.finished.load(its) for its in reporting]
-            sizes = [wrong_size(run.spec, split, len(run.records[split])) for run in loaded if run]
+            loaded = [run for its in reporting if (run := self.finished.load(its))]
+            sizes = [wrong_size(run, split) for run in loaded]
             return sizes[0] if sizes else f"the finished runs of {arm.label} are damaged"
         return f"the finished runs of {arm.label} are not measured by the protocol {protocol} yet"
 
@@ -111,14 +110,14 @@ class Evidence:
             spec = member.spec
             if split not in spec.selection.report or not (run := self.finished.load(member)):
                 continue
-            if not wrong_size(spec, split, len(run.records[split])):
+            if not wrong_size(run, split):
                 origin = f"{spec.data_sha256} {spec.tokenizer} {spec.weights}"
                 found.setdefault(origin, {})[spec.seed] = run
         return found
 
     def directory(self, run: Run) -> RunDir:
         """Return the directory of a run."""
-        return RunDir(self.runs / run.spec.key)
+        return RunDir(self.runs / run.key)
 
     def _pairs(self, part: Part) -> tuple[Runs, Runs]:
         """Return the runs of both arms with common seeds, of the origin that has most of them."""
@@ -162,17 +161,17 @@ class Evidence:
             difference = self._corrupted(better, than, part)
         else:
             difference = paired(better, than, part.split)[part.metric]
-        keys = tuple(run.spec.key for run in (*better.values(), *than.values()))
+        keys = tuple(run.key for run in (*better.values(), *than.values()))
         return Found(turned(difference, part.metric), keys)
 
-    def _corrupted(self, better: Runs, than: Runs, part: Part) -> Difference:
+    def _corrupted(self, better: Runs, than: Runs, part: Part) -> Mean:
         """Return the difference of means over severities."""
         conditions = self.conditions(part)
         every = [*better.values(), *than.values()]
         tables = [
             self._under(run, part.split, condition) for condition in conditions for run in every
         ]
-        points = np.array([metrics.compute(table)[part.metric] for table in tables])
+        points = np.array([table.points[part.metric] for table in tables])
         drawn = bootstrap.resampled(tables, names=[part.metric])[..., 0]
         # Runs stand side by side and conditions below each other, so the first axis is severities.
         mean = points.reshape(len(conditions), len(every)).mean(axis=0)
@@ -180,41 +179,41 @@ class Evidence:
         half = len(better)
         per_seed = dict(zip(better, (mean[:half] - mean[half:]).tolist(), strict=True))
         between = (resamples[:half] - resamples[half:]).mean(axis=0)
-        return bootstrap.difference(per_seed, _of_images(between, tables[0]))
+        return bootstrap.mean(per_seed, _of_images(between, tables[0]))
 
-    def _under(self, run: Run, split: str, condition: str) -> pd.DataFrame:
-        """Return the records of a run under a condition."""
+    def _under(self, run: Run, split: str, condition: str) -> ImageSums:
+        """Return the sums of a run's records under a condition."""
         directory = self.directory(run)
         records = read_results(directory, split, condition)
-        if {*records["sent_id"]} != {*run.records[split]["sent_id"]}:
+        if {*records["sent_id"]} != {*run.splits[split].expressions.sentences}:
             raise UserError(
                 f"{results_path(directory, split, condition)} is not about the expressions of the"
                 " run's records: delete it and start `risbench robustness` again."
             )
-        return records
+        return ImageSums.of(records)
 
 
-def paired(better: Runs, than: Runs, split: str) -> dict[str, Difference]:
+def paired(better: Runs, than: Runs, split: str) -> dict[str, Mean]:
     """Return metric -> paired difference of runs with the same seeds on a split.
 
     Raises:
         UserError: the runs are not about the same expressions. The message names them.
     """
-    records = [{seed: run.records[split] for seed, run in runs.items()} for runs in (than, better)]
+    pair = [{seed: run.splits[split] for seed, run in runs.items()} for runs in (than, better)]
     try:
-        return bootstrap.paired_differences(*records)
+        return bootstrap.paired_differences(*pair)
     except UserError as error:
-        keys = ", ".join(run.spec.key for run in (*better.values(), *than.values()))
+        keys = ", ".join(run.key for run in (*better.values(), *than.values()))
         raise UserError(f"split '{split}' of {keys}: {error}") from None
 
 
-def turned(difference: Difference, metric: str) -> Difference:
+def turned(difference: Mean, metric: str) -> Mean:
     """Return a difference in which positive is an improvement."""
     if metrics.get(metric).higher_is_better:
         return difference
     estimate = dataclasses.replace(difference.estimate, value=-difference.estimate.value)
     low, high = difference.over_images
-    return Difference(
+    return Mean(
         -difference.value,
         {seed: -its for seed, its in difference.per_seed.items()},
         estimate,
@@ -222,6 +221,6 @@ def turned(difference: Difference, metric: str) -> Difference:
     )
 
 
-def _of_images(drawn: np.ndarray, records: pd.DataFrame) -> np.ndarray:
+def _of_images(drawn: np.ndarray, summed: ImageSums) -> np.ndarray:
     """Return resamples, all NaN where there is one image, since resampling it says nothing."""
-    return drawn if records["image_id"].nunique() > 1 else np.full_like(drawn, np.nan)
+    return drawn if summed.images > 1 else np.full_like(drawn, np.nan)

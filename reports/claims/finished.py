@@ -61,7 +61,7 @@ class FinishedRuns:
         self.others: dict[str, list[Member]] = {}
         self.refused: dict[str, list[str]] = {}
         self.damaged: dict[str, str] = {}
-        self._loaded: dict[str, Run | None] = {run.spec.key: run for run in read}
+        self._loaded: dict[str, Run | None] = {run.key: run for run in read}
         arms = {arm.identity: arm for claim in claims for arm in claim.every_arm}
         asked = {arm.spec.method for arm in arms.values()}
         for run in all_runs(runs):
@@ -148,8 +148,9 @@ def _refusal(spec: RunSpec, run: RunDir) -> str:
     return f"{run.key} took {steps} steps, and the published data make {about}{expected:.0f}"
 
 
-def wrong_size(spec: RunSpec, split: str, expressions: int) -> str:
+def wrong_size(run: Run, split: str) -> str:
     """Return how a split differs in size from the published one, or "" where it does not."""
+    spec, expressions = run.spec, len(run.splits[split].expressions)
     name, split_by, own = splits.owner(split) or (spec.dataset, spec.split_by, split)
     known = datasets.get(name).counts.get(split_by, {}).get(own)
     if known is None or abs(expressions - known.expressions) <= TOLERANCE * known.expressions:

@@ -1,6 +1,8 @@
 """The table of what each strategy changes on the seeds that it shares with the reference."""
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -27,30 +29,38 @@ def blocks(table: pd.DataFrame, strategies: Sequence[str], reference: str) -> li
     header += ("difference [95 %]", "compared", "p", "verdict")
     tables = []
     for title, note, rows in parts(table):
+        by_line: dict[tuple[str, str, str], list[Any]] = {}
+        for row in rows.itertuples():
+            by_line.setdefault((row.split, row.label, row.metric), []).append(row)
         lines = []
-        for (split, method), own in rows.groupby(["split", "label"], sort=False):
+        # The metrics of a split and method stand below each other.
+        for split, method in dict.fromkeys(name[:2] for name in by_line):
             for metric in (its.name for its in metrics.judged()):
                 names = (split, method, numbers.heading(metric))
+                own = by_line[split, method, metric]
                 lines += [(*names, *cells) for cells in _cells(own, metric, reference, several)]
         tables.append(Block(title, note, header, named_once(lines)))
     return tables
 
 
-def _cells(rows: pd.DataFrame, metric: str, reference: str, several: bool) -> list[tuple[str, ...]]:
+def _cells(
+    rows: Sequence[Any], metric: str, reference: str, several: bool
+) -> list[tuple[str, ...]]:
     """Return what follows split, method and metric in each line.
 
     That is the reference's value, the strategy's name (if there are `several`), its value, the
     difference, what it is a difference between, the p-value after Holm, and the verdict.
     """
-    rows = rows[rows["metric"] == metric]
     times = numbers.factor(metric)
-    is_reference = rows["strategy"] == reference
     lines = []
-    if rows["baseline_mean"].isna().all():
-        for row in rows[is_reference].itertuples():
-            value = numbers.plus_minus(row.mean, row.deviation, times)
-            lines.append((value, *[NOTHING] * (6 if several else 5)))
-    for row in rows[~is_reference].itertuples():
+    if all(math.isnan(row.baseline_mean) for row in rows):
+        for row in rows:
+            if row.strategy == reference:
+                value = numbers.plus_minus(row.mean, row.deviation, times)
+                lines.append((value, *[NOTHING] * (6 if several else 5)))
+    for row in rows:
+        if row.strategy == reference:
+            continue
         lines.append(
             (
                 numbers.plus_minus(row.baseline_mean, row.baseline_deviation, times),

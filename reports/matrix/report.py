@@ -1,9 +1,9 @@
-"""Writes the report of a preset as Markdown, CSV and LaTeX and prints it, from one comparison.
+"""The report of a preset as Markdown, CSV, LaTeX and HTML, and in the terminal, made once for all.
 
 Nothing here depends on when or where it is made, so the same runs give the same bytes.
 """
 
-from pathlib import Path
+import dataclasses
 
 import pandas as pd
 from rich.console import Console
@@ -13,69 +13,107 @@ from benchmark.runs.comparisons import planned_comparisons
 from reports import labels, notes
 from reports.collected import Collected
 from reports.compare import points
-from reports.layout import files, latex, markdown, terminal
+from reports.layout import files, html, latex, markdown, terminal
 from reports.layout.block import Block
 from reports.matrix import compared, every_run
 
-WIDTH = 110  # columns of the terminal that a table may take
+RUNS_IN_TERMINAL = 40  # beyond them a terminal says where they stand
 
 
-def write(
-    collected: Collected, table: pd.DataFrame, out: Path, against: str | None = None
-) -> list[Path]:
-    """Write `table.md`, `table.csv` and `table.tex`, and return their paths.
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """All that is written and printed of a plan's finished runs.
+
+    Attributes:
+        folder: name of its folder.
+        title: the name of the plan.
+        description: of the plan.
+        table: what `compare.comparison` returns.
+        compared: the tables of strategies, which come first.
+        runs: the tables of every finished run.
+        footnotes: what the tables leave out, what casts doubt on them, and what code made the runs.
+        definitions: how the numbers are to be read, which comes last.
+    """
+
+    folder: str
+    title: str
+    description: str
+    table: pd.DataFrame
+    compared: list[Block]
+    runs: list[Block]
+    footnotes: list[str]
+    definitions: list[str]
+
+
+def made(collected: Collected, table: pd.DataFrame, against: str | None = None) -> Report:
+    """Return the report of finished runs.
 
     Args:
         collected: the runs.
+        table: what `compare.comparison` returns of the same runs.
         against: name of the strategy that the others are compared with [the reference]. It then
             stands in the name of the folder.
-        table: what `compare.comparison` returns of the same runs. The CSV holds it as fractions
-            with six decimals, and lists with a space between their entries.
-        out: holds the folder of the report, which is called by the name of the plan.
-
-    Raises:
-        UserError: `out` cannot be written.
     """
-    contents = {
-        "table.md": as_markdown(collected, table, against),
-        "table.csv": files.csv(table),
-        "table.tex": as_latex(collected, table, against),
-    }
-    name = collected.group.name + (f"-against-{against}" if against else "")
-    return files.write(out / name, contents)
-
-
-def as_markdown(collected: Collected, table: pd.DataFrame, against: str | None = None) -> str:
-    """Return the whole report as Markdown that also reads well as plain text."""
     group = collected.group
+    return Report(
+        folder=group.name + (f"-against-{against}" if against else ""),
+        title=group.name,
+        description=group.description,
+        table=table,
+        compared=_compared(collected, table, against),
+        runs=every_run.blocks(points(collected)),
+        footnotes=notes.footnotes(collected, table),
+        definitions=definitions(collected, against),
+    )
+
+
+def contents(report: Report) -> dict[str, str]:
+    """Return `table.md`, `table.csv`, `table.tex` and `table.html`.
+
+    The CSV holds fractions with six decimals, and lists with a space between their entries.
+    """
+    known = [*report.footnotes, *report.definitions]
+    blocks = [*report.compared, *report.runs]
+    return {
+        "table.md": as_markdown(report),
+        "table.csv": files.csv(report.table),
+        "table.tex": as_latex(report),
+        "table.html": html.document(report.title, blocks, notes.LEGEND, known),
+    }
+
+
+def as_markdown(report: Report) -> str:
+    """Return the whole report as Markdown that also reads well as plain text."""
     return markdown.document(
         [
-            f"# {group.name}",
-            group.description,
-            markdown.bullets(definitions(collected, against)),
-            "## Strategies compared",
-            *map(markdown.table, _compared(collected, table, against)),
-            markdown.bullets(notes.footnotes(collected, table)),
+            f"# {report.title}",
+            report.description,
+            *map(markdown.table, report.compared),
+            notes.LEGEND,
+            markdown.bullets(report.footnotes),
             "## Every finished run",
-            *map(markdown.table, every_run.blocks(points(collected))),
+            *map(markdown.table, report.runs),
+            "## How to read the numbers",
+            markdown.bullets(report.definitions),
         ]
     )
 
 
-def as_latex(collected: Collected, table: pd.DataFrame, against: str | None = None) -> str:
+def as_latex(report: Report) -> str:
     """Return the compared strategies as one tabular. What must be known stands in comments."""
-    known = [*definitions(collected, against), *notes.footnotes(collected, table)]
-    head = latex.comments([collected.group.name, *known])
-    return head + latex.tabular(_compared(collected, table, against))
+    known = [*report.definitions, *report.footnotes]
+    return latex.comments([report.title, *known]) + latex.tabular(report.compared)
 
 
-def render(
-    console: Console, collected: Collected, table: pd.DataFrame, against: str | None = None
-) -> None:
-    """Print the same tables and footnotes to the terminal, at most `WIDTH` columns wide."""
-    blocks = [*_compared(collected, table, against), *every_run.blocks(points(collected))]
-    width = min(console.width, WIDTH)
-    terminal.print_blocks(console, blocks, notes.footnotes(collected, table), width)
+def render(console: Console, report: Report) -> None:
+    """Print the same tables and footnotes, as wide as the terminal."""
+    shown, known = report.compared, [notes.LEGEND, *report.footnotes]
+    count = sum(len(block.lines) for block in report.runs)
+    if count <= RUNS_IN_TERMINAL:
+        shown = shown + report.runs
+    else:
+        known.append(f"table.md lists every finished run, which are {count} lines.")
+    terminal.print_blocks(console, shown, known, console.width)
 
 
 def _compared(collected: Collected, table: pd.DataFrame, against: str | None) -> list[Block]:

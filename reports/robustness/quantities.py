@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from benchmark.evaluation import bootstrap, metrics
+from benchmark.evaluation import bootstrap
+from benchmark.evaluation.image_sums import ImageSums
 
 Quantity = np.ndarray
 """float64 (seeds, metrics, 1 + B)."""
@@ -26,11 +27,11 @@ def quantities(
         names: of the metrics, which every table has recorded.
         resamples: number of resamples.
     """
-    computed = [metrics.compute(table) for table in tables]
-    numbers = np.array([[values[name] for name in names] for values in computed])
-    drawn = bootstrap.resampled(tables, resamples, names).transpose(0, 2, 1)
+    summed = [ImageSums.of(table) for table in tables]
+    numbers = np.array([[table.points[name] for name in names] for table in summed])
+    drawn = bootstrap.resampled(summed, resamples, names).transpose(0, 2, 1)
     # One image alone has no interval.
-    if tables[0]["image_id"].nunique() < 2:
+    if summed[0].images < 2:
         drawn = np.full_like(drawn, np.nan)
     return np.concatenate([numbers[..., None], drawn], axis=-1)
 

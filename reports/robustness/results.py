@@ -107,7 +107,7 @@ def gather(
     for setting in _named_apart(settings(collected)):
         every = [run for by_seed in setting.strategies.values() for run in by_seed.values()]
         for split in (split for split in splits if split in setting.splits):
-            finished = [{*finished_conditions(RunDir(runs / run.spec.key), split)} for run in every]
+            finished = [{*finished_conditions(RunDir(runs / run.key), split)} for run in every]
             names = [text for text in texts if all(text in each for each in finished)]
             records = {
                 label: {seed: _records(run, runs, split, names) for seed, run in by_seed.items()}
@@ -150,8 +150,8 @@ def _paired(setting: Setting) -> dict[str, dict[int, Run]]:
 
 def _records(run: Run, runs: Path, split: str, names: Sequence[str]) -> dict[str, pd.DataFrame]:
     """Return condition -> records of a run."""
-    clean = run.records[split]
-    directory = RunDir(runs / run.spec.key)
+    directory = RunDir(runs / run.key)
+    clean = directory.records(split)
     by_condition = {CLEAN: clean}
     for name in names:
         records = read_results(directory, split, name)

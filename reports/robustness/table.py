@@ -71,7 +71,7 @@ def _reference(
         for other in every
         for label, by_seed in other.setting.strategies.items()
         for seed, run in by_seed.items()
-        if run.spec.key == key
+        if run.key == key
     ]
     if not known:
         raise UserError(
@@ -121,9 +121,9 @@ def _rows(results: Results, line: Line, label: str) -> list[dict[str, Any]]:
     return rows
 
 
-def _difference(seeds: Sequence[int], values: np.ndarray) -> bootstrap.Difference:
+def _difference(seeds: Sequence[int], values: np.ndarray) -> bootstrap.Mean:
     per_seed = dict(zip(seeds, values[:, 0].tolist(), strict=True))
-    return bootstrap.difference(per_seed, values[:, 1:].mean(axis=0))
+    return bootstrap.mean(per_seed, values[:, 1:].mean(axis=0))
 
 
 def _change(name: str, values: np.ndarray | None) -> dict[str, float]:

@@ -109,7 +109,7 @@ def _left_out(results: Results) -> list[str]:
     strategies = results.setting.strategies
     lines = []
     alone = [
-        run.spec.key
+        run.key
         for label, by_seed in strategies.items()
         for seed, run in by_seed.items()
         if seed not in results.records[label]
@@ -120,7 +120,7 @@ def _left_out(results: Results) -> list[str]:
             f" {', '.join(alone)}."
         )
     if results.missing:
-        keys = [run.spec.key for by_seed in strategies.values() for run in by_seed.values()]
+        keys = [run.key for by_seed in strategies.values() for run in by_seed.values()]
         lines.append(
             f"Not all of {', '.join(keys)} were evaluated on {results.split} under"
             f" {', '.join(results.missing)}, so these conditions are left out."
@@ -131,7 +131,7 @@ def _left_out(results: Results) -> list[str]:
 def _doubts(every: Sequence[Results]) -> list[str]:
     """Return warnings about numerics, and changes of the plan."""
     pairs = {
-        (run.spec.key, other.spec.key): (run, other)
+        (run.key, other.spec.key): (run, other)
         for results in every
         for run, other in results.pairs(labels.reference())
     }

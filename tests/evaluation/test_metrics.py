@@ -216,7 +216,7 @@ def test_a_named_metric_that_is_not_recorded_is_refused(plugin):
     with pytest.raises(UserError, match="boundary IoU is not recorded here"):
         bootstrap.intervals(table, names=["miou", "boundary"])
     with pytest.raises(UserError, match="metric 'mioo' is not known: did you mean miou"):
-        bootstrap.resampled([table], 20, ["mioo"])
+        bootstrap.intervals(table, resamples=20, names=["mioo"])
 
 
 def test_a_metric_has_the_name_of_its_registration(tmp_path, monkeypatch):

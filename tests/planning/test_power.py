@@ -45,7 +45,7 @@ def test_the_hours_of_the_seeds_are_those_of_finished_runs_or_of_a_known_card(tm
     (found,) = power.decidable(plan(specs), specs, tmp_path, wanted=0.03)
     assert found.seeds and found.hours is None, "nobody knows how long `tiny` takes here"
     for spec, seconds in zip(specs, (36, 36, 36, 72, 72, 72), strict=True):
-        make_run(tmp_path, spec).write_json("timing.json", {"training_seconds": seconds})
+        make_run(tmp_path, spec).write_json("costs.json", {"training_seconds": seconds})
     (found,) = power.decidable(plan(specs), specs, tmp_path, wanted=0.9)
     assert found.hours == pytest.approx(found.seeds * (0.01 + 0.02))
     assert found.hours_from == "as long as finished runs"

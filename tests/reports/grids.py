@@ -52,7 +52,7 @@ def finish(runs, spec, better=0.0, seconds=72.0, curve=True):
         result[split] = canonical(metrics.compute(records))
     run.write_json("result.json", result)
     run.write_json("environment.json", {"git": {"commit": "c0ffee", "dirty": False}})
-    run.write_json("timing.json", {"training_seconds": seconds})
+    run.write_json("costs.json", {"training_seconds": seconds})
     if curve:
         for step in range(0, 100, 25):
             run.log(

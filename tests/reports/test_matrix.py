@@ -17,6 +17,7 @@ from benchmark.evaluation import metrics
 from benchmark.runs.rundir import RunDir
 from reports.collected import collect
 from reports.compare import comparison
+from reports.layout import files
 from reports.matrix import report
 from tests.reports.fakes import (
     PLUGIN,
@@ -34,7 +35,8 @@ from tests.reports.fakes import (
 
 def write(runs, specs, out, **fields):
     collected = collect(plan(specs, **fields), runs)
-    return report.write(collected, comparison(collected), out)
+    made = report.made(collected, comparison(collected))
+    return files.write(out / made.folder, report.contents(made))
 
 
 def text_of(runs, specs, out, **fields):
@@ -140,7 +142,8 @@ def test_any_strategy_can_be_what_the_others_are_compared_with(tmp_path):
     forth = pick(comparison(collected), split="testA", strategy="+MaskRIS", metric="oiou")
     assert row["difference"] == pytest.approx(-forth["difference"]) and row["verdict"] == "worse"
     assert row["p_holm"] == pytest.approx(2 * row["p"], rel=0.5), "two comparisons on one split"
-    paths = report.write(collected, table, tmp_path / "out", "maskris")
+    made = report.made(collected, table, "maskris")
+    paths = files.write(tmp_path / "out" / made.folder, report.contents(made))
     assert {path.parent.name for path in paths} == {"set-against-maskris"}
     with pytest.raises(UserError, match="crop"):
         comparison(collected, "crop")
@@ -255,7 +258,7 @@ def test_every_strategy_is_compared_with_the_reference(tmp_path):
         row = pick(table, split="testA", strategy=label, metric="oiou")
         assert row["difference"] == pytest.approx(row["mean"] - before)
     text = text_of(tmp_path, specs, tmp_path / "out")
-    assert "strategy" in text.split("## Strategies compared")[1].split("\n")[4]
+    assert "strategy" in text.split("### ")[1].split("\n")[2]
 
 
 def test_weakly_supervised_methods_stand_apart_with_a_note(tmp_path):
@@ -381,7 +384,7 @@ def test_the_terminal_shows_the_same_numbers_in_100_columns(tmp_path):
     specs = [make_spec(strategy, seed) for strategy in BOTH for seed in (0, 1, 2)]
     make_runs(tmp_path, *specs)
     collected, stream = collect(plan(specs), tmp_path), StringIO()
-    report.render(Console(file=stream, width=200), collected, comparison(collected))
+    report.render(Console(file=stream, width=100), report.made(collected, comparison(collected)))
     text = stream.getvalue()
     assert max(map(len, text.splitlines())) <= 100 and "…" not in text
     markdown = text_of(tmp_path, specs, tmp_path / "out")
@@ -389,12 +392,13 @@ def test_the_terminal_shows_the_same_numbers_in_100_columns(tmp_path):
     assert len(numbers) == 4 and all(number in text for number in numbers)
 
 
-def test_the_head_states_what_a_reader_must_know(tmp_path):
+def test_the_table_comes_first_and_what_a_reader_must_know_last(tmp_path):
     specs = [make_spec(strategy) for strategy in BOTH]
     make_runs(tmp_path, *specs)
     text = text_of(tmp_path, specs, tmp_path / "out", name="quick", description="tiny networks")
     assert text.startswith("# quick\n\ntiny networks\n")
-    head = text.split("## Strategies compared")[0]
+    assert text.index("| split") < text.index("a ± b: mean") < text.index("## Every finished run")
+    head = text.split("## How to read the numbers")[1]
     for part in ("Only finished runs", "B = 2000", "1 - w lambda", "BatchNorm", "id 0", SHA[:12]):
         assert part in head
     assert "trained from scratch" in head and "oIoU is the sum of all intersections" in head

@@ -7,13 +7,14 @@ import pytest
 from benchmark.base.errors import UserError
 from benchmark.evaluation import masks, metrics
 from benchmark.robustness import corruptions
-from benchmark.robustness.conditions import read_robustness_preset
+from benchmark.robustness.conditions import conditions_of
 from benchmark.robustness.corruptions import Condition
 from benchmark.robustness.covered_words import CLOSE, OPEN, CoveredWords, read_covered
 from benchmark.robustness.occlusion import Occlusion
 from benchmark.robustness.results import read_results, results_path, write_masks, write_results
 from benchmark.robustness.strips import Strip
 from benchmark.runs.groups import write_plan
+from benchmark.runs.preset import read_preset
 from benchmark.runs.rundir import RunDir
 from reports.collected import collect
 from reports.robustness import figures, parts, report, strip, words
@@ -286,7 +287,7 @@ def test_the_report_says_what_it_is_and_is_the_same_bytes_again(evaluated, found
 def test_a_whole_mpc_is_called_so(evaluated, found):
     every, _ = found
     assert parts.mpc_name(every) == "mPC*"
-    names = [str(its) for its in read_robustness_preset("common").conditions()]
+    names = [str(its) for its in conditions_of(read_preset("gpu"), "gpu").conditions()]
     seeds = {0: dict.fromkeys(["clean", *names])}
     whole = Results(every[0].group, every[0].setting, "val", {"baseline": seeds}, ())
     assert parts.mpc_name([whole]) == "mPC"

@@ -73,7 +73,7 @@ def test_language_subsets_need_no_network(fresh, tmp_path, capsys, monkeypatch):
 def test_a_preset_asks_the_finished_runs_of_its_matrix(fresh, boxes, tmp_path, capsys):
     import yaml
 
-    matrix = {
+    preset = {
         "description": "boxes",
         "methods": ["cris", "lavt"],
         "strategies": ["baseline", "maskris"],
@@ -87,20 +87,17 @@ def test_a_preset_asks_the_finished_runs_of_its_matrix(fresh, boxes, tmp_path, c
         "selection": {"every": 1},
         "strategy": {"patch_size": 8},
         "primary": {"full": "miou"},
-    }
-    (tmp_path / "boxes.yaml").write_text(yaml.safe_dump(matrix))
-    preset = {
-        "description": "two conditions",
-        "matrix": str(tmp_path / "boxes.yaml"),
-        "splits": ["val"],
-        "corruptions": ["contrast"],
-        "severities": [5],
-        "occlusion": {"targets": ["referent"], "percents": [50]},
+        "robustness": {
+            "corruptions": ["contrast"],
+            "severities": [5],
+            "occlusion": {"targets": ["referent"], "percents": [50]},
+            "words": False,
+        },
     }
     (tmp_path / "two.yaml").write_text(yaml.safe_dump(preset))
     runs = fresh[0].path.parent
-    whole = read_preset(str(tmp_path / "boxes.yaml"))
-    write_plan(runs, resolve_preset("boxes", whole, Places(boxes, runs=runs)).group(whole))
+    whole = read_preset(str(tmp_path / "two.yaml"))
+    write_plan(runs, resolve_preset("two", whole, Places(boxes, runs=runs)).group(whole))
     assert (
         command(
             "robustness",
@@ -125,6 +122,7 @@ def test_a_preset_asks_the_finished_runs_of_its_matrix(fresh, boxes, tmp_path, c
     ("options", "message"),
     [
         (["--preset", "quik"], "did you mean quick"),
+        (["--preset", "demo", "--name", "other"], "no run of the plan 'other' is finished"),
         (["RUN", "--corruptions", "fogg"], "did you mean fog"),
         (["RUN", "--severities", "0"], "severity '0'"),
         (["RUN", "--severities", "x"], "takes whole numbers"),

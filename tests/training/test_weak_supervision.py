@@ -15,6 +15,7 @@ from benchmark.base.rng import generator
 from benchmark.cli.app import app, guarded
 from benchmark.data.samples import TrainingSamples
 from benchmark.evaluation import inference
+from benchmark.runs.costs import read_costs
 from benchmark.runs.execution import Execution
 from benchmark.runs.opened import Opened
 from benchmark.runs.rundir import RunDir
@@ -95,7 +96,7 @@ def test_the_auxiliary_is_trained_once_and_shared(boxes, tmp_path):
     """Both strategies and a later run take the same file. Its cost is in their timing."""
     runs = [train(boxes, tmp_path, "tris", strategy) for strategy in ("baseline", "maskris")]
     (kept,) = (tmp_path / ".auxiliary").glob("*.safetensors")
-    seconds = {run.read_json("timing.json")["auxiliary_seconds"] for run in runs}
+    seconds = {read_costs(run).auxiliary_seconds for run in runs}
     assert len(seconds) == 1 and seconds.pop() > 0
     before = kept.stat().st_mtime_ns
     spec, places = tiny_spec(boxes, "tris", "baseline", seeds=(1,))

@@ -32,7 +32,7 @@ def curves(results: Results) -> Panels:
     panels: dict[str, dict[str, list[Curve]]] = {}
     for label, (_, own) in results.rows.items():
         for run in own.values():
-            logged = RunDir(results.runs / run.spec.key).metrics()
+            logged = RunDir(results.runs / run.key).metrics()
             for title, name in PROBES.items():
                 pairs = [
                     (line["step"], line[name]) for line in logged if line.get(name) is not None

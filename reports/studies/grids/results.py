@@ -12,6 +12,7 @@ import methods
 from benchmark.base.errors import choose
 from benchmark.evaluation import metrics
 from benchmark.runs.comparisons import role
+from benchmark.runs.costs import read_costs
 from benchmark.runs.groups import Cell, Group
 from benchmark.runs.rundir import RunDir
 from benchmark.runs.spec import RunSpec
@@ -118,7 +119,7 @@ def results(started: Started, runs: Path) -> Results:
         choose(name, metrics.names(), f"metric of study {started.name}")
     paper = published(started)
     collected = collect(plan(started, runs), runs)
-    done = {run.spec.key: run for run in collected.runs}
+    done = {run.key: run for run in collected.runs}
     rows: Rows = {}
     for row in grid.rows:
         specs = {spec.seed: spec for spec in started.row_specs(row)}
@@ -194,12 +195,14 @@ def _nothing() -> list[dict[str, Any]]:
         "git_commits",
         "git_dirty",
     )
-    numbers = ("mean", "deviation", "low", "high", "baseline_mean", "baseline_deviation")
+    numbers = ("mean", "deviation", "low", "high", "half_width")
+    numbers += ("baseline_mean", "baseline_deviation")
     empty = dict.fromkeys(tuples, ()) | dict.fromkeys(numbers, np.nan) | difference_columns(None)
     return [{"metric": metric, **empty} for metric in metrics.names()]
 
 
 def training_hours(runs: Path, run: Run) -> float:
-    """Return how long a run trained, in hours, or NaN if its timing.json does not say."""
-    seconds = RunDir(runs / run.spec.key).read_json("timing.json").get("training_seconds")
+    """Return how long a run trained, in hours, or NaN if that was not measured."""
+    costs = read_costs(RunDir(runs / run.key))
+    seconds = costs.training_seconds if costs else None
     return np.nan if seconds is None else seconds / 3600

@@ -5,7 +5,7 @@ What chose and what is only reported never share a table.
 
 from collections.abc import Sequence
 
-from benchmark.evaluation import bootstrap, metrics
+from benchmark.evaluation import bootstrap
 from reports.layout import numbers
 from reports.layout.block import Block
 from reports.studies.searches.results import ROLES, Results
@@ -27,9 +27,9 @@ def value_block(results: Results, splits: Sequence[str], title: str) -> Block:
         number = next(trial.number for trial in results.roles.values() if key_of(trial) == key)
         cells = []
         for split in splits:
-            records = done[key].records[split]
-            low, high = bootstrap.intervals(records, names=[metric])[metric]
-            value = metrics.compute(records)[metric]
+            summed = done[key].splits[split]
+            low, high = bootstrap.intervals(summed, names=[metric])[metric]
+            value = summed.points[metric]
             times = numbers.factor(metric)
             cells.append(numbers.with_interval(value, float("nan"), low, high, times))
         lines.append((words, str(number), *cells))
@@ -44,7 +44,7 @@ def difference_block(results: Results, splits: Sequence[str]) -> Block | None:
     for one, other in results.pairs():
         cells = []
         for split in splits:
-            before, after = ({0: results.run(role).records[split]} for role in (other, one))
+            before, after = ({0: results.run(role).splits[split]} for role in (other, one))
             difference = bootstrap.paired_differences(before, after, names=[metric])[metric]
             ends = difference.interval
             cells.append(numbers.difference(difference.value, *ends, numbers.factor(metric)))

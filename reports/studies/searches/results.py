@@ -76,7 +76,7 @@ class Results:
     @property
     def done(self) -> dict[str, Run]:
         """Run key -> finished run."""
-        return {run.spec.key: run for run in self.collected.runs}
+        return {run.key: run for run in self.collected.runs}
 
     def run(self, role: str) -> Run:
         """Return the finished run of a role."""

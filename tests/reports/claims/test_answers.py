@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
+from benchmark.base.errors import UserError
 from benchmark.evaluation import metrics
 from benchmark.evaluation.published_scores import counts_path
 from benchmark.evaluation.verdict import Estimate, judge
@@ -420,11 +421,11 @@ def test_what_is_missing_is_said(tmp_path):
     assert every["runs_to_do"].item() == 6 and every["hours"].item() > 100
 
 
-def test_hours_are_of_one_card_and_odd_timings_are_passed_over(tmp_path):
+def test_hours_are_of_one_card_and_odd_costs_are_named(tmp_path):
     name = "maskris-table-2-caris-maskris-refcoco-testa-oiou"
     (part,) = claim(name).parts
     run = finish(tmp_path, part.than, 0, 0.7, only=("testA",))
-    run.write_json("timing.json", {"training_seconds": 3600.0})
+    run.write_json("costs.json", {"training_seconds": 3600.0})
     run.write_json("environment.json", {"git": {"commit": "c", "dirty": False}, "numerics": {}})
 
     def hours():
@@ -439,9 +440,11 @@ def test_hours_are_of_one_card_and_odd_timings_are_passed_over(tmp_path):
     environment = run.read_json("environment.json") | {"numerics": {"processes": 2}}
     run.write_json("environment.json", environment)
     assert hours() == pytest.approx(2 * 2 + maskris, rel=1e-3)
-    for odd in ([], {"training_seconds": "long"}, {"training_seconds": -3}, {"x": 1}):
-        run.write_json("timing.json", odd)
-        assert hours() == pytest.approx(2 * 36.8 + maskris, rel=1e-3)
+    run.write_json("costs.json", {"parameters": 1})
+    assert hours() == pytest.approx(2 * 36.8 + maskris, rel=1e-3)
+    run.write_json("costs.json", {"training_seconds": -3})
+    with pytest.raises(UserError, match="costs.json is damaged"):
+        hours()
 
 
 def test_a_contradicted_statement_has_the_p_of_the_part_that_contradicts(tmp_path):
