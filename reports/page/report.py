@@ -8,6 +8,7 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmark.evaluation import examples
 from benchmark.runs.comparisons import planned_comparisons
 from reports import labels, notes
 from reports.claims.table import Answered
@@ -109,7 +110,7 @@ def page(
         studies=studies.studies(folder),
         curves=curves.curves(names, folder),
         robustness=robustness.robustness(collected, folder, family),
-        gallery=gallery.gallery(names, gallery.folder(folder, matrix.title)),
+        gallery=gallery.gallery(names, examples.folder(folder, matrix.title)),
         costs=costs,
         runs=runs.facts(collected, names, folder),
         tracking=tracking if tracking and tracking.startswith("http") else "",

@@ -68,7 +68,7 @@ def drawn(made):
 
 def test_a_figure_per_rule_shows_sentence_ious_and_the_typical_seed(made):
     found = drawn(made)
-    start = "examples-refshapes-testA-cris-tiny-MaskRIS"
+    start = "refshapes-testA-cris-tiny-MaskRIS"
     assert list(found) == [f"{start}-largest-gain", f"{start}-both-fail"]
     gain, failed = map(texts, found.values())
     assert {"Largest gain: cris tiny, refshapes testA", "the IoU rises most"} <= {*gain}
