@@ -8,6 +8,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from benchmark.evaluation import examples
 from benchmark.runs.comparisons import planned_comparisons
 from benchmark.runs.costs import Costs
 from reports import labels, notes
@@ -112,7 +113,7 @@ def page(
         studies=studies.studies(folder, collected.group),
         curves=curves.curves(names, folder),
         robustness=robustness.robustness(collected, folder, family),
-        gallery=gallery.gallery(names, gallery.folder(folder, matrix.title)),
+        gallery=gallery.gallery(names, examples.folder(folder, matrix.title)),
         costs=blocks(settings(collected), costs) if costs else [],
         runs=runs.facts(collected, names, folder, costs or {}),
         tracking=tracking if tracking and tracking.startswith("http") else "",

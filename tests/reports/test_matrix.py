@@ -188,7 +188,9 @@ def test_the_same_runs_give_the_same_bytes_wherever_they_are(tmp_path):
     again = write(tmp_path / "here", specs[::-1], tmp_path / "a2")
     shutil.copytree(tmp_path / "here", tmp_path / "there" / "runs")
     moved = write(tmp_path / "there" / "runs", specs, tmp_path / "b")
-    assert [path.name for path in first] == [f"table.{kind}" for kind in ("md", "csv", "tex", "html")]
+    assert [path.name for path in first] == [
+        f"table.{kind}" for kind in ("md", "csv", "tex", "html")
+    ]
     contents = [[path.read_bytes() for path in paths] for paths in (first, again, moved)]
     assert contents[0] == contents[1] == contents[2]
     assert all(str(tmp_path) not in path.read_text() for path in first)
