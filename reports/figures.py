@@ -9,6 +9,8 @@ import io
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+import methods
+
 COLUMN = 3.35  # width of a paper's column, inches
 PAGE = 6.9  # width of a paper's page, inches
 DPI = 200
@@ -35,10 +37,16 @@ STYLE = [
         "legend.fontsize": 7,
         "legend.frameon": False,
         "pdf.fonttype": 42,
+        "svg.hashsalt": "risbench",  # or the names inside would differ from file to file
         "figure.dpi": DPI,
         "savefig.dpi": DPI,
     },
 ]
+
+
+def method_color(name: str) -> str:
+    """Return the color of a method, which is the same in every figure."""
+    return COLORS[methods.names().index(name) % len(COLORS)]
 
 
 def grid(axes: Axes, axis: str = "both") -> None:
@@ -48,10 +56,11 @@ def grid(axes: Axes, axis: str = "both") -> None:
 
 
 def files(name: str, figure: Figure) -> dict[str, bytes]:
-    """Return a figure as `<name>.png` and `<name>.pdf`, without date or program."""
+    """Return a figure as `<name>.png`, `.pdf` and `.svg`, without date or program."""
     nameless = {
         "png": {"Software": None},
         "pdf": dict.fromkeys(("CreationDate", "ModDate", "Producer", "Creator")),
+        "svg": {"Date": None, "Creator": None},
     }
     contents = {}
     for kind, metadata in nameless.items():

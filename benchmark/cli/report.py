@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,9 +18,10 @@ from benchmark.cli.options import (
     RUNS,
     Axes,
     OutOption,
-    RunsOption,
+    UriOption,
     console,
     named,
+    names,
     spread,
 )
 from benchmark.data import datasets
@@ -27,9 +29,10 @@ from benchmark.runs.execution import Places
 
 if TYPE_CHECKING:  # Help must not import what runs need.
     from benchmark.runs.groups import Cell, Group
-    from reports.collected import Collected
+    from reports.collected import Collected, Planned
 
 app = typer.Typer()
+WATCH_SECONDS = 5
 
 
 @app.command(rich_help_panel="Report")
@@ -47,27 +50,85 @@ def report(
             "Strategy that the others are compared with (default: the reference).",
         ),
     ] = None,
-    runs: RunsOption = RUNS,
+    runs: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--runs",
+            envvar="RISBENCH_RUNS",
+            help="Folder of the run directories. It may be given several times, say for several"
+            " machines. [default: runs]",
+        ),
+    ] = None,
+    only: Annotated[
+        str | None,
+        typer.Option(help="Parts to write, comma-separated, such as table,table2,index."),
+    ] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Write the report anew whenever a run gets further.")
+    ] = False,
+    uri: UriOption = None,
     out: OutOption = OUT,
 ) -> None:
-    """Write the tables and figures of a plan's finished runs and print them.
+    """Write the tables, figures and the page of a plan's finished runs, and print the table.
 
     The command needs no data and no weights.
 
     Example: risbench report quick --seeds 0
     """
+    from benchmark.runs.joined import joined
+
+    with joined(runs or [RUNS]) as folder:
+        places = Places(None, runs=folder, reports=out, tracking=uri)
+        if watch:
+            _watched(plan, places, axes, against, names(only))
+        else:
+            _write(plan, places, axes, against, names(only))
+
+
+def _write(
+    plan: str, places: Places, axes: Axes, against: str | None, only: list[str] | None
+) -> list[Planned]:
+    """Write the report of a preset or study, and return the runs that are not finished."""
     from benchmark.runs.groups import plan_name, read_group
 
-    plan = plan_name(plan)
-    group = read_group(runs, plan)
+    name = plan_name(plan)
+    group = read_group(places.runs, name)
     if group.kind == "study":
         from benchmark.cli.study import write_study_report
         from studies import study
 
-        write_study_report(study.load(runs, plan), runs, None, out)
-        return
-    places = Places(None, runs=runs, reports=out)
-    write_group_report(group, places, _chosen(group, axes), against)
+        write_study_report(study.load(places.runs, name), places.runs, None, places.reports)
+        return []
+    return write_group_report(group, places, _chosen(group, axes), against, only)
+
+
+def _watched(
+    plan: str, places: Places, axes: Axes, against: str | None, only: list[str] | None
+) -> None:
+    """Write a report whenever a run of its plan gets further, until all are finished."""
+    from benchmark.base.errors import Interrupted
+    from benchmark.runs.groups import plan_name, read_group
+    from benchmark.runs.rundir import RunDir
+
+    def states() -> list[tuple[str, int]]:
+        keys = read_group(places.runs, plan_name(plan)).keys
+        every = [RunDir(places.runs / key).status() for key in keys]
+        return [(status.state, status.epoch) for status in every]
+
+    seen: list[tuple[str, int]] = []
+    try:
+        while True:
+            now = states()
+            if now == seen:
+                time.sleep(WATCH_SECONDS)
+                continue
+            seen = now
+            if not any(state == "done" for state, _ in now):
+                console.print("no run of the plan is finished yet: waiting for the first one")
+            elif not _write(plan, places, axes, against, only):
+                return
+    except KeyboardInterrupt:
+        raise Interrupted("stopped: the report stays as it was written last") from None
 
 
 def _chosen(group: Group, axes: Axes) -> list[Cell]:
@@ -89,8 +150,12 @@ def _chosen(group: Group, axes: Axes) -> list[Cell]:
 
 
 def write_group_report(
-    group: Group, places: Places, cells: Sequence[Cell], against: str | None = None
-) -> None:
+    group: Group,
+    places: Places,
+    cells: Sequence[Cell],
+    against: str | None = None,
+    only: list[str] | None = None,
+) -> list[Planned]:
     """Write and print the report of a preset's plan.
 
     Args:
@@ -98,20 +163,36 @@ def write_group_report(
         places: where the runs lie, and where the report goes.
         cells: the cells that the report is about. Their keys are read from the plan.
         against: name of the strategy that the others are compared with [the reference].
+        only: names of the parts to write [all].
+
+    Returns:
+        The planned runs that are not finished.
     """
     from reports import compare
+    from reports.claims import report as claims_report
     from reports.collected import collect
+    from reports.layout import files
     from reports.matrix import report as matrix_report
+    from reports.parts import PlanReport
 
     wanted = {cell.identity for cell in cells}
     current = [cell for cell in group.cells if cell.identity in wanted]
     collected = collect(group, places.runs, current)
     table = compare.comparison(collected, against)
-    report = matrix_report.made(collected, table, against)
-    paths = matrix_report.write(report, places.reports)
-    matrix_report.render(console, report)
-    paths += write_claims(places.runs, paths[0].parent, collected)
+    report = PlanReport(collected, table, places.runs, against, claims_folder(), places.tracking)
+    contents = report.contents(only)
+    paths = files.write(places.reports / report.matrix.folder, contents)
+    matrix_report.render(console, report.matrix)
+    if only is None:
+        console.print(claims_report.counts(report.answered))
     tell_written(paths)
+    return collected.unfinished
+
+
+def claims_folder() -> Path | None:
+    """Return the folder with further claims that the environment names, or None."""
+    also = os.environ.get(CLAIMS)
+    return Path(also) if also else None
 
 
 def write_claims(runs: Path, folder: Path, collected: Collected) -> list[Path]:
@@ -130,15 +211,20 @@ def write_claims(runs: Path, folder: Path, collected: Collected) -> list[Path]:
     from reports.claims.table import answered
     from reports.layout import files
 
-    also = os.environ.get(CLAIMS)
-    its = answered(read_claims(Path(also) if also else None), runs, collected.runs)
+    its = answered(read_claims(claims_folder()), runs, collected.runs)
     console.print(report.counts(its))
     contents = {"claims.md": report.as_markdown(its), "claims.csv": files.csv(its.table)}
     return files.write(folder, contents)
 
 
 def tell_written(paths: Sequence[Path]) -> None:
-    """Print the paths of a report's files, without the PDF that stands beside each figure."""
-    for path in paths:
-        if path.suffix != ".pdf":
-            console.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
+    """Print where a report's files lie, without the other formats that stand beside each.
+
+    A folder in which several files lie is named in place of them. The page, if there is one, comes
+    last.
+    """
+    shown = [path for path in paths if path.suffix not in (".pdf", ".svg", ".tex")]
+    top = min((path.parent for path in shown), key=lambda path: len(path.parts), default=None)
+    named = dict.fromkeys(path if path.parent == top else path.parent for path in shown)
+    for path in sorted(named, key=lambda path: path.name == "index.html"):
+        console.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)

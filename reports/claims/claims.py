@@ -166,7 +166,7 @@ def read_claims(also: Path | None = None) -> Claims:
         for table in paper.tables:
             for row in table.every_row():
                 if row.no_value:
-                    rows = _lines(own, row, table, f"claims of {paper.paper}")
+                    rows = lines_of(own, row, table, f"claims of {paper.paper}")
                     no_value |= dict.fromkeys(rows.index, row.no_value)
     return Claims(tuple(_merged(claims)), known, not_answerable, no_value, waiting)
 
@@ -197,7 +197,7 @@ def _of_paper(paper: Paper, own: pd.DataFrame) -> Iterator[Claim]:
 def _of_table(paper: Paper, table: Table, own: pd.DataFrame) -> Iterator[Claim]:
     rows = {row.label: row for row in table.every_row()}
     lines = {
-        label: _lines(own, row, table, f"claims of {paper.paper}, {table.place}, row '{label}'")
+        label: lines_of(own, row, table, f"claims of {paper.paper}, {table.place}, row '{label}'")
         for label, row in rows.items()
     }
     for label, row in rows.items():
@@ -213,7 +213,7 @@ def _of_table(paper: Paper, table: Table, own: pd.DataFrame) -> Iterator[Claim]:
                 yield _value(paper, table, row, number, line)
 
 
-def _lines(own: pd.DataFrame, row: Row, table: Table, where: str) -> pd.DataFrame:
+def lines_of(own: pd.DataFrame, row: Row, table: Table, where: str) -> pd.DataFrame:
     """Return the published numbers of a row, which is none for a row that statements name alone."""
     return _selected(own, row.selector(table.place), where) if row.system else own.iloc[:0]
 
@@ -274,7 +274,7 @@ def _claim(paper: Paper, table: Table, row: Row, line: pd.Series, **own: Any) ->
         own: the other fields of the claim.
     """
     return Claim(
-        id=_id(paper, table, row, line),
+        id=claim_id(paper, table, row, line),
         paper=paper.paper,
         places=(table.place,),
         dataset=":".join(_where(line)),
@@ -364,7 +364,11 @@ def _metric(line: pd.Series) -> str:
     return names[choose(line["metric"], names, f"metric of {line['place']} in published.csv")]
 
 
-def _id(paper: Paper, table: Table, row: Row, line: pd.Series) -> str:
+def claim_id(paper: Paper, table: Table, row: Row, line: pd.Series) -> str:
+    """Return the id of the claim that a published number makes.
+
+    The claim about its value has the same id with `-value` after it.
+    """
     parts = (paper.paper, table.id or table.place, row.label)
     parts += (line["dataset"], line["split"], line["metric"])
     return "-".join(map(_slug, parts))

@@ -3,8 +3,10 @@
 import dataclasses
 from collections.abc import Sequence
 
+# Cells of columns with these headings hold a verdict or a state, which is shown in its color.
+JUDGED = ("verdict", "status", "state")
 # Columns with these headings hold words wherever they stand.
-WORDS = ("strategy", "compared", "verdict", "status", "why, and beside")
+WORDS = ("strategy", "compared", "verdict", "status", "why, and beside", "place", "claim")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,6 +21,7 @@ class Block:
         names: number of the first columns that hold words.
         repeated: number of the first columns that name a line. They stand there again where a
             narrow terminal continues the table below. By default they are those that hold words.
+        bold: places (line, column) of cells in bold.
     """
 
     title: str
@@ -27,6 +30,7 @@ class Block:
     lines: list[tuple[str, ...]]
     names: int = 3
     repeated: int | None = None
+    bold: frozenset[tuple[int, int]] = frozenset()
 
     def is_words(self, column: int) -> bool:
         """Return whether a column is read as words, to the left, and not as numbers."""
@@ -38,6 +42,12 @@ class Block:
             self,
             header=tuple(self.header[column] for column in columns),
             lines=[tuple(line[column] for column in columns) for line in self.lines],
+            bold=frozenset(
+                (line, place)
+                for place, column in enumerate(columns)
+                for line in range(len(self.lines))
+                if (line, column) in self.bold
+            ),
         )
 
 

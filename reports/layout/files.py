@@ -1,5 +1,6 @@
 """Tables as CSV, and the writing of a report's files."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -26,16 +27,19 @@ def write(folder: Path, contents: Mapping[str, str | bytes]) -> list[Path]:
 
     Args:
         folder: is made where it is missing.
-        contents: file name -> content.
+        contents: file name, which may begin with folders -> content.
 
     Raises:
         UserError: the folder cannot be written.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         for file, content in contents.items():
-            data = content if isinstance(content, bytes) else content.encode()
-            (folder / file).write_bytes(data)
+            path = folder / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # A reader, such as a browser, never finds half of a file.
+            aside = path.with_name(f".{path.name}.{os.getpid()}")
+            aside.write_bytes(content if isinstance(content, bytes) else content.encode())
+            aside.replace(path)
     except OSError as error:
         raise UserError(
             f"the report cannot be written to {folder} ({error.strerror}): choose another --out"

@@ -13,12 +13,11 @@ from typing import NamedTuple
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from reports.layout.block import Block
+from reports.layout.block import JUDGED, Block
 from reports.layout.numbers import NOTHING
 from reports.layout.signs import Look, look
 
-# Cells of columns with these headings are shown with a sign and a color.
-JUDGED = ("verdict", "status", "state")
+SHORT = 26  # letters of words that are not broken into lines, as a key of any length is not
 NAMED_ONCE = 3  # columns in which `block.named_once` leaves out what the cell above says
 SHARE = re.compile(r"( \d+ ?%)?")  # what may follow a state in other columns than these
 NUMBER = re.compile(r"[+-]?\d[\d,]*\.?\d*")
@@ -29,16 +28,20 @@ class Cell(NamedTuple):
 
     Attributes:
         text: what it says.
-        kind: `name`, `words` or `number`.
+        kind: `number`, `words`, or `long words` where a cell of its column has many.
+        is_name: whether it names its row.
         look: how its verdict or status is shown, or None.
         again: whether it only repeats the cell above.
+        bold: whether it is bold.
         order: the number by which its column is sorted, or "" where text or nothing stands in it.
     """
 
     text: str
     kind: str
+    is_name: bool
     look: Look | None
     again: bool
+    bold: bool
     order: str
 
 
@@ -106,16 +109,23 @@ def content_policy(script: str) -> str:
 
 
 def _header(block: Block) -> list[tuple[str, str]]:
-    """Return heading and kind of every column."""
-    kinds = ["words" if block.is_words(column) else "number" for column in range(len(block.header))]
-    return [*zip((head.replace("\n", " ") for head in block.header), kinds, strict=True)]
+    """Return heading and kind of every column, as `Cell` describes it."""
+    columns = []
+    for column, heading in enumerate(block.header):
+        kind = "number"
+        if block.is_words(column):
+            texts = [line[column] for line in block.lines]
+            is_long = any(len(text) > SHORT and " " in text for text in texts)
+            kind = "long words" if is_long else "words"
+        columns.append((heading.replace("\n", " "), kind))
+    return columns
 
 
 def _rows(block: Block) -> Iterator[list[Cell]]:
     kinds = [kind for _, kind in _header(block)]
     named = block.names if block.repeated is None else block.repeated
     above: Sequence[str] = ("",) * len(block.header)
-    for line in block.lines:
+    for number, line in enumerate(block.lines):
         # A sorted line stands alone, so it needs the names that the line above it would give.
         again = [
             not text and column < min(NAMED_ONCE, block.names) for column, text in enumerate(line)
@@ -128,9 +138,11 @@ def _rows(block: Block) -> Iterator[list[Cell]]:
         yield [
             Cell(
                 text.replace("\n", " "),
-                "name" if column < named else kinds[column],
-                _look(block.header[column], text) if kinds[column] == "words" else None,
+                kinds[column],
+                column < named,
+                _look(block.header[column], text) if kinds[column] != "number" else None,
                 again[column],
+                (number, column) in block.bold,
                 _order(text) if kinds[column] == "number" else "",
             )
             for column, text in enumerate(texts)

@@ -1,7 +1,7 @@
 """Shows blocks as tabulars for LaTeX's package booktabs, and notes as comments."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from reports.layout.block import Block
 from reports.layout.numbers import NOTHING
@@ -12,6 +12,8 @@ SPECIAL = {
     "^": r"\textasciicircum{}",
     "±": r"$\pm$",
     "×": r"$\times$",
+    "▲": r"$\uparrow$",
+    "▼": r"$\downarrow$",
     "\n": " ",
     NOTHING: "--",
 } | {character: f"\\{character}" for character in "&%$#_{}"}
@@ -33,12 +35,18 @@ def tabular(blocks: Sequence[Block]) -> str:
         heads += [f"\\footnotesize {escaped(block.note)}"] if block.note else []
         lines.append("\\midrule")
         lines += [f"\\multicolumn{{{columns}}}{{l}}{{{head}}} \\\\" for head in heads]
-        lines += map(_row, block.lines)
+        for number, cells in enumerate(block.lines):
+            bold = {column for line, column in block.bold if line == number}
+            lines.append(_row(cells, bold))
     return "\n".join([*lines, "\\bottomrule", "\\end{tabular}"]) + "\n"
 
 
-def _row(cells: Sequence[str]) -> str:
-    return " & ".join(map(escaped, cells)) + " \\\\"
+def _row(cells: Sequence[str], bold: Collection[int] = ()) -> str:
+    texts = [
+        f"\\textbf{{{escaped(cell)}}}" if column in bold else escaped(cell)
+        for column, cell in enumerate(cells)
+    ]
+    return " & ".join(texts) + " \\\\"
 
 
 def escaped(text: str) -> str:

@@ -15,8 +15,8 @@ def bullets(lines: Sequence[str]) -> str:
 def table(block: Block) -> str:
     """Return a block as a table under its title, with each column padded to one width."""
     header, *lines = (
-        [cell.replace("|", "\\|").replace("\n", " ") for cell in line]
-        for line in (block.header, *block.lines)
+        [_escaped(cell, (number, column) in block.bold) for column, cell in enumerate(line)]
+        for number, line in enumerate((block.header, *block.lines), -1)
     )
     # A column that is aligned to the right has a hyphen and a colon under its heading.
     columns = zip(header, *lines, strict=True)
@@ -36,6 +36,11 @@ def table(block: Block) -> str:
     ]
     note = [f"{block.note}\n"] if block.note else []
     return "\n".join([f"### {block.title}\n", *note, row(header), row(rule), *map(row, lines)])
+
+
+def _escaped(cell: str, is_bold: bool) -> str:
+    text = cell.replace("|", "\\|").replace("\n", " ")
+    return f"**{text}**" if is_bold else text
 
 
 def document(parts: Sequence[str]) -> str:

@@ -40,6 +40,13 @@ LOOKS = [
     Look("chosen on", "·", "none"),
 ]
 
+VERDICTS = ("better", "worse", "no relevant difference", "undecided")
+
+
+def legend() -> str:
+    """Return which sign stands for which verdict, as a sentence."""
+    return ", ".join(f"{its.sign} {its.word}" for its in LOOKS if its.word in VERDICTS) + "."
+
 
 def look(text: str) -> Look | None:
     """Return how a cell that begins with a verdict or status looks, or None for other text."""

@@ -9,10 +9,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from reports.layout.block import Block
+from reports.layout.block import JUDGED, Block
+from reports.layout.signs import look
 
 # Cells of columns with these headings may take several lines.
 FOLDING = ("method", "strategy", "compared", "row", "it says", "status")
+COLORS = {"good": "green", "bad": "red", "equal": "cyan", "open": "yellow", "none": ""}
 INTERVAL = "[95 %]"  # in the heading of numbers with their interval
 # What is never broken: an interval in brackets, or a word.
 WHOLE = re.compile(r"\[[^\]]*\]|\S+")
@@ -71,9 +73,19 @@ def _table(block: Block, width: int) -> Table:
     for column, (heading, its) in enumerate(zip(block.header, _widths(block, width), strict=True)):
         justify = "left" if block.is_words(column) else "right"
         table.add_column(Text(heading), justify=justify, width=its)
-    for line in block.lines:
-        table.add_row(*map(Text, line))
+    for number, line in enumerate(block.lines):
+        cells = [
+            Text(cell, _style(cell, block.header[column], (number, column) in block.bold))
+            for column, cell in enumerate(line)
+        ]
+        table.add_row(*cells)
     return table
+
+
+def _style(cell: str, heading: str, is_bold: bool) -> str:
+    """Return the style of a cell: bold, and the color of a verdict or status."""
+    its = look(cell) if heading in JUDGED else None
+    return " ".join(filter(None, ["bold" if is_bold else "", COLORS[its.tone] if its else ""]))
 
 
 # --- widths ---------------------------------------------------------------------------------------

@@ -1,10 +1,9 @@
-"""Writes the report of a preset as Markdown, CSV and LaTeX and prints it, made once for all.
+"""The report of a preset as Markdown, CSV, LaTeX and HTML, and in the terminal, made once for all.
 
 Nothing here depends on when or where it is made, so the same runs give the same bytes.
 """
 
 import dataclasses
-from pathlib import Path
 
 import pandas as pd
 from rich.console import Console
@@ -14,7 +13,7 @@ from benchmark.runs.comparisons import planned_comparisons
 from reports import labels, notes
 from reports.collected import Collected
 from reports.compare import points
-from reports.layout import files, latex, markdown, terminal
+from reports.layout import files, html, latex, markdown, terminal
 from reports.layout.block import Block
 from reports.matrix import compared, every_run
 
@@ -68,24 +67,19 @@ def made(collected: Collected, table: pd.DataFrame, against: str | None = None) 
     )
 
 
-def write(report: Report, out: Path) -> list[Path]:
-    """Write `table.md`, `table.csv` and `table.tex`, and return their paths.
+def contents(report: Report) -> dict[str, str]:
+    """Return `table.md`, `table.csv`, `table.tex` and `table.html`.
 
     The CSV holds fractions with six decimals, and lists with a space between their entries.
-
-    Args:
-        report: what is written.
-        out: holds the folder of the report.
-
-    Raises:
-        UserError: `out` cannot be written.
     """
-    contents = {
+    known = [*report.footnotes, *report.definitions]
+    blocks = [*report.compared, *report.runs]
+    return {
         "table.md": as_markdown(report),
         "table.csv": files.csv(report.table),
         "table.tex": as_latex(report),
+        "table.html": html.document(report.title, blocks, notes.LEGEND, known),
     }
-    return files.write(out / report.folder, contents)
 
 
 def as_markdown(report: Report) -> str:

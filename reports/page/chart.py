@@ -42,6 +42,7 @@ class Chart:
 
     Attributes:
         title: stands above it.
+        name: whose lines these are, and the title.
         description: what it shows, for those who do not see it.
         across: name of the horizontal axis.
         up: name of the vertical axis.
@@ -51,6 +52,7 @@ class Chart:
     """
 
     title: str
+    name: str
     description: str
     across: str
     up: str
@@ -106,6 +108,7 @@ def chart(
         )
     return Chart(
         title,
+        f"{about}, {title}",
         describe(f"{about}, {title}", across, up, lines),
         across,
         up,

@@ -9,6 +9,9 @@ from reports.claims.table import Answered
 from reports.layout.block import Block
 
 UNANSWERED = "not run"
+# The answer stands beside what is said. What few readers need comes last.
+COLUMNS = ("it says", "on", "published", "ours [95 %]", "p", "status", "hours")
+COLUMNS += ("why, and beside", "place", "claim")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,11 +38,19 @@ def claims(its: Answered) -> Claims:
     number = Counter(line.status for line in its.lines)
     return Claims(
         counts={status: number[status] for status in STATUSES if number[status]},
-        blocks=[(block, _has_answer(block)) for block in report.blocks(its.lines, texts=True)],
+        blocks=[
+            (_arranged(block), _has_answer(block)) for block in report.blocks(its.lines, texts=True)
+        ],
         elsewhere=report.elsewhere(its.answers),
         definitions=[*report.DEFINITIONS, *report.left_out(its.claims), *report.damaged(its)],
         waiting={*number} <= {UNANSWERED},
     )
+
+
+def _arranged(block: Block) -> Block:
+    """Return a table with its columns in the order in which the page shows them."""
+    places = [block.header.index(heading) for heading in COLUMNS if heading in block.header]
+    return dataclasses.replace(block.part(places), names=2, repeated=1)
 
 
 def _has_answer(block: Block) -> bool:

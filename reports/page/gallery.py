@@ -260,7 +260,9 @@ def outline(rle: dict[str, Any], place: Path) -> str:
     contours, _ = cv2.findContours(larger, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     paths = []
     for contour in contours:
-        points = cv2.approxPolyDP(contour, 2 * ROUGHNESS, closed=True)[:, 0]
+        # A small mask would lose its shape, or all of itself.
+        roughness = min(2 * ROUGHNESS, 0.01 * cv2.arcLength(contour, closed=True))
+        points = cv2.approxPolyDP(contour, roughness, closed=True)[:, 0]
         # Two steps of the larger mask are one pixel of the picture.
         paths.append("M" + "L".join(f"{(x + 1) // 2} {(y + 1) // 2}" for x, y in points) + "Z")
     return "".join(paths)

@@ -8,22 +8,17 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-import pandas as pd
-
 from benchmark.runs.comparisons import planned_comparisons
 from reports import labels, notes
 from reports.claims.table import Answered
 from reports.collected import Collected
-from reports.layout import html
+from reports.layout import html, signs
 from reports.layout.block import Block
-from reports.matrix import compared
-from reports.matrix import report as matrix
+from reports.matrix.report import Report
 from reports.page import claims, curves, gallery, named, robustness, runs, studies, summary
 
-LEGEND = (
-    "▲ better, ▼ worse, = no relevant difference, ? undecided. a ± b is mean and standard deviation"
-    " over seeds, [low, high] the 95 % interval of a difference."
-)
+LINES = 300  # of every finished run, beyond which the page names the file that lists them
+LEGEND = f"{signs.legend()} {notes.LEGEND}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +32,7 @@ class Page:
         counts: state -> number of planned runs.
         strategies: labels, the reference first, in the order of their colors.
         comparison: tables of what each strategy changes.
+        finished: tables of every finished run with all its metrics.
         footnotes: what stands under them.
         definitions: what the numbers mean.
         unfinished: table of the planned runs that are not finished, or None.
@@ -57,6 +53,7 @@ class Page:
     counts: dict[str, int]
     strategies: list[str]
     comparison: Sequence[Block]
+    finished: Sequence[Block]
     footnotes: Sequence[str]
     definitions: Sequence[str]
     unfinished: Block | None
@@ -73,7 +70,7 @@ class Page:
 
 def page(
     collected: Collected,
-    table: pd.DataFrame,
+    matrix: Report,
     folder: Path,
     answered: Answered | None = None,
     costs: Sequence[Block] = (),
@@ -84,7 +81,7 @@ def page(
 
     Args:
         collected: the runs.
-        table: what `compare.comparison` returns of them.
+        matrix: their tables, which every format shows alike.
         folder: of the run directories, and of `examples/` and the plans of studies.
         answered: what the runs say to claims.
         costs: tables of what they cost.
@@ -96,23 +93,23 @@ def page(
     """
     names = named.named(collected.specs)
     family = planned_comparisons(collected.group, collected.specs, against)
-    known = [*labels.strategy_labels(collected.specs)]
     return Page(
-        title=collected.group.name,
-        description=collected.group.description,
-        sentence=summary.sentence(collected, table, against),
+        title=matrix.title,
+        description=matrix.description,
+        sentence=summary.sentence(collected, matrix.table, against),
         counts=runs.counts(collected.planned),
-        strategies=known,
-        comparison=compared.blocks(table, known, labels.reference(collected.specs, against)),
-        footnotes=notes.footnotes(collected, table),
-        definitions=matrix.definitions(collected, against),
+        strategies=[*labels.strategy_labels(collected.specs)],
+        comparison=matrix.compared,
+        finished=matrix.runs,
+        footnotes=matrix.footnotes,
+        definitions=matrix.definitions,
         unfinished=runs.unfinished(collected, names),
         plan=runs.grid(collected, names),
         claims=claims.claims(answered) if answered else None,
         studies=studies.studies(folder),
         curves=curves.curves(names, folder),
-        robustness=robustness.robustness(collected, folder, len(family)),
-        gallery=gallery.gallery(names, gallery.folder(folder, collected.group.name)),
+        robustness=robustness.robustness(collected, folder, family),
+        gallery=gallery.gallery(names, gallery.folder(folder, matrix.title)),
         costs=costs,
         runs=runs.facts(collected, names, folder),
         tracking=tracking if tracking and tracking.startswith("http") else "",
@@ -123,4 +120,4 @@ def as_html(its: Page) -> str:
     """Return the page as the text of one HTML file."""
     template = html.environment(("reports", "page/templates")).get_template("index.html")
     styles = [named.style(look) for look in range(len(its.strategies))]
-    return template.render(page=its, legend=LEGEND, styles=styles)
+    return template.render(page=its, legend=LEGEND, styles=styles, most_lines=LINES)

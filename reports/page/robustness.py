@@ -9,6 +9,7 @@ import pandas as pd
 from benchmark.robustness.conditions import Condition, parse_condition
 from benchmark.robustness.occlusion import TARGETS
 from benchmark.robustness.results import finished_conditions
+from benchmark.runs.comparisons import Comparison
 from benchmark.runs.rundir import RunDir
 from reports import labels
 from reports.collected import Collected
@@ -54,7 +55,9 @@ class Robustness:
     words: list[Block]
 
 
-def robustness(collected: Collected, runs: Path, comparisons: int = 0) -> Robustness | None:
+def robustness(
+    collected: Collected, runs: Path, family: Sequence[Comparison] = ()
+) -> Robustness | None:
     """Return what corrupted images, covered objects and covered words change, or None.
 
     Settings enter whose finished runs all have at least one condition in common. It is None where
@@ -63,18 +66,19 @@ def robustness(collected: Collected, runs: Path, comparisons: int = 0) -> Robust
     Args:
         collected: the finished runs.
         runs: folder of the run directories.
-        comparisons: number of planned ones, as `table.table` takes it.
+        family: planned comparisons. Those on the splits that are shown count for verdicts.
 
     Raises:
         UserError: records under a condition are damaged. The message names the file.
     """
     every: list[Results] = []
-    for split, conditions in _shared(settings(collected), runs).items():
+    shared = _shared(settings(collected), runs)
+    for split, conditions in shared.items():
         gathered = gather(collected, runs, [split], conditions)
         every += [results for results in gathered if results.conditions]
     if not every:
         return None
-    table = numbers_of(every, comparisons=comparisons)
+    table = numbers_of(every, comparisons=sum(its.split in shared for its in family))
     shown = primary_rows(every, table)
     looks = {label: place for place, label in enumerate(labels.strategy_labels(collected.specs))}
     return Robustness(compared.blocks(every, shown), _panels(shown, looks), details.words(shown))

@@ -72,7 +72,9 @@ def _facts(run: RunDir, named: Named, planned: Planned, epoch: int | None) -> Ru
         "training": _duration(costs.training_seconds if costs else None),
         "best so far": _best(planned, spec.selection.metric),
     }
-    log = run.path / "log.txt"
+    # Where several folders are read as one, a run is a link whose own place means nothing later.
+    place = run.path.resolve() if run.path.is_symlink() else run.path
+    log = place / "log.txt"
     return RunFacts(
         run.key,
         named.text,

@@ -21,7 +21,7 @@ class Study:
         description: what it asks.
         progress: how many of its runs have which state, as a sentence.
         blocks: the tables of a grid with a finished run.
-        notes: what stands under them, or how to see more.
+        notes: what stands under them.
     """
 
     name: str
@@ -44,13 +44,12 @@ def _study(group: Group, runs: Path) -> Study:
     states = Counter(RunDir(runs / key).status().state for key in group.keys)
     counted = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
     progress = f"{len(group.keys)} runs: {counted}." if counted else "No run is planned yet."
-    see = f"`risbench report {group.name}` writes its whole report."
     blocks: list[Block] = []
-    notes = [see]
+    notes: list[str] = []
     if states["done"] and group.name in study.names(runs):
         started = study.load(runs, group.name)
         if started.study.kind == "grid":
             rows = results(started, runs)
             main, others = grids.blocks(rows)
-            blocks, notes = [*main, *others], [*grids.footnotes(rows), see]
+            blocks, notes = [*main, *others], grids.footnotes(rows)
     return Study(group.name, group.description, progress, blocks, notes)

@@ -26,24 +26,24 @@ def sentence(collected: Collected, table: pd.DataFrame, against: str | None = No
         against: name of the strategy that the others are compared with [the reference].
     """
     reference = labels.reference(collected.specs, against)
-    cells = [its.cell for its in collected.planned]
-    methods = _counted("method", {(cell.method, cell.variant) for cell in cells})
-    every = dict.fromkeys(f"{cell.dataset} ({cell.split_by})" for cell in cells)
-    where = f"{methods} on {_listed([*every])}"
-    seeds = _counted("seed", {cell.seed for cell in cells})
-
     primary = table["metric"] == table["supervision"].map(collected.group.primary)
     rows = table[primary & (table["role"] == "test") & table["difference"].notna()]
+    done, planned = len(collected.runs), len(collected.planned)
+    progress = "" if done == planned else f"{done} of {planned} planned runs are finished"
     if rows.empty:
-        found = f"Nothing is compared with {reference} yet: {where} with {seeds} were planned"
-    else:
-        others = _listed([*dict.fromkeys(rows["strategy"])])
-        changes = "changes" if methods == "1 method" else "change"
-        found = (
-            f"With {others} in place of {reference}, {where} {changes} by {_range(rows)} points on"
-            f" test splits ({seeds}), {_verdicts(rows['verdict'])}"
+        return (
+            f"Nothing is compared with {reference} yet, and {progress or 'all runs are finished'}."
         )
-    return f"{found}{_unfinished(collected)}."
+    others = _listed([*dict.fromkeys(rows["strategy"])])
+    methods = rows[["method", "variant"]].drop_duplicates()
+    sets = rows[["dataset", "split_by"]].drop_duplicates().itertuples(index=False)
+    where = _listed([f"{its.dataset} ({its.split_by})" for its in sets])
+    change = "method changes" if len(methods) == 1 else "methods change"
+    found = (
+        f"With {others} in place of {reference}, {len(methods)} {change} by {_range(rows)} points"
+        f" on test splits of {where} ({_seeds(rows)}), {_verdicts(rows['verdict'])}"
+    )
+    return ". ".join(filter(None, [found, progress])) + "."
 
 
 def _range(rows: pd.DataFrame) -> str:
@@ -63,6 +63,8 @@ def _verdicts(words: pd.Series) -> str:
     number = Counter(judged)
     found = [word for word in FOUND if number[word]]
     comparisons = "comparison" if len(judged) == 1 else "comparisons"
+    if len(judged) < len(words):
+        comparisons += " that can be judged"
     if len(found) == 1:
         each = "the one" if len(judged) == 1 else f"all {len(judged)}"
         return f"which is {FOUND[found[0]].format(f'{each} {comparisons}')}"
@@ -70,13 +72,13 @@ def _verdicts(words: pd.Series) -> str:
     return f"which is {_listed([f'{first} of {len(judged)} {comparisons}', *others])}"
 
 
-def _counted(what: str, every: set[object]) -> str:
-    return f"1 {what}" if len(every) == 1 else f"{len(every)} {what}s"
-
-
-def _unfinished(collected: Collected) -> str:
-    done, planned = len(collected.runs), len(collected.planned)
-    return "" if done == planned else f", with {done} of {planned} planned runs finished"
+def _seeds(rows: pd.DataFrame) -> str:
+    """Return how many seeds the comparisons are over."""
+    numbers_of = rows["seeds"].map(len)
+    least, most = numbers_of.min(), numbers_of.max()
+    if least < most:
+        return f"{least} to {most} seeds"
+    return "1 seed" if most == 1 else f"{most} seeds"
 
 
 def _listed(names: Sequence[str]) -> str:

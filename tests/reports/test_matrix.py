@@ -17,6 +17,7 @@ from benchmark.evaluation import metrics
 from benchmark.runs.rundir import RunDir
 from reports.collected import collect
 from reports.compare import comparison
+from reports.layout import files
 from reports.matrix import report
 from tests.reports.fakes import (
     PLUGIN,
@@ -34,7 +35,8 @@ from tests.reports.fakes import (
 
 def write(runs, specs, out, **fields):
     collected = collect(plan(specs, **fields), runs)
-    return report.write(report.made(collected, comparison(collected)), out)
+    made = report.made(collected, comparison(collected))
+    return files.write(out / made.folder, report.contents(made))
 
 
 def text_of(runs, specs, out, **fields):
@@ -140,7 +142,8 @@ def test_any_strategy_can_be_what_the_others_are_compared_with(tmp_path):
     forth = pick(comparison(collected), split="testA", strategy="+MaskRIS", metric="oiou")
     assert row["difference"] == pytest.approx(-forth["difference"]) and row["verdict"] == "worse"
     assert row["p_holm"] == pytest.approx(2 * row["p"], rel=0.5), "two comparisons on one split"
-    paths = report.write(report.made(collected, table, "maskris"), tmp_path / "out")
+    made = report.made(collected, table, "maskris")
+    paths = files.write(tmp_path / "out" / made.folder, report.contents(made))
     assert {path.parent.name for path in paths} == {"set-against-maskris"}
     with pytest.raises(UserError, match="crop"):
         comparison(collected, "crop")

@@ -102,9 +102,10 @@ function enlarging() {
     place = (number + figures.length) % figures.length;
     const copy = figures[place].cloneNode(true);
     copy.querySelector(".enlarge").remove();
-    dialog.setAttribute("aria-label", figures[place].dataset.large);
+    const name = figures[place].dataset.large;
+    dialog.setAttribute("aria-label", name);
     dialog.querySelector(".content").replaceChildren(copy);
-    dialog.querySelector("output").textContent = `${place + 1} of ${figures.length}`;
+    dialog.querySelector("output").textContent = `${name}, ${place + 1} of ${figures.length}`;
   }
 
   document.querySelectorAll("[data-large]").forEach((figure) => {

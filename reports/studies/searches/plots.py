@@ -5,13 +5,13 @@ and the baseline are marked.
 """
 
 import contextlib
-import math
 import warnings
 from collections.abc import Iterator
 from unittest import mock
 
 import matplotlib.pyplot as plt
 import matplotlib.style
+import numpy as np
 import optuna
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
@@ -76,13 +76,12 @@ def value(trial: FrozenTrial) -> float:
 
 
 def percent(axis: Axis) -> None:
-    """Show fractions as percent, with as many decimals as the ticks need to differ."""
+    """Show fractions as percent, with as many decimals as no tick is rounded by."""
 
     def text(tick: float, _: int) -> str:
-        ticks = sorted(axis.get_majorticklocs())
-        steps = [b - a for a, b in zip(ticks, ticks[1:], strict=False) if b > a]
-        decimals = -math.floor(math.log10(100 * min(steps, default=0.01)) + 1e-6)
-        return f"{100 * tick:.{max(0, min(4, decimals))}f}"
+        ticks = 100 * np.asarray(axis.get_majorticklocs())
+        exact = (number for number in range(4) if np.allclose(ticks, ticks.round(number), 0, 1e-6))
+        return f"{100 * tick:.{next(exact, 4)}f}"
 
     axis.set_major_locator(MaxNLocator(nbins=6, steps=(1, 2, 2.5, 5, 10)))
     axis.set_major_formatter(FuncFormatter(text))

@@ -1,0 +1,1 @@
+"""The tables of papers, in their order and layout, with our numbers beside the published ones."""
