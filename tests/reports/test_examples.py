@@ -2,6 +2,7 @@
 
 import matplotlib.style
 import numpy as np
+import pandas as pd
 import pytest
 
 from benchmark.base.errors import UserError
@@ -9,8 +10,10 @@ from benchmark.evaluation import examples, masks
 from benchmark.evaluation.examples import Answer, Example
 from reports.collected import collect
 from reports.compare import settings
+from reports.examples import figures as drawing
 from reports.examples.figures import figures
 from reports.figures import STYLE, files
+from reports.parts import PlanReport
 from tests.reports.fakes import make_runs, make_spec, plan
 
 SIZE = (30, 40)
@@ -76,6 +79,15 @@ def test_a_figure_per_rule_shows_sentence_ious_and_the_typical_seed(made):
     assert {"IoU 10.0 %", "IoU 20.0 %", "+25.0 points over 2 seeds, here seed 0"} <= {*gain}
     assert failed.count("IoU 0.0 %, nothing marked") == 2
     assert len(found[f"{start}-largest-gain"].axes) == 4
+
+
+def test_the_report_has_a_part_of_them(made, tmp_path, monkeypatch):
+    monkeypatch.setattr(drawing, "files", lambda name, figure: {f"{name}.png": b""})
+    specs = [run.spec for by_seed in made[0][0].strategies.values() for run in by_seed.values()]
+    collected = collect(plan(specs), tmp_path)
+    contents = PlanReport(collected, pd.DataFrame(), tmp_path).contents(["examples"])
+    start = "examples/refshapes-testA-cris-tiny-MaskRIS"
+    assert [*contents] == [f"{start}-largest-gain.png", f"{start}-both-fail.png"]
 
 
 def test_text_of_data_is_no_markup(made):
