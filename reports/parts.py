@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from benchmark.base.errors import choose
+from benchmark.evaluation import examples
 from benchmark.runs.costs import Costs, read_costs
 from benchmark.runs.rundir import RunDir
 from reports import costs, labels
@@ -20,6 +21,7 @@ from reports.claims.paper import Paper, read_papers
 from reports.claims.table import Answered, answered
 from reports.collected import Collected
 from reports.compare import settings
+from reports.examples import figures as example_figures
 from reports.layout import files, markdown
 from reports.layout.block import Block
 from reports.matrix import figure
@@ -83,6 +85,7 @@ class PlanReport:
             "table": lambda: matrix.contents(self.matrix),
             "differences": self._differences,
             "costs": self._costs,
+            "examples": self._examples,
             "claims": self._claims,
             **{name: functools.partial(self._paper, name) for name in paper.names(self._papers)},
             "index": lambda: {"index.html": page.as_html(self._page())},
@@ -105,6 +108,11 @@ class PlanReport:
         reference = labels.reference(self.collected.specs, self.against)
         drawn = figure.draw(self.table, self.collected.group.primary, reference)
         return {f"figures/{name}": content for name, content in drawn.items()}
+
+    def _examples(self) -> Contents:
+        place = examples.folder(self.runs, self.collected.group.name)
+        drawn = example_figures.draw(place, settings(self.collected))
+        return {f"examples/{name}": content for name, content in drawn.items()}
 
     def _costs(self) -> Contents:
         made = settings(self.collected)
@@ -129,7 +137,7 @@ class PlanReport:
             self.matrix,
             self.runs,
             self.answered,
-            costs.blocks(settings(self.collected), self.costs),
+            self.costs,
             self.against,
             self.tracking,
         )

@@ -5,13 +5,17 @@ asks nothing of a network, and its policy forbids it to.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from benchmark.evaluation import examples
 from benchmark.runs.comparisons import planned_comparisons
+from benchmark.runs.costs import Costs
 from reports import labels, notes
 from reports.claims.table import Answered
 from reports.collected import Collected
+from reports.compare import settings
+from reports.costs import blocks
 from reports.layout import html, signs
 from reports.layout.block import Block
 from reports.matrix.report import Report
@@ -73,7 +77,7 @@ def page(
     matrix: Report,
     folder: Path,
     answered: Answered | None = None,
-    costs: Sequence[Block] = (),
+    costs: Mapping[str, Costs] | None = None,
     against: str | None = None,
     tracking: str | None = None,
 ) -> Page:
@@ -84,7 +88,7 @@ def page(
         matrix: their tables, which every format shows alike.
         folder: of the run directories, and of `examples/` and the plans of studies.
         answered: what the runs say to claims.
-        costs: tables of what they cost.
+        costs: key of a run -> what it cost [nothing was measured].
         against: name of the strategy that the others are compared with [the reference].
         tracking: address of the tracking store. Only one that begins with http is linked.
 
@@ -106,12 +110,12 @@ def page(
         unfinished=runs.unfinished(collected, names),
         plan=runs.grid(collected, names),
         claims=claims.claims(answered) if answered else None,
-        studies=studies.studies(folder),
+        studies=studies.studies(folder, collected.group),
         curves=curves.curves(names, folder),
         robustness=robustness.robustness(collected, folder, family),
-        gallery=gallery.gallery(names, gallery.folder(folder, matrix.title)),
-        costs=costs,
-        runs=runs.facts(collected, names, folder),
+        gallery=gallery.gallery(names, examples.folder(folder, matrix.title)),
+        costs=blocks(settings(collected), costs) if costs else [],
+        runs=runs.facts(collected, names, folder, costs or {}),
         tracking=tracking if tracking and tracking.startswith("http") else "",
     )
 

@@ -108,7 +108,8 @@ def _lines(its: Answered, paper: Paper, table: Table, states: Mapping[str, str])
     for row in table.every_row():
         numbered = lines_of(own, row, table, paper.paper)
         taken |= {*numbered.index}
-        at = float(numbered.index[0]) if len(numbered) else at
+        # The file's order holds among its rows, of which two may be one row of the paper.
+        at = max(at, float(numbered.index[0])) if len(numbered) else at
         weak = methods.definition(row.method).weakly_supervised
         cells = {
             _where(line): _cell(answers, paper, table, row, number, line, states)

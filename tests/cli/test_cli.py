@@ -1,5 +1,6 @@
 """The commands as a user meets them: results, near misses, and one sentence per error."""
 
+import json
 import pickle
 import re
 
@@ -8,6 +9,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from benchmark.evaluation import masks
 from benchmark.runs.rundir import RunDir
 from tests.cli.commands import run
 from tests.helpers import write_boxes
@@ -284,6 +286,55 @@ def test_predict_writes_a_mask_of_the_original_size(world, capsys):
     assert Image.open(world / "out" / "overlay.png").size == Image.open(image).size
 
 
+def test_predict_exports_the_masks_of_a_split(world, tmp_path, capsys):
+    run_dir = RunDir(world / "runs" / keys(world)[0])
+    command = ["predict", run_dir.key, "--split", "testB", "--runs", world / "runs", "--out"]
+    assert run(*command, tmp_path / "stored.json") == 0
+    stored = json.loads((tmp_path / "stored.json").read_text())
+    assert [entry["sent_id"] for entry in stored] == list(run_dir.records("testB")["sent_id"])
+    # A run of an earlier version has none, so its network makes them, and they are kept.
+    before = run_dir.masks_path("testB").read_bytes()
+    run_dir.masks_path("testB").unlink()
+    assert run(*command, tmp_path / "made.json") == 0
+    assert run_dir.masks_path("testB").read_bytes() == before
+    assert (tmp_path / "made.json").read_bytes() == (tmp_path / "stored.json").read_bytes()
+    # A split that the run does not report has no place in it.
+    assert run(*command[:3], "train", *command[4:], tmp_path / "train.json") == 0
+    assert not run_dir.masks_path("train").exists()
+    for entry in json.loads((tmp_path / "train.json").read_text())[:3]:
+        assert masks.decode(entry["segmentation"]).shape == tuple(entry["segmentation"]["size"])
+
+
+def test_masks_that_are_not_those_of_the_records_are_not_kept(world, tmp_path, capsys):
+    run_dir = RunDir(world / "runs" / keys(world)[0])
+    records, kept = run_dir.records("testB"), run_dir.masks("testB")
+    run_dir.masks_path("testB").unlink()
+    run_dir.write_records("testB", records.assign(union=records["union"] + 1))
+    command = ["predict", run_dir.key, "--split", "testB", "--runs", world / "runs"]
+    assert run(*command, "--out", tmp_path / "made.json") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "6 of 6 differ from those of its records" in said
+    assert not run_dir.masks_path("testB").exists() and (tmp_path / "made.json").exists()
+    run_dir.write_records("testB", records)
+    run_dir.write_masks("testB", kept)
+
+
+def test_examples_are_cut_out_of_the_data(world, capsys):
+    command = ["examples", "boxes", "--runs", world / "runs"]
+    assert run(*command) == 0
+    place = world / "runs" / "examples" / "boxes"
+    assert "wrote" in capsys.readouterr().out
+    every = json.loads((place / "examples.json").read_text())
+    assert {entry["split"] for entry in every} == {"testA"}
+    assert {entry["picture"] for entry in every} == {path.name for path in place.glob("*.webp")}
+    assert run(*command, "--rule", "two-of-a-kind", "--split", "val", "--count", "1") == 0
+    (entry,) = json.loads((place / "examples.json").read_text())
+    assert (entry["rule"], entry["split"]) == ("two of a kind", "val")
+    assert run(*command, "--ids", entry["sent_id"], "--split", "val") == 0
+    (named,) = json.loads((place / "examples.json").read_text())
+    assert named == entry | {"rule": "chosen"}
+
+
 def test_status_lists_states(world, capsys):
     for plan in ([], ["boxes"]):
         assert run("status", *plan, "--runs", world / "runs") == 0
@@ -296,6 +347,12 @@ def test_status_lists_states(world, capsys):
         (["plan", "--preset", "quik"], "preset 'quik' is not known: did you mean quick"),
         (["plan", "--preset", "missing.yaml"], "there is no preset file missing.yaml"),
         (["plan", "--methods", "lvat"], "plans methods"),
+        (["predict", "x"], "name either a photograph and a sentence, or --split"),
+        (["predict", "x", "a.jpg"], "name either a photograph and a sentence, or --split"),
+        (["predict", "x", "a.jpg", "b", "--split", "val"], "name either a photograph and a"),
+        (["examples", "--rule", "largest-gains"], "did you mean largest gain"),
+        (["examples", "--rule", "occluded", "--ids", "1"], "name either rules"),
+        (["examples", "--ids", "x"], "--ids takes whole numbers"),
         (
             ["plan", "--methods", "lvat", "--name", "x"],
             "method 'lvat' is not known: did you mean lavt",

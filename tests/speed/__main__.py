@@ -10,9 +10,8 @@ from benchmark.cli.app import guarded
 from benchmark.cli.options import DeviceOption, ThreadsOption, Where, console, spread
 from benchmark.evaluation import inference
 from benchmark.robustness.conditions import parse_condition
-from benchmark.runs.opened import Opened
+from benchmark.runs.opened import Opened, places_of
 from benchmark.runs.rundir import find_run
-from benchmark.training.worker import places_of
 from tests.speed.grouping import compare, show
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from benchmark.evaluation import masks
+from benchmark.runs.costs import Costs
 from benchmark.runs.groups import Cell, Group, write_plan
 from benchmark.runs.rundir import RunDir
 from reports.claims.answers import STATUSES
@@ -20,7 +21,6 @@ from reports.claims.claims import read_claims
 from reports.claims.table import answered
 from reports.collected import collect
 from reports.compare import comparison
-from reports.layout.block import Block
 from reports.matrix.report import made
 from reports.page import report
 from studies import study
@@ -32,13 +32,7 @@ NAME = "every-state"
 EVIL = "<script>alert('reason')</script> & \"quotes\""
 SENTENCE = "<script>alert('sentence')</script> on the left"
 CONDITIONS = ("fog-1", "fog-3", "fog-5", "jpeg_compression-3", "referent-50")
-COSTS = Block(
-    "Costs",
-    "",
-    ("method", "strategy", "parameters, M", "images/s"),
-    [("cris tiny", "baseline", "1.25", "120"), ("cris tiny", "+MaskRIS", "1.25", "61")],
-    names=2,
-)
+COSTS = Costs(parameters=1_250_000, training_images_per_second=120.0)
 
 
 def make(runs: Path) -> Group:
@@ -151,8 +145,9 @@ def page_of(runs: Path, group: Group, **more) -> report.Page:
         for line, status in zip(its.lines, STATUSES * 2, strict=False)
     ]
     its = dataclasses.replace(its, lines=(*said, *its.lines[len(said) :]))
+    costs = {run.key: COSTS for run in collected.runs}
     return report.page(
-        collected, made(collected, comparison(collected)), runs, its, costs=[COSTS], **more
+        collected, made(collected, comparison(collected)), runs, its, costs=costs, **more
     )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmark.base.errors import UserError
-from benchmark.evaluation import masks
+from benchmark.evaluation import examples, masks
 from reports.page import gallery
 from reports.page.named import named
 from tests.reports.fakes import make_spec
@@ -21,7 +21,7 @@ SPECS = [make_spec(strategy, seed) for strategy in ("baseline", "maskris") for s
 def place(tmp_path):
     """Return a folder with three examples of six runs of one method."""
     constructed.make_examples(tmp_path, [spec.key for spec in SPECS])
-    return gallery.folder(tmp_path, constructed.NAME)
+    return examples.folder(tmp_path, constructed.NAME)
 
 
 def filled(path, shape):
