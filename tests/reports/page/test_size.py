@@ -12,6 +12,7 @@ from reports.compare import comparison
 from reports.matrix import report as matrix
 from reports.page import report
 from tests.reports.fakes import make_run, make_spec, plan
+from tests.reports.page.constructed import COSTS
 
 MEGABYTES = 5
 SPECS = [
