@@ -103,8 +103,11 @@ def _pairs(every: Sequence[Setting], split: str | None, runs: Path) -> Iterator[
                 continue
             found = True
             first, second = (
-                {RunDir(runs / by[seed].spec.key): by[seed].records[name] for seed in seeds}
-                for by in (reference, others)
+                {run: run.records(name) for run in directories}
+                for directories in (
+                    [RunDir(runs / by[seed].spec.key) for seed in seeds]
+                    for by in (reference, others)
+                )
             )
             yield Pair(first, second, name)
     if not found:

@@ -6,7 +6,7 @@ lays them out: a card per expression and method, with a panel per strategy.
 
 import base64
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
@@ -52,7 +52,7 @@ class Card:
         example: the expression.
         where: data set and split.
         method: name of the method.
-        seed: of the runs.
+        seed: of the runs that are shown.
         truth: place of the true mask's outline in the gallery.
         panels: of the picture, the truth and the runs.
         difference: IoU of the last strategy minus that of the first, points, or None for a single
@@ -145,7 +145,10 @@ def _cards(
     outlines: dict[str, int],
     place: Path,
 ) -> list[Card]:
-    """Return a card per method: of the lowest of the seeds that most of its strategies have.
+    """Return a card per method.
+
+    Of the seeds that most of its strategies have, it shows the one whose difference is nearest to
+    the mean over seeds, by which the example was chosen.
 
     Outlines that are new enter `outlines`, path -> place.
     """
@@ -161,7 +164,12 @@ def _cards(
         by_seed: dict[int, list[Named]] = {}
         for its in members:
             by_seed.setdefault(its.spec.seed, []).append(its)
-        seed, shown = max(by_seed.items(), key=lambda item: (len(item[1]), -item[0]))
+        most = max(map(len, by_seed.values()))
+        seed = min(
+            (seed for seed, its in by_seed.items() if len(its) == most),
+            key=lambda seed: abs(_difference(example, by_seed[seed]) - example.difference),
+        )
+        shown = by_seed[seed]
         panels = [
             Panel("picture", "plain", 0, None, None),
             Panel("ground truth", "truth", 0, truth, None),
@@ -170,11 +178,16 @@ def _cards(
             guess = example.masks[its.spec.key]
             mask = kept(guess.rle)
             panels.append(Panel(its.strategy, "guess", its.style, mask, 100 * guess.iou))
-        ious = [panel.iou for panel in panels if panel.iou is not None]
-        difference = ious[-1] - ious[0] if len(ious) > 1 else None
+        difference = 100 * _difference(example, shown) if len(shown) > 1 else None
         where = f"{example.dataset} {example.split}"
         cards.append(Card(picture, example, where, method, seed, truth, panels, difference))
     return cards
+
+
+def _difference(example: Example, runs: Sequence[Named]) -> float:
+    """Return the IoU of the last run minus that of the first, a fraction."""
+    last, first = (example.masks[its.spec.key].iou for its in (runs[-1], runs[0]))
+    return last - first
 
 
 def outline(rle: dict[str, Any], place: Path) -> str:

@@ -151,7 +151,7 @@ def _charts(lines: dict[str, list[Line]], across: str, metric: str, about: str) 
     """Return charts with one range of values, so that they can be compared by eye."""
     if not lines:
         return []
-    heights = span(line for its in lines.values() for line in its)
+    heights = span([line for its in lines.values() for line in its])
     return [
         chart(title, across, titled(metric), its, about, heights, dots=True)
         for title, its in lines.items()

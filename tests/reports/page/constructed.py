@@ -3,6 +3,7 @@
 `python -m tests.reports.page.constructed` writes the page that is kept again.
 """
 
+import dataclasses
 import json
 import re
 import tempfile
@@ -15,6 +16,7 @@ from benchmark.evaluation import masks
 from benchmark.runs.costs import Costs
 from benchmark.runs.groups import Cell, Group, write_plan
 from benchmark.runs.rundir import RunDir
+from reports.claims.answers import STATUSES
 from reports.claims.claims import read_claims
 from reports.claims.table import answered
 from reports.collected import collect
@@ -133,9 +135,16 @@ def _study(runs: Path) -> None:
 
 
 def page_of(runs: Path, group: Group, **more) -> report.Page:
-    """Return the page of a plan, with the claims of the papers."""
+    """Return the page of a plan, with the claims of the papers, of which some have an answer."""
     collected = collect(group, runs)
     its = answered(read_claims(None), runs, collected.runs)
+    said = [
+        dataclasses.replace(
+            line, status=status, says=f"{status}, on val", ours=0.7, low=0.6, high=0.8
+        )
+        for line, status in zip(its.lines, STATUSES * 2, strict=False)
+    ]
+    its = dataclasses.replace(its, lines=(*said, *its.lines[len(said) :]))
     costs = {run.key: COSTS for run in collected.runs}
     return report.page(
         collected, made(collected, comparison(collected)), runs, its, costs=costs, **more
