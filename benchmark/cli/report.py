@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Sequence
@@ -59,6 +60,10 @@ def report(
             " machines. [default: runs]",
         ),
     ] = None,
+    from_mlflow: Annotated[
+        str | None,
+        typer.Option("--from-mlflow", help="Tracking address to read from in place of folders."),
+    ] = None,
     only: Annotated[
         str | None,
         typer.Option(help="Parts to write, comma-separated, such as table,table2,index."),
@@ -76,8 +81,13 @@ def report(
     Example: risbench report quick --seeds 0
     """
     from benchmark.runs.joined import joined
+    from benchmark.tracking import TRACKERS
 
-    with joined(runs or [RUNS]) as folder:
+    with contextlib.ExitStack() as stack:
+        folders = runs or [RUNS]
+        if from_mlflow:
+            folders = [stack.enter_context(TRACKERS.get("mlflow").fetched(from_mlflow))]
+        folder = stack.enter_context(joined(folders))
         places = Places(None, runs=folder, reports=out, tracking=uri)
         if watch:
             _watched(plan, places, axes, against, names(only))

@@ -31,12 +31,13 @@ def sync(
     Example: risbench sync --uri http://tracking.lab:5000
     """
     from benchmark.tracking import watch as watching
+    from reports.group_report import maker
 
     store = tracking.TRACKERS.get(tracker)
     if watch:
-        watching.watch(store, runs, uri, os.getppid())
+        watching.watch(store, runs, uri, os.getppid(), reports=maker(runs))
     else:
-        console.print(str(store.sync(runs, uri)), markup=False)
+        console.print(str(store.sync(runs, uri, maker(runs))), markup=False)
 
 
 @app.command(rich_help_panel=PANEL)
@@ -51,11 +52,14 @@ def ui(
 
     Example: risbench ui --port 5001
     """
+    from reports.group_report import maker
+
     store = tracking.TRACKERS.get(tracker)
-    console.print(str(store.sync(runs, uri)), markup=False)
+    console.print(str(store.sync(runs, uri, maker(runs))), markup=False)
     command = store.ui_command(runs, uri, host, port)
-    address = f"http://{host}:{port}/#/experiments?workflowType=machine_learning"
-    console.print(f"MLflow's UI is on {address} (Ctrl-C ends it)")
+    console.print(f"MLflow's UI is on http://{host}:{port} (Ctrl-C ends it). In it,")
+    for step in store.first_clicks:
+        console.print(f"  {step}")
     os.execvp(command[0], command)
 
 

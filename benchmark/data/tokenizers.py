@@ -160,6 +160,24 @@ def trained_tokenizer(family: str, sentences: Iterable[str]) -> Tokenizer:
     return _bert(_word_pieces(sentences))
 
 
+def as_text(tokenizer: Tokenizer) -> str:
+    """Return a trained tokenizer as JSON, from which `from_text` makes it again."""
+    backend = tokenizer.pieces.args[0]
+    return json.dumps({"family": tokenizer.family, "backend": backend.to_str()})
+
+
+def from_text(text: str) -> Tokenizer:
+    """Return the trained tokenizer of a text that `as_text` made."""
+    from tokenizers import Tokenizer as Backend
+
+    content = json.loads(text)
+    backend = Backend.from_str(content["backend"])
+    if content["family"] == "clip":
+        return _byte_level(backend)
+    ids = backend.get_vocab(with_added_tokens=False)
+    return _bert(sorted(ids, key=ids.__getitem__))
+
+
 def _bert(pieces: list[str]) -> Tokenizer:
     """Return BERT's uncased WordPiece with these pieces.
 
@@ -243,6 +261,11 @@ def _trained_clip(sentences: Iterable[str]) -> Tokenizer:
         show_progress=False,
     )
     backend.train_from_iterator(map(_clean, sentences), trainer)
+    return _byte_level(backend)
+
+
+def _byte_level(backend: Any) -> Tokenizer:
+    """Return CLIP's tokenizer with the pieces of a trained byte-level BPE."""
     model = json.loads(backend.to_str())["model"]
     pieces = sorted(model["vocab"], key=model["vocab"].__getitem__)
     fingerprint = _digest("clip byte-level BPE", pieces, model["merges"])

@@ -164,6 +164,36 @@ def load_checkpoint(
 
 
 @torch.no_grad()
+def segment(loaded: Loaded, path: Path, sentence: str) -> tuple[np.ndarray, np.ndarray]:
+    """Segment one photograph.
+
+    Args:
+        loaded: the network.
+        path: the photograph.
+        sentence: names the object.
+
+    Returns:
+        The photograph as RGB, uint8 (height, width, 3), and its mask, bool (height, width).
+
+    Raises:
+        UserError: the photograph is missing or damaged, or the sentence is empty.
+    """
+    if not sentence.strip():
+        raise UserError(
+            'the sentence is empty: name the object, e.g. "the red circle on the left".'
+        )
+    pixels = _photograph(path)
+    needs = loaded.method.needs
+    geometry = Geometry(*pixels.shape[:2], needs.size, needs.geometry)
+    prepared = torch.tensor(prepare_image(pixels, geometry, needs.mean))
+    expression = Sentence(sent_id=0, sent=sentence.lower().strip(), raw=sentence)
+    ref = Ref(ref_id=0, ann_ids=(), image_id=0, category_id=0, split="", sentences=(expression,))
+    image = EvaluationImage(0, prepared, geometry, [ref], [expression], {})
+    (prediction,) = predict(loaded.method, [image], loaded.tokenizer, loaded.device)
+    (mask,) = prediction.masks
+    return pixels, mask.astype(bool)
+
+
 def predict_file(loaded: Loaded, path: Path, sentence: str, out: Path) -> tuple[list[Path], float]:
     """Segment one photograph, and write `mask.png` and `overlay.png` into a folder.
 
@@ -182,19 +212,7 @@ def predict_file(loaded: Loaded, path: Path, sentence: str, out: Path) -> tuple[
         UserError: the photograph is missing or damaged, the sentence is empty, or the folder cannot
             be written.
     """
-    if not sentence.strip():
-        raise UserError(
-            'the sentence is empty: name the object, e.g. "the red circle on the left".'
-        )
-    pixels = _photograph(path)
-    needs = loaded.method.needs
-    geometry = Geometry(*pixels.shape[:2], needs.size, needs.geometry)
-    prepared = torch.tensor(prepare_image(pixels, geometry, needs.mean))
-    expression = Sentence(sent_id=0, sent=sentence.lower().strip(), raw=sentence)
-    ref = Ref(ref_id=0, ann_ids=(), image_id=0, category_id=0, split="", sentences=(expression,))
-    image = EvaluationImage(0, prepared, geometry, [ref], [expression], {})
-    (prediction,) = predict(loaded.method, [image], loaded.tokenizer, loaded.device)
-    (mask,) = prediction.masks
+    pixels, mask = segment(loaded, path, sentence)
     pictures = {
         out / "mask.png": mask.astype(np.uint8) * 255,
         out / "overlay.png": tinted(pixels, mask, PREDICTION),

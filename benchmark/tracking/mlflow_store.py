@@ -3,42 +3,51 @@
 The directories are the truth. What MLflow holds can be lost, and `sync` makes it again.
 
 An experiment is a data set. A parent run is a study, or a preset's method, variant and strategy. A
-child is one run directory, which is found again by its tag `ris.key` and never by an MLflow id. A
-run of several groups is shown once, under the first of them (presets before studies), and tagged
-with all. Its tag `ris.trials` names the trials of searches that it is.
+child is one run directory, which is found again by its key and never by an MLflow id. A run of
+several groups is shown once, under the first of them (presets before studies), and tagged with all.
+Its tag `ris.trials` names the trials of searches that it is.
 
 A repeated or interrupted sync does no harm, for these reasons:
 
-- The tag `ris.stamp` says what the directory looked like: its state, its groups, and size and time
-  of every file that is shown. It is written last, and a run whose stamp fits is left alone.
+- The ledger says what the last pass has shown, and the store says whether it is still so. A pass
+  therefore asks the store for nothing but what changed (see `ledger`).
+- A run's stamp says what the directory looked like. It is written last, together with the last of
+  the numbers, and a run whose stamp fits is left alone.
 - Only the steps of a metric beyond its last one are sent. A resumed run drops the lines beyond its
-  resume point and makes them again. On a CPU they are the same, and on a GPU nearly so. MLflow
-  keeps those that it saw first, and the run directory has the valid ones.
-- A file is uploaded once per content, because `ris.artifacts` holds the digests. Weights stay in
-  the run directory.
+  resume point and makes them again, but an epoch is sent once it is complete.
+- A file is uploaded once per content.
 - Each store has a lock, so a second sync waits for the first.
 """
 
 import contextlib
+import functools
 import hashlib
 import logging
 import re
+import sqlite3
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
-from sqlalchemy.engine import make_url
+from sqlalchemy import event
+from sqlalchemy.engine import Engine, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from benchmark.base.errors import UserError
 from benchmark.base.locks import locked
 from benchmark.launch.jobs import PYTHON
-from benchmark.runs.groups import members, read_groups
+from benchmark.runs.groups import Group, members, read_groups
 from benchmark.runs.rundir import all_runs
-from benchmark.tracking.mlflow_experiment import Experiment, by_parent
-from benchmark.tracking.projection import Entry, reading, study_report
+from benchmark.tracking import ledger
+from benchmark.tracking.group_report import GroupReport, ReportMaker
+from benchmark.tracking.ledger import Page
+from benchmark.tracking.mlflow_experiment import Content, Experiment, by_parent
+from benchmark.tracking.mlflow_models import best_of, model_name, register
+from benchmark.tracking.plan import Plan
+from benchmark.tracking.projection import Entry, reading
 from benchmark.tracking.tracker import Summary, Tracker
 
 # --- the store ------------------------------------------------------------------------------------
@@ -77,7 +86,23 @@ def artifact_folder(runs: Path, uri: str) -> Path:
 _inodes: dict[Path, list[int]] = defaultdict(list)
 
 
-def _client(uri: str) -> MlflowClient:
+@event.listens_for(Engine, "connect")
+def _without_waiting(connection: Any, _: Any) -> None:
+    """Let SQLite leave it to the system when what it wrote reaches the disk.
+
+    Each commit would wait for the disk, and a run takes a dozen. The end of a process loses nothing
+    by this. After a power cut the database may have to be deleted, and a sync makes it again.
+    """
+    if not isinstance(connection, sqlite3.Connection):
+        return
+    # MLflow tries for minutes to connect to a file that is no database, but reads it only once.
+    with contextlib.suppress(sqlite3.DatabaseError):
+        files = [row[2] for row in connection.execute("PRAGMA database_list")]
+        if any(Path(file).resolve() in _inodes for file in files if file):
+            connection.execute("PRAGMA synchronous = OFF")
+
+
+def client_of(uri: str) -> MlflowClient:
     """Return a client of the store. An empty database is made if there is none."""
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
@@ -96,20 +121,23 @@ def _client(uri: str) -> MlflowClient:
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
+def _lock_file(runs: Path, uri: str) -> Path:
+    """Return the file that a sync holds while it writes to a store."""
+    file = database_file(uri)
+    if file:
+        return file.with_name(f"{file.name}.lock")
+    return runs / f".sync-{hashlib.sha256(uri.encode()).hexdigest()[:10]}.lock"
+
+
 @contextlib.contextmanager
 def _lock(runs: Path, uri: str) -> Iterator[None]:
     """Hold the store, after waiting for any other sync of this machine."""
-    file = database_file(uri)
-    if file:
-        path = file.with_name(f"{file.name}.lock")
-    else:
-        path = runs / f".sync-{hashlib.sha256(uri.encode()).hexdigest()[:10]}.lock"
-    with locked(path):
+    with locked(_lock_file(runs, uri)):
         yield
 
 
 @contextlib.contextmanager
-def _readable_errors(uri: str) -> Iterator[None]:
+def readable_errors(uri: str) -> Iterator[None]:
     """Turn what a store can raise into one sentence."""
     try:
         yield
@@ -144,12 +172,13 @@ def _named(key: str, summary: Summary) -> Iterator[None]:
         summary.failed[key] = error.message
 
 
-def sync(runs: Path, uri: str | None = None) -> Summary:
+def sync(runs: Path, uri: str | None = None, reports: ReportMaker | None = None) -> Summary:
     """Make the store show what the run directories hold, and return what that took.
 
     Args:
         runs: folder of the run directories.
         uri: tracking address, `default_uri` by default.
+        reports: makes the notes, aggregates and figures of groups. Without it there are none.
 
     Raises:
         UserError: there is no such folder, or the store cannot be used. Nothing is lost then, and a
@@ -162,39 +191,107 @@ def sync(runs: Path, uri: str | None = None) -> Summary:
     uri = uri or default_uri(runs)
     location = None if uri.startswith(("http:", "https:")) else artifact_folder(runs, uri)
     summary = Summary()
-    with _readable_errors(uri), _lock(runs, uri):
-        groups_of = members(read_groups(runs))
-        experiments: dict[str, dict[str, list[Entry]]] = defaultdict(lambda: defaultdict(list))
+    with readable_errors(uri), _lock(runs, uri):
+        groups = read_groups(runs)
+        groups_of = members(groups)
+        entries: list[Entry] = []
         for run in all_runs(runs):
             with _named(run.key, summary), reading(run):
-                entry = Entry(run, groups_of.get(run.key, []))
-                experiments[entry.spec.dataset][entry.parent].append(entry)
-        client = _client(uri)
-        if not experiments:
+                entries.append(Entry(run, groups_of.get(run.key, [])))
+        client = client_of(uri)
+        if not entries:
             # A wrong address is reported although there is nothing to send yet.
             client.search_experiments(max_results=1)
-        for dataset, parents in sorted(experiments.items()):
-            entries = [entry for children in parents.values() for entry in children]
-            _show_dataset(Experiment(client, dataset, location), entries, runs, summary)
+        book = _lock_file(runs, uri).with_suffix(".ledger.json")
+        pages = ledger.read(book)
+        plans = {its.name: Plan.of(its, runs, entries, reports) for its in groups}
+        report_of = functools.cache(lambda name: _report(plans[name].group, reports, summary))
+        for dataset, own in sorted(_by_dataset(entries, pages, summary).items()):
+            experiment = Experiment(client, dataset, location, pages.get(dataset, Page()))
+            pages[dataset] = experiment.page
+            if _show_dataset(experiment, own, plans, report_of, summary):
+                ledger.write(book, pages)
+                experiment.end()
     return summary
 
 
-def _show_dataset(
-    experiment: Experiment, entries: list[Entry], runs: Path, summary: Summary
-) -> None:
-    """Show the runs of one data set, then their parents, and then the reports of their studies."""
+def _by_dataset(
+    entries: list[Entry], pages: dict[str, Page], summary: Summary
+) -> dict[str, list[Entry]]:
+    """Return data set -> runs. The spec says it, and the ledger says it sooner."""
+    known = {key: dataset for dataset, page in pages.items() for key in page.looks}
+    found: dict[str, list[Entry]] = defaultdict(list)
     for entry in entries:
-        with _named(entry.run.key, summary):
-            result = experiment.show(entry)
-            setattr(summary, result, getattr(summary, result) + 1)
-    shown = [entry for entry in entries if entry.run.key not in summary.failed]
-    for name, children in by_parent(shown).items():
-        experiment.show_parent(name, children)
-    studies = {
-        group.name: group for entry in shown for group in entry.groups if group.kind == "study"
+        with _named(entry.run.key, summary), reading(entry.run):
+            found[known.get(entry.run.key) or entry.spec.dataset].append(entry)
+    return found
+
+
+def _report(group: Group, reports: ReportMaker | None, summary: Summary) -> GroupReport | None:
+    """Return the report of a group. What keeps it from being made is noted."""
+    if reports is None:
+        return None
+    with _named(f"report of {group.name}", summary):
+        return reports.make(group)
+    return None
+
+
+def _show_dataset(
+    experiment: Experiment,
+    entries: list[Entry],
+    plans: dict[str, Plan],
+    report_of: Callable[[str], GroupReport | None],
+    summary: Summary,
+) -> bool:
+    """Show what changed of a data set, and return whether anything had.
+
+    Parents come first, then runs, what the reports say, and the best models.
+    """
+    page = experiment.page
+    groups = list(dict.fromkeys(group.name for entry in entries for group in entry.groups))
+    changed = [entry for entry in entries if page.looks.get(entry.run.key) != entry.look]
+    stale = [name for name in groups if page.reports.get(name) != plans[name].stamp]
+    summary.unchanged += len(entries) - len(changed)
+    if not changed and not stale:
+        return False
+    experiment.begin()
+    # Each directory is read as a whole first, so that no part of a damaged one reaches the store.
+    contents = []
+    for entry in changed:
+        with _named(entry.run.key, summary), reading(entry.run):
+            contents.append(Content.of(entry))
+    whole = [entry for entry in entries if entry.run.key not in summary.failed]
+    touched = {name for content in contents for name in content.entry.parents}
+    parents = {
+        name: parent
+        for name, parent in by_parent(whole).items()
+        if name in touched or (parent.group and parent.group.name in stale)
     }
-    for group in studies.values():
-        experiment.show_report(group, study_report(runs, group))
+    before = dict(page.ids)
+    for parent in parents.values():
+        experiment.show_parent(parent)
+    # A parent that is another run now takes over the children that did not change.
+    anew = {name for name in parents if page.ids[name] != before.get(name)} & before.keys()
+    read = {content.entry.run.key for content in contents}
+    for entry in whole:
+        if entry.run.key not in read and entry.parents[0] in anew:
+            with _named(entry.run.key, summary), reading(entry.run):
+                contents.append(Content.of(entry))
+                summary.unchanged -= 1
+    for content in contents:
+        with _named(content.entry.run.key, summary):
+            result = experiment.show(content)
+            setattr(summary, result, getattr(summary, result) + 1)
+    for name in stale:
+        own = sorted(its.name for its in parents.values() if its.group and its.group.name == name)
+        experiment.show_group(plans[name], own, report_of(name))
+    families = {model_name(content.entry) for content in contents}
+    for name, entry in best_of(entry for entry in whole if model_name(entry) in families).items():
+        try:
+            register(experiment.client, experiment.id, name, entry, page.ids[entry.run.key])
+        except UserError as error:
+            summary.unregistered[name] = str(error)
+    return True
 
 
 def ui_command(
@@ -227,13 +324,27 @@ def ui_command(
 class MlflowTracker(Tracker):
     """MLflow, which keeps a database in the folder of the runs or is behind a server."""
 
-    def sync(self, runs: Path, address: str | None = None) -> Summary:
+    first_clicks = (
+        'click "Model training" at the top left (MLflow remembers it),',
+        "then a data set, which is an experiment, whose note holds the comparison,",
+        'then a run such as "lavt +MaskRIS tiny", whose description compares it with the baseline.',
+    )
+
+    def sync(
+        self, runs: Path, address: str | None = None, reports: ReportMaker | None = None
+    ) -> Summary:
         """Make the store show the run directories, as the function `sync` does."""
-        return sync(runs, address)
+        return sync(runs, address, reports)
 
     def ui_command(self, runs: Path, address: str | None, host: str, port: int) -> list[str]:
         """Return the command line of the user interface, as the function `ui_command` does."""
         return ui_command(runs, address, host, port)
+
+    def fetched(self, address: str) -> contextlib.AbstractContextManager[Path]:
+        """Give a folder that holds what the store shows, as `mlflow_fetch.fetched` does."""
+        from benchmark.tracking.mlflow_fetch import fetched
+
+        return fetched(address)
 
 
 TRACKER = MlflowTracker()

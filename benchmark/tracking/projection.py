@@ -7,26 +7,25 @@ import contextlib
 import functools
 import hashlib
 import json
-import time
-from collections.abc import Iterator
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import methods
 from benchmark.base.errors import UserError
+from benchmark.data import datasets
 from benchmark.evaluation import metrics
+from benchmark.runs import splits
 from benchmark.runs.groups import Group
 from benchmark.runs.rundir import RunDir
 from benchmark.runs.spec import RunSpec
 
-ARTIFACTS = (
-    "spec.yaml",
-    "environment.json",
-    "result.json",
-    "images/*.png",
-    "records/*.parquet",
-    "robustness/*/metrics.json",
-)
-TEXT_CHARACTERS = 6000  # MLflow's limit for a parameter or a tag
+OVER = ("done", "failed", "pruned")
+# Resume points are no result, and overlays are shown as images by epoch.
+NOT_FILES = {"state", "images"}
+TEXT_CHARACTERS = 6000  # MLflow's limit for a parameter
 
 
 class Point(NamedTuple):
@@ -36,13 +35,31 @@ class Point(NamedTuple):
         name: of the metric.
         value: of the metric.
         written: when it was written, in milliseconds since the epoch.
-        step: of the optimizer.
+        step: the training epoch, counted from 0.
     """
 
     name: str
     value: float
     written: int
     step: int
+
+
+class Input(NamedTuple):
+    """A split of a data set that a run used.
+
+    Attributes:
+        name: data set and split.
+        digest: of the data set.
+        source: folder that it was read from, or "".
+        context: what it was used for: train, val or test.
+        profile: what is known of it, such as its number of expressions.
+    """
+
+    name: str
+    digest: str
+    source: str
+    context: str
+    profile: dict[str, Any]
 
 
 @contextlib.contextmanager
@@ -53,69 +70,15 @@ def reading(run: RunDir) -> Iterator[None]:
     """
     try:
         yield
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError) as error:
         raise UserError(
             f"{run.path} is damaged ({error}): delete what is damaged and start the run again."
         ) from None
 
 
-@functools.cache
-def _spec(path: Path) -> RunSpec:
-    """Return a run's spec. It never changes, because its digest names the folder, so it is kept."""
-    return RunDir(path).spec()
-
-
 def storable(name: str) -> str:
     """Return a name as MLflow takes it. It must not hold the plus of `refcoco+`."""
     return name.replace("+", "plus")
-
-
-def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, str]:
-    """Return nested values as dotted name -> text, cut to MLflow's limit."""
-    flat: dict[str, str] = {}
-    for name, value in values.items():
-        if isinstance(value, dict):
-            flat |= flatten(value, f"{prefix}{storable(name)}.")
-        else:
-            flat[prefix + storable(name)] = (
-                value if isinstance(value, str) else json.dumps(value)
-            )[:TEXT_CHARACTERS]
-    return flat
-
-
-def final_metrics(run: RunDir) -> dict[str, float]:
-    """Return the reported numbers of a run.
-
-    They are called `selected/<split>/...` for the split that chose the epoch, `test/<split>/...`
-    for other splits, `timing/...`, and as `robustness_metrics` says.
-    """
-    result = run.read_json("result.json")
-    selected = result.pop("selected", {})
-    final = {"selected/epoch": selected.get("epoch")}
-    for split, numbers in result.items():
-        part = "selected" if split == selected.get("split") else "test"
-        split = storable(split)
-        final |= {f"{part}/{split}/{name}": value for name, value in numbers.items()}
-    final |= {f"timing/{name}": value for name, value in run.read_json("timing.json").items()}
-    final |= robustness_metrics(run)
-    return {name: float(value) for name, value in final.items() if value is not None}
-
-
-def robustness_metrics(run: RunDir) -> dict[str, float | None]:
-    """Return the numbers of a run under every condition that it was evaluated under.
-
-    They are called `robust/<split>/<corruption>/<severity>/...`,
-    `robust/<split>/<occlusion target>/<percent>/...` and `robust/<split>/words/...`.
-    """
-    found = {}
-    for path in sorted(run.path.glob("robustness/*/metrics.json")):
-        split = path.parent.name
-        for condition, numbers in run.read_json(f"robustness/{split}/metrics.json").items():
-            place = "/".join(filter(None, condition.rpartition("-")[::2]))
-            # What may be judged is enough: there may be a hundred conditions.
-            for metric in metrics.judged():
-                found[f"robust/{split}/{place}/{metric.name}"] = numbers.get(metric.name)
-    return found
 
 
 def milliseconds(seconds: float) -> int:
@@ -128,17 +91,163 @@ def digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:12]
 
 
-def parent_of(study: Group) -> str:
-    """Return the name of a study's parent run."""
-    return f"study {study.name}"
+def parent_name(spec: RunSpec, group: Group | None) -> str:
+    """Return the name of the run under which a group's run is shown.
+
+    A study has one parent. A preset has one for each method, variant and strategy.
+    """
+    if group and group.kind == "study":
+        return f"study {group.name}"
+    # MLflow's table shows some eighteen characters, so what is compared comes first.
+    name = f"{spec.method} {spec.strategy.heading} {spec.variant}"
+    return f"{name} ({group.name})" if group else name
 
 
-def study_report(runs: Path, group: Group) -> list[Path]:
-    """Return the files of a study's report. There is none if `group` is no study."""
-    folder = runs / "studies" / group.name / "report"
-    return sorted(
-        path for path in folder.glob("*") if path.suffix in (".md", ".csv", ".png", ".yaml")
-    )
+# --- metrics --------------------------------------------------------------------------------------
+
+
+def epoch_points(run: RunDir, split: str, over: bool) -> list[Point]:
+    """Return the logged metrics by epoch. What is logged within an epoch is averaged over it.
+
+    Args:
+        run: the run directory.
+        split: the one that is evaluated after epochs.
+        over: whether the last epoch that was begun counts as complete.
+    """
+    lines = run.metrics()
+    if not lines:
+        return []
+    # Lines carry no time of their own. During a run the file's is right to a few seconds.
+    written = milliseconds((run.path / "metrics.jsonl").stat().st_mtime)
+    values: dict[tuple[int, str], list[float]] = defaultdict(list)
+    complete = -1
+    for line in lines:
+        evaluated = any(name.startswith(f"{split}/") for name in line)
+        # An epoch is complete once it is evaluated or a later one is under way.
+        complete = max(complete, line["epoch"] if evaluated else line["epoch"] - 1)
+        for name, value in line.items():
+            if name not in ("step", "epoch") and value is not None:
+                known = name.startswith(("train/", f"{split}/"))
+                values[line["epoch"], name if known else f"train/{name}"].append(value)
+    return [
+        Point(storable(name), sum(logged) / len(logged), written, epoch)
+        for (epoch, name), logged in values.items()
+        if over or epoch <= complete
+    ]
+
+
+def final_metrics(run: RunDir) -> dict[str, float]:
+    """Return the reported numbers of a run.
+
+    They are called `val/selected/...` for the split that chose the epoch, `test/<split>/...` for
+    other splits, `system/...` for what the run cost, and as `robustness_metrics` says.
+    """
+    result = run.read_json("result.json")
+    selected = result.pop("selected", {})
+    final: dict[str, float | None] = {}
+    if selected:
+        final["val/selected/epoch"] = selected["epoch"]
+    for split, numbers in result.items():
+        part = "val/selected" if split == selected.get("split") else f"test/{storable(split)}"
+        final |= {f"{part}/{name}": value for name, value in numbers.items()}
+    for file in ("timing.json", "costs.json"):
+        costs = run.read_json(file).items()
+        numeric = {name: value for name, value in costs if isinstance(value, (int, float))}
+        final |= {f"system/{name}": value for name, value in numeric.items()}
+    final |= robustness_metrics(run)
+    return {name: float(value) for name, value in final.items() if value is not None}
+
+
+def robustness_metrics(run: RunDir) -> dict[str, float | None]:
+    """Return the numbers of a run under every condition that it was evaluated under.
+
+    They are called `robust/<corruption>/<severity>/<split>/...`,
+    `robust/<occlusion target>/<percent>/<split>/...` and `robust/words/<split>/...`.
+    """
+    found = {}
+    for path in sorted(run.path.glob("robustness/*/metrics.json")):
+        split = path.parent.name
+        for condition, numbers in run.read_json(f"robustness/{split}/metrics.json").items():
+            place = "/".join(filter(None, condition.rpartition("-")[::2]))
+            # What may be judged is enough: there may be a hundred conditions.
+            for metric in metrics.judged():
+                name = f"robust/{place}/{storable(split)}/{metric.name}"
+                found[name] = numbers.get(metric.name)
+    return found
+
+
+# --- parameters and data --------------------------------------------------------------------------
+
+
+def parameters(spec: RunSpec) -> dict[str, str]:
+    """Return the parameters of a run: what it is, and the settings of its strategy and recipe.
+
+    Of the network there is only what differs from its variant, so that one can read the list.
+    """
+    values = spec.model_dump(mode="json")
+    variants = methods.definition(spec.method).variants
+    usual = variants[spec.variant].model_dump(mode="json") if spec.variant in variants else {}
+    usual = flatten({"network": usual})
+    network = flatten({"network": values["network"]})
+    identity = ("method", "variant", "dataset", "split_by", "seed")
+    return {
+        **flatten({name: values[name] for name in identity}),
+        "strategy": spec.strategy.name,
+        **flatten({"strategy": {**values["strategy"], "name": None}, "recipe": values["recipe"]}),
+        **{name: value for name, value in network.items() if usual.get(name) != value},
+        "selection.metric": spec.selection.metric,
+    }
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Return nested values as dotted name -> text, without those that are None.
+
+    Numbers stay numbers for charts, and texts are cut to MLflow's limit.
+    """
+    flat: dict[str, str] = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{storable(name)}.")
+        elif value is not None:
+            text = value if isinstance(value, str) else json.dumps(value)
+            flat[prefix + storable(name)] = text[:TEXT_CHARACTERS]
+    return flat
+
+
+def inputs(run: RunDir, spec: RunSpec) -> list[Input]:
+    """Return the splits that a run was trained, selected and tested on."""
+    source = run.read_json("environment.json").get("data", {}).get("root", "")
+    contexts = {datasets.TRAIN: "train"}
+    for split in spec.selection.report:
+        contexts[split] = "val" if split == spec.selection.split else "test"
+    found = []
+    for split, context in contexts.items():
+        # A split of another data set names its owner.
+        name, split_by, own = splits.owner(split) or (spec.dataset, spec.split_by, split)
+        sha256 = spec.report_sha256.get(f"{name}:{split_by}", spec.data_sha256)
+        path = run.path / "records" / f"{split}.parquet"
+        profile = {"split": own, "split_by": split_by, **_counts(name, split_by, own, path)}
+        found.append(Input(f"{name} {own}", sha256[:12], source, context, profile))
+    return found
+
+
+def _counts(name: str, split_by: str, split: str, records: Path) -> dict[str, int]:
+    """Return how much a split holds, as published or as its records say, as far as known."""
+    known = datasets.get(name).counts.get(split_by, {}) if name in datasets.DATASETS else {}
+    if split in known:
+        return vars(known[split])
+    if not records.exists():
+        return {}
+    from pyarrow import ArrowInvalid
+    from pyarrow.parquet import read_metadata
+
+    try:
+        return {"expressions": read_metadata(records).num_rows}
+    except ArrowInvalid as error:
+        raise ValueError(f"{records.name}: {error}") from None
+
+
+# --- a run directory ------------------------------------------------------------------------------
 
 
 class Entry:
@@ -148,100 +257,119 @@ class Entry:
         run: the directory.
         groups: the groups that the run belongs to, presets before studies.
 
+    Attributes:
+        state: of the run.
+        look: a digest of all that a store shows of the directory. It is made from names, sizes and
+            times of files, so that a pass over many unchanged runs reads next to nothing.
+
     Raises:
         UserError, OSError, ValueError: the directory is damaged. `reading` makes one error of them.
     """
 
     def __init__(self, run: RunDir, groups: list[Group]) -> None:
-        self.run, self.groups, self.spec, self.status = run, groups, _spec(run.path), run.status()
+        self.run, self.groups, self.status = run, groups, run.status()
         self.trials = ", ".join(
             f"{group.name} {number}" for group in groups for number in group.trials.get(run.key, ())
         )
         self.state: str = self.status.state
-        look = [
-            self.state,
-            self.status.reason or None,
-            [group.name for group in groups],
-            self.trials,
-        ]
-        for name in ("metrics.jsonl", "timing.json", *ARTIFACTS):
-            for path in sorted(run.path.glob(name)):
-                stat = path.stat()
-                look.append((str(path.relative_to(run.path)), stat.st_size, stat.st_mtime_ns))
-        self.stamp = digest(json.dumps(look).encode())
+        self.over = self.state in OVER
+        about = [self.state, self.status.reason, [group.name for group in groups], self.trials]
+        if self.over:
+            about += [list(_stats(run.path, ""))]
+        else:
+            # The heartbeat and the lines within an epoch show nothing new.
+            about += [len(self.epoch_points()), (run.path / "environment.json").exists()]
+        self.look = digest(json.dumps(about).encode())
+
+    @functools.cached_property
+    def spec(self) -> RunSpec:
+        """The spec of the run."""
+        return self.run.spec()
 
     @property
-    def parent(self) -> str:
-        """The name of the parent run.
+    def parents(self) -> list[str]:
+        """The parent of each group that the run is in. It is shown under the first of them."""
+        return [parent_name(self.spec, group) for group in self.groups or [None]]
 
-        A study has one parent. A preset has one for each method, variant and strategy.
-        """
-        if self.groups and self.groups[0].kind == "study":
-            return parent_of(self.groups[0])
-        # MLflow's table shows some eighteen characters, so what is compared comes first.
-        group = f" ({self.groups[0].name})" if self.groups else ""
-        return f"{self.spec.method} {self.spec.strategy.name} {self.spec.variant}{group}"
+    @property
+    def name(self) -> str:
+        """What a reader calls the run beside its siblings, such as `+MaskRIS, seed 2`."""
+        its = [
+            cell for group in self.groups[:1] for cell in group.cells if cell.key == self.run.key
+        ]
+        if its and its[0].trial is not None:
+            return f"trial {its[0].trial}, seed {self.spec.seed}"
+        row = its[0].row if its else ""
+        return f"{row or self.spec.strategy.heading}, seed {self.spec.seed}"
+
+    @property
+    def start(self) -> int:
+        """The time at which the run was planned, in milliseconds."""
+        planned = milliseconds((self.run.path / "spec.yaml").stat().st_mtime)
+        # A copied folder may be younger than the end of its run.
+        return planned if self.end is None else min(planned, self.end)
 
     @property
     def end(self) -> int | None:
         """The time at which the run ended, in milliseconds, or None while it goes on."""
-        return (
-            milliseconds(self.status.heartbeat)
-            if self.state in ("done", "failed", "pruned")
-            else None
-        )
+        return milliseconds(self.status.heartbeat) if self.over else None
 
-    def identity(self) -> dict[str, str]:
-        """Return the tags that a parent shares with its children."""
-        spec = self.spec
-        names = {
-            "method": spec.method,
-            "variant": spec.variant,
-            "strategy": spec.strategy.name,
-            "dataset": spec.dataset,
-        }
-        return {f"ris.{name}": value for name, value in names.items()}
+    def epoch_points(self) -> list[Point]:
+        """Return the logged metrics by epoch, as `epoch_points` does."""
+        if not (self.run.path / "metrics.jsonl").exists():
+            return []
+        return epoch_points(self.run, self.spec.selection.split, self.over)
+
+    def points(self) -> list[Point]:
+        """Return all points of the run. Final numbers stand at the epoch that was selected."""
+        final = final_metrics(self.run)
+        if not final:
+            return self.epoch_points()
+        written = self.end or self.start
+        step = int(final.get("val/selected/epoch", 0))
+        numbers = [Point(name, value, written, step) for name, value in final.items()]
+        return self.epoch_points() + numbers
 
     def tags(self) -> dict[str, str]:
-        """Return all tags except those that say what was sent."""
+        """Return the tags that people see. All else that is known of the run is a parameter."""
         git = self.run.read_json("environment.json").get("git", {})
         return {
             "ris.key": self.run.key,
-            **self.identity(),
-            "ris.seed": str(self.spec.seed),
             "ris.status": self.state,
             "ris.reason": self.status.reason[:TEXT_CHARACTERS],
             "ris.groups": ",".join(group.name for group in self.groups),
             "ris.trials": self.trials[:TEXT_CHARACTERS],
-            **{f"git.{name}": str(value) for name, value in git.items()},
             "data.sha256": self.spec.data_sha256,
+            **{f"git.{name}": str(value) for name, value in git.items()},
         }
 
-    def points(self, last: dict[str, int], values: dict[str, float]) -> list[Point]:
-        """Return the points that a store lacks.
+    def files(self) -> dict[str, list[Path]]:
+        """Return the files that are artifacts, in parts that are sent together.
 
-        Args:
-            last: metric -> last step that the store has.
-            values: metric -> last value that the store has.
+        A part is a file, or a folder with all that it holds. While a run goes on, it has only the
+        small files that say how far it is.
         """
-        lines, points = self.run.metrics(), []
-        # Lines carry no time of their own. During a run the file's is right to a few seconds.
-        written = milliseconds((self.run.path / "metrics.jsonl").stat().st_mtime) if lines else 0
-        for line in lines:
-            for name, value in line.items():
-                if (
-                    name not in ("step", "epoch")
-                    and value is not None
-                    and line["step"] > last.get(name, -1)
-                ):
-                    points.append(Point(name, value, written, line["step"]))
-        step, now = (lines[-1]["step"] if lines else 0), milliseconds(time.time())
-        final = final_metrics(self.run).items()
-        return points + [
-            Point(name, value, now, step) for name, value in final if values.get(name) != value
-        ]
+        parts: dict[str, list[Path]] = defaultdict(list)
+        for relative, *_ in _stats(self.run.path, ""):
+            folder = os.path.dirname(relative)
+            if not folder and (self.over or not relative.endswith(".safetensors")):
+                parts[relative].append(self.run.path / relative)
+            elif folder and folder not in NOT_FILES and self.over:
+                parts[folder].append(self.run.path / relative)
+        return parts
 
-    def artifacts(self) -> dict[str, str]:
-        """Return path in the run directory -> digest for every file that is shown."""
-        paths = [path for pattern in ARTIFACTS for path in sorted(self.run.path.glob(pattern))]
-        return {str(path.relative_to(self.run.path)): digest(path.read_bytes()) for path in paths}
+    def images(self) -> list[Path]:
+        """Return the overlays of a finished run."""
+        return sorted(self.run.path.glob("images/[!.]*.png")) if self.over else []
+
+
+def _stats(folder: Path, prefix: str) -> Iterator[tuple[str, int, int]]:
+    """Yield path, size and time of every file of a run that is not hidden, in a fixed order."""
+    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        if entry.name.startswith(".") or (not prefix and entry.name == "state"):
+            continue
+        if entry.is_dir():
+            yield from _stats(Path(entry.path), f"{prefix}{entry.name}/")
+        else:
+            stat = entry.stat()
+            yield f"{prefix}{entry.name}", stat.st_size, stat.st_mtime_ns

@@ -1,8 +1,11 @@
 """A tracker shows run directories somewhere else, and can do so again at any time."""
 
 import abc
+import contextlib
 import dataclasses
 from pathlib import Path
+
+from benchmark.tracking.group_report import ReportMaker
 
 
 @dataclasses.dataclass
@@ -14,12 +17,14 @@ class Summary:
         updated: number of runs that changed.
         unchanged: number of runs that were left alone.
         failed: run key -> why the run could not be shown.
+        unregistered: model -> why its best run could not be registered.
     """
 
     created: int = 0
     updated: int = 0
     unchanged: int = 0
     failed: dict[str, str] = dataclasses.field(default_factory=dict)
+    unregistered: dict[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def failures(self) -> list[str]:
@@ -28,17 +33,25 @@ class Summary:
 
     def __str__(self) -> str:
         counts = f"{self.created} runs created, {self.updated} updated, {self.unchanged} unchanged"
-        return "\n".join([counts, *self.failures])
+        models = [f"no model {name}: {reason}" for name, reason in self.unregistered.items()]
+        return "\n".join([counts, *self.failures, *models])
 
 
 class Tracker(abc.ABC):
     """A store that shows runs.
 
     The run directories are the truth, so a store may be lost and made again.
+
+    Attributes:
+        first_clicks: what to click first in its user interface, a sentence for each.
     """
 
+    first_clicks: tuple[str, ...] = ()
+
     @abc.abstractmethod
-    def sync(self, runs: Path, address: str | None = None) -> Summary:
+    def sync(
+        self, runs: Path, address: str | None = None, reports: ReportMaker | None = None
+    ) -> Summary:
         """Make the store show what the run directories hold, and return what that took.
 
         It does nothing twice, however often it is called. The next call completes one that was
@@ -47,6 +60,7 @@ class Tracker(abc.ABC):
         Args:
             runs: folder of the run directories.
             address: of the store, which is one in that folder by default.
+            reports: makes what is said of groups. Without it nothing is said of them.
 
         Raises:
             UserError: there is no such folder, or the store cannot be used. Nothing is lost then.
@@ -64,4 +78,17 @@ class Tracker(abc.ABC):
 
         Raises:
             UserError: there is no such command for this store.
+        """
+
+    @abc.abstractmethod
+    def fetched(self, address: str) -> contextlib.AbstractContextManager[Path]:
+        """Give a folder that holds what the store shows, laid out like a folder of runs.
+
+        The same reports can be written from it. It is deleted when the context ends.
+
+        Args:
+            address: of the store.
+
+        Raises:
+            UserError: the store cannot be used, or it shows no runs.
         """

@@ -14,6 +14,7 @@ from pathlib import Path
 from benchmark.base.errors import UserError
 from benchmark.launch.jobs import PYTHON, own_code
 from benchmark.tracking import DEFAULT
+from benchmark.tracking.group_report import ReportMaker
 from benchmark.tracking.tracker import Tracker
 
 
@@ -81,6 +82,7 @@ def watch(
     address: str | None = None,
     stop: threading.Event | int | None = None,
     interval: float = 5.0,
+    reports: ReportMaker | None = None,
 ) -> None:
     """Sync every `interval` seconds until it is told to stop, and once more before it returns.
 
@@ -94,6 +96,7 @@ def watch(
         stop: an event that ends it, or the id of the parent process (by default the present one).
             The end of the parent, SIGTERM and Ctrl-C end it in any case.
         interval: seconds between two passes.
+        reports: makes what is said of groups.
 
     Raises:
         UserError: the last sync did not succeed.
@@ -121,7 +124,7 @@ def watch(
     try:
         while not over():
             try:
-                problem = "\n".join(tracker.sync(runs, address).failures)
+                problem = "\n".join(tracker.sync(runs, address, reports).failures)
             except UserError as error:
                 problem = str(error)
             if problem != reported:
@@ -131,7 +134,7 @@ def watch(
             next_pass = time.monotonic() + interval
             while not over() and time.monotonic() < next_pass:
                 time.sleep(min(0.2, interval))
-        print(tracker.sync(runs, address), file=sys.stderr, flush=True)
+        print(tracker.sync(runs, address, reports), file=sys.stderr, flush=True)
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)

@@ -72,7 +72,7 @@ def robustness(
         UserError: records under a condition are damaged. The message names the file.
     """
     every: list[Results] = []
-    shared = _shared(settings(collected), runs)
+    shared = shared_conditions(settings(collected), runs)
     for split, conditions in shared.items():
         gathered = gather(collected, runs, [split], conditions)
         every += [results for results in gathered if results.conditions]
@@ -84,7 +84,7 @@ def robustness(
     return Robustness(compared.blocks(every, shown), _panels(shown, looks), details.words(shown))
 
 
-def _shared(every: Sequence[Setting], runs: Path) -> dict[str, list[Condition]]:
+def shared_conditions(every: Sequence[Setting], runs: Path) -> dict[str, list[Condition]]:
     """Return split -> the conditions that all runs of some setting were evaluated under."""
     by_split: dict[str, dict[str, None]] = {}
     for setting in every:

@@ -29,7 +29,7 @@ class RunFacts:
         facts: heading -> what is known, such as the commit.
         packages: package -> version.
         spec: text of `spec.yaml`.
-        log: path of the log.
+        log: path of the log in the folder of the runs.
         lines: the end of the log, or "".
     """
 
@@ -79,9 +79,8 @@ def _facts(
         "training": _duration(costs.training_seconds if costs else None),
         "best so far": _best(planned, spec.selection.metric),
     }
-    # Where several folders are read as one, a run is a link whose own place means nothing later.
-    place = run.path.resolve() if run.path.is_symlink() else run.path
-    log = place / "log.txt"
+    # The folder of the runs may be one of links or a copy, so its own place means nothing later.
+    log = run.path / "log.txt"
     return RunFacts(
         run.key,
         named.text,
@@ -89,7 +88,7 @@ def _facts(
         {heading: text for heading, text in known.items() if text},
         environment.get("packages", {}),
         dump_yaml(spec.model_dump(mode="json")),
-        str(log),
+        f"{run.key}/{log.name}",
         _tail(log),
     )
 

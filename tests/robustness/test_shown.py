@@ -18,13 +18,13 @@ def test_mlflow_shows_every_condition(fresh):
     ask(fresh[:1], [*CONDITIONS, CoveredWords()])
     runs = fresh[0].path.parent
     mlflow_store.sync(runs)
-    client = mlflow_store._client(mlflow_store.default_uri(runs))
+    client = mlflow_store.client_of(mlflow_store.default_uri(runs))
     experiment = client.get_experiment_by_name("refcoco")
     (shown,) = client.search_runs([experiment.experiment_id], f"tags.`ris.key` = '{fresh[0].key}'")
     expected = metrics.compute(read_results(fresh[0], "val", "fog-5"))
-    assert shown.data.metrics["robust/val/fog/5/oiou"] == expected["oiou"]
-    assert shown.data.metrics["robust/val/fog/5/miou"] == expected["miou"]
-    assert {"robust/val/image/50/oiou", "robust/val/words/miou"} <= shown.data.metrics.keys()
+    assert shown.data.metrics["robust/fog/5/val/oiou"] == expected["oiou"]
+    assert shown.data.metrics["robust/fog/5/val/miou"] == expected["miou"]
+    assert {"robust/image/50/val/oiou", "robust/words/val/miou"} <= shown.data.metrics.keys()
     assert mlflow_store.sync(runs).unchanged == 2
     ask(fresh[:1], [Condition("snow", 1)])
     assert mlflow_store.sync(runs).updated == 1

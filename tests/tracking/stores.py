@@ -1,8 +1,11 @@
 """Run directories with made-up numbers, and what MLflow holds of them."""
 
+import io
 from pathlib import Path
 
 import pandas as pd
+from mlflow.tracking import MlflowClient
+from PIL import Image
 
 import methods
 from benchmark import strategies
@@ -63,7 +66,8 @@ def make_run(
     if state == "done":
         run.write_records("testA", pd.DataFrame({"sent_id": [1, 2], "intersection": [3, 4]}))
         (run.path / "images").mkdir(exist_ok=True)
-        (run.path / "images" / "val_7.png").write_bytes(b"\x89PNG")
+        Image.new("RGB", (40, 30), "red").save(picture := io.BytesIO(), format="PNG")
+        (run.path / "images" / "val_7.png").write_bytes(picture.getvalue())
         (run.path / "best.safetensors").write_bytes(b"weights")
         selected = {"oiou": 0.25, "epoch": 1, "split": "val", "metric": "oiou"}
         run.write_json(
@@ -76,26 +80,21 @@ def make_run(
 
 
 def stored(runs: Path) -> dict[str, dict]:
-    """Return run name -> everything that MLflow holds of it, without its ids."""
-    client = mlflow_store._client(mlflow_store.default_uri(runs))
+    """Return run key or name -> everything that MLflow holds of it, without its ids."""
+    client = mlflow_store.client_of(mlflow_store.default_uri(runs))
     found = [
         run
         for experiment in client.search_experiments()
         for run in client.search_runs([experiment.experiment_id])
         if experiment.name != "Default"
     ]
-    names = {run.info.run_id: run.info.run_name for run in found}
+    names = {run.info.run_id: run.data.tags[mlflow_experiment.NAME] for run in found}
     assert len(set(names.values())) == len(found), "a run is there twice"
     content = {}
     for run in found:
-        folders = ["", "images", "records"]
-        files = [
-            item
-            for folder in folders
-            for item in client.list_artifacts(run.info.run_id, folder)
-            if not item.is_dir
-        ]
-        content[run.info.run_name] = {
+        name = names[run.info.run_id]
+        content[name] = {
+            "name": run.info.run_name,
             "experiment": client.get_experiment(run.info.experiment_id).name,
             "status": run.info.status,
             "times": (
@@ -104,11 +103,15 @@ def stored(runs: Path) -> dict[str, dict]:
             ),
             "params": run.data.params,
             "tags": {
-                name: value
-                for name, value in run.data.tags.items()
-                if name != mlflow_experiment.PARENT
+                tag: _without_ids(value, names)
+                for tag, value in run.data.tags.items()
+                if tag != mlflow_experiment.PARENT
             },
             "parent": names.get(run.data.tags.get(mlflow_experiment.PARENT)),
+            "inputs": {
+                (its.dataset.name, its.dataset.digest, its.tags[0].value): its.dataset.profile
+                for its in run.inputs.dataset_inputs
+            },
             "points": {
                 name: [
                     (point.step, point.value)
@@ -116,6 +119,19 @@ def stored(runs: Path) -> dict[str, dict]:
                 ]
                 for name in run.data.metrics
             },
-            "files": {item.path: item.file_size for item in files},
+            "files": _files(client, run.info.run_id, ""),
         }
     return content
+
+
+def _files(client: MlflowClient, run_id: str, folder: str) -> dict[str, int]:
+    files = {}
+    for item in client.list_artifacts(run_id, folder):
+        files |= _files(client, run_id, item.path) if item.is_dir else {item.path: item.file_size}
+    return files
+
+
+def _without_ids(text: str, names: dict[str, str]) -> str:
+    for run_id, name in names.items():
+        text = text.replace(run_id, name)
+    return text

@@ -36,7 +36,7 @@ def test_a_damaged_run_is_named_and_the_others_are_shown(runs: Path):
     summary = mlflow_store.sync(runs)
     assert summary.created == 1 and set(summary.failed) == {run.key for run in damaged}
     assert all(run.key in str(summary) for run in damaged)
-    assert set(stored(runs)) == {spec_of(3).key, "cris maskris tiny"}
+    assert set(stored(runs)) == {spec_of(3).key, "cris +MaskRIS tiny"}
 
 
 def test_what_a_user_deleted_in_mlflow_comes_back(runs: Path):
@@ -44,7 +44,7 @@ def test_what_a_user_deleted_in_mlflow_comes_back(runs: Path):
     make_run(runs, spec)
     mlflow_store.sync(runs)
     first = stored(runs)
-    client = mlflow_store._client(mlflow_store.default_uri(runs))
+    client = mlflow_store.client_of(mlflow_store.default_uri(runs))
     experiment = client.get_experiment_by_name("refcoco+").experiment_id
     for run in client.search_runs([experiment]):
         if run.info.run_name != spec.key:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import methods
 from benchmark.base.errors import UserError
 from benchmark.runs.groups import Cell
 from benchmark.tracking import mlflow_store
-from tests.tracking.stores import NUMBERS, make_run, plan, spec_of, stored
+from tests.tracking.stores import make_run, plan, spec_of, stored
 
 
 def test_a_finished_run_is_shown_whole(runs: Path):
@@ -20,74 +21,109 @@ def test_a_finished_run_is_shown_whole(runs: Path):
     summary = mlflow_store.sync(runs)
     assert (summary.created, summary.updated, summary.unchanged, summary.failed) == (1, 0, 0, {})
     shown = stored(runs)
-    assert set(shown) == {spec.key, "cris maskris tiny (quick)"}
+    assert set(shown) == {spec.key, "cris +MaskRIS tiny (quick)"}
     run = shown[spec.key]
-    assert (run["experiment"], run["status"], run["parent"]) == (
+    assert (run["name"], run["experiment"], run["status"], run["parent"]) == (
+        "+MaskRIS, seed 0",
         "refcoco+",
         "FINISHED",
-        "cris maskris tiny (quick)",
+        "cris +MaskRIS tiny (quick)",
     )
-    assert run["points"]["train/loss"] == [(10, 1.0), (20, 1 / 2), (30, 1 / 3), (40, 1 / 4)]
-    assert run["points"]["val/oiou"] == [(20, 0.25), (40, 0.25)]
-    assert run["points"]["test/testA/miou"] == [(40, 0.5)] and run["points"][
-        "selected/val/p_50"
-    ] == [(40, 0.75)]
-    assert run["points"]["selected/epoch"] == [(40, 1)] and run["points"][
-        "timing/training_seconds"
-    ] == [(40, 1.5)]
+    # Two lines are logged in each epoch. Their mean is the point of the epoch.
+    assert run["points"]["train/loss"] == [(0, 0.75), (1, pytest.approx(7 / 24))]
+    assert run["points"]["train/lr"] == [(0, 1e-3), (1, 1e-3)]
+    assert run["points"]["val/oiou"] == [(0, 0.25), (1, 0.25)]
+    assert run["points"]["test/testA/miou"] == [(1, 0.5)]
+    assert run["points"]["val/selected/p_50"] == [(1, 0.75)]
+    assert run["points"]["val/selected/epoch"] == [(1, 1)]
+    assert run["points"]["system/training_seconds"] == [(1, 1.5)]
+    prefixes = {name.partition("/")[0] for name in run["points"]}
+    assert prefixes == {"train", "val", "test", "system"}
     assert not {"val/grounding_gap", "step", "epoch"} & set(run["points"])
-    assert set(run["files"]) == {
-        "spec.yaml",
+
+
+def test_files_are_artifacts_and_overlays_are_images_by_epoch(runs: Path):
+    run = make_run(runs, spec_of())
+    mlflow_store.sync(runs)
+    files = stored(runs)[run.key]["files"]
+    images = {path for path in files if path.startswith("images/")}
+    assert set(files) - images == {
+        "best.safetensors",
         "environment.json",
-        "result.json",
-        "images/val_7.png",
+        "metrics.jsonl",
         "records/testA.parquet",
+        "result.json",
+        "spec.yaml",
+        "status.json",
+        "timing.json",
     }
-    assert (
-        run["params"]["recipe.learning_rate"]
-        == str(methods.definition("cris").recipes["tiny"].learning_rate)
-        and run["params"]["strategy.distill_weight"] == "0.5"
-    )
-    assert (
-        run["params"]["network.clip.layers"] == "[1, 1, 1, 1]" and run["params"]["method"] == "cris"
-    )
-    expected = {
-        "ris.key": spec.key,
-        "ris.method": "cris",
-        "ris.variant": "tiny",
-        "ris.strategy": "maskris",
-        "ris.dataset": "refcoco+",
-        "ris.seed": "0",
-        "ris.status": "done",
-        "ris.groups": "quick",
-        "git.commit": "c0ffee",
-        "git.dirty": "False",
-        "data.sha256": "d" * 64,
+    # MLflow's image charts read key and step from the names.
+    full, small = sorted(images, key=len)
+    assert re.fullmatch(r"images/val_7\+step\+1\+timestamp\+\d+\+[\w-]{36}\.png", full)
+    assert small == full.replace(".png", "+compressed.webp")
+
+
+def test_parameters_are_few_and_numbers_stay_numbers(runs: Path):
+    wider = {"network": methods.definition("cris").variants["tiny"].model_copy(update={"size": 64})}
+    spec = spec_of(learning_rate=0.0025)
+    other = spec.model_copy(update=wider)
+    for each in (spec, other):
+        make_run(runs, each)
+    mlflow_store.sync(runs)
+    shown = stored(runs)
+    params = shown[spec.key]["params"]
+    assert params["method"] == "cris" and params["seed"] == "0" and len(params) < 40
+    assert float(params["recipe.learning_rate"]) == 0.0025
+    assert params["strategy"] == "maskris" and float(params["strategy.distill_weight"]) == 0.5
+    # Of the network there is what differs from its variant.
+    assert not any(name.startswith("network.") for name in params)
+    differing = {
+        name: value for name, value in shown[other.key]["params"].items() if name not in params
     }
-    assert expected.items() <= run["tags"].items()
+    assert differing == {"network.size": "64"}
+    # The parent has what its children share.
+    assert shown["cris +MaskRIS tiny"]["params"] == params
+
+
+def test_a_run_names_the_data_that_it_used(runs: Path):
+    run = make_run(runs, spec_of(dataset="refshapes"))
+    mlflow_store.sync(runs)
+    inputs = stored(runs)[run.key]["inputs"]
+    digest = 12 * "d"
+    assert set(inputs) == {
+        ("refshapes train", digest, "train"),
+        ("refshapes val", digest, "val"),
+        ("refshapes testA", digest, "test"),
+        ("refshapes testB", digest, "test"),
+    }
+    profile = json.loads(inputs["refshapes testA", digest, "test"])
+    assert profile == {"split": "testA", "split_by": "unc", "expressions": 2}
+
+
+def test_the_published_counts_of_a_split_are_shown(runs: Path):
+    run = make_run(runs, spec_of())
+    mlflow_store.sync(runs)
+    profile = stored(runs)[run.key]["inputs"]["refcoco+ train", 12 * "d", "train"]
+    assert json.loads(profile)["expressions"] == 120191
 
 
 def test_no_point_is_sent_twice_when_a_run_is_resumed(runs: Path):
     spec = spec_of()
-    run = make_run(runs, spec, "running", lines=3)
+    run = make_run(runs, spec, "running", lines=4)
     mlflow_store.sync(runs)
-    run.keep_metrics(
-        2
-    )  # back to the resume point: the lines of steps 20 (val) and 30 are made again
+    first = stored(runs)[spec.key]["points"]
+    assert first["train/loss"] == [(0, 0.75), (1, pytest.approx(7 / 24))]
+    run.keep_metrics(3)  # back to the resume point: the second epoch is made again
     mlflow_store.sync(runs)
-    make_run(runs, spec_of(1), "done", lines=6)
-    for number in range(2, 7):
-        if number > 2:
-            run.log(
-                10 * number, 0, {"train/loss": 1 / number, "train/loss_ce": 2 / number, "lr": 1e-3}
-            )
-        if number % 2 == 0:
-            run.log(10 * number, 0, {f"val/{name}": value for name, value in NUMBERS.items()})
-    assert mlflow_store.sync(runs).updated == 1
-    shown = stored(runs)
-    other = shown[spec_of(1).key]["points"]
-    assert shown[spec.key]["points"] == {name: other[name] for name in shown[spec.key]["points"]}
-    assert {"train/loss", "lr", "val/oiou"} <= set(shown[spec.key]["points"])
+    run.log(30, 1, {"train/loss": 1 / 3})
+    mlflow_store.sync(runs)
+    assert stored(runs)[spec.key]["points"] == first
+    run.log(40, 1, {"train/loss": 1 / 4})
+    run.log(40, 1, {"val/oiou": 0.25})
+    run.log(50, 2, {"train/loss": 1 / 5})
+    mlflow_store.sync(runs)
+    # The third epoch goes on, so that it has no point yet.
+    assert stored(runs)[spec.key]["points"] == first
 
 
 def test_states_are_followed(runs: Path):
@@ -103,14 +139,14 @@ def test_states_are_followed(runs: Path):
         run.write_status(state, **({"reason": "the loss became nan"} if state == "failed" else {}))
         mlflow_store.sync(runs)
         shown = stored(runs)
-        assert {shown[name]["status"] for name in (spec.key, "cris maskris tiny")} == {status}
+        assert {shown[name]["status"] for name in (spec.key, "cris +MaskRIS tiny")} == {status}
         assert shown[spec.key]["tags"].get("ris.reason", "") == (
             "the loss became nan" if state == "failed" else ""
         )
     make_run(runs, spec, "done")
     mlflow_store.sync(runs)
     assert stored(runs)[spec.key]["times"][1] == int(1000 * run.status().heartbeat)
-    assert stored(runs)["cris maskris tiny"]["status"] == "FINISHED"
+    assert stored(runs)["cris +MaskRIS tiny"]["status"] == "FINISHED"
 
 
 def test_a_changed_file_is_sent_again_and_no_other(runs: Path):
@@ -118,15 +154,15 @@ def test_a_changed_file_is_sent_again_and_no_other(runs: Path):
     run = make_run(runs, spec)
     mlflow_store.sync(runs)
     copies = {path.name: path for path in (runs / "mlartifacts").rglob("*") if path.is_file()}
-    before = {name: path.stat().st_mtime_ns for name, path in copies.items()}
+    before = {name: path.stat().st_ino for name, path in copies.items()}
     run.write_json("result.json", {**run.read_json("result.json"), "testA": {"oiou": 0.5}})
     os.utime(run.path / "images" / "val_7.png")
     mlflow_store.sync(runs)
     assert json.loads(copies["result.json"].read_text())["testA"]["oiou"] == 0.5
-    assert [name for name in copies if copies[name].stat().st_mtime_ns != before[name]] == [
+    assert [name for name in copies if copies[name].stat().st_ino != before[name]] == [
         "result.json"
     ]
-    assert stored(runs)[spec.key]["points"]["test/testA/oiou"][-1] == (40, 0.5)
+    assert stored(runs)[spec.key]["points"]["test/testA/oiou"][-1] == (1, 0.5)
 
 
 def test_ui_command_serves_the_store_that_sync_wrote(runs: Path, tmp_path: Path):

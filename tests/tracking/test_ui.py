@@ -1,8 +1,6 @@
-"""The tracking UI in a real browser: what it shows of a finished run."""
+"""The tracking UI in a real browser: what it shows of finished runs, in how many clicks."""
 
 import os
-import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -12,21 +10,24 @@ import urllib.error
 import urllib.request
 
 import pytest
+from typer.testing import CliRunner
 
+from benchmark.cli.app import app
 from benchmark.runs.groups import Cell, Group, write_plan
 from benchmark.tracking import mlflow_store
+from tests.browser import visited
 from tests.helpers import PROJECT, copied
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 SECONDS = 60  # that a page may take on a busy machine
 
 
 @pytest.fixture
 def runs(trained, tmp_path):
-    """Return a folder with one finished run, which a plan names."""
-    (run,) = copied(tmp_path / "runs", trained("lavt", "baseline"))
-    write_plan(run.path.parent, Group("quick", "preset", cells=[Cell.of(run.spec())]))
-    return run.path.parent
+    """Return a folder with the finished runs of a plan, one for each strategy."""
+    made = copied(tmp_path / "runs", trained("lavt", "baseline"), trained("lavt", "maskris"))
+    cells = [Cell.of(run.spec()) for run in made]
+    write_plan(tmp_path / "runs", Group("pair", "preset", cells=cells))
+    return tmp_path / "runs"
 
 
 @pytest.fixture
@@ -61,38 +62,76 @@ def answers(url: str) -> bool:
         return False
 
 
-def page(url: str, folder, *expected: str) -> str:
-    """Return what the browser shows, asked again until it shows all that is expected."""
-    options = [
-        "--headless",
-        "--no-sandbox",  # a container gives Chromium no namespaces
-        "--disable-gpu",
-        "--disable-dev-shm-usage",
-        f"--user-data-dir={folder}",
-        "--virtual-time-budget=20000",
-        "--dump-dom",
-    ]
-    deadline = time.monotonic() + SECONDS
-    while True:
-        done = subprocess.run(
-            [CHROMIUM, *options, url], capture_output=True, text=True, timeout=SECONDS
-        )
-        shown = re.sub(r"<[^>]*>", " ", done.stdout)
-        if all(text in shown for text in expected):
-            return shown
-        assert time.monotonic() < deadline, shown[-3000:] + done.stderr[-1000:]
+@pytest.mark.browser
+@pytest.mark.slow
+def test_three_clicks_lead_from_the_start_page_to_baseline_against_maskris(address):
+    with visited(address) as visit:
+        page = visit.page
+        page.set_default_timeout(1000 * SECONDS)
+        clicks = 0
+
+        def click(target) -> None:
+            nonlocal clicks
+            target.click()
+            clicks += 1
+
+        click(page.get_by_text("Model training", exact=True).first)
+        click(page.get_by_role("link", name="refcoco", exact=True).first)
+        # The first line of the note stands above the runs.
+        page.get_by_text("With +MaskRIS in place of baseline").first.wait_for()
+        click(page.get_by_role("link", name="lavt +MaskRIS tiny (pair)").first)
+        table = page.locator("table", has_text="+MaskRIS").first
+        table.wait_for()
+        assert clicks == 3
+        header = [cell.strip() for cell in table.locator("th").all_inner_texts()]
+        assert header[2:5] == ["baseline", "+MaskRIS", "difference [95 %]"]
+        assert page.get_by_role("link", name="+MaskRIS, seed 0").count() == 1
+        # The figure of the note is there, and has loaded.
+        page.get_by_text("Show more", exact=True).first.click()
+        figure = page.locator("img[alt^=differences]")
+        figure.wait_for()
+        assert figure.evaluate("image => image.naturalWidth") > 300
 
 
 @pytest.mark.browser
 @pytest.mark.slow
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed here")
-def test_the_ui_shows_the_experiment_and_the_run(runs, address, tmp_path):
-    (key,) = [path.parent.name for path in runs.glob("*/spec.yaml")]
-    browser, experiments = tmp_path / "browser", f"{address}/#/experiments"
-    page(f"{experiments}?workflowType=machine_learning", browser, "refcoco")
-    client = mlflow_store._client(address)
+def test_the_curves_of_two_runs_stand_in_one_chart(address):
+    with visited(address) as visit:
+        page = visit.page
+        page.set_default_timeout(1000 * SECONDS)
+        page.get_by_text("Model training", exact=True).first.click()
+        page.get_by_role("link", name="refcoco", exact=True).first.click()
+        page.get_by_role("link", name="lavt +MaskRIS tiny (pair)").first.click()
+        with page.context.expect_page() as opened:
+            page.get_by_role("link", name="seed 0", exact=True).first.click()
+        compared = opened.value
+        compared.set_default_timeout(1000 * SECONDS)
+        compared.get_by_text("Comparing 2 Runs").first.wait_for()
+        for name in ("baseline, seed 0", "+MaskRIS, seed 0"):
+            assert compared.get_by_text(name).count()
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+def test_a_run_shows_its_data_parameters_and_images(runs, address):
+    client = mlflow_store.client_of(address)
     experiment = client.get_experiment_by_name("refcoco").experiment_id
-    (run,) = client.search_runs([experiment], f"tags.`ris.key` = '{key}'")
-    # The list shows the parent of the seeds, under which the run is folded in.
-    page(f"{experiments}/{experiment}/runs", browser, "lavt baseline tiny (quick)")
-    page(f"{experiments}/{experiment}/runs/{run.info.run_id}", browser, key, "Finished")
+    found = client.search_runs([experiment], "params.strategy = 'maskris' and params.seed = '0'")
+    (run,) = [its for its in found if "ris.key" in its.data.tags]
+    with visited(f"{address}/#/experiments/{experiment}/runs/{run.info.run_id}") as visit:
+        page = visit.page
+        page.set_default_timeout(1000 * SECONDS)
+        page.get_by_text("recipe.learning_rate", exact=True).first.wait_for()
+        for text in ("refcoco train", "refcoco val", "train/loss", "lavt-tiny-maskris-refcoco"):
+            page.get_by_text(text).first.wait_for()
+
+
+def test_the_command_says_where_it_is_and_what_to_click(runs, monkeypatch):
+    started = []
+    monkeypatch.setattr(os, "execvp", lambda *arguments: started.append(arguments))
+    done = CliRunner().invoke(app, ["ui", "--runs", str(runs), "--port", "5099"])
+    assert done.exit_code == 0, done.output
+    assert "http://127.0.0.1:5099" in done.output and '"Model training"' in done.output
+    ((_, command),) = started
+    assert command[command.index("--host") + 1] == "127.0.0.1"
+    assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"

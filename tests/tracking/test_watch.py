@@ -45,10 +45,11 @@ def test_watch_follows_a_run_to_its_end(runs: Path):
             break
         stop.wait(0.05)
     run.log(20, 0, {"train/loss": 0.5})
+    run.log(20, 0, {"val/oiou": 0.25})
     stop.set()
     thread.join(30)
     assert not thread.is_alive()
-    assert stored(runs)[spec.key]["points"]["train/loss"] == [(10, 1.0), (20, 0.5)]
+    assert stored(runs)[spec.key]["points"]["train/loss"] == [(0, 0.75)]
 
 
 @pytest.mark.parametrize("end", ["SIGTERM", "parent"])
@@ -58,7 +59,7 @@ def test_watch_tells_of_a_dead_store_once_and_syncs_a_last_time(
     calls = []
 
     class Flaky(Tracker):
-        def sync(self, runs: Path, address: str | None = None) -> Summary:
+        def sync(self, runs: Path, address: str | None = None, reports: object = None) -> Summary:
             calls.append(address)
             if len(calls) < 4:
                 raise UserError("the store is down.")
@@ -67,6 +68,9 @@ def test_watch_tells_of_a_dead_store_once_and_syncs_a_last_time(
             elif len(calls) == 5:
                 monkeypatch.setattr(os, "getppid", lambda: 1)
             return Summary(unchanged=2)
+
+        def fetched(self, *_: object) -> None:
+            return None
 
         def ui_command(self, *_: object) -> list[str]:
             return []
