@@ -324,11 +324,11 @@ def _write_report(
     # Files of an earlier report may be about other runs or conditions.
     for path in folder.glob("*.*"):
         path.unlink()
-    paths = report.write(name, description, every, table, reference, places.reports)
+    contents = report.contents(name, description, every, table, reference)
     wanted, without = strip.wanted(every, table, places.runs)
     opened = opened_for(places)
     shown = [strips.strip(each, places.runs, opened) for each in wanted]
-    paths += files.write(folder, strip.draw(shown))
+    paths = files.write(folder, contents | strip.draw(shown))
     report.render(console, every, table)
     for what in without:
         console.print(

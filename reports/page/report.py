@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmark.evaluation import examples
-from benchmark.runs.comparisons import planned_comparisons
 from benchmark.runs.costs import Costs
 from reports import labels, notes
 from reports.claims.table import Answered
@@ -20,6 +19,7 @@ from reports.layout import html, signs
 from reports.layout.block import Block
 from reports.matrix.report import Report
 from reports.page import claims, curves, gallery, named, robustness, runs, studies, summary
+from reports.robustness.finished import Finished
 
 LINES = 300  # of every finished run, beyond which the page names the file that lists them
 LEGEND = f"{signs.legend()} {notes.LEGEND}"
@@ -78,6 +78,7 @@ def page(
     folder: Path,
     answered: Answered | None = None,
     costs: Mapping[str, Costs] | None = None,
+    conditions: Finished | None = None,
     against: str | None = None,
     tracking: str | None = None,
 ) -> Page:
@@ -89,6 +90,7 @@ def page(
         folder: of the run directories, and of `examples/` and the plans of studies.
         answered: what the runs say to claims.
         costs: key of a run -> what it cost [nothing was measured].
+        conditions: what the runs have under corruptions and the like [nothing].
         against: name of the strategy that the others are compared with [the reference].
         tracking: address of the tracking store. Only one that begins with http is linked.
 
@@ -96,7 +98,6 @@ def page(
         UserError: a file of a run or of the examples is damaged. The message names it.
     """
     names = named.named(collected.specs)
-    family = planned_comparisons(collected.group, collected.specs, against)
     return Page(
         title=matrix.title,
         description=matrix.description,
@@ -112,7 +113,7 @@ def page(
         claims=claims.claims(answered) if answered else None,
         studies=studies.studies(folder, collected.group),
         curves=curves.curves(names, folder),
-        robustness=robustness.robustness(collected, folder, family),
+        robustness=robustness.robustness(collected, conditions),
         gallery=gallery.gallery(names, examples.folder(folder, matrix.title)),
         costs=blocks(settings(collected), costs) if costs else [],
         runs=runs.facts(collected, names, folder, costs or {}),

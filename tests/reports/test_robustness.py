@@ -17,6 +17,7 @@ from benchmark.runs.groups import write_plan
 from benchmark.runs.preset import read_preset
 from benchmark.runs.rundir import RunDir
 from reports.collected import collect
+from reports.layout import files
 from reports.robustness import figures, parts, report, strip, words
 from reports.robustness.quantities import error_ratio, mean_of, quantities
 from reports.robustness.results import Results, gather
@@ -262,7 +263,8 @@ def test_covered_words_are_compared_with_their_own_sentences(evaluated, found):
 def test_the_report_says_what_it_is_and_is_the_same_bytes_again(evaluated, found, tmp_path):
     runs, specs = evaluated
     every, table = found
-    paths = report.write("test", "a test", every, table, specs[0].key, tmp_path / "one")
+    made = report.contents("test", "a test", every, table, specs[0].key)
+    paths = files.write(tmp_path / "one", made)
     text = paths[0].read_text()
     assert "mPC*" in text and "not comparable with an mPC that others report" in text
     assert "over the common ones of only 4 corruptions" in text and "3 seed pairs" in text

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from benchmark.evaluation import masks
+from benchmark.runs.comparisons import planned_comparisons
 from benchmark.runs.costs import Costs
 from benchmark.runs.groups import Cell, Group, write_plan
 from benchmark.runs.rundir import RunDir
@@ -23,6 +24,7 @@ from reports.collected import collect
 from reports.compare import comparison
 from reports.matrix.report import made
 from reports.page import report
+from reports.robustness.finished import finished
 from studies import study
 from tests.reports.fakes import WEAK, make_records, make_run, make_spec
 from tests.reports.grids import finish_all, start
@@ -146,6 +148,8 @@ def page_of(runs: Path, group: Group, **more) -> report.Page:
     ]
     its = dataclasses.replace(its, lines=(*said, *its.lines[len(said) :]))
     costs = {run.key: COSTS for run in collected.runs}
+    family = planned_comparisons(collected.group, collected.specs)
+    more = {"conditions": finished(collected, runs, family), **more}
     return report.page(
         collected, made(collected, comparison(collected)), runs, its, costs=costs, **more
     )
