@@ -3,6 +3,7 @@
 import json
 import pickle
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -465,3 +466,36 @@ def test_pack_and_unpack_keep_what_a_report_needs(world, tmp_path, capsys):
 def test_the_folder_of_runs_comes_from_the_environment(world, monkeypatch, capsys):
     monkeypatch.setenv("RISBENCH_RUNS", str(world / "runs"))
     assert run("status") == 0 and "done" in capsys.readouterr().out
+
+
+def test_parts_of_a_report_are_written_by_their_names(world, tmp_path, capsys):
+    command = ["report", "boxes", "--runs", world / "runs", "--out", tmp_path]
+    assert run(*command, "--only", "table2,fig6a,costs") == 0
+    written = {path.relative_to(tmp_path / "boxes") for path in tmp_path.rglob("*.*")}
+    # Nothing was evaluated under corruptions, so there is no Fig. 6a.
+    wanted = {f"paper/maskris-table2.{kind}" for kind in ("md", "tex", "html")}
+    assert {str(path) for path in written} == wanted | {"costs.md", "costs.csv"}
+    assert run(*command, "--only", "tabel2") == 1
+    assert "part of the report 'tabel2' is not known: did you mean" in capsys.readouterr().err
+
+
+def test_runs_of_several_machines_give_the_report_of_one(world, tmp_path, capsys):
+    """Each machine has half of the runs and the whole plan."""
+    folders = [tmp_path / "one", tmp_path / "two"]
+    for number, folder in enumerate(folders):
+        shutil.copytree(world / "runs", folder)
+        for key in keys(world)[number::2]:
+            shutil.rmtree(folder / key)
+    whole, joined = tmp_path / "whole", tmp_path / "joined"
+    assert run("report", "boxes", "--runs", world / "runs", "--out", whole) == 0
+    assert (
+        run("report", "boxes", "--runs", *folders[:1], "--runs", folders[1], "--out", joined) == 0
+    )
+    for name in ("table.md", "table.csv", "claims.csv", "index.html"):
+        assert (joined / "boxes" / name).read_bytes() == (whole / "boxes" / name).read_bytes()
+
+
+def test_watching_ends_when_every_run_is_finished(world, tmp_path, capsys):
+    command = ["report", "boxes", "--runs", world / "runs", "--out", tmp_path, "--watch"]
+    assert run(*command, "--only", "table") == 0
+    assert (tmp_path / "boxes" / "table.md").exists()
