@@ -21,7 +21,7 @@ from benchmark.evaluation.examples import Example
 from reports.page.named import Named
 
 ROOM = 3_600_000  # letters that pictures and outlines may take, so that a page stays below 5 MB
-ROUGHNESS = 1.0  # pixels by which an outline may differ from the edge of its mask
+ROUGHNESS = 0.7  # pixels by which an outline may differ from the edge of its mask
 
 
 @dataclasses.dataclass(frozen=True)
