@@ -18,6 +18,7 @@ setup: .venv/.installed
 demo: setup
 	$(BIN)/risbench matrix --preset demo
 	$(BIN)/risbench robustness --preset demo
+	$(BIN)/risbench examples demo
 	$(BIN)/risbench report demo
 
 matrix: setup
@@ -52,7 +53,8 @@ everything: test faults cluster browser docs parity
 
 # RUNS names finished runs of one data set, and OPTIONS what `python -m tests.speed grouping --help` lists.
 speed: setup
-	$(BIN)/python -m tests.speed grouping $(OPTIONS) $(RUNS)
+	$(BIN)/python -m tests.speed reports
+	$(if $(RUNS),$(BIN)/python -m tests.speed grouping $(OPTIONS) $(RUNS))
 
 clean:
 	rm -rf .venv build *.egg-info

@@ -33,6 +33,7 @@ class Run:
         commit: git commit of the code that made it.
         dirty: whether that code had uncommitted changes, or None if it is not known.
         numerics: what can change its last digits, such as device and threads, as far as known.
+        environment: all that its environment.json says.
     """
 
     spec: RunSpec
@@ -41,6 +42,7 @@ class Run:
     commit: str
     dirty: bool | None
     numerics: dict[str, Any]
+    environment: dict[str, Any]
 
     @functools.cached_property
     def key(self) -> str:
@@ -183,7 +185,8 @@ def load_run(spec: RunSpec, run: RunDir) -> Run:
     try:
         git = environment["git"]
         epoch = int(result["selected"]["epoch"])
-        return Run(spec, splits, epoch, git["commit"], git["dirty"], _numerics(environment))
+        numerics = _numerics(environment)
+        return Run(spec, splits, epoch, git["commit"], git["dirty"], numerics, environment)
     except (KeyError, TypeError, ValueError, AttributeError):
         raise UserError(
             f"run {run.key} is damaged, since its result.json or environment.json lacks the"

@@ -22,12 +22,10 @@ from reports.layout import files, markdown, numbers
 from reports.layout.block import Block
 from reports.layout.numbers import NOTHING
 from reports.matrix import figure as differences
-from reports.page.robustness import shared_conditions
 from reports.page.summary import sentence
 from reports.robustness import figures
+from reports.robustness.finished import finished
 from reports.robustness.parts import primary_rows
-from reports.robustness.results import Results, gather
-from reports.robustness.table import table as robustness_table
 
 # A run is told by these columns of a comparison, and so is the parent that it is shown under.
 SETTING = ("dataset", "split_by", "method", "variant", "settings", "strategy")
@@ -161,17 +159,11 @@ def _name(row: Any) -> str:
 
 def _robustness(collected: Collected, runs: Path) -> tuple[pd.DataFrame, dict[str, bytes]]:
     """Return numbers under all conditions that runs share, and the figures of robustness."""
-    every: list[Results] = []
-    for split, conditions in shared_conditions(compare.settings(collected), runs).items():
-        gathered = gather(collected, runs, [split], conditions)
-        every += [results for results in gathered if results.conditions]
-    if not every:
+    its = finished(collected, runs, planned_comparisons(collected.group, collected.specs))
+    if its is None:
         return pd.DataFrame(), {}
-    planned = planned_comparisons(collected.group, collected.specs)
-    splits = {results.split for results in every}
-    table = robustness_table(every, comparisons=sum(its.split in splits for its in planned))
-    shown = primary_rows(every, table)
-    return shown[shown["kind"].isin(CONDITIONS)], figures.draw(every, table)
+    shown = primary_rows(its.every, its.table)
+    return shown[shown["kind"].isin(CONDITIONS)], figures.draw(its.every, its.table)
 
 
 # --- notes ----------------------------------------------------------------------------------------

@@ -11,6 +11,8 @@ from pathlib import Path
 import pandas as pd
 
 from benchmark.base.errors import choose
+from benchmark.evaluation import examples
+from benchmark.runs.comparisons import planned_comparisons
 from benchmark.runs.costs import Costs, read_costs
 from benchmark.runs.rundir import RunDir
 from reports import costs, labels
@@ -20,12 +22,15 @@ from reports.claims.paper import Paper, read_papers
 from reports.claims.table import Answered, answered
 from reports.collected import Collected
 from reports.compare import settings
+from reports.examples import figures as example_figures
 from reports.layout import files, markdown
 from reports.layout.block import Block
 from reports.matrix import figure
 from reports.matrix import report as matrix
 from reports.page import report as page
 from reports.paper import report as paper
+from reports.robustness import report as robustness
+from reports.robustness.finished import Finished, finished
 
 Contents = Mapping[str, str | bytes]
 """File name, with its folder -> content."""
@@ -68,6 +73,12 @@ class PlanReport:
         return {key: its for key, its in every.items() if its}
 
     @functools.cached_property
+    def conditions(self) -> Finished | None:
+        """What the runs have under corruptions, occlusion and covered words, or None."""
+        family = planned_comparisons(self.collected.group, self.collected.specs, self.against)
+        return finished(self.collected, self.runs, family)
+
+    @functools.cached_property
     def papers(self) -> dict[str, list[Block]]:
         """The tables of papers, by name."""
         return paper.tables(self.answered, self.collected, self.table, self._papers)
@@ -83,6 +94,8 @@ class PlanReport:
             "table": lambda: matrix.contents(self.matrix),
             "differences": self._differences,
             "costs": self._costs,
+            "robustness": self._robustness,
+            "examples": self._examples,
             "claims": self._claims,
             **{name: functools.partial(self._paper, name) for name in paper.names(self._papers)},
             "index": lambda: {"index.html": page.as_html(self._page())},
@@ -98,13 +111,35 @@ class PlanReport:
             UserError: there is no such part. The message lists the nearest ones.
         """
         parts = self.parts
-        chosen = parts if only is None else [_named(name, parts) for name in only]
-        return {name: content for part in chosen for name, content in parts[part]().items()}
+        if only is None:
+            return {name: content for make in parts.values() for name, content in make().items()}
+        # A paper's figure is drawn by a part that draws others, too.
+        known = parts | {
+            paper.name_of(its.paper, place): parts[part]
+            for its in self._papers
+            for place, part in its.figures.items()
+        }
+        made = [known[_named(name, known)] for name in only]
+        return {name: content for make in made for name, content in make().items()}
 
     def _differences(self) -> Contents:
         reference = labels.reference(self.collected.specs, self.against)
         drawn = figure.draw(self.table, self.collected.group.primary, reference)
         return {f"figures/{name}": content for name, content in drawn.items()}
+
+    def _robustness(self) -> Contents:
+        if self.conditions is None:
+            return {}
+        its = self.conditions
+        name = self.collected.group.name
+        said = f"{its.conditions} conditions of {len(self.collected.runs)} runs"
+        made = robustness.contents(name, said, its.every, its.table, None)
+        return {f"robustness/{name}": content for name, content in made.items()}
+
+    def _examples(self) -> Contents:
+        place = examples.folder(self.runs, self.collected.group.name)
+        drawn = example_figures.draw(place, settings(self.collected))
+        return {f"examples/{name}": content for name, content in drawn.items()}
 
     def _costs(self) -> Contents:
         made = settings(self.collected)
@@ -129,7 +164,8 @@ class PlanReport:
             self.matrix,
             self.runs,
             self.answered,
-            costs.blocks(settings(self.collected), self.costs),
+            self.costs,
+            self.conditions,
             self.against,
             self.tracking,
         )

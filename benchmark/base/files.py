@@ -105,6 +105,11 @@ def load_yaml(text: str) -> Any:
     return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
+def dump_yaml(values: Any) -> str:
+    """Return plain data as YAML, with the fields in their order."""
+    return yaml.dump(values, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper), sort_keys=False)
+
+
 def read_model(model: type[BaseModel], values: Any, where: str) -> Any:
     """Return `values` as an instance of `model`.
 

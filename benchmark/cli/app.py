@@ -15,6 +15,7 @@ from benchmark.cli import (
     claims,
     data,
     evaluate,
+    examples,
     matrix,
     report,
     robustness,
@@ -30,7 +31,7 @@ app = typer.Typer(
     help="Train and compare referring image segmentation methods with and without training"
     " strategies such as MaskRIS, under one data pipeline and one evaluator.",
 )
-for part in (matrix, runs, report, robustness, evaluate, checkpoints, store):
+for part in (matrix, runs, report, examples, robustness, evaluate, checkpoints, store):
     app.add_typer(part.app)
 app.add_typer(claims.app, name="claims", rich_help_panel="Report")
 app.add_typer(study.app, name="study", rich_help_panel="Studies")

@@ -5,11 +5,14 @@ They write the weights to a file, segment a photograph, or make targets for anot
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from benchmark.base.errors import UserError, choose
+from benchmark.cli.evaluate import image_progress
 from benchmark.cli.options import (
     RUNS,
     DeviceOption,
@@ -22,7 +25,10 @@ from benchmark.cli.options import (
 )
 
 if TYPE_CHECKING:  # Help must not import torch and pandas.
+    import pandas as pd
+
     from benchmark.evaluation.inference import Loaded
+    from benchmark.runs.rundir import RunDir
 
 app = typer.Typer()
 PANEL = "Checkpoints"
@@ -34,13 +40,24 @@ def _loaded(name: str, where: Where, device: str) -> Loaded:
     Its data are those that the options name, or those that the run found last.
     """
     from benchmark.evaluation import inference
-    from benchmark.runs.opened import Opened
+    from benchmark.runs.opened import Opened, places_of
     from benchmark.runs.rundir import find_run
-    from benchmark.training.worker import places_of
 
     directory = find_run(where.runs, name)
     opened = Opened(places_of(directory, where.places()))
     return inference.load(directory, opened, device)
+
+
+def _on_split(run: RunDir, split: str, where: Where, device: str) -> tuple[Loaded, str]:
+    """Load the network of a run with the data of a split, and return the split's name in them."""
+    from benchmark.evaluation import inference
+    from benchmark.runs.opened import Opened, places_of
+
+    opened = Opened(places_of(run, where.places()))
+    loaded = inference.load(run, opened, device)
+    dataset, own_name = opened.split(run.spec(), split)
+    choose(own_name, dataset.splits, f"split of {dataset.name}")
+    return dataclasses.replace(loaded, dataset=dataset), own_name
 
 
 @app.command(rich_help_panel=PANEL)
@@ -96,23 +113,44 @@ def pseudo_masks(
 @spread
 def predict(
     run: RunArgument,
-    image: Annotated[Path, typer.Argument(help="A photograph.")],
-    sentence: Annotated[str, typer.Argument(help="A referring expression.")],
     where: Where,
-    out: Annotated[Path, typer.Option(help="Folder for mask.png and overlay.png.")] = Path(
-        "prediction"
-    ),
+    image: Annotated[Path | None, typer.Argument(help="A photograph.")] = None,
+    sentence: Annotated[str | None, typer.Argument(help="A referring expression.")] = None,
+    split: Annotated[
+        str | None,
+        typer.Option("--split", help="Split whose masks are written, in place of a photograph."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for mask.png and overlay.png (default: prediction), or file for the masks"
+            " of a split (default: KEY-SPLIT.json)."
+        ),
+    ] = None,
     device: DeviceOption = "auto",
+    threads: ThreadsOption = 1,
 ) -> None:
-    """Segment the object that a sentence names in a photograph.
+    """Segment the object that a sentence names in a photograph, or export the masks of a split.
 
-    The command writes the mask and an overlay.
+    The masks of a split are written as JSON in COCO's format of results, with run-length codes. A
+    finished run has stored them. Where it has not, the network runs, and the masks are stored.
 
     Example: risbench predict RUN photo.jpg "the woman on the left"
+
+    Example: risbench predict RUN --split testA
     """
+    if (split is None) == (image is None) or (image is None) != (sentence is None):
+        raise UserError("name either a photograph and a sentence, or --split.")
+    if split:
+        _export_masks(run, split, where, out, device, threads)
+        return
+    import torch
+
     from benchmark.evaluation import inference
 
-    paths, fraction = inference.predict_file(_loaded(run, where, device), image, sentence, out)
+    torch.set_num_threads(threads)
+    folder = out or Path("prediction")
+    paths, fraction = inference.predict_file(_loaded(run, where, device), image, sentence, folder)
     for path in paths:
         console.print(f"wrote {path}")
     console.print(
@@ -120,3 +158,55 @@ def predict(
         if fraction
         else "the network marks nothing for this sentence"
     )
+
+
+def _export_masks(
+    name: str, split: str, where: Where, out: Path | None, device: str, threads: int
+) -> None:
+    """Write the masks of a split as JSON, stored ones or those that the network makes now."""
+    import json
+
+    from benchmark.base.files import atomic_write
+    from benchmark.evaluation.masks import as_coco
+    from benchmark.runs import splits
+    from benchmark.runs.rundir import find_run
+
+    run = find_run(where.runs, name)
+    split = splits.parse(split) if ":" in split else split
+    if run.masks_path(split).exists():
+        records, masks = run.records(split), run.masks(split)
+    else:
+        records, masks = _predicted(run, split, where, device, threads)
+    path = out or Path(f"{run.key}-{split}.json")
+    text = json.dumps(as_coco(records, masks)) + "\n"
+    atomic_write(path, lambda temporary: temporary.write_text(text))
+    console.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _predicted(
+    run: RunDir, split: str, where: Where, device: str, threads: int
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return records and masks that the network of a run makes now, and store the masks with it.
+
+    They are stored if the run reports the split, and if its records were made from these masks.
+    """
+    import torch
+
+    from benchmark.evaluation.split_results import differing, split_masks
+
+    torch.set_num_threads(threads)
+    loaded, own_name = _on_split(run, split, where, device)
+    with image_progress(loaded, own_name) as on_image:
+        records, masks = split_masks(loaded, own_name, on_image)
+    if split in run.spec().selection.report and run.status().state == "done":
+        if differs := differing(records, run.records(split)):
+            console.print(
+                f"the masks are not stored with the run, since {differs} of {len(records)} differ"
+                " from those of its records: give the --device and --threads that it was evaluated"
+                " with.",
+                soft_wrap=True,
+            )
+        else:
+            with run.claim():
+                run.write_masks(split, masks)
+    return records, masks

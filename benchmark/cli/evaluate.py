@@ -142,7 +142,7 @@ def _here(run: str | None, what: What, where: Where) -> None:
     from benchmark.evaluation.split_results import evaluate_split, noise_numbers
 
     loaded = _checkpoint(what, where) if run is None else _run(run, what, where)
-    with _progress(loaded, what.split) as on_image:
+    with image_progress(loaded, what.split) as on_image:
         results = evaluate_split(
             loaded,
             what.split,
@@ -165,7 +165,7 @@ def _here(run: str | None, what: What, where: Where) -> None:
         }
         _print_table("mIoU without reading the sentence", ["mIoU of", "percent"], cells.items())
     if what.noise_seeds > 1:
-        with _progress(loaded, what.split) as on_image:
+        with image_progress(loaded, what.split) as on_image:
             numbers = noise_numbers(loaded, what.split, results.records, what.noise_seeds, on_image)
         _print_noise(numbers)
 
@@ -188,9 +188,8 @@ def _run(name: str, what: What, where: Where) -> Loaded:
     """Load the network of a run, with the data of the split to evaluate on."""
     from benchmark.data import datasets
     from benchmark.evaluation import inference
-    from benchmark.runs.opened import Opened
+    from benchmark.runs.opened import Opened, places_of
     from benchmark.runs.rundir import find_run
-    from benchmark.training.worker import places_of
 
     directory = find_run(where.runs, name)
     opened = Opened(places_of(directory, where.places()))
@@ -222,7 +221,7 @@ def _checkpoint(what: What, where: Where) -> Loaded:
 
 
 @contextmanager
-def _progress(loaded: Loaded, split: str) -> Iterator[Callable[[Prediction], None]]:
+def image_progress(loaded: Loaded, split: str) -> Iterator[Callable[[Prediction], None]]:
     """Show a progress bar over the images of a split, and yield its callback for each image."""
     total = len({ref.image_id for ref in loaded.dataset.refs_of(split)})
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:

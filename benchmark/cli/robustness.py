@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:  # Help must not import what runs need.
     from benchmark.launch.outcomes import Outcome
     from benchmark.robustness.conditions import Condition
     from benchmark.runs.execution import Execution, Places
-    from benchmark.runs.opened import Opened
     from benchmark.runs.rundir import RunDir
 
 app = typer.Typer()
@@ -129,7 +128,6 @@ def robustness(
         directories,
         reference_key,
         places,
-        device,
     )
 
 
@@ -193,25 +191,6 @@ def _reference(name: str | None, runs: Path, directories: Sequence[RunDir]) -> s
     return key
 
 
-def opened_for(places: Places) -> Callable[[RunDir], Opened]:
-    """Return a function that gives the data of a run.
-
-    Runs whose data lie in the same place share what was read.
-    """
-    from benchmark.runs.opened import Opened
-    from benchmark.training.worker import places_of
-
-    shared: dict[Places, Opened] = {}
-
-    def opened(run: RunDir) -> Opened:
-        run_places = places_of(run, places)
-        if run_places not in shared:
-            shared[run_places] = Opened(run_places)
-        return shared[run_places]
-
-    return opened
-
-
 # --- work -----------------------------------------------------------------------------
 
 
@@ -262,6 +241,7 @@ def _work_here(
     import torch
 
     from benchmark.robustness.run import evaluate_conditions
+    from benchmark.runs.opened import opened_for
 
     torch.set_num_threads(threads)
     meters = evaluate_conditions(
@@ -313,11 +293,8 @@ def _write_report(
     directories: Sequence[RunDir],
     reference: str | None,
     places: Places,
-    device: str,
 ) -> None:
     """Write and print the report.
-
-    The strips of pictures come last, since networks run for them.
 
     Args:
         plan: the matrix that the runs are from, which names the report and whose primary metrics
@@ -326,6 +303,7 @@ def _write_report(
     from benchmark.robustness import strips
     from benchmark.runs.comparisons import planned_comparisons
     from benchmark.runs.groups import Cell, Group, read_group
+    from benchmark.runs.opened import opened_for
     from reports.collected import collect
     from reports.layout import files
     from reports.robustness import report, strip
@@ -346,10 +324,15 @@ def _write_report(
     # Files of an earlier report may be about other runs or conditions.
     for path in folder.glob("*.*"):
         path.unlink()
-    paths = report.write(name, description, every, table, reference, places.reports)
-    shown = strips.compute(
-        strip.wanted(every, table, places.runs), places.runs, opened_for(places), device
-    )
-    paths += files.write(folder, strip.draw(shown))
+    contents = report.contents(name, description, every, table, reference)
+    wanted, without = strip.wanted(every, table, places.runs)
+    opened = opened_for(places)
+    shown = [strips.strip(each, places.runs, opened) for each in wanted]
+    paths = files.write(folder, contents | strip.draw(shown))
     report.render(console, every, table)
+    for what in without:
+        console.print(
+            f"no strip of pictures of {what}: its runs are from before masks were stored",
+            soft_wrap=True,
+        )
     tell_written(paths)

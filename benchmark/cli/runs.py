@@ -98,12 +98,12 @@ def resume(key: RunArgument, where: Where, running: Running) -> None:
 
     Example: risbench resume RUN
     """
-    from benchmark.runs.opened import Opened
+    from benchmark.runs.opened import Opened, places_of
     from benchmark.runs.rundir import find_run
     from benchmark.training import worker
 
     directory = find_run(where.runs, key)
-    places = worker.places_of(directory, where.places())
+    places = places_of(directory, where.places())
     worker.work(directory, Opened(places), running.execution(), console)
 
 

@@ -84,6 +84,11 @@ def read_combined(
         annotation_image={
             ann_id: image_id for part in parts for ann_id, image_id in part.annotation_image.items()
         },
+        annotation_category={
+            ann_id: category_id
+            for part in parts
+            for ann_id, category_id in part.annotation_category.items()
+        },
         categories={
             category_id: name for part in parts for category_id, name in part.categories.items()
         },

@@ -107,6 +107,7 @@ class ReferDataset:
         segmentations: ann_id -> a list of polygons (float64, x1 y1 x2 y2 ... in pixels), a list of
             RLEs, or one RLE. It holds all annotations of the images, crowd ones included.
         annotation_image: ann_id -> image_id.
+        annotation_category: ann_id -> category_id.
         categories: category_id -> name.
         folder: folder of the images.
         sources: (label, path) of each file that decides the annotations. `digest` hashes them.
@@ -118,6 +119,7 @@ class ReferDataset:
     refs: tuple[Ref, ...]
     segmentations: dict[int, Any]
     annotation_image: dict[int, int]
+    annotation_category: dict[int, int]
     categories: dict[int, str]
     folder: Path
     sources: tuple[tuple[str, Path], ...]
@@ -300,6 +302,9 @@ def read_refer(root: Path, name: str, split_by: str, images: Path | None = None)
         annotation_image = {
             entry["id"]: operator.index(entry["image_id"]) for entry in instances["annotations"]
         }
+        annotation_category = {
+            entry["id"]: operator.index(entry["category_id"]) for entry in instances["annotations"]
+        }
         categories = {entry["id"]: text(entry["name"]) for entry in instances["categories"]}
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
@@ -313,6 +318,7 @@ def read_refer(root: Path, name: str, split_by: str, images: Path | None = None)
         refs=_read_refs(refs_path),
         segmentations=segmentations,
         annotation_image=annotation_image,
+        annotation_category=annotation_category,
         categories=categories,
         folder=folder,
         sources=(

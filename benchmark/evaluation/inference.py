@@ -19,8 +19,8 @@ from benchmark.data.images import EvaluationImage
 from benchmark.data.refer import Ref, ReferDataset, Sentence
 from benchmark.data.tokenizers import Tokenizer
 from benchmark.evaluation import checkpoint_files
-from benchmark.evaluation.overlays import PREDICTION, tinted
 from benchmark.evaluation.predict import predict
+from benchmark.evaluation.tint import PREDICTION, tinted
 from benchmark.runs.execution import DEVICES
 from benchmark.runs.opened import Opened
 from benchmark.runs.rundir import RunDir

@@ -15,38 +15,19 @@ from benchmark.data.tokenizers import Tokenizer
 from benchmark.evaluation.masks import overlap
 from benchmark.evaluation.predict import predict
 from benchmark.evaluation.records import Prediction
+from benchmark.evaluation.tint import PREDICTION, TRUTH, tinted
 from benchmark.runs.rundir import RunDir
 from methods.contract import Method
 
-TRUTH = "#1f9e54"
-PREDICTION = "#d6336c"
 SENTENCES = 3  # per image
-
-
-def tinted(image: np.ndarray, mask: np.ndarray, color: str) -> np.ndarray:
-    """Return an image with its mask in `color`. All else is grey and dimmed.
-
-    So each color in the picture has one meaning.
-
-    Args:
-        image: RGB, uint8 (height, width, 3).
-        mask: bool, or uint8 in {0, 1}, (height, width).
-        color: as matplotlib names colors.
-
-    Returns:
-        RGB, uint8 (height, width, 3).
-    """
-    tint = 255 * np.array(matplotlib.colors.to_rgb(color))
-    grey = image.mean(-1, keepdims=True).repeat(3, -1)
-    marked = 0.35 * grey + 0.65 * tint
-    other = 0.6 * grey + 0.4 * 255
-    return np.where(mask.astype(bool)[..., None], marked, other).astype(np.uint8)
 
 
 def panel(axis: matplotlib.axes.Axes, image: np.ndarray, title: str, color: str = "black") -> None:
     """Show one picture with a wrapped title."""
     axis.imshow(image)
-    axis.set_title("\n".join(textwrap.wrap(title, 34)), fontsize=9, color=color)
+    # A sentence may hold a dollar sign, which is no formula.
+    text = "\n".join(textwrap.wrap(title, 34))
+    axis.set_title(text, fontsize=9, color=color, parse_math=False)
     axis.set_axis_off()
 
 

@@ -2,16 +2,17 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import pandas as pd
 
 from benchmark.base.errors import UserError
-from benchmark.evaluation import bootstrap, metrics, published
+from benchmark.evaluation import bootstrap, masks, metrics, published
 from benchmark.evaluation.bootstrap import Interval
 from benchmark.evaluation.inference import Loaded
 from benchmark.evaluation.predict import evaluate
 from benchmark.evaluation.published import Measurement
-from benchmark.evaluation.records import Prediction
+from benchmark.evaluation.records import COUNTS, Prediction
 from benchmark.evaluation.text_blind import TextBlindBaseline
 
 OnImage = Callable[[Prediction], None]
@@ -110,6 +111,34 @@ def noise_numbers(
     """
     others = [_records(loaded, split, seed, on_image) for seed in range(1, seeds)]
     return pd.DataFrame([metrics.compute(records) for records in (first, *others)])
+
+
+def split_masks(
+    loaded: Loaded, split: str, on_image: OnImage = lambda prediction: None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the records and the masks of a split, one row per expression each.
+
+    Args:
+        loaded: the network.
+        split: name of the split.
+        on_image: is called with every prediction, for progress.
+    """
+    rows: list[dict[str, Any]] = []
+
+    def collect(prediction: Prediction) -> None:
+        rows.extend(masks.rows_of(prediction))
+        on_image(prediction)
+
+    return _records(loaded, split, 0, collect), masks.frame(rows)
+
+
+def differing(one: pd.DataFrame, other: pd.DataFrame) -> int:
+    """Return how many expressions have other counts of pixels in one table than in the other.
+
+    Both tables are records of the same expressions in the same order.
+    """
+    counts = ["sent_id", *COUNTS]
+    return int((one[counts].to_numpy() != other[counts].to_numpy()).any(axis=1).sum())
 
 
 def _records(loaded: Loaded, split: str, draw_seed: int, on_image: OnImage) -> pd.DataFrame:

@@ -2,8 +2,9 @@
 
 They are records in the directories of the runs:
 
-    runs/<key>/robustness/<split>/<condition>.parquet   one row per expression, as in records/
-                                  metrics.json          condition -> metrics, from those files
+    runs/<key>/robustness/<split>/<condition>.parquet         one row per expression, as in records/
+                                  masks/<condition>.parquet   masks of a few expressions
+                                  metrics.json                condition -> metrics, from the records
 """
 
 from pathlib import Path
@@ -12,12 +13,16 @@ import pandas as pd
 
 from benchmark.base.errors import UserError
 from benchmark.base.files import atomic_write
+from benchmark.base.rng import generator
+from benchmark.data.refer import ReferDataset
 from benchmark.evaluation import metrics
 from benchmark.evaluation.records import canonical
 from benchmark.robustness.conditions import Condition
 from benchmark.robustness.corruptions import made_with
 from benchmark.robustness.covered_words import CoveredWords, read_covered
 from benchmark.runs.rundir import RunDir
+
+EXAMPLES = 32  # images of a split that have an expression whose masks are stored
 
 
 def results_path(run: RunDir, split: str, condition: Condition | str) -> Path:
@@ -66,6 +71,63 @@ def write_results(run: RunDir, split: str, condition: Condition, records: pd.Dat
         results_path(run, split, condition),
         lambda aside: records.to_parquet(aside, index=False, compression="zstd"),
     )
+
+
+# --- masks ----------------------------------------------------------------------------------------
+
+
+def examples(dataset: ReferDataset, split: str) -> set[int]:
+    """Return the sent_ids whose masks are stored under every condition: one of each of some images.
+
+    They are drawn from the data alone, before anything is evaluated. So no result decides which are
+    shown, and all runs have masks of the same ones.
+    """
+    by_image: dict[int, list[int]] = {}
+    for ref in dataset.refs_of(split):
+        of_image = by_image.setdefault(ref.image_id, [])
+        of_image += [sentence.sent_id for sentence in ref.sentences]
+    rng = generator("robustness examples", dataset.name, dataset.split_by, split)
+    images = rng.permutation(sorted(by_image))[:EXAMPLES]
+    return {int(rng.choice(sorted(by_image[image_id]))) for image_id in images.tolist()}
+
+
+def masks_path(run: RunDir, split: str, condition: Condition | str) -> Path:
+    """Return where the masks of a run under a condition lie. Results of earlier versions lack them.
+
+    There are none for covered words, where an expression has a mask for every word.
+    """
+    return results_path(run, split, condition).parent / "masks" / f"{condition}.parquet"
+
+
+def write_masks(run: RunDir, split: str, condition: Condition, masks: pd.DataFrame) -> None:
+    """Write masks of a run under a condition, a table as `evaluation.masks` describes it.
+
+    Raises:
+        UserError: the disk is full.
+    """
+    atomic_write(
+        masks_path(run, split, condition),
+        lambda aside: masks.to_parquet(aside, index=False, compression="zstd"),
+    )
+
+
+def read_masks(run: RunDir, split: str, condition: Condition | str) -> pd.DataFrame:
+    """Return the masks of a run under a condition.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    path = masks_path(run, split, condition)
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError):
+        raise UserError(
+            f"{path} is missing or damaged: delete {results_path(run, split, condition)}, and start"
+            " `risbench robustness` again."
+        ) from None
+
+
+# --- summary --------------------------------------------------------------------------------------
 
 
 def summarize(run: RunDir, split: str) -> None:

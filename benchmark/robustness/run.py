@@ -17,16 +17,22 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from benchmark.base.errors import Interrupted, UserError, choose
-from benchmark.evaluation import inference
+from benchmark.evaluation import inference, masks
 from benchmark.evaluation.inference import Loaded
 from benchmark.evaluation.predict import predict
-from benchmark.evaluation.records import frame, records_of
+from benchmark.evaluation.records import Prediction, frame, records_of
 from benchmark.evaluation.timing import Meter, Timed
 from benchmark.robustness.conditions import Condition
 from benchmark.robustness.corruptions import Condition as Corruption
 from benchmark.robustness.covered_words import CoveredWords, CoveringTokenizer
 from benchmark.robustness.images import Cache, CorruptedImage, CorruptedImages, ahead, preparation
-from benchmark.robustness.results import results_path, summarize, write_results
+from benchmark.robustness.results import (
+    examples,
+    results_path,
+    summarize,
+    write_masks,
+    write_results,
+)
 from benchmark.runs.opened import Opened
 from benchmark.runs.rundir import RunDir
 
@@ -163,6 +169,7 @@ class _Split:
         if not remaining:
             return
         dataset = self.networks[0].dataset
+        stored = examples(dataset, self.split)
         kept = Cache(cache, dataset) if cache else None
         needs = [network.method.needs for network in self.networks]
         images = CorruptedImages(
@@ -190,14 +197,22 @@ class _Split:
                 progress.update(bar, description=f"{self.split} {condition}")
                 start = time.perf_counter()
                 rows: dict[int, list[dict[str, Any]]] = {number: [] for number in numbers}
+                codes: dict[int, list[dict[str, Any]]] = {number: [] for number in numbers}
                 for _ in range(0, count, IMAGES_AT_ONCE):
                     group = next(batches)
                     self._count(condition, group)
                     for number in numbers:
-                        rows[number] += self._records(number, condition, group)
+                        for prediction in self._predictions(number, condition, group):
+                            rows[number] += records_of(prediction)
+                            codes[number] += masks.rows_of(prediction, stored)
                     progress.advance(bar, len(group))
                 for number in numbers:
-                    write_results(self.runs[number], self.split, condition, frame(rows[number]))
+                    run = self.runs[number]
+                    # A condition with results is finished, so its masks are written before them.
+                    # A covered word makes another sentence with the same number.
+                    if not isinstance(condition, CoveredWords):
+                        write_masks(run, self.split, condition, masks.frame(codes[number]))
+                    write_results(run, self.split, condition, frame(rows[number]))
                 if not console.is_terminal:
                     seconds = time.perf_counter() - start
                     console.print(
@@ -214,10 +229,10 @@ class _Split:
                 meter.add("corrupt" if corrupted else name, seconds)
 
     @torch.no_grad()
-    def _records(
+    def _predictions(
         self, number: int, condition: Condition, group: list[CorruptedImage]
-    ) -> list[dict[str, Any]]:
-        """Return the records of one run on some images."""
+    ) -> list[Prediction]:
+        """Return what one run says of some images."""
         network = self.networks[number]
         method = Timed(network.method, self.meters[self.runs[number].key])
         needed = preparation(network.method.needs)
@@ -226,9 +241,8 @@ class _Split:
         tokenizer = network.tokenizer
         if isinstance(condition, CoveredWords):
             tokenizer = CoveringTokenizer(tokenizer)
-        rows: list[dict[str, Any]] = []
+        predictions: list[Prediction] = []
         for first in range(0, len(views), IMAGES_AT_ONCE):
             batch = views[first : first + IMAGES_AT_ONCE]
-            for prediction in predict(method, batch, tokenizer, network.device):
-                rows += records_of(prediction)
-        return rows
+            predictions += predict(method, batch, tokenizer, network.device)
+        return predictions

@@ -1,7 +1,8 @@
-"""A strip shows one image at every severity of a corruption, with several networks' masks.
+"""A strip shows one image at every severity of a corruption, with several runs' masks.
 
-All masks are of one expression. Networks run here, and the result is plain data, which a report
-draws.
+All masks are of one expression. They were stored when the runs were evaluated, so no network runs
+here. The images are corrupted again, which gives the same pixels. The result is plain data, which a
+report draws.
 """
 
 from __future__ import annotations
@@ -9,20 +10,17 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
+from benchmark.base.errors import UserError
 from benchmark.data.refer import Ref, ReferDataset
-from benchmark.evaluation.masks import overlap
+from benchmark.evaluation import masks
 from benchmark.robustness import corruptions
+from benchmark.robustness.results import masks_path, read_masks
+from benchmark.runs.opened import Opened
 from benchmark.runs.rundir import RunDir
-
-if TYPE_CHECKING:
-    from benchmark.evaluation.inference import Loaded
-    from benchmark.runs.opened import Opened
-
-LEVELS = (0, *corruptions.SEVERITIES)  # 0 is the clean image
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,9 +30,10 @@ class Wanted:
     Attributes:
         name: of its file.
         title: stands above it.
-        keys: what the strip calls a network -> key of the network's run.
-        split: name of the split of the expression.
+        keys: what the strip calls a run -> its key.
+        split: name of the split of the expression, as the runs report it.
         corruption: name of the corruption.
+        severities: under which all runs have masks, in order.
         sent_id: of the expression.
     """
 
@@ -43,6 +42,7 @@ class Wanted:
     keys: Mapping[str, str]
     split: str
     corruption: str
+    severities: Sequence[int]
     sent_id: int
 
 
@@ -55,8 +55,8 @@ class Strip:
         sentence: the expression.
         images: severity, with 0 for clean -> RGB, uint8 (height, width, 3).
         truth: uint8 (height, width) in {0, 1}.
-        masks: network -> severity -> bool (height, width).
-        ious: network -> severity -> IoU, a fraction.
+        masks: run -> severity -> bool (height, width).
+        ious: run -> severity -> IoU, a fraction.
     """
 
     wanted: Wanted
@@ -67,78 +67,69 @@ class Strip:
     ious: Mapping[str, Mapping[int, float]]
 
 
-def compute(
-    wanted: Sequence[Wanted], runs: Path, opened: Callable[[RunDir], Opened], device: str
-) -> list[Strip]:
-    """Return what the strips show.
-
-    Args:
-        wanted: what each is to show.
-        runs: folder of the run directories.
-        opened: gives a run's data, as in `run.load_all`.
-        device: `auto`, `cpu` or `cuda`.
-
-    Raises:
-        UserError: a run is not finished, has no weights, or its data are not where they were.
-    """
-    # Imported here because it needs torch, and a report that only chooses strips does not.
-    from benchmark.robustness.run import load_all
-
-    strips = []
-    for each in wanted:
-        loaded = load_all([RunDir(runs / key) for key in each.keys.values()], opened, device)
-        networks = {label: loaded[key] for label, key in each.keys.items()}
-        strips.append(strip(each, networks))
-    return strips
+def has_masks(run: RunDir, split: str, conditions: Sequence[str]) -> bool:
+    """Return whether the masks of a run are stored, on the clean split and under conditions."""
+    paths = [masks_path(run, split, condition) for condition in conditions]
+    return all(path.exists() for path in (run.masks_path(split), *paths))
 
 
-def strip(wanted: Wanted, networks: Mapping[str, Loaded]) -> Strip:
+def strip(wanted: Wanted, runs: Path, opened: Callable[[RunDir], Opened]) -> Strip:
     """Return one strip.
 
     Args:
         wanted: what it is to show.
-        networks: what the strip calls a network -> the network. All are of one data set.
-    """
-    import torch
+        runs: folder of the run directories.
+        opened: gives a run's data.
 
-    dataset = next(iter(networks.values())).dataset
-    ref = _ref(dataset, wanted)
+    Raises:
+        UserError: masks are missing or damaged, or the data are not where they were.
+    """
+    by_label = {label: RunDir(runs / key) for label, key in wanted.keys.items()}
+    run = next(iter(by_label.values()))
+    dataset, own_name = opened(run).split(run.spec(), wanted.split)
+    ref, sentence = _expression(dataset, own_name, wanted.sent_id)
     original = dataset.image(ref.image_id)
     truth = dataset.target(ref)
     images = {0: original}
-    for severity in corruptions.SEVERITIES:
+    for severity in wanted.severities:
         images[severity] = corruptions.corrupt(original, wanted.corruption, severity, ref.image_id)
-    with torch.no_grad():
-        masks = {
-            label: {severity: _mask(network, ref, pixels) for severity, pixels in images.items()}
-            for label, network in networks.items()
-        }
+    shown = {
+        label: {severity: _mask(run, wanted, severity) for severity in images}
+        for label, run in by_label.items()
+    }
     ious = {
         label: {severity: _iou(mask, truth) for severity, mask in by_severity.items()}
-        for label, by_severity in masks.items()
+        for label, by_severity in shown.items()
     }
-    return Strip(wanted, ref.sentences[0].sent, images, truth, masks, ious)
+    return Strip(wanted, sentence, images, truth, shown, ious)
 
 
-def _ref(dataset: ReferDataset, wanted: Wanted) -> Ref:
-    """Return the ref of the wanted expression, with that expression alone."""
+def _expression(dataset: ReferDataset, split: str, sent_id: int) -> tuple[Ref, str]:
+    """Return the ref and the text of an expression."""
     return next(
-        dataclasses.replace(ref, sentences=(sentence,))
-        for ref in dataset.refs_of(wanted.split)
+        (ref, sentence.sent)
+        for ref in dataset.refs_of(split)
         for sentence in ref.sentences
-        if sentence.sent_id == wanted.sent_id
+        if sentence.sent_id == sent_id
     )
 
 
-def _mask(network: Loaded, ref: Ref, pixels: np.ndarray) -> np.ndarray:
-    from benchmark.data.images import evaluation_image
-    from benchmark.evaluation.predict import predict
-
-    item = evaluation_image(network.dataset, [ref], pixels, network.method.needs)
-    (prediction,) = predict(network.method, [item], network.tokenizer, network.device)
-    return prediction.masks[0]
+def _mask(run: RunDir, wanted: Wanted, severity: int) -> np.ndarray:
+    """Return the stored mask of a run at a severity, with 0 for the clean image."""
+    table: pd.DataFrame
+    if severity:
+        table = read_masks(run, wanted.split, f"{wanted.corruption}-{severity}")
+    else:
+        table = run.masks(wanted.split, [wanted.sent_id])
+    try:
+        return masks.decode(masks.codes(table)[wanted.sent_id])
+    except (KeyError, ValueError) as error:
+        raise UserError(
+            f"the stored masks of run {run.key} are damaged ({error}): delete its folder"
+            f" robustness/{wanted.split}, and start `risbench robustness` again."
+        ) from None
 
 
 def _iou(mask: np.ndarray, truth: np.ndarray) -> float:
-    intersection, union = overlap(mask, truth)
+    intersection, union = masks.overlap(mask, truth)
     return intersection / union if union else 0.0

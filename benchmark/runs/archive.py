@@ -43,10 +43,11 @@ def pack(runs: Path, out: Path, limit: int) -> list[Path]:
         for name in ("groups/*.json", "studies/*/study.yaml", "optuna.db")
         for path in runs.glob(name)
     )
+    examples = [sorted(folder.glob("[!.]*")) for folder in sorted(runs.glob("examples/*/"))]
     every = [packed_files(run) for run in all_runs(runs)]
     whole = [[path for path in files if not _under_condition(path, runs)] for files in every]
     spread = [[path] for files in every for path in files if _under_condition(path, runs)]
-    for files in [groups, *whole, *spread]:
+    for files in [groups, *examples, *whole, *spread]:
         # A tar archive gives each file a header of 512 bytes and fills its last block of 512.
         size = sum(path.stat().st_size + 1024 for path in files)
         if size > limit:

@@ -1,5 +1,9 @@
 """What a command reads of data and weights: each data set, word pieces and digest once."""
 
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
 import methods
 from benchmark.base import pretrained
 from benchmark.base.errors import UserError
@@ -8,8 +12,26 @@ from benchmark.data.refer import ReferDataset
 from benchmark.data.tokenizers import Tokenizer, published_tokenizer, trained_tokenizer
 from benchmark.runs import splits
 from benchmark.runs.execution import Places
+from benchmark.runs.rundir import RunDir
 from benchmark.runs.spec import RunSpec
 from methods.config import Config, Definition
+
+
+def places_of(run: RunDir, places: Places) -> Places:
+    """Return `places` with the folder of a run's data.
+
+    The folder is the one that `places` name, or else the one where the run found its data last.
+
+    Raises:
+        UserError: `places` name no data, and the run has not seen any yet.
+    """
+    if places.data is not None:
+        return places
+    known = run.read_json("environment.json").get("data", {})
+    if not known:
+        raise UserError(f"run {run.key} has not seen its data yet: give their folder with --data.")
+    images = places.images or Path(known["images"])
+    return dataclasses.replace(places, data=Path(known["root"]), images=images)
 
 
 class Opened:
@@ -26,6 +48,7 @@ class Opened:
         self._datasets: dict[tuple[str, str], ReferDataset] = {}
         self._tokenizers: dict[tuple[str, ...], Tokenizer] = {}
         self._weights: dict[tuple[str, str], str] = {}
+        self._checked: set[tuple[str, str, str]] = set()
 
     def dataset(self, name: str, split_by: str) -> ReferDataset:
         """Return a data set.
@@ -78,6 +101,16 @@ class Opened:
             self._weights[key] = pretrained.digest(weights)
         return self._weights[key]
 
+    def data(self, spec: RunSpec) -> ReferDataset:
+        """Return the data set of a run.
+
+        Raises:
+            UserError: the data at `places` are not those that the run's key names.
+        """
+        dataset = self.dataset(spec.dataset, spec.split_by)
+        self._check(dataset, spec.data_sha256)
+        return dataset
+
     def run(self, spec: RunSpec) -> tuple[ReferDataset, Tokenizer]:
         """Return the data set and the tokenizer of a run.
 
@@ -85,8 +118,7 @@ class Opened:
             UserError: the data at `places`, or the vocabulary made from them, are not those that
                 the run's key names.
         """
-        dataset = self.dataset(spec.dataset, spec.split_by)
-        self._check(dataset, spec.data_sha256)
+        dataset = self.data(spec)
         tokenizer = self.tokenizer(methods.definition(spec.method), spec.network, dataset)
         if tokenizer.identity() != spec.tokenizer:
             raise UserError(
@@ -103,17 +135,37 @@ class Opened:
             name: a split of the run's own set, or one of another set as `runs.splits` names it.
 
         Raises:
-            UserError: the data of another set are not those that the run's key names.
+            UserError: the data of the set are not those that the run's key names.
         """
         if not (owner := splits.owner(name)):
-            return self.dataset(spec.dataset, spec.split_by), name
+            return self.data(spec), name
         dataset = self.dataset(*owner[:2])
         self._check(dataset, spec.report_sha256[":".join(owner[:2])])
         return dataset, owner[2]
 
     def _check(self, dataset: ReferDataset, sha256: str) -> None:
+        key = (dataset.name, dataset.split_by, sha256)
+        if key in self._checked:
+            return
         if dataset.digest() != sha256:
             raise UserError(
                 f"the data in {self.places.data} are not those of the run (sha256 {sha256[:12]}):"
                 " restore them, or plan the matrix again for the new data."
             )
+        self._checked.add(key)
+
+
+def opened_for(places: Places) -> Callable[[RunDir], Opened]:
+    """Return a function that gives the data of a run.
+
+    Runs whose data lie in the same place share what was read.
+    """
+    shared: dict[Places, Opened] = {}
+
+    def opened(run: RunDir) -> Opened:
+        run_places = places_of(run, places)
+        if run_places not in shared:
+            shared[run_places] = Opened(run_places)
+        return shared[run_places]
+
+    return opened

@@ -9,6 +9,7 @@
                state/latest.pt      resume point (see `training.resume_point`)
                best.safetensors     weights of the chosen epoch
                records/<split>.parquet   one row per referring expression
+               masks/<split>.parquet     the mask of every expression (see `evaluation.masks`)
                images/              a few validation overlays
                result.json          final numbers of every reported split
                costs.json           size, speed, memory and time (see `runs.costs`)
@@ -22,7 +23,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -312,6 +313,50 @@ class RunDir:
         except (OSError, ValueError):
             raise UserError(
                 f"{path} is damaged: delete the run's status.json and start the run again."
+            ) from None
+
+    # --- masks ------------------------------------------------------------------------
+
+    def masks_path(self, split: str) -> Path:
+        """Return where the predicted masks of a split lie. Old runs have none."""
+        return self.path / "masks" / f"{split}.parquet"
+
+    def write_masks(self, split: str, masks: pd.DataFrame) -> None:
+        """Write the predicted masks of one split, one row for each expression.
+
+        Raises:
+            UserError: the disk is full, or the folder cannot be written.
+        """
+        atomic_write(
+            self.masks_path(split),
+            lambda temporary: masks.to_parquet(temporary, index=False, compression="zstd"),
+        )
+
+    def masks(self, split: str, sent_ids: Iterable[int] | None = None) -> pd.DataFrame:
+        """Return the predicted masks of one split, one row for each expression.
+
+        Args:
+            split: name of a reported split.
+            sent_ids: the expressions whose masks are read. By default they are all.
+
+        Raises:
+            UserError: there are none, or the file is damaged.
+        """
+        import pandas as pd
+
+        chosen = None if sent_ids is None else [("sent_id", "in", [*sent_ids])]
+        path = self.masks_path(split)
+        try:
+            return pd.read_parquet(path, filters=chosen)
+        except FileNotFoundError:
+            raise UserError(
+                f"run {self.key} has no masks of split '{split}', as it was made before masks were"
+                f" stored: make them with `risbench predict {self.key} --split {split}`."
+            ) from None
+        except (OSError, ValueError):
+            raise UserError(
+                f"{path} is damaged: delete it, and make it again with `risbench predict"
+                f" {self.key} --split {split}`."
             ) from None
 
 

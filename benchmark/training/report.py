@@ -1,6 +1,5 @@
 """The evaluation of a run while it is trained, its best weights, and its report in the end."""
 
-import shutil
 import time
 from collections.abc import Callable
 from typing import Any
@@ -11,10 +10,10 @@ from accelerate.utils import gather_object
 from safetensors.torch import save_file
 
 from benchmark.base.files import atomic_write
-from benchmark.evaluation import metrics, overlays
+from benchmark.evaluation import masks, metrics, overlays
 from benchmark.evaluation.inference import load_best
 from benchmark.evaluation.predict import evaluate
-from benchmark.evaluation.records import canonical, frame
+from benchmark.evaluation.records import Prediction, canonical, frame
 from benchmark.evaluation.timing import Meter
 from benchmark.runs.opened import Opened
 from benchmark.runs.rundir import RunDir
@@ -62,11 +61,23 @@ class Report:
         self.dataset, self.tokenizer = opened.run(spec)
         self.meter = Meter()
 
-    def evaluate(self, split: str) -> pd.DataFrame:
-        """Return the records of a split, which all processes make together."""
+    def evaluate(
+        self, split: str, collect: Callable[[Prediction], None] = lambda prediction: None
+    ) -> pd.DataFrame:
+        """Return the records of a split, which all processes make together.
+
+        Args:
+            split: name of the split.
+            collect: called with every prediction that this process makes.
+        """
         started = time.monotonic()
         dataset, own_name = self.opened.split(self.spec, split)
         processes = self.accelerator.num_processes
+
+        def on_image(prediction: Prediction) -> None:
+            self.on_image(split)
+            collect(prediction)
+
         records = evaluate(
             self.method,
             dataset,
@@ -75,30 +86,27 @@ class Report:
             self.accelerator.device,
             workers=self.workers,
             share=(self.accelerator.process_index, processes),
-            on_image=lambda _: self.on_image(split),
+            on_image=on_image,
         )
         if processes > 1:
             records = frame(gather_object(records.to_dict("records")))
         self.meter.add("evaluation", time.monotonic() - started, len(records))
         return records
 
-    def keep(self, records: pd.DataFrame) -> None:
-        """Keep the present weights as the best, with their records of the selection split."""
+    def keep(self) -> None:
+        """Keep the present weights as the best."""
         if not self.accelerator.is_main_process:
             return
-        # A run whose status was deleted is trained again. Its results under conditions are then
-        # those of other weights.
-        shutil.rmtree(self.run.path / "robustness", ignore_errors=True)
         state = self.method.state_dict()
         weights = {name: value.contiguous().cpu() for name, value in state.items()}
         best = self.run.path / "best.safetensors"
         atomic_write(best, lambda temporary: save_file(weights, temporary))
-        self.run.write_records(self.spec.selection.split, records)
 
     def write(self, best: dict[str, float], tell: Callable[[str], None]) -> None:
         """Evaluate the reported splits with the kept weights, and write the results.
 
-        These are the records, the metrics of every split, and a few overlays.
+        These are the records and masks of every split, its metrics, and a few overlays. The split
+        that chose the epoch is evaluated again, too, so that all of it is of the kept weights.
 
         Args:
             best: the chosen epoch and its value of the selection metric.
@@ -113,11 +121,10 @@ class Report:
         result: dict[str, Any] = {"selected": selected}
         for split in selection.report:
             tell(f"evaluating {split}")
-            if split != selection.split:
-                records = self.evaluate(split)
-                if is_main:
-                    self.run.write_records(split, records)
+            records, predicted = self._with_masks(split)
             if is_main:
+                self.run.write_masks(split, predicted)
+                self.run.write_records(split, records)
                 result[split] = canonical(metrics.compute(self.run.records(split)))
         if is_main:
             overlays.write(
@@ -130,3 +137,11 @@ class Report:
                 OVERLAY_IMAGES,
             )
             self.run.write_json("result.json", result)
+
+    def _with_masks(self, split: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Return the records and the masks of a split, which all processes make together."""
+        rows: list[dict[str, Any]] = []
+        records = self.evaluate(split, lambda prediction: rows.extend(masks.rows_of(prediction)))
+        if self.accelerator.num_processes > 1:
+            rows = gather_object(rows)
+        return records, masks.frame(rows)

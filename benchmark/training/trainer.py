@@ -6,6 +6,7 @@ a CPU the finished run is therefore bit-identical to one that was never interrup
 """
 
 import math
+import shutil
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -165,6 +166,13 @@ class Trainer:
             self.optimizer.load_state_dict(state["optimiser"])
             if self.accelerator.scaler and state["scaler"]:
                 self.accelerator.scaler.load_state_dict(state["scaler"])
+            if self.step and self.step == self.steps_per_epoch * (self.best["epoch"] + 1):
+                # A kill may have come between the saving and the keeping of the best weights.
+                self.report.keep()
+        elif self.main:
+            # A run whose status was deleted is trained again. Its results under conditions are
+            # those of other weights.
+            shutil.rmtree(self.run.path / "robustness", ignore_errors=True)
         self.journal.restore(state)
 
     # --- training ---------------------------------------------------------------------
@@ -245,20 +253,18 @@ class Trainer:
         self.journal.line(self.step, epoch, {name: value.item() for name, value in losses.items()})
 
     def select(self, epoch: int) -> float:
-        """Evaluate the selection split, and keep the weights if they are the best so far.
+        """Evaluate the selection split, and note the epoch if it is the best so far.
 
         Returns:
             The selection metric of the epoch, as a fraction.
         """
         split = self.spec.selection.split
-        records = self.report.evaluate(split)
-        numbers = metrics.compute(records)
+        numbers = metrics.compute(self.report.evaluate(split))
         self.journal.line(
             self.step, epoch, {f"{split}/{name}": value for name, value in numbers.items()}
         )
         if numbers[self.metric] > self.best[self.metric]:
             self.best = {self.metric: numbers[self.metric], "epoch": epoch}
-            self.report.keep(records)
         return numbers[self.metric]
 
     # --- the whole run ----------------------------------------------------------------
@@ -319,6 +325,10 @@ class Trainer:
                     tell(f"epoch {epoch + 1}/{spec.recipe.epochs}  evaluating {split}")
                     value = self.select(epoch)
                 self.save()
+                # The resume point comes first. It knows the best epoch and, right after this
+                # epoch, has its weights, so a killed run never keeps weights of another epoch.
+                if self.best["epoch"] == epoch:
+                    self.report.keep()
                 if stop.asked:
                     raise Interrupted
                 if evaluated:

@@ -1,9 +1,7 @@
 """Work on one run in this process, with its lock, its progress, and a true status in the end."""
 
-import dataclasses
 import os
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from rich.console import Console
@@ -11,29 +9,12 @@ from rich.progress import Progress
 
 from benchmark.base.errors import Interrupted, Pruned, UserError
 from benchmark.evaluation import metrics
-from benchmark.runs.execution import Execution, Places
+from benchmark.runs.execution import Execution
 from benchmark.runs.opened import Opened
 from benchmark.runs.rundir import RunDir
 from benchmark.training.trainer import Trainer
 
 OnSelected = Callable[[int, float], None]
-
-
-def places_of(run: RunDir, places: Places) -> Places:
-    """Return `places` with the folder of a run's data.
-
-    The folder is the one that `places` name, or else the one where the run found its data last.
-
-    Raises:
-        UserError: `places` name no data, and the run has not seen any yet.
-    """
-    if places.data is not None:
-        return places
-    known = run.read_json("environment.json").get("data", {})
-    if not known:
-        raise UserError(f"run {run.key} has not seen its data yet: give their folder with --data.")
-    images = places.images or Path(known["images"])
-    return dataclasses.replace(places, data=Path(known["root"]), images=images)
 
 
 def work(

@@ -193,6 +193,7 @@ class Paper(BaseModel):
         waits_for: method without which nothing of it can be asked, and which is not there yet.
         tables: its tables and figures.
         statements: sentences about several comparisons.
+        figures: figure -> the part of a plan's report that draws it.
         not_answerable: numbers that no run can answer.
     """
 
@@ -204,6 +205,7 @@ class Paper(BaseModel):
     waits_for: str = ""
     tables: tuple[Table, ...] = ()
     statements: tuple[Statement, ...] = ()
+    figures: dict[str, str] = {}
     not_answerable: tuple[NotAnswerable, ...] = ()
 
     def row(self, name: str) -> Row:

@@ -14,12 +14,14 @@ from reports.figures import COLUMN, QUIET, STYLE
 from reports.layout import numbers
 
 ROW = 0.17  # height of a line, inches
+MOST = 60  # lines of a figure
 DOT = {"marker": "o", "markersize": 4.4}
 
 
 def draw(table: pd.DataFrame, primary: dict[str, str], reference: str) -> dict[str, bytes]:
     """Return the figure for every data set and supervision in which something is compared.
 
+    With more than `MOST` lines there is none, since nobody could read it and the table has all.
     A filled dot has a verdict of better or worse, and a hollow one has none.
 
     Args:
@@ -38,6 +40,8 @@ def draw(table: pd.DataFrame, primary: dict[str, str], reference: str) -> dict[s
             name = "-".join(
                 filter(None, ["differences", dataset, split_by, "weak" if weak else ""])
             )
+            if len(own) > MOST:
+                continue
             drawn = _figure(own.to_dict("records"), title, primary[supervision], reference)
             contents |= figures.files(name, drawn)
     return contents

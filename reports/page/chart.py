@@ -7,7 +7,7 @@ which counts where a page has hundreds of panels. Its rule for ticks is used her
 
 import dataclasses
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from matplotlib.ticker import MaxNLocator
 
@@ -118,7 +118,7 @@ def chart(
     )
 
 
-def span(lines: Iterable[Line]) -> tuple[float, float]:
+def span(lines: Sequence[Line]) -> tuple[float, float]:
     """Return the least and the greatest value of lines and their bands."""
     values = [y for line in lines for _, y in line.points]
     values += [end for line in lines for ends in line.band for end in ends if not math.isnan(end)]

@@ -49,7 +49,12 @@ def claims(its: Answered) -> Claims:
 
 def _arranged(block: Block) -> Block:
     """Return a table with its columns in the order in which the page shows them."""
-    places = [block.header.index(heading) for heading in COLUMNS if heading in block.header]
+    columns = [heading for heading in COLUMNS if heading in block.header]
+    place = block.header.index("place")
+    # The title names a place that all claims share.
+    if len({line[place] for line in block.lines}) == 1:
+        columns.remove("place")
+    places = [block.header.index(heading) for heading in columns]
     return dataclasses.replace(block.part(places), names=2, repeated=1)
 
 

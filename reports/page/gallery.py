@@ -1,70 +1,27 @@
 """The gallery: an example's picture with its true mask and the masks of compared runs.
 
-`risbench examples` chooses expressions and writes pictures and masks into `runs/examples/<plan>/`.
-This module lays them out: a card per expression and method, with a panel per strategy.
+`risbench examples` chooses expressions and cuts pictures and masks out of the data. This module
+lays them out: a card per expression and method, with a panel per strategy.
 """
 
 import base64
 import dataclasses
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
 import cv2
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from benchmark.base.errors import UserError
 from benchmark.base.files import read_bytes
-from benchmark.evaluation import masks
+from benchmark.evaluation import examples, masks
+from benchmark.evaluation.examples import Example
 from reports.page.named import Named
 
 ROOM = 3_600_000  # letters that pictures and outlines may take, so that a page stays below 5 MB
-ROUGHNESS = 1.0  # pixels by which an outline may differ from the edge of its mask
-TYPES = {".webp": "image/webp", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"}
-
-
-class Guess(BaseModel):
-    """A run's mask of an example, with its IoU as a fraction."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-    rle: dict[str, Any]
-    iou: float
-
-
-class Example(BaseModel):
-    """An entry of `examples.json`.
-
-    Attributes:
-        sent_id: number of the expression.
-        image_id: number of the image.
-        dataset: its data set.
-        split_by: how that is split.
-        split: the split.
-        sentence: the expression.
-        rule: why it was chosen.
-        picture: name of the picture's file beside `examples.json`.
-        size: height and width of the picture, pixels.
-        truth: run-length code of the true mask, of that size.
-        masks: run key -> what the run says.
-    """
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-    sent_id: int
-    image_id: int
-    dataset: str
-    split_by: str
-    split: str
-    sentence: str
-    rule: str
-    picture: str = Field(pattern=r"^[\w][\w.-]*\.(webp|jpe?g)$")
-    size: tuple[int, int]
-    truth: dict[str, Any]
-    masks: dict[str, Guess]
+ROUGHNESS = 0.7  # pixels by which an outline may differ from the edge of its mask
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +52,7 @@ class Card:
         example: the expression.
         where: data set and split.
         method: name of the method.
-        seed: of the runs.
+        seed: of the runs that are shown.
         truth: place of the true mask's outline in the gallery.
         panels: of the picture, the truth and the runs.
         difference: IoU of the last strategy minus that of the first, points, or None for a single
@@ -133,28 +90,6 @@ class Gallery:
     left_out: int
 
 
-def folder(runs: Path, plan: str) -> Path:
-    """Return where the examples of a plan lie."""
-    return runs / "examples" / plan
-
-
-def read_examples(place: Path) -> list[Example]:
-    """Return the examples of a folder, or none where nothing was chosen yet.
-
-    Raises:
-        UserError: the file is damaged.
-    """
-    path = place / "examples.json"
-    if not path.exists():
-        return []
-    try:
-        return TypeAdapter(list[Example]).validate_python(json.loads(read_bytes(path)))
-    except (ValueError, ValidationError):
-        raise UserError(
-            f"{path} is damaged: delete it and start `risbench examples` again."
-        ) from None
-
-
 def gallery(names: Mapping[str, Named], place: Path) -> Gallery | None:
     """Return the gallery, or None where no example was chosen.
 
@@ -165,7 +100,7 @@ def gallery(names: Mapping[str, Named], place: Path) -> Gallery | None:
     Raises:
         UserError: `examples.json`, a picture or a mask is damaged. The message names the file.
     """
-    chosen = [its for its in read_examples(place) if names.keys() & its.masks.keys()]
+    chosen = [its for its in examples.read(place) if names.keys() & its.masks.keys()]
     pictures: dict[str, tuple[str, int, int]] = {}
     outlines: dict[str, int] = {}
     cards: list[Card] = []
@@ -197,7 +132,7 @@ def gallery(names: Mapping[str, Named], place: Path) -> Gallery | None:
 def _picture(example: Example, place: Path) -> str:
     """Return the picture of an example as a data URI."""
     content = base64.b64encode(read_bytes(place / example.picture)).decode()
-    return f"data:{TYPES[Path(example.picture).suffix]};base64,{content}"
+    return f"data:image/webp;base64,{content}"
 
 
 # --- cards ----------------------------------------------------------------------------------------
@@ -210,7 +145,10 @@ def _cards(
     outlines: dict[str, int],
     place: Path,
 ) -> list[Card]:
-    """Return a card per method: of the lowest of the seeds that most of its strategies have.
+    """Return a card per method.
+
+    Of the seeds that most of its strategies have, it shows the one whose difference is nearest to
+    the mean over seeds, by which the example was chosen.
 
     Outlines that are new enter `outlines`, path -> place.
     """
@@ -226,7 +164,12 @@ def _cards(
         by_seed: dict[int, list[Named]] = {}
         for its in members:
             by_seed.setdefault(its.spec.seed, []).append(its)
-        seed, shown = max(by_seed.items(), key=lambda item: (len(item[1]), -item[0]))
+        most = max(map(len, by_seed.values()))
+        seed = min(
+            (seed for seed, its in by_seed.items() if len(its) == most),
+            key=lambda seed: abs(_difference(example, by_seed[seed]) - example.difference),
+        )
+        shown = by_seed[seed]
         panels = [
             Panel("picture", "plain", 0, None, None),
             Panel("ground truth", "truth", 0, truth, None),
@@ -235,11 +178,16 @@ def _cards(
             guess = example.masks[its.spec.key]
             mask = kept(guess.rle)
             panels.append(Panel(its.strategy, "guess", its.style, mask, 100 * guess.iou))
-        ious = [panel.iou for panel in panels if panel.iou is not None]
-        difference = ious[-1] - ious[0] if len(ious) > 1 else None
+        difference = 100 * _difference(example, shown) if len(shown) > 1 else None
         where = f"{example.dataset} {example.split}"
         cards.append(Card(picture, example, where, method, seed, truth, panels, difference))
     return cards
+
+
+def _difference(example: Example, runs: Sequence[Named]) -> float:
+    """Return the IoU of the last run minus that of the first, a fraction."""
+    last, first = (example.masks[its.spec.key].iou for its in (runs[-1], runs[0]))
+    return last - first
 
 
 def outline(rle: dict[str, Any], place: Path) -> str:
@@ -252,7 +200,7 @@ def outline(rle: dict[str, Any], place: Path) -> str:
         mask = masks.decode(rle).astype(np.uint8)
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
-            f"a mask in {place / 'examples.json'} is damaged ({error}): delete the file and start"
+            f"a mask in {place / examples.FILE} is damaged ({error}): delete the file and start"
             " `risbench examples` again."
         ) from None
     # Twice as large, so that a line one pixel thin has an outline that encloses something.

@@ -5,17 +5,21 @@ asks nothing of a network, and its policy forbids it to.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmark.runs.comparisons import planned_comparisons
+from benchmark.evaluation import examples
+from benchmark.runs.costs import Costs
 from reports import labels, notes
 from reports.claims.table import Answered
 from reports.collected import Collected
+from reports.compare import settings
+from reports.costs import blocks
 from reports.layout import html, signs
 from reports.layout.block import Block
 from reports.matrix.report import Report
 from reports.page import claims, curves, gallery, named, robustness, runs, studies, summary
+from reports.robustness.finished import Finished
 
 LINES = 300  # of every finished run, beyond which the page names the file that lists them
 LEGEND = f"{signs.legend()} {notes.LEGEND}"
@@ -73,7 +77,8 @@ def page(
     matrix: Report,
     folder: Path,
     answered: Answered | None = None,
-    costs: Sequence[Block] = (),
+    costs: Mapping[str, Costs] | None = None,
+    conditions: Finished | None = None,
     against: str | None = None,
     tracking: str | None = None,
 ) -> Page:
@@ -84,7 +89,8 @@ def page(
         matrix: their tables, which every format shows alike.
         folder: of the run directories, and of `examples/` and the plans of studies.
         answered: what the runs say to claims.
-        costs: tables of what they cost.
+        costs: key of a run -> what it cost [nothing was measured].
+        conditions: what the runs have under corruptions and the like [nothing].
         against: name of the strategy that the others are compared with [the reference].
         tracking: address of the tracking store. Only one that begins with http is linked.
 
@@ -92,7 +98,6 @@ def page(
         UserError: a file of a run or of the examples is damaged. The message names it.
     """
     names = named.named(collected.specs)
-    family = planned_comparisons(collected.group, collected.specs, against)
     return Page(
         title=matrix.title,
         description=matrix.description,
@@ -106,12 +111,12 @@ def page(
         unfinished=runs.unfinished(collected, names),
         plan=runs.grid(collected, names),
         claims=claims.claims(answered) if answered else None,
-        studies=studies.studies(folder),
+        studies=studies.studies(folder, collected.group),
         curves=curves.curves(names, folder),
-        robustness=robustness.robustness(collected, folder, family),
-        gallery=gallery.gallery(names, gallery.folder(folder, matrix.title)),
-        costs=costs,
-        runs=runs.facts(collected, names, folder),
+        robustness=robustness.robustness(collected, conditions),
+        gallery=gallery.gallery(names, examples.folder(folder, matrix.title)),
+        costs=blocks(settings(collected), costs) if costs else [],
+        runs=runs.facts(collected, names, folder, costs or {}),
         tracking=tracking if tracking and tracking.startswith("http") else "",
     )
 

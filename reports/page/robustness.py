@@ -1,28 +1,20 @@
 """Robustness on the page: a panel per corruption with the severity on the axis, and occlusion."""
 
 import dataclasses
-from collections.abc import Sequence
-from pathlib import Path
 
 import pandas as pd
 
-from benchmark.robustness.conditions import Condition, parse_condition
 from benchmark.robustness.occlusion import TARGETS
-from benchmark.robustness.results import finished_conditions
-from benchmark.runs.comparisons import Comparison
-from benchmark.runs.rundir import RunDir
 from reports import labels
 from reports.collected import Collected
-from reports.compare import Setting, settings
 from reports.layout import numbers
 from reports.layout.block import Block
 from reports.page.chart import Chart, Line, chart, span
 from reports.robustness import compared, details
+from reports.robustness.finished import Finished
 from reports.robustness.occlusion import TITLES
 from reports.robustness.panels import by_family, spoken, titled
 from reports.robustness.parts import primary_rows
-from reports.robustness.results import Results, gather
-from reports.robustness.table import table as numbers_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,49 +47,19 @@ class Robustness:
     words: list[Block]
 
 
-def robustness(
-    collected: Collected, runs: Path, family: Sequence[Comparison] = ()
-) -> Robustness | None:
+def robustness(collected: Collected, its: Finished | None) -> Robustness | None:
     """Return what corrupted images, covered objects and covered words change, or None.
-
-    Settings enter whose finished runs all have at least one condition in common. It is None where
-    there is none.
 
     Args:
         collected: the finished runs.
-        runs: folder of the run directories.
-        family: planned comparisons. Those on the splits that are shown count for verdicts.
-
-    Raises:
-        UserError: records under a condition are damaged. The message names the file.
+        its: what they have under conditions, or None where they have nothing.
     """
-    every: list[Results] = []
-    shared = shared_conditions(settings(collected), runs)
-    for split, conditions in shared.items():
-        gathered = gather(collected, runs, [split], conditions)
-        every += [results for results in gathered if results.conditions]
-    if not every:
+    if its is None:
         return None
-    table = numbers_of(every, comparisons=sum(its.split in shared for its in family))
-    shown = primary_rows(every, table)
+    shown = primary_rows(its.every, its.table)
     looks = {label: place for place, label in enumerate(labels.strategy_labels(collected.specs))}
-    return Robustness(compared.blocks(every, shown), _panels(shown, looks), details.words(shown))
-
-
-def shared_conditions(every: Sequence[Setting], runs: Path) -> dict[str, list[Condition]]:
-    """Return split -> the conditions that all runs of some setting were evaluated under."""
-    by_split: dict[str, dict[str, None]] = {}
-    for setting in every:
-        keys = [run.spec.key for by_seed in setting.strategies.values() for run in by_seed.values()]
-        for split in setting.splits:
-            finished = [finished_conditions(RunDir(runs / key), split) for key in keys]
-            names = [name for name in finished[0] if all(name in its for its in finished)]
-            by_split.setdefault(split, {}).update(dict.fromkeys(names))
-    return {
-        split: [parse_condition(name) for name in names]
-        for split, names in by_split.items()
-        if names
-    }
+    blocks = compared.blocks(its.every, shown)
+    return Robustness(blocks, _panels(shown, looks), details.words(shown))
 
 
 # --- charts ---------------------------------------------------------------------------------------
@@ -151,7 +113,7 @@ def _charts(lines: dict[str, list[Line]], across: str, metric: str, about: str) 
     """Return charts with one range of values, so that they can be compared by eye."""
     if not lines:
         return []
-    heights = span(line for its in lines.values() for line in its)
+    heights = span([line for its in lines.values() for line in its])
     return [
         chart(title, across, titled(metric), its, about, heights, dots=True)
         for title, its in lines.items()

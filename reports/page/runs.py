@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmark import strategies
-from benchmark.base.files import read_bytes
-from benchmark.runs.costs import read_costs
+from benchmark.base.files import dump_yaml, read_bytes
+from benchmark.runs.costs import Costs, read_costs
 from benchmark.runs.groups import Cell
 from benchmark.runs.rundir import RunDir
-from reports.collected import Collected, Planned
+from reports.collected import Collected, Planned, Run
 from reports.layout.block import Block
 from reports.page.named import Named
 
@@ -43,32 +43,39 @@ class RunFacts:
     lines: str
 
 
-def facts(collected: Collected, names: Mapping[str, Named], runs: Path) -> list[RunFacts]:
+def facts(
+    collected: Collected, names: Mapping[str, Named], runs: Path, costs: Mapping[str, Costs]
+) -> list[RunFacts]:
     """Return the facts of every run that has begun, in the order of their names.
 
     Args:
         collected: the runs.
         names: run key -> what the page calls it.
         runs: folder of the run directories.
+        costs: key of a finished run -> what it cost.
     """
     planned = {its.cell.key: its for its in collected.planned}
-    epochs = {run.spec.key: run.epoch for run in collected.runs}
+    finished = {run.key: run for run in collected.runs}
     return [
-        _facts(RunDir(runs / key), named, planned[key], epochs.get(key))
+        _facts(RunDir(runs / key), named, planned[key], finished.get(key), costs.get(key))
         for key, named in names.items()
     ]
 
 
-def _facts(run: RunDir, named: Named, planned: Planned, epoch: int | None) -> RunFacts:
-    environment = run.read_json("environment.json")
-    costs = read_costs(run)
+def _facts(
+    run: RunDir, named: Named, planned: Planned, finished: Run | None, costs: Costs | None
+) -> RunFacts:
+    if finished:
+        environment = finished.environment
+    else:
+        environment, costs = run.read_json("environment.json"), read_costs(run)
     spec = named.spec
     known = {
         "commit": _commit(environment.get("git", {})),
         "device": _device(environment),
         "python": environment.get("python", ""),
         "data": f"{named.dataset}, sha256 {spec.data_sha256}",
-        "selected epoch": "" if epoch is None else f"{epoch}, counted from 0",
+        "selected epoch": f"{finished.epoch}, counted from 0" if finished else "",
         "training": _duration(costs.training_seconds if costs else None),
         "best so far": _best(planned, spec.selection.metric),
     }
@@ -80,7 +87,7 @@ def _facts(run: RunDir, named: Named, planned: Planned, epoch: int | None) -> Ru
         "done" if planned.state == "done" else planned.words,
         {heading: text for heading, text in known.items() if text},
         environment.get("packages", {}),
-        (run.path / "spec.yaml").read_text(),
+        dump_yaml(spec.model_dump(mode="json")),
         f"{run.key}/{log.name}",
         _tail(log),
     )

@@ -4,7 +4,7 @@ import dataclasses
 from collections import Counter
 from pathlib import Path
 
-from benchmark.runs.groups import Group, read_groups
+from benchmark.runs.groups import Group, names, read_group
 from benchmark.runs.rundir import RunDir
 from reports.layout.block import Block
 from reports.studies.grids import report as grids
@@ -31,13 +31,18 @@ class Study:
     notes: list[str]
 
 
-def studies(runs: Path) -> list[Study]:
+def studies(runs: Path, known: Group) -> list[Study]:
     """Return the studies of a folder of runs.
+
+    Args:
+        runs: the folder.
+        known: a plan of it that is read already.
 
     Raises:
         UserError: a plan or a run of a study is damaged. The message names the file.
     """
-    return [_study(group, runs) for group in read_groups(runs) if group.kind == "study"]
+    others = [read_group(runs, name) for name in names(runs) if name != known.name]
+    return [_study(group, runs) for group in [known, *others] if group.kind == "study"]
 
 
 def _study(group: Group, runs: Path) -> Study:

@@ -28,7 +28,7 @@ DEFINITIONS = (
 def names(papers: Sequence[Paper]) -> list[str]:
     """Return the names of the tables, in the order of the papers."""
     return [
-        name_of(paper.paper, table.place)
+        name_of(paper.paper, table.id or table.place)
         for paper in papers
         if not paper.waits_for
         for table in paper.tables
@@ -56,7 +56,7 @@ def tables(
             own += filter(
                 None, (plan.block(paper, of, *each, collected) for each in compared.items())
             )
-            found[name_of(paper.paper, of.place)] = own
+            found[name_of(paper.paper, of.id or of.place)] = own
     return found
 
 

@@ -66,7 +66,8 @@ def title(figure: Figure, text: str, letters: int | None = None) -> None:
     """
     letters = letters or int(LETTERS_PER_INCH * figure.get_figwidth())
     text = "\n".join(textwrap.wrap(text, letters))
-    figure.suptitle(text, x=0.01, ha="left", fontsize=8, fontweight="bold")
+    # A sentence in it may hold a dollar sign, which is no formula.
+    figure.suptitle(text, x=0.01, ha="left", fontsize=8, fontweight="bold", parse_math=False)
 
 
 def legend(figure: Figure, marks: Sequence[Line2D | Patch]) -> None:

@@ -1,4 +1,4 @@
-"""Writes the robustness report as Markdown, CSV and figures and prints it, all from one table.
+"""The robustness report as Markdown, CSV and figures, and in the terminal, all from one table.
 
 Nothing here depends on when or where it is made, so the same records give the same bytes.
 """
@@ -18,15 +18,14 @@ from reports.robustness.results import Results
 WIDTH = 110  # columns of the terminal that a table may take
 
 
-def write(
+def contents(
     name: str,
     description: str,
     every: Sequence[Results],
     table: pd.DataFrame,
     reference: str | None,
-    out: Path,
-) -> list[Path]:
-    """Write `robustness.md`, `robustness.csv` and figures, and return their paths.
+) -> dict[str, str | bytes]:
+    """Return `robustness.md`, `robustness.csv` and the figures.
 
     Args:
         name: of the report.
@@ -34,16 +33,12 @@ def write(
         every: runs and their records.
         table: what `table.table` returns of `every`.
         reference: key of the run that corruption errors are relative to, or None.
-        out: holds the folder `<name>/robustness`, into which all is written.
-
-    Raises:
-        UserError: `out` cannot be written.
     """
-    contents: dict[str, str | bytes] = {
+    return {
         "robustness.md": as_markdown(name, description, every, table, reference),
         "robustness.csv": files.csv(table),
+        **figures.draw(every, table),
     }
-    return files.write(folder(name, out), contents | figures.draw(every, table))
 
 
 def folder(name: str, out: Path) -> Path:
@@ -60,7 +55,7 @@ def as_markdown(
 ) -> str:
     """Return the report as Markdown that also reads well as plain text.
 
-    The arguments are those of `write`.
+    The arguments are those of `contents`.
     """
     return markdown.document(
         [

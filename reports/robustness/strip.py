@@ -1,34 +1,39 @@
 """The figure of one image at every severity of a corruption, with every strategy's mask.
 
-This module chooses what is shown and draws it. In between, `benchmark.robustness.strips` runs the
-networks.
+This module chooses what is shown and draws it. In between, `benchmark.robustness.strips` reads the
+stored masks and corrupts the image.
 """
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib.style
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from benchmark.evaluation import metrics
-from benchmark.robustness.strips import LEVELS, Strip, Wanted
-from reports import labels
-from reports.figures import PAGE, STYLE, files
+from benchmark.robustness import strips
+from benchmark.robustness.results import read_masks
+from benchmark.robustness.strips import Strip, Wanted
+from benchmark.runs.rundir import RunDir
+from reports import labels, mask_panels
+from reports.figures import PAGE, QUIET, STYLE, files
 from reports.robustness import panels
 from reports.robustness.parts import primary_rows
-from reports.robustness.results import CLEAN, Results
+from reports.robustness.results import CLEAN, Results, corruption_of
 
 QUANTILE = 0.75  # of the clean IoUs, where the shown expression lies: it is good, but not the best
 
 
-def wanted(every: Sequence[Results], table: pd.DataFrame, runs: Path) -> list[Wanted]:
-    """Return a strip per method whose weights are here, of the first seed of each strategy.
+def wanted(
+    every: Sequence[Results], table: pd.DataFrame, runs: Path
+) -> tuple[list[Wanted], list[str]]:
+    """Return a strip per method, and the methods that lack the masks for one.
 
-    Its corruption is the one under which the reference (or the only strategy) loses most.
+    A strip is of the first seed of each strategy. Its corruption is the one under which the
+    reference (or the only strategy) loses most.
 
     Args:
         every: runs and their records.
@@ -37,7 +42,7 @@ def wanted(every: Sequence[Results], table: pd.DataFrame, runs: Path) -> list[Wa
     """
     means = labels.with_method_labels(primary_rows(every, table))
     means = means[means["kind"] == "corruption mean"]
-    chosen = []
+    chosen, without = [], []
     for results in every:
         columns = results.setting.columns
         first = next(iter(results.records))
@@ -48,84 +53,80 @@ def wanted(every: Sequence[Results], table: pd.DataFrame, runs: Path) -> list[Wa
             & (means["split"] == results.split)
             & (means["strategy"] == first)
         ]
+        if own.empty:
+            continue
+        corruption = str(own.loc[own["mean"].idxmin(), "name"])
+        shown = sorted(name for name in results.conditions if corruption_of(name) == corruption)
+        title = f"{label}, {columns['dataset']} {results.split}"
         keys = {
             strategy: results.setting.strategies[strategy][next(iter(by_seed))].spec.key
             for strategy, by_seed in results.records.items()
         }
-        have_weights = all((runs / key / "best.safetensors").exists() for key in keys.values())
-        if own.empty or not have_weights:
+        shown_runs = [RunDir(runs / key) for key in keys.values()]
+        if not all(strips.has_masks(run, results.split, shown) for run in shown_runs):
+            without.append(title)
             continue
+        stored = read_masks(shown_runs[0], results.split, shown[0])["sent_id"]
         clean = [next(iter(by_seed.values()))[CLEAN] for by_seed in results.records.values()]
         chosen.append(
             Wanted(
                 name=f"strip-{columns['dataset']}-{results.split}-{label.replace(' ', '-')}",
-                title=f"{label}, {columns['dataset']} {results.split}",
+                title=title,
                 keys=keys,
                 split=results.split,
-                corruption=str(own.loc[own["mean"].idxmin(), "name"]),
-                sent_id=expression_to_show(clean),
+                corruption=corruption,
+                severities=[int(name.rpartition("-")[2]) for name in shown],
+                sent_id=expression_to_show(clean, {*stored}),
             )
         )
-    return chosen
+    return chosen, without
 
 
-def expression_to_show(clean: Sequence[pd.DataFrame]) -> int:
-    """Return the sent_id whose clean IoU, the mean over strategies, is nearest to a quantile."""
-    tables = [records.sort_values("sent_id") for records in clean]
+def expression_to_show(clean: Sequence[pd.DataFrame], stored: set[int]) -> int:
+    """Return the sent_id, of those with masks, whose clean IoU is nearest to a quantile of all.
+
+    The IoU is the mean over strategies.
+    """
+    tables = [records.sort_values("sent_id", ignore_index=True) for records in clean]
     ious = np.mean([metrics.iou(records) for records in tables], axis=0)
-    nearest = np.argmin(np.abs(ious - np.quantile(ious, QUANTILE)))
-    return int(tables[0]["sent_id"].to_numpy()[nearest])
+    distances = pd.Series(np.abs(ious - np.quantile(ious, QUANTILE)), tables[0]["sent_id"])
+    return int(distances[distances.index.isin(stored)].idxmin())
 
 
-def draw(strips: Sequence[Strip]) -> dict[str, bytes]:
+def draw(shown: Sequence[Strip]) -> dict[str, bytes]:
     """Return file name -> content of the strips, as PNG and PDF."""
     contents: dict[str, bytes] = {}
     with matplotlib.style.context(STYLE):
-        for strip in strips:
+        for strip in shown:
             contents |= files(strip.wanted.name, figure(strip))
     return contents
 
 
 def figure(strip: Strip) -> Figure:
-    """Return a column per severity, and a row for the image and for the mask of every strategy."""
-    # Imported here because overlays need torch, and a table of numbers does not.
-    from benchmark.evaluation.overlays import PREDICTION, TRUTH
-
+    """Return a column per severity, and a row for the image and for the masks of every strategy."""
     rows = 1 + len(strip.masks)
+    levels = [*strip.images]
     clean = strip.images[0]
-    height = PAGE / len(LEVELS) * clean.shape[0] / clean.shape[1] + 0.2
+    height = PAGE / len(levels) * clean.shape[0] / clean.shape[1] + 0.2
     drawn = Figure(figsize=(PAGE, rows * height + 0.5), layout="constrained")
-    every = drawn.subplots(rows, len(LEVELS), squeeze=False)
-    for axes, level in zip(every[0], LEVELS, strict=True):
+    every = drawn.subplots(rows, len(levels), squeeze=False)
+    for axes, level in zip(every[0], levels, strict=True):
         axes.imshow(strip.images[level])
         axes.set_title(f"severity {level}" if level else CLEAN, fontsize=7)
-    for line, (label, masks) in zip(every[1:], strip.masks.items(), strict=True):
-        _draw_masks(line, strip, masks, strip.ious[label])
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_visible(False)
+    reference = labels.reference()
+    others = itertools.cycle(mask_panels.OTHERS)
+    for line, (label, shown) in zip(every[1:], strip.masks.items(), strict=True):
+        color = mask_panels.REFERENCE if label == reference else next(others)
+        for axes, (level, mask) in zip(line, shown.items(), strict=True):
+            truth = strip.truth.astype(bool)
+            mask_panels.draw(axes, strip.images[level], mask, color, truth)
+            axes.set_title(mask_panels.said(strip.ious[label][level], mask), fontsize=7)
     for line, label in zip(every, ("image", *strip.masks), strict=True):
         line[0].set_ylabel(label, fontsize=7.5)
-        for axes in line:
-            axes.set(xticks=[], yticks=[])
-            axes.spines[:].set_visible(False)
     corruption = panels.spoken(strip.wanted.corruption)
     title = f"{strip.wanted.title}, {corruption}: “{strip.sentence}”"
     panels.title(drawn, title, 80)
-    marks = [
-        Line2D([], [], color=TRUTH, label="ground truth"),
-        Line2D([], [], color=PREDICTION, linewidth=4, label="prediction"),
-    ]
-    drawn.legend(handles=marks, loc="outside lower right", ncols=2)
+    drawn.supxlabel(mask_panels.NOTE, x=0.01, ha="left", fontsize=7, color=QUIET)
     return drawn
-
-
-def _draw_masks(
-    line: Sequence[Axes],
-    strip: Strip,
-    masks: Mapping[int, np.ndarray],
-    ious: Mapping[int, float],
-) -> None:
-    from benchmark.evaluation.overlays import PREDICTION, TRUTH, tinted
-
-    for axes, level in zip(line, LEVELS, strict=True):
-        axes.imshow(tinted(strip.images[level], masks[level], PREDICTION))
-        axes.contour(strip.truth, [0.5], colors=[TRUTH], linewidths=0.9)
-        axes.set_title(f"IoU {ious[level]:.2f}", fontsize=7)

@@ -1,13 +1,16 @@
 """The commands as a user meets them: results, near misses, and one sentence per error."""
 
+import json
 import pickle
 import re
+import shutil
 
 import numpy as np
 import pytest
 import yaml
 from PIL import Image
 
+from benchmark.evaluation import masks
 from benchmark.runs.rundir import RunDir
 from tests.cli.commands import run
 from tests.helpers import write_boxes
@@ -284,6 +287,55 @@ def test_predict_writes_a_mask_of_the_original_size(world, capsys):
     assert Image.open(world / "out" / "overlay.png").size == Image.open(image).size
 
 
+def test_predict_exports_the_masks_of_a_split(world, tmp_path, capsys):
+    run_dir = RunDir(world / "runs" / keys(world)[0])
+    command = ["predict", run_dir.key, "--split", "testB", "--runs", world / "runs", "--out"]
+    assert run(*command, tmp_path / "stored.json") == 0
+    stored = json.loads((tmp_path / "stored.json").read_text())
+    assert [entry["sent_id"] for entry in stored] == list(run_dir.records("testB")["sent_id"])
+    # A run of an earlier version has none, so its network makes them, and they are kept.
+    before = run_dir.masks_path("testB").read_bytes()
+    run_dir.masks_path("testB").unlink()
+    assert run(*command, tmp_path / "made.json") == 0
+    assert run_dir.masks_path("testB").read_bytes() == before
+    assert (tmp_path / "made.json").read_bytes() == (tmp_path / "stored.json").read_bytes()
+    # A split that the run does not report has no place in it.
+    assert run(*command[:3], "train", *command[4:], tmp_path / "train.json") == 0
+    assert not run_dir.masks_path("train").exists()
+    for entry in json.loads((tmp_path / "train.json").read_text())[:3]:
+        assert masks.decode(entry["segmentation"]).shape == tuple(entry["segmentation"]["size"])
+
+
+def test_masks_that_are_not_those_of_the_records_are_not_kept(world, tmp_path, capsys):
+    run_dir = RunDir(world / "runs" / keys(world)[0])
+    records, kept = run_dir.records("testB"), run_dir.masks("testB")
+    run_dir.masks_path("testB").unlink()
+    run_dir.write_records("testB", records.assign(union=records["union"] + 1))
+    command = ["predict", run_dir.key, "--split", "testB", "--runs", world / "runs"]
+    assert run(*command, "--out", tmp_path / "made.json") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "6 of 6 differ from those of its records" in said
+    assert not run_dir.masks_path("testB").exists() and (tmp_path / "made.json").exists()
+    run_dir.write_records("testB", records)
+    run_dir.write_masks("testB", kept)
+
+
+def test_examples_are_cut_out_of_the_data(world, capsys):
+    command = ["examples", "boxes", "--runs", world / "runs"]
+    assert run(*command) == 0
+    place = world / "runs" / "examples" / "boxes"
+    assert "wrote" in capsys.readouterr().out
+    every = json.loads((place / "examples.json").read_text())
+    assert {entry["split"] for entry in every} == {"testA"}
+    assert {entry["picture"] for entry in every} == {path.name for path in place.glob("*.webp")}
+    assert run(*command, "--rule", "two-of-a-kind", "--split", "val", "--count", "1") == 0
+    (entry,) = json.loads((place / "examples.json").read_text())
+    assert (entry["rule"], entry["split"]) == ("two of a kind", "val")
+    assert run(*command, "--ids", entry["sent_id"], "--split", "val") == 0
+    (named,) = json.loads((place / "examples.json").read_text())
+    assert named == entry | {"rule": "chosen"}
+
+
 def test_status_lists_states(world, capsys):
     for plan in ([], ["boxes"]):
         assert run("status", *plan, "--runs", world / "runs") == 0
@@ -296,6 +348,12 @@ def test_status_lists_states(world, capsys):
         (["plan", "--preset", "quik"], "preset 'quik' is not known: did you mean quick"),
         (["plan", "--preset", "missing.yaml"], "there is no preset file missing.yaml"),
         (["plan", "--methods", "lvat"], "plans methods"),
+        (["predict", "x"], "name either a photograph and a sentence, or --split"),
+        (["predict", "x", "a.jpg"], "name either a photograph and a sentence, or --split"),
+        (["predict", "x", "a.jpg", "b", "--split", "val"], "name either a photograph and a"),
+        (["examples", "--rule", "largest-gains"], "did you mean largest gain"),
+        (["examples", "--rule", "occluded", "--ids", "1"], "name either rules"),
+        (["examples", "--ids", "x"], "--ids takes whole numbers"),
         (
             ["plan", "--methods", "lvat", "--name", "x"],
             "method 'lvat' is not known: did you mean lavt",
@@ -408,3 +466,36 @@ def test_pack_and_unpack_keep_what_a_report_needs(world, tmp_path, capsys):
 def test_the_folder_of_runs_comes_from_the_environment(world, monkeypatch, capsys):
     monkeypatch.setenv("RISBENCH_RUNS", str(world / "runs"))
     assert run("status") == 0 and "done" in capsys.readouterr().out
+
+
+def test_parts_of_a_report_are_written_by_their_names(world, tmp_path, capsys):
+    command = ["report", "boxes", "--runs", world / "runs", "--out", tmp_path]
+    assert run(*command, "--only", "table2,fig6a,costs") == 0
+    written = {path.relative_to(tmp_path / "boxes") for path in tmp_path.rglob("*.*")}
+    # Nothing was evaluated under corruptions, so there is no Fig. 6a.
+    wanted = {f"paper/maskris-table2.{kind}" for kind in ("md", "tex", "html")}
+    assert {str(path) for path in written} == wanted | {"costs.md", "costs.csv"}
+    assert run(*command, "--only", "tabel2") == 1
+    assert "part of the report 'tabel2' is not known: did you mean" in capsys.readouterr().err
+
+
+def test_runs_of_several_machines_give_the_report_of_one(world, tmp_path, capsys):
+    """Each machine has half of the runs and the whole plan."""
+    folders = [tmp_path / "one", tmp_path / "two"]
+    for number, folder in enumerate(folders):
+        shutil.copytree(world / "runs", folder)
+        for key in keys(world)[number::2]:
+            shutil.rmtree(folder / key)
+    whole, joined = tmp_path / "whole", tmp_path / "joined"
+    assert run("report", "boxes", "--runs", world / "runs", "--out", whole) == 0
+    assert (
+        run("report", "boxes", "--runs", *folders[:1], "--runs", folders[1], "--out", joined) == 0
+    )
+    for name in ("table.md", "table.csv", "claims.csv", "index.html"):
+        assert (joined / "boxes" / name).read_bytes() == (whole / "boxes" / name).read_bytes()
+
+
+def test_watching_ends_when_every_run_is_finished(world, tmp_path, capsys):
+    command = ["report", "boxes", "--runs", world / "runs", "--out", tmp_path, "--watch"]
+    assert run(*command, "--only", "table") == 0
+    assert (tmp_path / "boxes" / "table.md").exists()

@@ -34,6 +34,7 @@ LIGHT = [
     ["status"],
     ["status", "boxes"],
     ["report", "boxes", "--out", "{out}"],
+    ["examples", "boxes", "--split", "val"],
     ["claims", "--help"],
     ["claims", "--status", "not run"],
     ["study", "list"],

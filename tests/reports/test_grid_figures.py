@@ -34,7 +34,7 @@ def test_figures_are_the_same_in_another_process_with_other_settings(tmp_path):
             {"PYTHONHASHSEED": "2", "MATPLOTLIBRC": str(tmp_path)},
         )
     ]
-    assert outputs[0].stdout == outputs[1].stdout and outputs[0].stdout.count("\n") == 4
+    assert outputs[0].stdout == outputs[1].stdout and outputs[0].stdout.count("\n") == 6
 
 
 def test_the_figure_shows_the_tables_differences_in_points(tmp_path, monkeypatch):
@@ -90,4 +90,5 @@ def test_a_single_measurement_can_be_drawn():
     assert set(losses.draw({"one": {"a": [([0], [1.0])]}}, "x", "y")) == {
         "losses.png",
         "losses.pdf",
+        "losses.svg",
     }

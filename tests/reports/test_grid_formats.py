@@ -14,12 +14,14 @@ def test_the_same_runs_give_the_same_bytes(tmp_path):
     started = finish_all(tmp_path / "runs", start("training-loss", seeds=(0, 1)))
     found = [results(started, tmp_path / "runs") for _ in range(2)]
     first, again = (report.write(found[n], tmp_path / name) for n, name in enumerate("ab"))
-    kinds = [f"{name}.{kind}" for name in ("differences", "losses") for kind in ("png", "pdf")]
+    kinds = [
+        f"{name}.{kind}" for name in ("differences", "losses") for kind in ("png", "pdf", "svg")
+    ]
     assert [path.name for path in first] == ["table.md", "table.csv", "table.tex", *kinds]
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in again]
     assert first[1].read_text() == files.csv(found[0].table)
     assert all(
-        b"CreationDate" not in path.read_bytes() and b"atplotlib" not in path.read_bytes()
+        b"CreationDate" not in path.read_bytes() and b"Matplotlib" not in path.read_bytes()
         for path in first[3:]
     )
     assert "![losses](losses.png)" in first[0].read_text()

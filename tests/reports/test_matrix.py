@@ -188,7 +188,9 @@ def test_the_same_runs_give_the_same_bytes_wherever_they_are(tmp_path):
     again = write(tmp_path / "here", specs[::-1], tmp_path / "a2")
     shutil.copytree(tmp_path / "here", tmp_path / "there" / "runs")
     moved = write(tmp_path / "there" / "runs", specs, tmp_path / "b")
-    assert [path.name for path in first] == ["table.md", "table.csv", "table.tex"]
+    assert [path.name for path in first] == [
+        f"table.{kind}" for kind in ("md", "csv", "tex", "html")
+    ]
     contents = [[path.read_bytes() for path in paths] for paths in (first, again, moved)]
     assert contents[0] == contents[1] == contents[2]
     assert all(str(tmp_path) not in path.read_text() for path in first)
@@ -200,7 +202,7 @@ def test_only_finished_planned_runs_enter(tmp_path):
     make_runs(tmp_path, listed[0], listed[2], other)
     make_run(tmp_path, listed[1], "failed", reason="disk full")
     make_run(tmp_path, make_spec("maskris", 7), "running")
-    markdown, csv, _ = (path.read_text() for path in write(tmp_path, listed, tmp_path / "out"))
+    markdown, csv, *_ = (path.read_text() for path in write(tmp_path, listed, tmp_path / "out"))
     assert "Not finished and not in this table (2 of 4 runs):" in markdown
     assert f"{listed[1].key}: failed (disk full)" in markdown
     assert f"{listed[3].key}: planned" in markdown

@@ -5,18 +5,19 @@ import pandas as pd
 import pytest
 
 from benchmark.base.errors import UserError
-from benchmark.evaluation import metrics
+from benchmark.evaluation import masks, metrics
 from benchmark.robustness import corruptions
 from benchmark.robustness.conditions import conditions_of
 from benchmark.robustness.corruptions import Condition
 from benchmark.robustness.covered_words import CLOSE, OPEN, CoveredWords, read_covered
 from benchmark.robustness.occlusion import Occlusion
-from benchmark.robustness.results import read_results, results_path, write_results
-from benchmark.robustness.strips import LEVELS, Strip
+from benchmark.robustness.results import read_results, results_path, write_masks, write_results
+from benchmark.robustness.strips import Strip
 from benchmark.runs.groups import write_plan
 from benchmark.runs.preset import read_preset
 from benchmark.runs.rundir import RunDir
 from reports.collected import collect
+from reports.layout import files
 from reports.robustness import figures, parts, report, strip, words
 from reports.robustness.quantities import error_ratio, mean_of, quantities
 from reports.robustness.results import Results, gather
@@ -262,7 +263,8 @@ def test_covered_words_are_compared_with_their_own_sentences(evaluated, found):
 def test_the_report_says_what_it_is_and_is_the_same_bytes_again(evaluated, found, tmp_path):
     runs, specs = evaluated
     every, table = found
-    paths = report.write("test", "a test", every, table, specs[0].key, tmp_path / "one")
+    made = report.contents("test", "a test", every, table, specs[0].key)
+    paths = files.write(tmp_path / "one", made)
     text = paths[0].read_text()
     assert "mPC*" in text and "not comparable with an mPC that others report" in text
     assert "over the common ones of only 4 corruptions" in text and "3 seed pairs" in text
@@ -369,44 +371,59 @@ def test_weakly_supervised_methods_have_figures_of_their_primary_metric(tmp_path
 # --- strips ---------------------------------------------------------------------------------------
 
 
-def test_a_strip_is_wanted_of_the_worst_corruption_where_weights_are(evaluated, found):
+def store_masks(runs, spec, condition):
+    """Store masks of some expressions, which are empty."""
+    run = RunDir(runs / spec.key)
+    rows = [
+        {"sent_id": number, "height": 4, "width": 4, "counts": "`0"} for number in (2, 3, 11, 30)
+    ]
+    run.write_masks("val", masks.frame(rows))
+    write_masks(run, "val", condition, masks.frame(rows))
+
+
+def test_a_strip_is_wanted_of_the_worst_corruption_where_masks_are(evaluated, found):
     runs, specs = evaluated
     every, table = found
-    assert strip.wanted(every, table, runs) == []
-    for spec in (specs[0], specs[3]):
-        (runs / spec.key / "best.safetensors").touch()
-    (wanted,) = strip.wanted(every, table, runs)
-    assert wanted.keys == {"baseline": specs[0].key, "+MaskRIS": specs[3].key}
+    assert strip.wanted(every, table, runs) == ([], ["cris tiny, refshapes val"])
     means = table[(table["kind"] == "corruption mean") & (table["strategy"] == "baseline")]
     means = means[means["metric"] == "oiou"].set_index("name")["mean"]
-    assert wanted.corruption == means.idxmin() and wanted.split == "val"
+    worst = means.idxmin()
+    (condition,) = [its for its in CONDITIONS if str(its).startswith(worst)]
+    for spec in (specs[0], specs[3]):
+        store_masks(runs, spec, condition)
+    (wanted,), without = strip.wanted(every, table, runs)
+    assert wanted.keys == {"baseline": specs[0].key, "+MaskRIS": specs[3].key} and not without
+    assert (wanted.corruption, wanted.split) == (worst, "val")
+    assert wanted.severities == [condition.severity]
     assert wanted.name == "strip-refshapes-val-cris-tiny"
     records = [RunDir(runs / key).records("val") for key in wanted.keys.values()]
     ious = np.mean([metrics.iou(its) for its in records], axis=0)
-    shown = ious[records[0]["sent_id"].to_numpy() == wanted.sent_id]
-    assert np.abs(ious - np.quantile(ious, 0.75)).min() == np.abs(shown - np.quantile(ious, 0.75))
+    distances = np.abs(ious - np.quantile(ious, 0.75))
+    assert wanted.sent_id == min((2, 3, 11, 30), key=lambda sent_id: distances[sent_id])
 
 
 def test_a_strip_is_drawn_from_plain_data(monkeypatch):
     random = np.random.default_rng(0)
+    levels = (0, 1, 3, 5)
     image = random.integers(0, 255, (40, 60, 3), dtype=np.uint8)
-    masks = {level: random.random((40, 60)) > 0.5 for level in LEVELS}
+    drawn = {level: random.random((40, 60)) > 0.5 for level in levels}
     truth = np.zeros((40, 60), np.uint8)
     truth[10:20, 10:30] = 1
     labels = ("baseline", "+MaskRIS")
     shown = Strip(
-        wanted=strip.Wanted("strip-x", "cris tiny, refshapes val", {}, "val", "fog", 3),
-        sentence="the red box",
-        images=dict.fromkeys(LEVELS, image),
+        wanted=strip.Wanted("strip-x", "cris tiny, refshapes val", {}, "val", "fog", (1, 3, 5), 3),
+        sentence="the red box of $1 or $2",
+        images=dict.fromkeys(levels, image),
         truth=truth,
-        masks=dict.fromkeys(labels, masks),
-        ious=dict.fromkeys(labels, dict.fromkeys(LEVELS, 0.25)),
+        masks=dict.fromkeys(labels, drawn),
+        ious=dict.fromkeys(labels, dict.fromkeys(levels, 0.25)),
     )
     figure = strip.figure(shown)
-    assert len(figure.axes) == 3 * len(LEVELS)
-    assert [axes.get_title() for axes in figure.axes[:2]] == ["clean", "severity 1"]
-    assert {axes.get_title() for axes in figure.axes[len(LEVELS) :]} == {"IoU 0.25"}
-    assert "the red box" in figure.get_suptitle()
+    assert len(figure.axes) == 3 * len(levels)
+    assert [axes.get_title() for axes in figure.axes[:3]] == ["clean", "severity 1", "severity 3"]
+    assert {axes.get_title() for axes in figure.axes[len(levels) :]} == {"IoU 25.0 %"}
+    assert "the red box of $1 or $2" in figure.get_suptitle()
+    assert not figure._suptitle.get_parse_math(), "text of data is no formula"
     monkeypatch.setattr(strip, "files", lambda name, figure: {name: b""})
     assert set(strip.draw([shown])) == {"strip-x"}
 

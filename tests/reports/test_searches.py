@@ -397,7 +397,7 @@ def test_the_same_study_gives_the_same_bytes_and_disturbs_nobody(whole, tmp_path
     figures = {
         f"{name}.{kind}"
         for name in ("history", "parallel", "slices", "importances")
-        for kind in ("png", "pdf")
+        for kind in ("png", "pdf", "svg")
     }
     assert first.keys() == figures | {"study.md", "trials.csv", f"{started.name}-best.yaml"}
     assert "Only 3 complete trials (fewer than 50)" in first["study.md"].decode()
@@ -426,7 +426,9 @@ def test_importances_are_warned_of_or_left_out():
         known = importances.importances(made, VALUE)
         assert not known.shares and why in known.warning
     assert figures.draw(random_study(1), known, [VALUE], []).keys() == {
-        f"{name}.{kind}" for name in ("history", "parallel", "slices") for kind in ("png", "pdf")
+        f"{name}.{kind}"
+        for name in ("history", "parallel", "slices")
+        for kind in ("png", "pdf", "svg")
     }
 
 

@@ -2,13 +2,11 @@
 
 from rich.console import Console
 
-from benchmark.cli.robustness import opened_for
 from benchmark.robustness.corruptions import Condition
 from benchmark.robustness.occlusion import Occlusion
 from benchmark.robustness.run import evaluate_conditions
 from benchmark.runs.execution import Places
-from benchmark.runs.opened import Opened
-from benchmark.training import worker
+from benchmark.runs.opened import Opened, opened_for, places_of
 
 CONDITIONS = [
     Condition("gaussian_noise", 3),
@@ -20,7 +18,7 @@ QUIET = Console(quiet=True)
 
 
 def opened(run):
-    return Opened(worker.places_of(run, Places(None, runs=run.path.parent)))
+    return Opened(places_of(run, Places(None, runs=run.path.parent)))
 
 
 def ask(runs, its=CONDITIONS, **how):

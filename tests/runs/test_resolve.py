@@ -161,6 +161,10 @@ def test_pack_and_unpack(boxes, tmp_path):
         (run.path / "best.safetensors").write_bytes(b"weights")
         (run.path / "records").mkdir()
         (run.path / "records" / "val.parquet").write_bytes(bytes(3000))
+    shown = tmp_path / "runs" / "examples" / "plan"
+    shown.mkdir(parents=True)
+    (shown / "examples.json").write_text("[]")
+    (shown / ".examples.json.7").write_text("[")
     archives = archive.pack(tmp_path / "runs", tmp_path / "out", 20_000)
     assert len(archives) > 1 and all(path.stat().st_size <= 20_000 for path in archives)
     assert archive.unpack(archives, tmp_path / "there") == len(specs)
@@ -171,6 +175,7 @@ def test_pack_and_unpack(boxes, tmp_path):
             if p.is_file()
         }
         assert files == {"spec.yaml", "status.json", "records/val.parquet"}
+    assert [path.name for path in (tmp_path / "there/examples/plan").iterdir()] == ["examples.json"]
     assert archive.unpack(archives, tmp_path / "there") == 0
     with pytest.raises(UserError, match="no archive"):
         archive.unpack([tmp_path / "missing.tar.gz"], tmp_path / "there")

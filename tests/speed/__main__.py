@@ -7,13 +7,14 @@ import torch
 import typer
 
 from benchmark.cli.app import guarded
-from benchmark.cli.options import DeviceOption, ThreadsOption, Where, console, spread
+from benchmark.cli.options import DeviceOption, ThreadsOption, Where, console, numbers, spread
 from benchmark.evaluation import inference
 from benchmark.robustness.conditions import parse_condition
-from benchmark.runs.opened import Opened
+from benchmark.runs.opened import Opened, places_of
 from benchmark.runs.rundir import find_run
-from benchmark.training.worker import places_of
 from tests.speed.grouping import compare, show
+from tests.speed.reports import measure
+from tests.speed.reports import show as show_reports
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -50,6 +51,16 @@ def grouping(
         comparisons[run.key] = compare(network, split, corruption, count)
     title = f"{count} images of {split} under {corruption}, {network.device}"
     show(comparisons, title, console)
+
+
+@app.command()
+def reports(
+    counts: Annotated[
+        str, typer.Option(help="Numbers of constructed finished runs, comma-separated.")
+    ] = "100,300,1000",
+) -> None:
+    """Measure how the time of a report grows with the number of finished runs."""
+    show_reports([*measure(numbers(counts, "--counts"))], console)
 
 
 if __name__ == "__main__":

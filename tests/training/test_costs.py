@@ -122,6 +122,22 @@ def test_the_peak_of_the_process_holds_what_was_allocated():
     assert costs.peak_bytes(CPU) >= before + 2**26 - 2**22
 
 
+def test_on_a_gpu_the_peak_is_what_torch_allocated_for_the_run(monkeypatch):
+    """Nothing here has a GPU, so its two functions are stood in for."""
+    allocated = {"most": 7 * 2**30}
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: allocated["most"])
+    monkeypatch.setattr(
+        torch.cuda, "reset_peak_memory_stats", lambda device: allocated.update(most=0)
+    )
+    spent = costs.Spent(Meter(), torch.device("cuda"))
+    assert spent.peak() == 0, "what a plan measured before the run does not count"
+    allocated["most"] = 3 * 2**30
+    state = spent.state()
+    later = costs.Spent(Meter(), torch.device("cuda"))
+    later.restore(state)
+    assert later.peak() == 3 * 2**30
+
+
 @pytest.mark.parametrize("method", ["cris", "lavt"])
 def test_a_finished_run_has_its_costs(boxes, trained, method):
     run = trained(method, "maskris")

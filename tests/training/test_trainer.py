@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from pycocotools import mask as coco_mask
 from safetensors.torch import load_file
 
 from benchmark.base.errors import Interrupted, UserError
@@ -41,6 +42,7 @@ def left_behind(run):
     files = (
         [run.path / name for name in names]
         + sorted(run.path.glob("records/*"))
+        + sorted(run.path.glob("masks/*"))
         + sorted(run.path.glob("images/*"))
     )
     return {str(path.relative_to(run.path)): path.read_bytes() for path in files}
@@ -68,7 +70,15 @@ class Killed(BaseException):
 
 @pytest.mark.parametrize("method", ["cris", "lavt"])
 @pytest.mark.parametrize(
-    "point", ["mid-epoch", "while saving", "between selection and saving", "in the last evaluation"]
+    "point",
+    [
+        "mid-epoch",
+        "while saving",
+        "between selection and saving",
+        "between saving and keeping",
+        "between masks and records",
+        "in the last evaluation",
+    ],
 )
 def test_killed_and_resumed_is_bit_identical(uninterrupted, tmp_path, monkeypatch, method, point):
     spec, places, whole = uninterrupted[method]
@@ -95,6 +105,10 @@ def test_killed_and_resumed_is_bit_identical(uninterrupted, tmp_path, monkeypatc
             monkeypatch.setattr(
                 trainer, "select", lambda epoch: (select(epoch), (_ for _ in ()).throw(Killed))[0]
             )
+        case "between saving and keeping":
+            kill_at(trainer.report, "keep", 1)
+        case "between masks and records":
+            kill_at(RunDir, "write_records", 2)
         case "in the last evaluation":
             kill_at(report.overlays, "write", 1)
     with pytest.raises(Killed):
@@ -239,6 +253,44 @@ def test_the_best_epoch_is_the_one_with_the_highest_val_oiou(uninterrupted):
         selected = run.read_json("result.json")["selected"]
         assert selected["epoch"] == max(val, key=val.get) and selected["oiou"] == max(val.values())
         assert run.read_json("result.json")["val"]["oiou"] == selected["oiou"]
+
+
+def test_masks_records_and_weights_are_of_one_network(uninterrupted):
+    """The stored masks give the stored counts of every expression, by pycocotools' arithmetic."""
+    for spec, places, run in uninterrupted.values():
+        dataset, _ = Opened(places).run(spec)
+        for split in spec.selection.report:
+            truths = {
+                sentence.sent_id: coco_mask.merge([dataset.rle(one) for one in ref.ann_ids])
+                for ref in dataset.refs_of(split)
+                for sentence in ref.sentences
+            }
+            records, stored = run.records(split), run.masks(split)
+            assert list(stored["sent_id"]) == list(records["sent_id"]) == sorted(truths)
+            for record, row in zip(records.itertuples(), stored.itertuples(), strict=True):
+                both = [
+                    truths[record.sent_id],
+                    {"size": [row.height, row.width], "counts": row.counts.encode()},
+                ]
+                assert record.union == coco_mask.area(coco_mask.merge(both))
+                assert record.intersection == coco_mask.area(coco_mask.merge(both, intersect=True))
+
+
+def test_a_kept_network_is_the_one_that_is_reported(boxes, tmp_path, monkeypatch):
+    """After a kill the epochs may come out otherwise, as on a GPU. All is still of one epoch."""
+    spec, places = tiny_spec(boxes, "cris", "baseline")
+    run, trainer = started(spec, places, tmp_path)
+    monkeypatch.setattr(trainer.report, "keep", lambda: (_ for _ in ()).throw(Killed))
+    with pytest.raises(Killed):
+        trainer.train()
+    assert not (run.path / "best.safetensors").exists()
+    first = resume_point.load(run)
+    _, trainer = started(spec, places, tmp_path)
+    # No later epoch is better, whatever it gives.
+    monkeypatch.setattr(trainer_module.metrics, "compute", lambda records: {"oiou": -1.0})
+    trainer.train()
+    kept = load_file(run.path / "best.safetensors")
+    assert all(torch.equal(kept[name], value) for name, value in first["method"].items())
 
 
 def test_timings_stay_out_of_the_metrics(uninterrupted):

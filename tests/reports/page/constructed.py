@@ -3,6 +3,7 @@
 `python -m tests.reports.page.constructed` writes the page that is kept again.
 """
 
+import dataclasses
 import json
 import re
 import tempfile
@@ -12,15 +13,18 @@ import numpy as np
 from PIL import Image
 
 from benchmark.evaluation import masks
+from benchmark.runs.comparisons import planned_comparisons
+from benchmark.runs.costs import Costs
 from benchmark.runs.groups import Cell, Group, write_plan
 from benchmark.runs.rundir import RunDir
+from reports.claims.answers import STATUSES
 from reports.claims.claims import read_claims
 from reports.claims.table import answered
 from reports.collected import collect
 from reports.compare import comparison
-from reports.layout.block import Block
 from reports.matrix.report import made
 from reports.page import report
+from reports.robustness.finished import finished
 from studies import study
 from tests.reports.fakes import WEAK, make_records, make_run, make_spec
 from tests.reports.grids import finish_all, start
@@ -30,13 +34,7 @@ NAME = "every-state"
 EVIL = "<script>alert('reason')</script> & \"quotes\""
 SENTENCE = "<script>alert('sentence')</script> on the left"
 CONDITIONS = ("fog-1", "fog-3", "fog-5", "jpeg_compression-3", "referent-50")
-COSTS = Block(
-    "Costs",
-    "",
-    ("method", "strategy", "parameters, M", "images/s"),
-    [("cris tiny", "baseline", "1.25", "120"), ("cris tiny", "+MaskRIS", "1.25", "61")],
-    names=2,
-)
+COSTS = Costs(parameters=1_250_000, training_images_per_second=120.0)
 
 
 def make(runs: Path) -> Group:
@@ -139,11 +137,21 @@ def _study(runs: Path) -> None:
 
 
 def page_of(runs: Path, group: Group, **more) -> report.Page:
-    """Return the page of a plan, with the claims of the papers."""
+    """Return the page of a plan, with the claims of the papers, of which some have an answer."""
     collected = collect(group, runs)
     its = answered(read_claims(None), runs, collected.runs)
+    said = [
+        dataclasses.replace(
+            line, status=status, says=f"{status}, on val", ours=0.7, low=0.6, high=0.8
+        )
+        for line, status in zip(its.lines, STATUSES * 2, strict=False)
+    ]
+    its = dataclasses.replace(its, lines=(*said, *its.lines[len(said) :]))
+    costs = {run.key: COSTS for run in collected.runs}
+    family = planned_comparisons(collected.group, collected.specs)
+    more = {"conditions": finished(collected, runs, family), **more}
     return report.page(
-        collected, made(collected, comparison(collected)), runs, its, costs=[COSTS], **more
+        collected, made(collected, comparison(collected)), runs, its, costs=costs, **more
     )
 
 

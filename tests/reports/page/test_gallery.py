@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmark.base.errors import UserError
-from benchmark.evaluation import masks
+from benchmark.evaluation import examples, masks
 from reports.page import gallery
 from reports.page.named import named
 from tests.reports.fakes import make_spec
@@ -21,7 +21,7 @@ SPECS = [make_spec(strategy, seed) for strategy in ("baseline", "maskris") for s
 def place(tmp_path):
     """Return a folder with three examples of six runs of one method."""
     constructed.make_examples(tmp_path, [spec.key for spec in SPECS])
-    return gallery.folder(tmp_path, constructed.NAME)
+    return examples.folder(tmp_path, constructed.NAME)
 
 
 def filled(path, shape):
@@ -68,27 +68,34 @@ def test_a_mask_of_a_single_pixel_can_be_seen(tmp_path):
     assert {*numbers[::2]} == {11, 12} and {*numbers[1::2]} == {7, 8}
 
 
-def test_a_card_compares_the_strategies_of_the_lowest_seed(place):
+def test_a_card_compares_the_strategies_of_one_seed(place):
     its = gallery.gallery(named(SPECS), place)
     assert len(its.pictures) == 3 and len(its.cards) == 3
-    entries = {
-        entry["sentence"]: entry for entry in json.loads((place / "examples.json").read_text())
-    }
+    entries = json.loads((place / "examples.json").read_text())
+    by_sentence = {entry["sentence"]: entry for entry in entries}
     for card in its.cards:
-        guesses = entries[card.example.sentence]["masks"]
-        ious = [100 * guesses[SPECS[place].key]["iou"] for place in (0, 3)]
-        assert card.seed == 0
-        assert [panel.label for panel in card.panels] == [
-            "picture",
-            "ground truth",
-            "baseline",
-            "+MaskRIS",
-        ]
+        guesses = by_sentence[card.example.sentence]["masks"]
+        ious = [100 * guesses[SPECS[card.seed + 3 * place].key]["iou"] for place in (0, 1)]
+        labels = [panel.label for panel in card.panels]
+        assert labels == ["picture", "ground truth", "baseline", "+MaskRIS"]
         assert [panel.iou for panel in card.panels[2:]] == pytest.approx(ious)
         assert card.difference == pytest.approx(ious[1] - ious[0])
     sizes = [abs(card.difference) for card in its.cards]
     assert sizes == sorted(sizes, reverse=True)
     assert its.rules == ["largest gain", "both fail"]
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_card_shows_the_seed_that_is_nearest_to_the_mean(place, seed):
+    entries = json.loads((place / "examples.json").read_text())
+    for number, spec in enumerate(SPECS):
+        # The differences of the seeds are 0.1, 0.2 and 0.3.
+        iou = 0.4 + (0.1 * (1 + spec.seed) if number >= 3 else 0)
+        entries[0]["masks"][spec.key]["iou"] = iou
+    entries[0]["difference"] = 0.1 * (1 + seed) + 0.02
+    (place / "examples.json").write_text(json.dumps(entries[:1]))
+    (card,) = gallery.gallery(named(SPECS), place).cards
+    assert card.seed == seed and card.difference == pytest.approx(10 * (1 + seed))
 
 
 def test_an_outline_that_several_runs_share_is_there_once(place):

@@ -162,6 +162,18 @@ def test_robustness_has_severity_on_the_axis_and_both_strategies(made):
     assert [chart.title for chart in its.occlusion] == ["covered: of the referent"]
 
 
+def test_every_chart_stays_in_its_frame(made):
+    panels = made.page.robustness.panels
+    charts = [chart for its in panels for chart in (*its.corruptions, *its.occlusion)]
+    charts += [chart for its in made.page.curves for chart in its.charts]
+    for chart in charts:
+        for _, _, path, band, dots in chart.lines:
+            places = [float(number) for number in re.findall(r"[\d.]+", path + band)]
+            places += [place for dot in dots for place in dot]
+            assert all(chart.left <= x <= chart.right for x in places[::2])
+            assert all(chart.top <= y <= chart.bottom for y in places[1::2])
+
+
 def test_a_study_shows_its_rows_and_its_progress(made):
     (study,) = made.page.studies
     assert study.progress == "7 runs: 2 done, 5 planned."

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmark.evaluation import masks
+from benchmark.evaluation import examples, masks
 from reports.collected import collect
 from reports.compare import comparison
 from reports.matrix import report as matrix
-from reports.page import gallery, report
+from reports.page import report
 from tests.reports.fakes import make_run, make_spec, plan
 from tests.reports.page.constructed import COSTS
 
@@ -49,6 +49,7 @@ def make_examples(folder, count, size=(360, 480)):
                 "split": "testA",
                 "sentence": f"the shape number {number}",
                 "rule": "largest gain",
+                "difference": 0.0,
                 "picture": f"{number}.webp",
                 "size": size,
                 "truth": codes[number % len(codes)],
@@ -66,10 +67,12 @@ def test_a_page_of_36_runs_is_below_five_megabytes(tmp_path):
         (run.path / "metrics.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
         (run.path / "log.txt").write_text("a line of the log of a run\n" * 1000)
     group = plan(SPECS)
-    make_examples(gallery.folder(tmp_path, group.name), 60)
+    make_examples(examples.folder(tmp_path, group.name), 60)
     collected = collect(group, tmp_path)
     tables = matrix.made(collected, comparison(collected))
-    page = report.page(collected, tables, tmp_path, costs=[COSTS])
+    page = report.page(
+        collected, tables, tmp_path, costs={run.key: COSTS for run in collected.runs}
+    )
     html = report.as_html(page)
     assert 2_000_000 < len(html.encode()) < MEGABYTES * 1_000_000
     # What there is no room for is counted, and not left out in silence.

@@ -1,0 +1,75 @@
+"""All that the finished runs of a plan have under conditions, whatever command evaluated them."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from benchmark.robustness.conditions import Condition, parse_condition
+from benchmark.robustness.results import finished_conditions
+from benchmark.runs.comparisons import Comparison
+from benchmark.runs.rundir import RunDir
+from reports.collected import Collected
+from reports.compare import Setting, settings
+from reports.robustness.results import Results, gather
+from reports.robustness.table import table as numbers_of
+
+
+@dataclasses.dataclass(frozen=True)
+class Finished:
+    """What runs have under conditions.
+
+    Attributes:
+        every: their records, per setting and split.
+        table: what `table.table` returns of them.
+        conditions: number of conditions.
+    """
+
+    every: list[Results]
+    table: pd.DataFrame
+    conditions: int
+
+
+def finished(
+    collected: Collected, runs: Path, family: Sequence[Comparison] = ()
+) -> Finished | None:
+    """Return what corrupted images, covered objects and covered words change, or None.
+
+    Settings enter whose finished runs all have at least one condition in common. It is None where
+    there is none.
+
+    Args:
+        collected: the finished runs.
+        runs: folder of the run directories.
+        family: planned comparisons. Those on the splits that are shown count for verdicts.
+
+    Raises:
+        UserError: records under a condition are damaged. The message names the file.
+    """
+    every: list[Results] = []
+    shared = shared_conditions(settings(collected), runs)
+    for split, conditions in shared.items():
+        gathered = gather(collected, runs, [split], conditions)
+        every += [results for results in gathered if results.conditions]
+    if not every:
+        return None
+    table = numbers_of(every, comparisons=sum(its.split in shared for its in family))
+    names = {str(condition) for conditions in shared.values() for condition in conditions}
+    return Finished(every, table, len(names))
+
+
+def shared_conditions(every: Sequence[Setting], runs: Path) -> dict[str, list[Condition]]:
+    """Return split -> the conditions that all runs of some setting were evaluated under."""
+    by_split: dict[str, dict[str, None]] = {}
+    for setting in every:
+        keys = [run.key for by_seed in setting.strategies.values() for run in by_seed.values()]
+        for split in setting.splits:
+            done = [finished_conditions(RunDir(runs / key), split) for key in keys]
+            names = [name for name in done[0] if all(name in its for its in done)]
+            by_split.setdefault(split, {}).update(dict.fromkeys(names))
+    return {
+        split: [parse_condition(name) for name in names]
+        for split, names in by_split.items()
+        if names
+    }
