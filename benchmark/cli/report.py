@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from benchmark import strategies
-from benchmark.base.errors import choose
+from benchmark.base.errors import UserError, choose
 from benchmark.cli.options import (
     CLAIMS,
     OUT,
@@ -34,6 +34,7 @@ if TYPE_CHECKING:  # Help must not import what runs need.
 
 app = typer.Typer()
 WATCH_SECONDS = 5
+ENDED = ("done", "failed", "pruned")  # states after which a run is started again by hand alone
 
 
 @app.command(rich_help_panel="Report")
@@ -83,6 +84,8 @@ def report(
     from benchmark.runs.joined import joined
     from benchmark.tracking import TRACKERS
 
+    if from_mlflow and watch:
+        raise UserError("--from-mlflow reads the store once: leave --watch out.")
     with contextlib.ExitStack() as stack:
         folders = runs or [RUNS]
         if from_mlflow:
@@ -121,8 +124,8 @@ def _watched(
     from benchmark.runs.rundir import RunDir
 
     def states() -> list[tuple[str, int]]:
-        keys = read_group(places.runs, plan_name(plan)).keys
-        every = [RunDir(places.runs / key).status() for key in keys]
+        cells = _chosen(read_group(places.runs, plan_name(plan)), axes)
+        every = [RunDir(places.runs / cell.key).status() for cell in cells if cell.key]
         return [(status.state, status.epoch) for status in every]
 
     seen: list[tuple[str, int]] = []
@@ -133,9 +136,11 @@ def _watched(
                 time.sleep(WATCH_SECONDS)
                 continue
             seen = now
-            if not any(state == "done" for state, _ in now):
+            if any(state == "done" for state, _ in now):
+                _write(plan, places, axes, against, only)
+            else:
                 console.print("no run of the plan is finished yet: waiting for the first one")
-            elif not _write(plan, places, axes, against, only):
+            if now and all(state in ENDED for state, _ in now):
                 return
     except KeyboardInterrupt:
         raise Interrupted("stopped: the report stays as it was written last") from None

@@ -19,6 +19,7 @@ from mlflow.entities import (
 )
 from mlflow.tracking import MlflowClient
 
+from benchmark.base.errors import UserError
 from benchmark.runs.groups import Group
 from benchmark.tracking.group_report import GroupReport, ParentReport
 from benchmark.tracking.ledger import Page
@@ -136,6 +137,13 @@ class Experiment:
             and existing.tags.get(MADE_BY) != VERSION
             and client.search_runs([existing.experiment_id], max_results=1)
         ):
+            ours = "tags.`ris.key` != ''"
+            others = client.search_runs([existing.experiment_id], ours, max_results=1)
+            if not others:
+                raise UserError(
+                    f"the store holds an experiment '{name}' that is not of this suite: rename it"
+                    " there, or give another store with --uri."
+                )
             # Its runs show other things under other names. They stay among the deleted ones.
             aside = f"{name} before {VERSION} ({existing.experiment_id})"
             client.rename_experiment(existing.experiment_id, aside)

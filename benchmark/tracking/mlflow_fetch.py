@@ -8,6 +8,7 @@ from pathlib import Path
 from mlflow.tracking import MlflowClient
 
 from benchmark.base.errors import UserError
+from benchmark.runs import groups
 from benchmark.tracking.mlflow_experiment import NAME
 from benchmark.tracking.mlflow_models import WEIGHTS
 from benchmark.tracking.mlflow_store import client_of, database_file, readable_errors
@@ -47,7 +48,9 @@ def _fetch(client: MlflowClient, folder: Path) -> None:
                 [experiment.experiment_id], f"tags.`{NAME}` != ''", page_token=token
             )
             for run in found:
-                key = run.data.tags.get("ris.key")
+                key = run.data.tags.get("ris.key", "")
+                if key and not groups.NAME.fullmatch(key):
+                    raise UserError(f"the store holds a run with the key '{key}', which is no key.")
                 for item in client.list_artifacts(run.info.run_id):
                     if item.path == "plan":
                         # It lies beside the runs, so its parts take the place of the plan.
@@ -66,7 +69,9 @@ def _copy(client: MlflowClient, run_id: str, path: str, folder: Path) -> None:
     for item in items:
         _copy(client, run_id, item.path, folder)
     if not items:
-        target = folder / path.removeprefix("plan/")
+        target = (folder / path.removeprefix("plan/")).resolve()
+        if not target.is_relative_to(folder.resolve()):
+            raise UserError(f"the store holds an artifact '{path}', which lies outside its run.")
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory() as temporary:
             Path(client.download_artifacts(run_id, path, temporary)).replace(target)

@@ -8,18 +8,14 @@ package:
     (mask,) = model.predict({"image": "street.jpg", "sentence": "the bus on the left"})["mask"]
 """
 
-import warnings
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import pandas as pd
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
 VOCABULARY = "vocabulary.json"
-
-
-# MLflow would take a type of the input for its schema, which the signature states already.
-warnings.filterwarnings("ignore", ".*Add type hints to the `predict` method")
 
 
 class Segmenter(PythonModel):
@@ -51,7 +47,12 @@ class Segmenter(PythonModel):
         load_best(run, method)
         self.loaded = Loaded(spec.key, method.to(device).eval(), None, tokenizer, device)
 
-    def predict(self, context, model_input, params=None) -> pd.DataFrame:  # noqa: ANN001
+    def predict(
+        self,
+        context: PythonModelContext,
+        model_input: pd.DataFrame,
+        params: dict[str, Any] | None = None,
+    ) -> pd.DataFrame:
         """Return the masks of photographs, as a column `mask` of bool (height, width).
 
         Args:

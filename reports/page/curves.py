@@ -56,7 +56,7 @@ Logged = Sequence[tuple[Named, list[dict[str, float]]]]
 def _loss(method: str, logged: Logged) -> list[Chart]:
     lines = []
     for its, entries in logged:
-        points = [(entry["step"], entry[LOSS]) for entry in entries if LOSS in entry]
+        points = [(entry["step"], entry[LOSS]) for entry in entries if entry.get(LOSS) is not None]
         if points:
             lines.append(Line(_label(its), its.look, thinned(points)))
     return [chart("training loss", "step", "loss", lines, method)] if lines else []

@@ -1,7 +1,7 @@
 """What the page calls each run, whether it is finished or has only begun."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import methods
 from benchmark.runs.spec import RunSpec
@@ -83,15 +83,6 @@ def named(specs: Sequence[RunSpec]) -> dict[str, Named]:
         every.append(Named(spec, dataset, labels.method_label(columns), strategy, look))
     every.sort(key=lambda its: (*its.place, its.look, its.spec.seed))
     return {its.spec.key: its for its in every}
-
-
-def strategies(names: Mapping[str, Named]) -> list[str]:
-    """Return the labels of the strategies of runs, the reference first."""
-    return list(dict.fromkeys(its.strategy for its in sorted(names.values(), key=_look)))
-
-
-def _look(its: Named) -> int:
-    return its.look
 
 
 def _setting(spec: RunSpec) -> str:

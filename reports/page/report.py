@@ -7,6 +7,7 @@ asks nothing of a network, and its policy forbids it to.
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
 from benchmark.evaluation import examples
 from benchmark.runs.costs import Costs
@@ -117,8 +118,14 @@ def page(
         gallery=gallery.gallery(names, examples.folder(folder, matrix.title)),
         costs=blocks(settings(collected), costs) if costs else [],
         runs=runs.facts(collected, names, folder, costs or {}),
-        tracking=tracking if tracking and tracking.startswith("http") else "",
+        tracking=without_password(tracking) if tracking and tracking.startswith("http") else "",
     )
+
+
+def without_password(address: str) -> str:
+    """Return a web address without user and password, since a page is sent to others."""
+    parts = urlsplit(address)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 def as_html(its: Page) -> str:

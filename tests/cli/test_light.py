@@ -123,7 +123,9 @@ import collections, sys
 folder, opened = sys.argv.pop(1), collections.Counter()
 
 def count(event, arguments):
-    if event == "open" and str(arguments[0]).startswith(folder):
+    # Several figures may show one picture of the examples.
+    opens = event == "open" and str(arguments[0]).startswith(folder)
+    if opens and "/examples/" not in str(arguments[0]):
         opened[str(arguments[0])] += 1
 
 sys.addaudithook(count)

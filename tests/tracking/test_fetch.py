@@ -66,3 +66,32 @@ def test_a_store_without_runs_is_one_sentence(runs, tmp_path):
         mlflow_store.TRACKER.fetched(mlflow_store.default_uri(runs)),
     ):
         pass
+
+
+def test_a_key_of_the_store_never_leaves_the_folder(two, tmp_path):
+    mlflow_store.sync(two)
+    uri = mlflow_store.default_uri(two)
+    client = mlflow_store.client_of(uri)
+    (experiment,) = [its for its in client.search_experiments() if its.name == "refcoco"]
+    run = next(
+        its for its in client.search_runs([experiment.experiment_id]) if "ris.key" in its.data.tags
+    )
+    client.set_tag(run.info.run_id, "ris.key", "../outside")
+    with (
+        pytest.raises(UserError, match="the key '../outside', which is no key"),
+        mlflow_store.TRACKER.fetched(uri),
+    ):
+        pass
+
+
+def test_an_experiment_of_somebody_else_is_left_alone(two, tmp_path):
+    uri = f"sqlite:///{tmp_path}/shared.db"
+    (tmp_path / "empty").mkdir()
+    mlflow_store.sync(tmp_path / "empty", uri)
+    client = mlflow_store.client_of(uri)
+    theirs = client.create_experiment("refcoco")
+    client.create_run(theirs)
+    with pytest.raises(UserError, match="'refcoco' that is not of this suite"):
+        mlflow_store.sync(two, uri)
+    assert client.get_experiment(theirs).lifecycle_stage == "active"
+    assert client.get_experiment(theirs).name == "refcoco"

@@ -256,3 +256,10 @@ def test_a_damaged_list_of_examples_is_named(made, tmp_path):
     (runs / "examples" / constructed.NAME / "examples.json").write_text("[{")
     with pytest.raises(UserError, match="risbench examples"):
         constructed.page_of(runs, read_group(runs, constructed.NAME))
+
+
+def test_a_page_holds_no_password():
+    """The address of a store may have one, and a page is sent to others."""
+    address = "https://user:secret@lab.example:5000/x?y=1"
+    assert report.without_password(address) == "https://lab.example:5000/x?y=1"
+    assert report.without_password("http://lab:5000") == "http://lab:5000"
