@@ -82,14 +82,14 @@ def report(
     Example: risbench report quick --seeds 0
     """
     from benchmark.runs.joined import joined
-    from benchmark.tracking import TRACKERS
+    from benchmark.tracking import DEFAULT, TRACKERS
 
     if from_mlflow and watch:
         raise UserError("--from-mlflow reads the store once: leave --watch out.")
     with contextlib.ExitStack() as stack:
         folders = runs or [RUNS]
         if from_mlflow:
-            folders = [stack.enter_context(TRACKERS.get("mlflow").fetched(from_mlflow))]
+            folders = [stack.enter_context(TRACKERS.get(DEFAULT).fetched(from_mlflow))]
         folder = stack.enter_context(joined(folders))
         places = Places(None, runs=folder, reports=out, tracking=uri)
         if watch:
