@@ -245,12 +245,12 @@ def test_toys_of_every_kind_need_no_edit(tmp_path, how):
     client = MlflowClient(f"sqlite:///{work / 'runs' / 'mlflow.db'}")
     (experiment,) = [found for found in client.search_experiments() if found.name == "boxes"]
     shown = {
-        run.data.tags.get("ris.strategy"): run.data.metrics
+        run.data.params.get("strategy"): run.data.metrics
         for run in client.search_runs([experiment.experiment_id])
         if "ris.key" in run.data.tags  # no parent run
     }
     assert "test/testA/touch" in shown["dimming"] and "train/loss_dimmed" in shown["dimming"]
-    assert any(name.startswith("robust/val/inverted/") for name in shown["dimming"])
+    assert any(name.startswith("robust/inverted/") for name in shown["dimming"])
 
     risbench(work, environment, "sync", "--tracker", "ledger")
     assert set(json.loads((work / "runs" / "ledger.json").read_text()).values()) == {"done"}
