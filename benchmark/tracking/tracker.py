@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 from pathlib import Path
 
+from benchmark.base.errors import UserError
 from benchmark.tracking.group_report import ReportMaker
 
 
@@ -80,15 +81,16 @@ class Tracker(abc.ABC):
             UserError: there is no such command for this store.
         """
 
-    @abc.abstractmethod
     def fetched(self, address: str) -> contextlib.AbstractContextManager[Path]:
         """Give a folder that holds what the store shows, laid out like a folder of runs.
 
-        The same reports can be written from it. It is deleted when the context ends.
+        The same reports can be written from it. It is deleted when the context ends. A tracker that
+        does not hold all that a report reads leaves this as it is.
 
         Args:
             address: of the store.
 
         Raises:
-            UserError: the store cannot be used, or it shows no runs.
+            UserError: the store cannot be used or holds too little, or it shows no runs.
         """
+        raise UserError("this tracker does not hold what a report reads: read the runs' folder.")
