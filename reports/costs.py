@@ -15,7 +15,7 @@ from reports.compare import Setting
 from reports.layout.block import Block
 from reports.layout.numbers import NOTHING
 
-UNKNOWN = "not measured"  # the device of runs without costs, and of earlier versions
+UNKNOWN = "device unknown"  # the device of runs without costs, and of earlier versions
 SETTING = ["dataset", "split_by", "device", "method"]  # Within one, strategies are compared.
 MILLION = 1e6
 GIB = 2**30
@@ -137,19 +137,18 @@ def _added(own: pd.DataFrame, reference: pd.DataFrame) -> dict[str, float]:
 # --- tables ---------------------------------------------------------------------------------------
 
 
-def blocks(settings: Sequence[Setting], costs: Mapping[str, Costs]) -> list[Block]:
+def blocks(every_cost: pd.DataFrame) -> list[Block]:
     """Return two blocks per data set and device: what runs cost, and what each strategy adds.
 
     The second is left out where nothing can be compared, and so is a column of which nothing was
     measured.
 
     Args:
-        settings: finished runs, as `compare.settings` returns them.
-        costs: key of a run -> its costs. A run without an entry was not measured.
+        every_cost: what `table` returns.
     """
     every = []
     places = ["dataset", "split_by", "device"]
-    for (dataset, split_by, device), rows in table(settings, costs).groupby(places, sort=False):
+    for (dataset, split_by, device), rows in every_cost.groupby(places, sort=False):
         where = f"on {dataset} (split by {split_by}), {device}"
         shown = [name for name in COLUMNS if rows[name].notna().any()]
         header = ("method", "strategy", "seeds", *(COLUMNS[name][0] for name in shown))

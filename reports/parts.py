@@ -5,12 +5,12 @@ Nothing here depends on when or where it is made, so the same runs give the same
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from benchmark.base.errors import choose
+from benchmark.base.errors import UserError, choose
 from benchmark.evaluation import examples
 from benchmark.runs.comparisons import planned_comparisons
 from benchmark.runs.costs import Costs, read_costs
@@ -34,6 +34,21 @@ from reports.robustness.finished import Finished, finished
 
 Contents = Mapping[str, str | bytes]
 """File name, with its folder -> content."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """A part of a report.
+
+    Attributes:
+        make: returns its files.
+        folder: that holds its files alone, or "".
+        missing: what makes it, where there is nothing to write yet.
+    """
+
+    make: Callable[[], Contents]
+    folder: str = ""
+    missing: str = "no run of this plan has what it shows"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,15 +82,20 @@ class PlanReport:
         return answered(read_claims(self.claims), self.runs, self.collected.runs)
 
     @functools.cached_property
-    def costs(self) -> dict[str, Costs]:
+    def measured(self) -> dict[str, Costs]:
         """Key of a run -> what it cost, of the runs that were measured."""
         every = {run.key: read_costs(RunDir(self.runs / run.key)) for run in self.collected.runs}
         return {key: its for key, its in every.items() if its}
 
     @functools.cached_property
+    def costs(self) -> pd.DataFrame:
+        """What `costs.table` returns of the runs."""
+        return costs.table(settings(self.collected), self.measured)
+
+    @functools.cached_property
     def conditions(self) -> Finished | None:
         """What the runs have under corruptions, occlusion and covered words, or None."""
-        family = planned_comparisons(self.collected.group, self.collected.specs, self.against)
+        family = planned_comparisons(self.collected.group, self.collected.specs)
         return finished(self.collected, self.runs, family)
 
     @functools.cached_property
@@ -88,39 +108,72 @@ class PlanReport:
         return read_papers(self.claims)
 
     @property
-    def parts(self) -> dict[str, Callable[[], Contents]]:
-        """Name of a part -> function that returns its files."""
+    def parts(self) -> dict[str, Part]:
+        """The parts by name, in the order in which they are written.
+
+        Compared with another strategy than the reference, a plan has those parts alone that are
+        about this comparison.
+        """
+        parts = {
+            "table": Part(lambda: matrix.contents(self.matrix)),
+            "differences": Part(self._differences, "figures"),
+        }
+        if self.against:
+            return parts
         return {
-            "table": lambda: matrix.contents(self.matrix),
-            "differences": self._differences,
-            "costs": self._costs,
-            "robustness": self._robustness,
-            "examples": self._examples,
-            "claims": self._claims,
-            **{name: functools.partial(self._paper, name) for name in paper.names(self._papers)},
-            "index": lambda: {"index.html": page.as_html(self._page())},
+            **parts,
+            "costs": Part(self._costs),
+            "robustness": Part(self._robustness, "robustness", "`risbench robustness` makes it"),
+            "examples": Part(self._examples, "examples", "`risbench examples` cuts some"),
+            "claims": Part(lambda: claims_report.contents(self.answered)),
+            **{name: Part(functools.partial(self._paper, name)) for name in self._tables},
+            "index": Part(lambda: {"index.html": page.as_html(self._page())}),
         }
 
-    def contents(self, only: list[str] | None = None) -> dict[str, str | bytes]:
-        """Return the files of the report.
+    def write(self, out: Path, only: Sequence[str] | None = None) -> list[Path]:
+        """Write the report, and return the paths of its files.
 
         Args:
-            only: names of parts, of which the end is enough, such as `table2` [all].
+            out: holds the folder of the report.
+            only: names of parts as `_named` takes them, such as `table2` or `fig6` [all].
 
         Raises:
-            UserError: there is no such part. The message lists the nearest ones.
+            UserError: there is no such part (the message lists the nearest ones), there is nothing
+                to write for it yet, or `out` cannot be written.
         """
         parts = self.parts
-        if only is None:
-            return {name: content for make in parts.values() for name, content in make().items()}
+        chosen = parts if only is None else {part: parts[part] for part in self._chosen(only)}
+        made = {name: part.make() for name, part in chosen.items()}
+        for name in only or ():
+            if not any(made[part] for part in self._chosen([name])):
+                why = [parts[part].missing for part in self._chosen([name])]
+                raise UserError(f"there is nothing to write for '{name}' yet: {why[0]}.")
+        contents = {file: content for its in made.values() for file, content in its.items()}
+        owned = [part.folder for part in chosen.values() if part.folder]
+        owned += ["paper"] if only is None and not self.against else []
+        return files.write(out / self.matrix.folder, contents, owned)
+
+    def _chosen(self, names: Sequence[str]) -> list[str]:
+        """Return the parts that names stand for, each once."""
+        parts = self.parts
+        if not names:
+            raise UserError(f"--only names no part: name some of {', '.join(parts)}.")
         # A paper's figure is drawn by a part that draws others, too.
-        known = parts | {
-            paper.name_of(its.paper, place): parts[part]
+        drawn = {
+            paper.name_of(its.paper, place): part
             for its in self._papers
             for place, part in its.figures.items()
         }
-        made = [known[_named(name, known)] for name in only]
-        return {name: content for make in made for name, content in make().items()}
+        known = {name: name for name in parts} | drawn
+        chosen = [known[place] for name in names for place in _named(name, known)]
+        for part in chosen:
+            if part not in parts:
+                raise UserError(part)
+        return [*dict.fromkeys(chosen)]
+
+    @functools.cached_property
+    def _tables(self) -> list[str]:
+        return paper.names(self._papers)
 
     def _differences(self) -> Contents:
         reference = labels.reference(self.collected.specs, self.against)
@@ -128,13 +181,8 @@ class PlanReport:
         return {f"figures/{name}": content for name, content in drawn.items()}
 
     def _robustness(self) -> Contents:
-        if self.conditions is None:
-            return {}
-        its = self.conditions
         name = self.collected.group.name
-        said = f"{its.conditions} conditions of {len(self.collected.runs)} runs"
-        made = robustness.contents(name, said, its.every, its.table, None)
-        return {f"robustness/{name}": content for name, content in made.items()}
+        return robustness.contents(name, self.conditions) if self.conditions else {}
 
     def _examples(self) -> Contents:
         place = examples.folder(self.runs, self.collected.group.name)
@@ -142,36 +190,40 @@ class PlanReport:
         return {f"examples/{name}": content for name, content in drawn.items()}
 
     def _costs(self) -> Contents:
-        made = settings(self.collected)
-        blocks = map(markdown.table, costs.blocks(made, self.costs))
+        blocks = map(markdown.table, costs.blocks(self.costs))
         text = markdown.document(["# Costs", *blocks, markdown.bullets(costs.DEFINITIONS)])
-        return {"costs.md": text, "costs.csv": files.csv(costs.table(made, self.costs))}
+        return {"costs.md": text, "costs.csv": files.csv(self.costs)}
 
     def _paper(self, name: str) -> Contents:
         blocks = self.papers[name]
         # A figure of which the paper prints no number is no table.
         return paper.files(f"paper/{name}", blocks) if blocks else {}
 
-    def _claims(self) -> Contents:
-        return {
-            "claims.md": claims_report.as_markdown(self.answered),
-            "claims.csv": files.csv(self.answered.table),
-        }
-
     def _page(self) -> page.Page:
         return page.page(
             self.collected,
             self.matrix,
             self.runs,
-            self.answered,
-            self.costs,
-            self.conditions,
-            self.against,
-            self.tracking,
+            answered=self.answered,
+            measured=self.measured,
+            costs=costs.blocks(self.costs) if self.measured else [],
+            conditions=self.conditions,
+            tracking=self.tracking,
         )
 
 
-def _named(name: str, parts: Mapping[str, object]) -> str:
-    """Return the part that `name` names, alone or as its end after a hyphen."""
-    ends = [part for part in parts if part.endswith(f"-{name}")]
-    return ends[0] if len(ends) == 1 else choose(name, parts, "part of the report")
+def _named(name: str, known: Sequence[str]) -> list[str]:
+    """Return the names that `name` stands for, whatever its capitals are.
+
+    It may be one of them, the end of one after a hyphen (`table2` of `maskris-table2`), or such an
+    end without its last letter (`fig6` of `maskris-fig6a`).
+    """
+    name = name.lower()
+    for fits in (
+        lambda its: its == name,
+        lambda its: its.endswith(f"-{name}"),
+        lambda its: its[:-1].endswith(f"-{name}") and its[-1].isalpha(),
+    ):
+        if found := [its for its in known if fits(its)]:
+            return found
+    return [choose(name, known, "part of the report")]

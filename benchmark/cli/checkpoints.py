@@ -173,11 +173,13 @@ def _export_masks(
 
     run = find_run(where.runs, name)
     split = splits.parse(split) if ":" in split else split
+    path = out or Path(f"{run.key}-{split}.json")
+    if path.is_dir():
+        raise UserError(f"--out {path} is a folder: name the file that the masks are written to.")
     if run.masks_path(split).exists():
         records, masks = run.records(split), run.masks(split)
     else:
         records, masks = _predicted(run, split, where, device, threads)
-    path = out or Path(f"{run.key}-{split}.json")
     text = json.dumps(as_coco(records, masks)) + "\n"
     atomic_write(path, lambda temporary: temporary.write_text(text))
     console.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)

@@ -186,7 +186,6 @@ def write_group_report(
     from reports import compare
     from reports.claims import report as claims_report
     from reports.collected import collect
-    from reports.layout import files
     from reports.matrix import report as matrix_report
     from reports.parts import PlanReport
 
@@ -195,10 +194,9 @@ def write_group_report(
     collected = collect(group, places.runs, current)
     table = compare.comparison(collected, against)
     report = PlanReport(collected, table, places.runs, against, claims_folder(), places.tracking)
-    contents = report.contents(only)
-    paths = files.write(places.reports / report.matrix.folder, contents)
+    paths = report.write(places.reports, only)
     matrix_report.render(console, report.matrix)
-    if only is None:
+    if only is None and not against:
         console.print(claims_report.counts(report.answered))
     tell_written(paths)
     return collected.unfinished
@@ -228,8 +226,7 @@ def write_claims(runs: Path, folder: Path, collected: Collected) -> list[Path]:
 
     its = answered(read_claims(claims_folder()), runs, collected.runs)
     console.print(report.counts(its))
-    contents = {"claims.md": report.as_markdown(its), "claims.csv": files.csv(its.table)}
-    return files.write(folder, contents)
+    return files.write(folder, report.contents(its))
 
 
 def tell_written(paths: Sequence[Path]) -> None:

@@ -122,9 +122,7 @@ def robustness(
         return
     _write_report(
         None if chosen else plan,
-        f"{on_splits} of {len(directories)} runs",
         grid.splits,
-        wanted,
         directories,
         reference_key,
         places,
@@ -287,18 +285,20 @@ def _show_costs(meters: dict[str, Any]) -> None:
 
 def _write_report(
     plan: str | None,
-    description: str,
     splits: Sequence[str],
-    conditions: Sequence[Condition],
     directories: Sequence[RunDir],
     reference: str | None,
     places: Places,
 ) -> None:
-    """Write and print the report.
+    """Write and print the report of all conditions that the runs have by now, and draw strips.
 
     Args:
         plan: the matrix that the runs are from, which names the report and whose primary metrics
             and margin count. None where runs were named, so that the usual ones do.
+        splits: those that were chosen. They are shown also where they have no condition.
+        directories: the runs.
+        reference: key of the run by whose errors corruption errors are divided, or None.
+        places: where the runs lie, and where the report goes.
     """
     from benchmark.robustness import strips
     from benchmark.runs.comparisons import planned_comparisons
@@ -307,29 +307,23 @@ def _write_report(
     from reports.collected import collect
     from reports.layout import files
     from reports.robustness import report, strip
-    from reports.robustness.results import gather
-    from reports.robustness.table import table as numbers_of
+    from reports.robustness.finished import finished
 
     cells = [Cell.of(run.spec()) for run in directories]
     name = plan or "runs"
-    group = Group(name, "preset", description, cells=cells)
+    group = Group(name, "preset", cells=cells)
     planned = read_group(places.runs, plan) if plan else group
     group.primary, group.margin = planned.primary, planned.margin
     collected = collect(group, places.runs)
-    every = gather(collected, places.runs, splits, conditions)
     # The family is what was planned, whatever of it is finished or chosen here.
-    family = [its for its in planned_comparisons(planned, collected.specs) if its.split in splits]
-    table = numbers_of(every, reference, len(family))
-    folder = report.folder(name, places.reports)
-    # Files of an earlier report may be about other runs or conditions.
-    for path in folder.glob("*.*"):
-        path.unlink()
-    contents = report.contents(name, description, every, table, reference)
-    wanted, without = strip.wanted(every, table, places.runs)
+    family = planned_comparisons(planned, collected.specs)
+    its = finished(collected, places.runs, family, splits, reference)
+    wanted, without = strip.wanted(its.every, its.table, places.runs)
     opened = opened_for(places)
-    shown = [strips.strip(each, places.runs, opened) for each in wanted]
-    paths = files.write(folder, contents | strip.draw(shown))
-    report.render(console, every, table)
+    drawn = strip.draw([strips.strip(each, places.runs, opened) for each in wanted])
+    contents = report.contents(name, its) | {f"strips/{file}": drawn[file] for file in drawn}
+    paths = files.write(places.reports / name, contents, owned=(report.FOLDER, "strips"))
+    report.render(console, its.every, its.table)
     for what in without:
         console.print(
             f"no strip of pictures of {what}: its runs are from before masks were stored",

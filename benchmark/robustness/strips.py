@@ -119,14 +119,18 @@ def _mask(run: RunDir, wanted: Wanted, severity: int) -> np.ndarray:
     table: pd.DataFrame
     if severity:
         table = read_masks(run, wanted.split, f"{wanted.corruption}-{severity}")
+        remedy = (
+            f"delete its folder robustness/{wanted.split}, and start `risbench robustness` again"
+        )
     else:
         table = run.masks(wanted.split, [wanted.sent_id])
+        remedy = f"delete {run.masks_path(wanted.split)}, and make it again with `risbench predict"
+        remedy += f" {run.key} --split {wanted.split}`"
     try:
         return masks.decode(masks.codes(table)[wanted.sent_id])
     except (KeyError, ValueError) as error:
         raise UserError(
-            f"the stored masks of run {run.key} are damaged ({error}): delete its folder"
-            f" robustness/{wanted.split}, and start `risbench robustness` again."
+            f"the stored masks of run {run.key} are damaged ({error}): {remedy}."
         ) from None
 
 

@@ -9,7 +9,6 @@ from benchmark.base.errors import UserError
 from benchmark.runs.groups import read_groups, write_plan
 from benchmark.runs.rundir import RunDir, all_runs
 
-# Of a run that lies in several folders, the one that is furthest is read.
 FURTHEST = ("done", "running", "failed", "pruned", "planned")
 
 
@@ -18,7 +17,8 @@ def joined(folders: Sequence[Path]) -> Iterator[Path]:
     """Give a folder in which the runs and plans of several folders lie together.
 
     It holds links, so nothing is copied and nothing of the folders changes. A plan that lies in
-    several of them has the cells of all.
+    several of them has the cells of all. Of a run that lies in several of them, the one that is
+    furthest is read: the finished one, and of two such that with results under more conditions.
 
     Args:
         folders: at least one. A single one is given as it is.
@@ -39,7 +39,7 @@ def joined(folders: Sequence[Path]) -> Iterator[Path]:
             for run in all_runs(folder):
                 candidates.setdefault(run.key, []).append(run)
         for key, several in candidates.items():
-            chosen = min(several, key=lambda run: FURTHEST.index(run.status().state))
+            chosen = min(several, key=_behind)
             (whole / key).symlink_to(chosen.path.resolve())
         for folder in folders:
             for group in read_groups(folder):
@@ -55,3 +55,10 @@ def joined(folders: Sequence[Path]) -> Iterator[Path]:
                 if not link.exists():
                     link.symlink_to(path.resolve())
         yield whole
+
+
+def _behind(run: RunDir) -> tuple[int, int, int]:
+    """Return how far a run is behind, by its state, its steps and its results under conditions."""
+    status = run.status()
+    conditions = len([*run.path.glob("robustness/*/*.parquet")])
+    return FURTHEST.index(status.state), -status.step, -conditions

@@ -115,7 +115,7 @@ def _signs(
         claim.id: _asked(lambda part=claim.parts[0]: evidence.comparison(part)) for claim in members
     }
     there = [claim.id for claim in members if asked[claim.id][0]]
-    estimates = [asked[name][0].difference.estimate for name in there]
+    estimates = [asked[name][0].mean.estimate for name in there]
     verdicts = dict(zip(there, judge(estimates, margin(members[0]), len(members)), strict=True))
     return [
         _sign(claim, *asked[claim.id], verdicts.get(claim.id), evidence, others)
@@ -137,12 +137,12 @@ def _sign(
     if its is None:
         why = error or _lacking(part, evidence)
     else:
-        pairs = len(found.difference.per_seed)
+        pairs = len(found.mean.per_seed)
         why = its.why if its.word else f"it takes {LEAST_PAIRS} seed pairs and has {pairs}"
     return Answer(
         claim,
         status,
-        _qualified(status, claim, found.difference.per_seed if found else ()),
+        _qualified(status, claim, found.mean.per_seed if found else ()),
         found,
         its.p if its else math.nan,
         why,
@@ -196,7 +196,7 @@ def _qualified(status: Status, claim: Claim, seeds: Collection[int]) -> str:
 def _statement(claim: Claim, evidence: Evidence) -> Answer:
     asked = [_asked(lambda part=part: evidence.comparison(part)) for part in claim.parts]
     missing = [part for part, (found, _) in zip(claim.parts, asked, strict=True) if not found]
-    estimates = [found.difference.estimate for found, _ in asked if found]
+    estimates = [found.mean.estimate for found, _ in asked if found]
     alone = [judge([estimate], margin(claim))[0] for estimate in estimates]
     together = judge(estimates, margin(claim), len(claim.parts))
     worse = [its.p for its in together if its.word == "worse"]
@@ -236,9 +236,8 @@ def _statement(claim: Claim, evidence: Evidence) -> Answer:
 
 def interval(found: Found) -> Interval:
     """Return the interval of a measured value: over seeds and images, from three seeds on."""
-    difference = found.difference
-    few = len(difference.per_seed) < LEAST_PAIRS
-    return difference.over_images if few else difference.interval
+    few = len(found.mean.per_seed) < LEAST_PAIRS
+    return found.mean.over_images if few else found.mean.interval
 
 
 def _value(claim: Claim, evidence: Evidence) -> Answer:
@@ -255,11 +254,11 @@ def _value(claim: Claim, evidence: Evidence) -> Answer:
         status = "confirmed"
     elif high < value.value - band or low > value.value + band:
         status = "contradicted"
-    elif math.isnan(found.difference.value):
+    elif math.isnan(found.mean.value):
         why = "the paper's protocol gives no number where an expression has no pixel"
     elif math.isnan(low):
         why = "one image alone has no interval"
     else:
         why = "the interval is neither within one point of the published value nor outside"
-    qualified = _qualified(status, claim, found.difference.per_seed)
+    qualified = _qualified(status, claim, found.mean.per_seed)
     return Answer(claim, status, qualified, found, why=why)

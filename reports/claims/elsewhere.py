@@ -52,7 +52,7 @@ class OtherComparisons:
                     if its := self._pair(better, than, part):
                         where = _where(spec, part, (better, than) if several else ())
                         found.append(Elsewhere(where, its))
-        return sorted(found, key=lambda its: (-len(its.found.difference.per_seed), its.where))
+        return sorted(found, key=lambda its: (-len(its.found.mean.per_seed), its.where))
 
     def _pair(self, better: list[Member], than: list[Member], part: Part) -> Found | None:
         runs: list[Runs] = []

@@ -24,12 +24,12 @@ class Found:
     """What runs say to a comparison or a value.
 
     Attributes:
-        difference: the better arm minus the other, turned so that positive is an improvement. Of a
-            value it is the value itself.
+        mean: over seeds, of the better arm minus the other, turned so that positive is an
+            improvement, or of the value.
         runs: keys of the runs.
     """
 
-    difference: Mean
+    mean: Mean
     runs: tuple[str, ...]
 
 

@@ -193,7 +193,8 @@ class Paper(BaseModel):
         waits_for: method without which nothing of it can be asked, and which is not there yet.
         tables: its tables and figures.
         statements: sentences about several comparisons.
-        figures: figure -> the part of a plan's report that draws it.
+        figures: figure -> the part of a plan's report that draws it, or a sentence that says what
+            does.
         not_answerable: numbers that no run can answer.
     """
 

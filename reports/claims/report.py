@@ -11,7 +11,7 @@ from reports import published as printed
 from reports.claims.answers import BAND, STATUSES, Answer
 from reports.claims.claims import Claims
 from reports.claims.table import JOINED, Answered, Line, difference
-from reports.layout import markdown, numbers, terminal
+from reports.layout import files, markdown, numbers, terminal
 from reports.layout.block import Block
 from reports.layout.numbers import NOTHING
 
@@ -43,6 +43,11 @@ def as_markdown(its: Answered) -> str:
             markdown.bullets([*DEFINITIONS, *left_out(its.claims), *damaged(its)]),
         ]
     )
+
+
+def contents(its: Answered) -> dict[str, str]:
+    """Return `claims.md` and `claims.csv`."""
+    return {"claims.md": as_markdown(its), "claims.csv": files.csv(its.table)}
 
 
 def as_json(its: Answered) -> str:
@@ -165,7 +170,7 @@ def elsewhere(answers: Sequence[Answer]) -> list[Block]:
             answer.claim.id,
             its.where,
             difference(answer.claim.metric, its.found),
-            str(len(its.found.difference.per_seed)),
+            str(len(its.found.mean.per_seed)),
         )
         for answer in answers
         for its in answer.elsewhere

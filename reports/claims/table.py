@@ -141,8 +141,8 @@ def _line(answer: Answer, evidence: Evidence) -> Line:
     ours = low = high = math.nan
     seeds: tuple[int, ...] = ()
     if found:
-        ours, seeds = found.difference.value, tuple(found.difference.per_seed)
-        low, high = interval(found) if claim.kind == "value" else found.difference.interval
+        ours, seeds = found.mean.value, tuple(found.mean.per_seed)
+        low, high = interval(found) if claim.kind == "value" else found.mean.interval
     beside = [f"{split}: {_beside(claim.metric, its)}" for split, its in answer.beside]
     elsewhere = [f"{its.where}: {shown(claim.metric, its.found)}" for its in answer.elsewhere]
     return Line(
@@ -184,14 +184,14 @@ def _beside(heading: str, found: Sequence[Found]) -> str:
     """Return the comparisons of a claim on one test split: the difference, or how many point up."""
     if len(found) == 1:
         return shown(heading, found[0])
-    better = sum(its.difference.value > 0 for its in found)
-    least = min(found, key=lambda its: its.difference.value)
+    better = sum(its.mean.value > 0 for its in found)
+    least = min(found, key=lambda its: its.mean.value)
     return f"{better} of {len(found)} parts point that way, the least {shown(heading, least)}"
 
 
 def shown(heading: str, found: Found) -> str:
     """Return a difference with its interval and the number of its seed pairs."""
-    pairs = len(found.difference.per_seed)
+    pairs = len(found.mean.per_seed)
     compared = "1 pair" if pairs == 1 else f"{pairs} pairs"
     return f"{difference(heading, found)} ({compared})"
 
@@ -199,4 +199,4 @@ def shown(heading: str, found: Found) -> str:
 def difference(heading: str, found: Found) -> str:
     """Return a difference with its interval, in the unit of the metric with this heading."""
     times = numbers.factor(printed.metric_names()[heading])
-    return numbers.difference(found.difference.value, *found.difference.interval, times)
+    return numbers.difference(found.mean.value, *found.mean.interval, times)

@@ -1,7 +1,7 @@
 """Tables as CSV, and the writing of a report's files."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -22,12 +22,15 @@ def _plain(entry: object) -> str:
     return f"{entry:.6f}" if isinstance(entry, float) else str(entry)
 
 
-def write(folder: Path, contents: Mapping[str, str | bytes]) -> list[Path]:
+def write(
+    folder: Path, contents: Mapping[str, str | bytes], owned: Sequence[str] = ()
+) -> list[Path]:
     """Write files into a folder and return their paths.
 
     Args:
         folder: is made where it is missing.
         contents: file name, which may begin with folders -> content.
+        owned: folders in it that hold nothing else. What an earlier report left there is deleted.
 
     Raises:
         UserError: the folder cannot be written.
@@ -40,6 +43,10 @@ def write(folder: Path, contents: Mapping[str, str | bytes]) -> list[Path]:
             aside = path.with_name(f".{path.name}.{os.getpid()}")
             aside.write_bytes(content if isinstance(content, bytes) else content.encode())
             aside.replace(path)
+        written = {folder / file for file in contents}
+        for old in (path for name in owned for path in (folder / name).glob("*")):
+            if old not in written and old.is_file():
+                old.unlink()
     except OSError as error:
         raise UserError(
             f"the report cannot be written to {folder} ({error.strerror}): choose another --out"

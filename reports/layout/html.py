@@ -14,13 +14,12 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from reports.layout.block import JUDGED, Block
-from reports.layout.numbers import NOTHING
 from reports.layout.signs import Look, look
 
 SHORT = 26  # letters of words that are not broken into lines, as a key of any length is not
 NAMED_ONCE = 3  # columns in which `block.named_once` leaves out what the cell above says
 SHARE = re.compile(r"( \d+ ?%)?")  # what may follow a state in other columns than these
-NUMBER = re.compile(r"[+-]?\d[\d,]*\.?\d*")
+NUMBER = re.compile(r"[<>]?\s*([+-]?\d[\d,]*\.?\d*(?:e[+-]?\d+)?)")
 
 
 class Cell(NamedTuple):
@@ -157,6 +156,6 @@ def _look(heading: str, text: str) -> Look | None:
 
 
 def _order(text: str) -> str:
-    """Return the first number of a cell, by which numbers sort, or "" where there is none."""
-    found = NUMBER.search(text) if text != NOTHING else None
-    return found.group().replace(",", "").lstrip("+") if found else ""
+    """Return the number that a cell begins with, by which its column is sorted, or ""."""
+    found = NUMBER.match(text)
+    return found.group(1).replace(",", "").lstrip("+") if found else ""

@@ -12,6 +12,7 @@ SPECIAL = {
     "^": r"\textasciicircum{}",
     "±": r"$\pm$",
     "×": r"$\times$",
+    "²": "$^2$",
     "▲": r"$\uparrow$",
     "▼": r"$\downarrow$",
     "\n": " ",
@@ -46,7 +47,9 @@ def _row(cells: Sequence[str], bold: Collection[int] = ()) -> str:
         f"\\textbf{{{escaped(cell)}}}" if column in bold else escaped(cell)
         for column, cell in enumerate(cells)
     ]
-    return " & ".join(texts) + " \\\\"
+    # After the end of a line LaTeX would take a bracket for the height of a gap.
+    first = "{}" if texts[0].startswith("[") else ""
+    return first + " & ".join(texts) + " \\\\"
 
 
 def escaped(text: str) -> str:

@@ -1,14 +1,24 @@
 """Shows blocks and notes as Markdown that also reads well as plain text."""
 
+import re
 from collections.abc import Sequence
 
 from reports.layout.block import Block
 
 
+def plain(text: str) -> str:
+    """Return a text from data in which nothing is HTML, a link or a picture.
+
+    Only what would be one is changed, so that other texts read as they are.
+    """
+    return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", text).replace("](", "]&#40;")
+
+
 def bullets(lines: Sequence[str]) -> str:
     """Return lines as a list. Those that are indented belong to the one before."""
     return "\n".join(
-        f"  - {line.strip()}" if line.startswith("  ") else f"- {line}" for line in lines
+        f"  - {line.strip()}" if line.startswith("  ") else f"- {line}"
+        for line in map(plain, lines)
     )
 
 
@@ -34,12 +44,15 @@ def table(block: Block) -> str:
         "-" * width if left else "-" * (width - 1) + ":"
         for width, left in zip(widths, words, strict=True)
     ]
-    note = [f"{block.note}\n"] if block.note else []
-    return "\n".join([f"### {block.title}\n", *note, row(header), row(rule), *map(row, lines)])
+    note = [f"{plain(block.note)}\n"] if block.note else []
+    return "\n".join(
+        [f"### {plain(block.title)}\n", *note, row(header), row(rule), *map(row, lines)]
+    )
 
 
 def _escaped(cell: str, is_bold: bool) -> str:
-    text = cell.replace("|", "\\|").replace("\n", " ")
+    # A backslash of the cell's own would take away the effect of one before the bar.
+    text = plain(cell).replace("|", "&#124;").replace("\n", " ")
     return f"**{text}**" if is_bold else text
 
 

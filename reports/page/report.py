@@ -14,8 +14,6 @@ from benchmark.runs.costs import Costs
 from reports import labels, notes
 from reports.claims.table import Answered
 from reports.collected import Collected
-from reports.compare import settings
-from reports.costs import blocks
 from reports.layout import html, signs
 from reports.layout.block import Block
 from reports.matrix.report import Report
@@ -78,9 +76,9 @@ def page(
     matrix: Report,
     folder: Path,
     answered: Answered | None = None,
-    costs: Mapping[str, Costs] | None = None,
+    measured: Mapping[str, Costs] | None = None,
+    costs: Sequence[Block] = (),
     conditions: Finished | None = None,
-    against: str | None = None,
     tracking: str | None = None,
 ) -> Page:
     """Return the page of a plan.
@@ -90,9 +88,9 @@ def page(
         matrix: their tables, which every format shows alike.
         folder: of the run directories, and of `examples/` and the plans of studies.
         answered: what the runs say to claims.
-        costs: key of a run -> what it cost [nothing was measured].
+        measured: key of a run -> what it cost [nothing was measured].
+        costs: tables of what the runs cost.
         conditions: what the runs have under corruptions and the like [nothing].
-        against: name of the strategy that the others are compared with [the reference].
         tracking: address of the tracking store. Only one that begins with http is linked.
 
     Raises:
@@ -102,7 +100,7 @@ def page(
     return Page(
         title=matrix.title,
         description=matrix.description,
-        sentence=summary.sentence(collected, matrix.table, against),
+        sentence=summary.sentence(collected, matrix.table),
         counts=runs.counts(collected.planned),
         strategies=[*labels.strategy_labels(collected.specs)],
         comparison=matrix.compared,
@@ -116,8 +114,8 @@ def page(
         curves=curves.curves(names, folder),
         robustness=robustness.robustness(collected, conditions),
         gallery=gallery.gallery(names, examples.folder(folder, matrix.title)),
-        costs=blocks(settings(collected), costs) if costs else [],
-        runs=runs.facts(collected, names, folder, costs or {}),
+        costs=costs,
+        runs=runs.facts(collected, names, folder, measured or {}),
         tracking=without_password(tracking) if tracking and tracking.startswith("http") else "",
     )
 

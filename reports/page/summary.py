@@ -17,15 +17,14 @@ FOUND = {
 }
 
 
-def sentence(collected: Collected, table: pd.DataFrame, against: str | None = None) -> str:
+def sentence(collected: Collected, table: pd.DataFrame) -> str:
     """Return the sentence, which is about the primary metrics on test splits.
 
     Args:
         collected: the runs.
         table: what `compare.comparison` returns of them.
-        against: name of the strategy that the others are compared with [the reference].
     """
-    reference = labels.reference(collected.specs, against)
+    reference = labels.reference(collected.specs)
     primary = table["metric"] == table["supervision"].map(collected.group.primary)
     rows = table[primary & (table["role"] == "test") & table["difference"].notna()]
     done, planned = len(collected.runs), len(collected.planned)

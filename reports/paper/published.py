@@ -161,7 +161,7 @@ def _cell(
     if value.found is None:
         arm = value.claim.value.arm
         return dataclasses.replace(cell, why=states.get(arm.identity) or "not run")
-    mean = value.found.difference
+    mean = value.found.mean
     low, high = interval(value.found)
     return dataclasses.replace(
         cell, value=mean.value, half_width=(high - low) / 2, seeds=len(mean.per_seed)

@@ -24,39 +24,48 @@ class Finished:
         every: their records, per setting and split.
         table: what `table.table` returns of them.
         conditions: number of conditions.
+        reference: key of the run that corruption errors are relative to, or None.
     """
 
     every: list[Results]
     table: pd.DataFrame
     conditions: int
+    reference: str | None = None
 
 
 def finished(
-    collected: Collected, runs: Path, family: Sequence[Comparison] = ()
+    collected: Collected,
+    runs: Path,
+    family: Sequence[Comparison] = (),
+    splits: Sequence[str] = (),
+    reference: str | None = None,
 ) -> Finished | None:
     """Return what corrupted images, covered objects and covered words change, or None.
 
     Settings enter whose finished runs all have at least one condition in common. It is None where
-    there is none.
+    there is none, and no split is named.
 
     Args:
         collected: the finished runs.
         runs: folder of the run directories.
         family: planned comparisons. Those on the splits that are shown count for verdicts.
+        splits: that enter without any condition, too, since they have language subsets.
+        reference: key of the run that corruption errors are relative to [none].
 
     Raises:
-        UserError: records under a condition are damaged. The message names the file.
+        UserError: records under a condition are damaged, or the reference is not among the runs.
+            The message names them.
     """
     every: list[Results] = []
-    shared = shared_conditions(settings(collected), runs)
+    shared = dict.fromkeys(splits, []) | shared_conditions(settings(collected), runs)
     for split, conditions in shared.items():
         gathered = gather(collected, runs, [split], conditions)
-        every += [results for results in gathered if results.conditions]
+        every += [results for results in gathered if results.conditions or split in splits]
     if not every:
         return None
-    table = numbers_of(every, comparisons=sum(its.split in shared for its in family))
+    table = numbers_of(every, reference, sum(its.split in shared for its in family))
     names = {str(condition) for conditions in shared.values() for condition in conditions}
-    return Finished(every, table, len(names))
+    return Finished(every, table, len(names), reference)
 
 
 def shared_conditions(every: Sequence[Setting], runs: Path) -> dict[str, list[Condition]]:

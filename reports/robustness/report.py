@@ -4,7 +4,6 @@ Nothing here depends on when or where it is made, so the same records give the s
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import pandas as pd
 from rich.console import Console
@@ -12,38 +11,34 @@ from rich.console import Console
 from reports.layout import files, markdown, terminal
 from reports.layout.block import Block
 from reports.robustness import compared, details, figures, ranking, severities, words
+from reports.robustness.finished import Finished
 from reports.robustness.parts import primary_rows
 from reports.robustness.results import Results
 
+FOLDER = "robustness"  # of a plan's report
 WIDTH = 110  # columns of the terminal that a table may take
 
 
-def contents(
-    name: str,
-    description: str,
-    every: Sequence[Results],
-    table: pd.DataFrame,
-    reference: str | None,
-) -> dict[str, str | bytes]:
-    """Return `robustness.md`, `robustness.csv` and the figures.
+def contents(name: str, its: Finished) -> dict[str, str | bytes]:
+    """Return `robustness.md`, `robustness.csv` and the figures, in the folder `robustness`.
 
     Args:
-        name: of the report.
-        description: of the report.
-        every: runs and their records.
-        table: what `table.table` returns of `every`.
-        reference: key of the run that corruption errors are relative to, or None.
+        name: of the plan.
+        its: what its runs have.
     """
-    return {
-        "robustness.md": as_markdown(name, description, every, table, reference),
-        "robustness.csv": files.csv(table),
-        **figures.draw(every, table),
+    keys = {
+        run.key
+        for results in its.every
+        for by_seed in results.setting.strategies.values()
+        for run in by_seed.values()
     }
-
-
-def folder(name: str, out: Path) -> Path:
-    """Return where the report called `name` lies."""
-    return out / name / "robustness"
+    said = f"{its.conditions} conditions of {len(keys)} runs."
+    made = {
+        "robustness.md": as_markdown(name, said, its.every, its.table, its.reference),
+        "robustness.csv": files.csv(its.table),
+        **figures.draw(its.every, its.table),
+    }
+    return {f"{FOLDER}/{file}": content for file, content in made.items()}
 
 
 def as_markdown(
@@ -55,7 +50,12 @@ def as_markdown(
 ) -> str:
     """Return the report as Markdown that also reads well as plain text.
 
-    The arguments are those of `contents`.
+    Args:
+        name: of the report.
+        description: of the report.
+        every: runs and their records.
+        table: what `table.table` returns of `every`.
+        reference: key of the run that corruption errors are relative to, or None.
     """
     return markdown.document(
         [

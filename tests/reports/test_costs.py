@@ -85,21 +85,21 @@ def test_runs_on_different_devices_are_not_averaged_or_compared(runs):
 
 
 def test_what_was_not_measured_is_said(runs):
-    (block,) = costs.blocks(runs, {})
-    assert block.title == "costs on refshapes (split by unc), not measured"
+    (block,) = costs.blocks(costs.table(runs, {}))
+    assert block.title == "costs on refshapes (split by unc), device unknown"
     assert block.header == ("method", "strategy", "seeds")
     first, *_ = keys(runs)
-    partly, _ = costs.blocks(runs, {first: measured()})
+    partly, _ = costs.blocks(costs.table(runs, {first: measured()}))
     assert len(partly.lines) == 1 and "–" not in partly.lines[0]
     times = Costs(training_seconds=3600.0, evaluation_seconds=1800.0)
     table = costs.table(runs, dict.fromkeys(keys(runs), times))
-    assert set(table["device"]) == {"not measured"} and set(table["hours"]) == {1.5}
+    assert set(table["device"]) == {"device unknown"} and set(table["hours"]) == {1.5}
     assert table["hours_ratio"].isna().all(), "nobody knows whether it was one device"
 
 
 def test_the_table_has_units_and_three_digits(runs):
     every = costs_of(runs, baseline=lambda _: measured(), maskris=lambda _: measured(rate=30.0))
-    cost, added = costs.blocks(runs, every)
+    cost, added = costs.blocks(costs.table(runs, every))
     assert cost.title == "costs on refshapes (split by unc), Some CPU, 2 threads"
     assert all("\n(" in heading for heading in cost.header[3:])
     numbers = ("3", "12.5", "2.50", "1234", "100", "0.0123", "1.00", "2.00")

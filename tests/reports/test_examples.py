@@ -85,7 +85,7 @@ def test_the_report_has_a_part_of_them(made, tmp_path, monkeypatch):
     monkeypatch.setattr(drawing, "files", lambda name, figure: {f"{name}.png": b""})
     specs = [run.spec for by_seed in made[0][0].strategies.values() for run in by_seed.values()]
     collected = collect(plan(specs), tmp_path)
-    contents = PlanReport(collected, pd.DataFrame(), tmp_path).contents(["examples"])
+    contents = PlanReport(collected, pd.DataFrame(), tmp_path).parts["examples"].make()
     start = "examples/refshapes-testA-cris-tiny-MaskRIS"
     assert [*contents] == [f"{start}-largest-gain.png", f"{start}-both-fail.png"]
 

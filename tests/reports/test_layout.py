@@ -1,5 +1,6 @@
 """Blocks in every format: what is escaped, and what a narrow terminal does with a wide table."""
 
+import re
 from io import StringIO
 
 import pytest
@@ -53,3 +54,29 @@ def test_a_wide_table_goes_on_below_with_its_names_repeated(width):
     assert all(text.count(value) == 1 for value in values)
     assert text.count("cris") == text.count("seed") == text.count("wide")
     assert (text.count("wide") == 1) == (width == 200)
+
+
+def test_text_from_data_is_no_markup_in_markdown():
+    """A reason of a failure or a name may hold anything."""
+    hostile = 'a <b>x</b> <img src=x onerror="y"> [click](http://evil) ![i](http://evil) p < 0.05'
+    block = Block(hostile, hostile, ("row", "v|w"), [("\\|", "1")], names=1)
+    text = markdown.table(block) + markdown.bullets([hostile])
+    assert not re.search(r"<[A-Za-z/!?]", text) and "](" not in text
+    assert "p < 0.05" in text, "what is no markup stays as it is"
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    # Each line has two cells, whatever bars and backslashes stand in them.
+    assert all(len(re.findall(r"\|", line)) == 3 for line in lines)
+
+
+def test_a_bracket_at_the_head_of_a_latex_row_is_no_height():
+    block = Block("t", "", ("a", "b"), [("[1, 2]", "3 ²")], names=1)
+    text = latex.tabular([block])
+    assert "{}[1, 2] & 3 $^2$" in text
+
+
+def test_bold_cells_are_bold_in_every_format_and_move_with_their_column():
+    block = Block(
+        "t", "", ("a", "b", "c"), [("x", "1", "2"), ("y", "3", "4")], 1, None, frozenset({(1, 2)})
+    )
+    assert "**4**" in markdown.table(block) and r"\textbf{4}" in latex.tabular([block])
+    assert block.part([0, 2]).bold == {(1, 1)} and not block.part([0, 1]).bold

@@ -19,6 +19,7 @@ from benchmark.runs.rundir import RunDir
 from reports.collected import collect
 from reports.layout import files
 from reports.robustness import figures, parts, report, strip, words
+from reports.robustness.finished import Finished
 from reports.robustness.quantities import error_ratio, mean_of, quantities
 from reports.robustness.results import Results, gather
 from reports.robustness.table import table as table_of
@@ -263,7 +264,7 @@ def test_covered_words_are_compared_with_their_own_sentences(evaluated, found):
 def test_the_report_says_what_it_is_and_is_the_same_bytes_again(evaluated, found, tmp_path):
     runs, specs = evaluated
     every, table = found
-    made = report.contents("test", "a test", every, table, specs[0].key)
+    made = report.contents("test", Finished(every, table, 4, specs[0].key))
     paths = files.write(tmp_path / "one", made)
     text = paths[0].read_text()
     assert "mPC*" in text and "not comparable with an mPC that others report" in text
@@ -274,7 +275,9 @@ def test_the_report_says_what_it_is_and_is_the_same_bytes_again(evaluated, found
     )
     kinds = {path.name.split("-")[0] for path in paths if path.suffix == ".png"}
     assert kinds == {"severity", "means", "heat", "occlusion", "language"}
-    assert paths[0].read_text() == report.as_markdown("test", "a test", every, table, specs[0].key)
+    assert f"4 conditions of {len(specs)} runs." in text
+    again = report.contents("test", Finished(every, table, 4, specs[0].key))
+    assert again == made
     words_alone = figures.draw(every, table[table["kind"].isin(("word", "language"))])
     assert (
         words_alone["language-refshapes-val.png"]

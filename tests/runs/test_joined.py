@@ -34,6 +34,17 @@ def test_the_plan_and_the_runs_of_two_folders_lie_together(tmp_path):
     assert not whole.exists() and files_of(tmp_path) == before
 
 
+def test_of_two_finished_copies_the_one_with_more_results_is_read(tmp_path):
+    """One machine trained the run, and another one evaluated it under conditions."""
+    spec = make_spec("baseline", 0)
+    folders = [folder_of(tmp_path / name, [spec], ["done"]) for name in ("a", "b", "c")]
+    results = folders[1] / spec.key / "robustness" / "val" / "fog-1.parquet"
+    results.parent.mkdir(parents=True)
+    results.write_bytes(b"")
+    with joined(folders) as whole:
+        assert (whole / spec.key / "robustness" / "val" / "fog-1.parquet").exists()
+
+
 def test_one_folder_is_given_as_it_is_and_a_missing_one_is_named(tmp_path):
     with joined([tmp_path]) as whole:
         assert whole == tmp_path

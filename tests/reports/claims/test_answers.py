@@ -83,7 +83,7 @@ def test_the_verdict_counts_the_whole_published_table(tmp_path):
     """The p-value is that of the function `judge` in a family of 14, whatever else has run."""
     pairs(tmp_path, SIGN, (0.010, 0.013, 0.008), only=("testA",))
     found = answer(tmp_path, SIGN)
-    estimate: Estimate = found.found.difference.estimate
+    estimate: Estimate = found.found.mean.estimate
     (alone,), (inside,) = judge([estimate], 0.005), judge([estimate], 0.005, 14)
     assert found.p == inside.p == pytest.approx(14 * alone.p)
     assert len(found.found.runs) == 6
@@ -95,7 +95,7 @@ def test_a_claim_on_val_says_so_and_has_the_test_splits_beside(tmp_path):
     assert found.status == "confirmed"
     assert found.qualified == "confirmed, on val, which chose the epoch"
     assert [split for split, _ in found.beside] == ["testA", "testB"]
-    assert all(its.difference.value == pytest.approx(0.031, abs=2e-3) for _, (its,) in found.beside)
+    assert all(its.mean.value == pytest.approx(0.031, abs=2e-3) for _, (its,) in found.beside)
 
 
 def test_other_data_or_networks_answer_nothing_and_are_shown(tmp_path):
@@ -110,8 +110,8 @@ def test_other_data_or_networks_answer_nothing_and_are_shown(tmp_path):
     assert found.status == "not run"
     (other,) = [its for its in found.elsewhere if "refshapes" in its.where]
     assert other.where == "lavt tiny on refshapes testA"
-    assert other.found.difference.value == pytest.approx(0.1, abs=0.02)
-    assert len(other.found.difference.per_seed) == 3
+    assert other.found.mean.value == pytest.approx(0.1, abs=0.02)
+    assert len(other.found.mean.per_seed) == 3
 
 
 def test_a_run_that_trained_on_fewer_refs_is_no_evidence(tmp_path):
@@ -137,7 +137,7 @@ def test_runs_on_different_data_are_not_averaged(tmp_path):
     for arm, share in ((part.better, 0.1), (part.than, 0.9)):
         finish(tmp_path, arm, 7, share, only=("testA",), sha="c" * 64)
     found = answer(tmp_path, SIGN)
-    assert found.status == "confirmed" and [*found.found.difference.per_seed] == [0, 1, 2]
+    assert found.status == "confirmed" and [*found.found.mean.per_seed] == [0, 1, 2]
 
 
 # --- values ---------------------------------------------------------------------------------------
@@ -168,7 +168,7 @@ def test_a_value_goes_through_each_status(tmp_path, shares, qualified):
     found = answer(tmp_path, VALUE)
     assert found.qualified == qualified
     if shares:
-        assert found.found.difference.value == pytest.approx(sum(shares) / len(shares), abs=2e-3)
+        assert found.found.mean.value == pytest.approx(sum(shares) / len(shares), abs=2e-3)
 
 
 def test_a_run_without_the_papers_own_measurement_is_not_compared(tmp_path):
@@ -318,7 +318,7 @@ def test_patch_sizes_are_compared_apart(tmp_path):
             finish(tmp_path, tiny(part.better, size), seed, share, only=("val", "testA"))
     found = answer(tmp_path, "maskris-table-2-caris-maskris-refcoco-testa-oiou").elsewhere
     where = "caris tiny on refshapes testA, patch_size"
-    assert {its.where: round(its.found.difference.value, 1) for its in found} == {
+    assert {its.where: round(its.found.mean.value, 1) for its in found} == {
         f"{where} 8": 0.1,
         f"{where} 16": 0.2,
     }
@@ -357,7 +357,7 @@ def test_combined_training_of_a_few_steps_is_no_evidence(tmp_path):
             if seed < 2:
                 run.write_status("done", step=5, steps=5)
     found = answer(tmp_path, name)
-    assert [*found.found.difference.per_seed] == [2]
+    assert [*found.found.mean.per_seed] == [2]
 
 
 def test_val_of_the_combined_set_chose_the_epoch_where_it_is_its_own():
@@ -382,7 +382,7 @@ def test_a_copied_folder_is_no_further_seed(tmp_path):
         shutil.copytree(tmp_path / key, copy)
         spec = (copy / "spec.yaml").read_text()
         (copy / "spec.yaml").write_text(spec.replace("seed: 0", "seed: 9"))
-    assert [*answer(tmp_path, SIGN).found.difference.per_seed] == [0, 1]
+    assert [*answer(tmp_path, SIGN).found.mean.per_seed] == [0, 1]
 
 
 def test_a_damaged_run_is_left_out_and_named(tmp_path):
@@ -406,7 +406,7 @@ def test_a_seed_without_corruptions_leaves_the_others_measured(tmp_path, monkeyp
                 corrupt(run, "val", part.corruption, share)
     its = claims()
     found = Evidence(tmp_path, FinishedRuns(tmp_path, its)).comparison(part)
-    assert [*found.difference.per_seed] == [0]
+    assert [*found.mean.per_seed] == [0]
 
 
 def test_what_is_missing_is_said(tmp_path):

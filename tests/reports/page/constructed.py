@@ -21,7 +21,8 @@ from reports.claims.answers import STATUSES
 from reports.claims.claims import read_claims
 from reports.claims.table import answered
 from reports.collected import collect
-from reports.compare import comparison
+from reports.compare import comparison, settings
+from reports.costs import blocks, table
 from reports.matrix.report import made
 from reports.page import report
 from reports.robustness.finished import finished
@@ -150,9 +151,8 @@ def page_of(runs: Path, group: Group, **more) -> report.Page:
     costs = {run.key: COSTS for run in collected.runs}
     family = planned_comparisons(collected.group, collected.specs)
     more = {"conditions": finished(collected, runs, family), **more}
-    return report.page(
-        collected, made(collected, comparison(collected)), runs, its, costs=costs, **more
-    )
+    more = {"costs": blocks(table(settings(collected), costs)), "measured": costs, **more}
+    return report.page(collected, made(collected, comparison(collected)), runs, its, **more)
 
 
 def normal(html: str, runs: Path) -> str:
