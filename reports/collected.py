@@ -87,7 +87,7 @@ class Planned:
         return status.state
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Collected:
     """What a table is made from.
 

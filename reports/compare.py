@@ -4,6 +4,7 @@ Numbers are averaged over seeds alone. Whatever else differs between two specs m
 """
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -38,7 +39,8 @@ class Setting:
     strategies: dict[str, dict[int, Run]]
 
 
-def settings(collected: Collected) -> list[Setting]:
+@functools.lru_cache(maxsize=4)  # Each table and figure of a report asks for them.
+def settings(collected: Collected) -> tuple[Setting, ...]:
     """Return the finished runs by what differs besides strategy and seed."""
     # Unfinished runs take part in the names, so that these stay while a matrix fills.
     specs = {_rest(spec): spec for spec in collected.specs}
@@ -68,7 +70,7 @@ def settings(collected: Collected) -> list[Setting]:
         columns = _columns(specs[text], suffixes[text])
         roles = {split: role(specs[text], split) for split in specs[text].selection.report}
         every.append(Setting(columns, roles, strategies))
-    return sorted(every, key=lambda setting: [*setting.columns.values()])
+    return tuple(sorted(every, key=lambda setting: [*setting.columns.values()]))
 
 
 def _rest(spec: RunSpec) -> str:

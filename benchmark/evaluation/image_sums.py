@@ -92,11 +92,7 @@ class ImageSums:
             chosen = [metrics.get(name) for name in metrics.available(records)]
         ordered = metrics.by_sentence(records)
         terms = metrics.terms(ordered, chosen)
-        names = [metric.name for metric in chosen]
-        points = dict.fromkeys(names, np.nan)
-        if len(ordered):
-            values = metrics.ratios(terms.sum(axis=0), chosen).tolist()
-            points = dict(zip(names, values, strict=True))
+        points = metrics.values(terms, chosen)
         _, image = np.unique(ordered["image_id"], return_inverse=True)
         columns = terms.reshape(len(ordered), -1).T
         sums = np.stack([np.bincount(image, weights=column) for column in columns], axis=1)

@@ -219,15 +219,26 @@ def available(*tables: pd.DataFrame) -> list[str]:
 def compute(records: pd.DataFrame) -> dict[str, float]:
     """Return the value of every available metric, NaN where no expression counts."""
     chosen = [get(name) for name in available(records)]
-    if records.empty:
+    return values(terms(by_sentence(records), chosen), chosen)
+
+
+def values(terms: np.ndarray, chosen: Sequence[Metric]) -> dict[str, float]:
+    """Return metric -> its value over expressions, NaN where there is none.
+
+    Args:
+        terms: what each expression adds, float64 (rows, 2, metrics), as `terms` returns it.
+        chosen: the metrics, in that order.
+    """
+    if not len(terms):
         return {metric.name: math.nan for metric in chosen}
-    sums = terms(by_sentence(records), chosen).sum(axis=0)
-    return dict(zip([metric.name for metric in chosen], ratios(sums, chosen).tolist(), strict=True))
+    found = ratios(terms.sum(axis=0), chosen).tolist()
+    return dict(zip([metric.name for metric in chosen], found, strict=True))
 
 
 def by_sentence(records: pd.DataFrame) -> pd.DataFrame:
     """Return the rows in the order of sent_id, which fixes the bits of their sums."""
-    return records.sort_values("sent_id")
+    ids = records["sent_id"].to_numpy()
+    return records if (ids[1:] > ids[:-1]).all() else records.sort_values("sent_id")
 
 
 def terms(records: pd.DataFrame, chosen: Sequence[Metric]) -> np.ndarray:

@@ -85,9 +85,7 @@ def numbers(records: pd.DataFrame, scores: tuple[Metric, ...]) -> dict[str, floa
         records: with `intersection` and `union`.
         scores: the numbers of its protocol.
     """
-    sums = metrics.terms(records, scores).sum(axis=0)
-    values = metrics.ratios(sums, scores)
-    return {score.name: float(value) for score, value in zip(scores, values, strict=True)}
+    return metrics.values(metrics.terms(records, scores), scores)
 
 
 # --- in a run directory ---------------------------------------------------------------------------
