@@ -4,8 +4,11 @@ The colors are Okabe and Ito's, which color-blind readers can tell apart. No dat
 enters a file, so the same numbers give the same bytes.
 """
 
+import dataclasses
 import io
+from collections.abc import Iterable, Mapping
 
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -42,6 +45,31 @@ STYLE = [
         "savefig.dpi": DPI,
     },
 ]
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawn:
+    """A figure of a report.
+
+    Attributes:
+        kind: what it shows, such as `occlusion`.
+        runs: keys of the runs whose numbers it shows, as the rows of a table name them.
+        contents: file name -> content, one of each format.
+    """
+
+    kind: str
+    runs: frozenset[str]
+    contents: Mapping[str, bytes]
+
+    @classmethod
+    def of(cls, kind: str, rows: pd.DataFrame, name: str, figure: Figure) -> "Drawn":
+        """Return a figure of the rows of a table, whose column `runs` holds keys."""
+        return cls(kind, frozenset(rows["runs"].explode()), files(name, figure))
+
+
+def contents_of(every: Iterable[Drawn]) -> dict[str, bytes]:
+    """Return file name -> content of figures."""
+    return {name: content for drawn in every for name, content in drawn.contents.items()}
 
 
 def method_color(name: str) -> str:

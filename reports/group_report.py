@@ -4,7 +4,7 @@ The command that syncs hands it to the tracker, which imports no report.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +18,7 @@ from benchmark.tracking.group_report import GroupReport, ParentReport, ReportMak
 from benchmark.tracking.projection import parent_name, storable
 from reports import compare, labels
 from reports.collected import Collected, collect
+from reports.figures import Drawn, contents_of
 from reports.layout import files, markdown, numbers
 from reports.layout.block import Block
 from reports.layout.numbers import NOTHING
@@ -27,12 +28,11 @@ from reports.robustness import figures
 from reports.robustness.finished import finished
 from reports.robustness.parts import primary_rows
 
-# A run is told by these columns of a comparison, and so is the parent that it is shown under.
-SETTING = ("dataset", "split_by", "method", "variant", "settings", "strategy")
 # What parents have of robustness, of the metric that is judged. The rest is in the figures.
 CONDITIONS = ("corruption", "occlusion", "summary")
-# Figures of these names hold all methods, and the first of them stands in the note.
+# Figures in which all methods are, of which the first there is stands in the experiment's note.
 OF_ALL = ("occlusion", "means", "heat", "language", "differences")
+ORDER = (*OF_ALL, "severity")
 
 
 class Place(NamedTuple):
@@ -66,20 +66,23 @@ def group_report(runs: Path, group: Group) -> GroupReport | None:
     if group.kind == "study":
         return _of_study(collected, runs)
     table = labels.with_method_labels(compare.comparison(collected))
-    parents = _parents(collected, table)
+    parents = _parents(collected)
     robust, drawn = _robustness(collected, runs)
-    drawn = differences.draw(table, group.primary, labels.reference(collected.specs)) | drawn
-    aggregates = [*_rows(table, parents), *_rows(robust, parents)]
+    drawn = [*differences.draw(table, group.primary, labels.reference(collected.specs)), *drawn]
+    drawn.sort(key=lambda its: ORDER.index(its.kind))
+    aggregates = [
+        (parents[row.runs[0]], row) for row in (*table.itertuples(), *robust.itertuples())
+    ]
     said = {
         place: ParentReport(
             _parent_note(rows, collected, drawn),
             _numbers(row for its, row in aggregates if its == place),
-            _tables(rows) | _own(drawn, rows),
+            _tables(rows) | contents_of(_own(drawn, rows)),
         )
-        for place, rows in table.groupby(table[[*SETTING]].apply(tuple, axis=1).map(parents))
+        for place, rows in table.groupby(table["runs"].str[0].map(parents))
     }
     notes = {
-        dataset: _note(rows, collected, table, parents, said)
+        dataset: _note(rows, collected, table, parents, _own(drawn, rows))
         for dataset, rows in table.groupby("dataset", sort=False)
     }
     return GroupReport(notes, said)
@@ -89,8 +92,8 @@ def _of_study(collected: Collected, runs: Path) -> GroupReport:
     """Return the tables and figures that `risbench study report` wrote of a study."""
     group = collected.group
     folder = runs / "studies" / group.name / "report"
-    contents = {path.name: path.read_bytes() for path in sorted(folder.glob("[!.]*.*"))}
-    pictures = [f"![{name}]({{artifact:{name}}})" for name in contents if name.endswith(".png")]
+    files = {path.name: path.read_bytes() for path in sorted(folder.glob("[!.]*.*"))}
+    pictures = [f"![{name}]({{artifact:{name}}})" for name in files if name.endswith(".png")]
     note = "\n\n".join(
         [group.description, *pictures[:2], f"`risbench study report {group.name}` made this."]
     )
@@ -98,32 +101,19 @@ def _of_study(collected: Collected, runs: Path) -> GroupReport:
     parent = parent_name(collected.specs[0], group)
     return GroupReport(
         {dataset: f"**Study {group.name}**: {group.description}" for dataset in every},
-        {(dataset, parent): ParentReport(note, {}, contents) for dataset in every},
+        {(dataset, parent): ParentReport(note, {}, files) for dataset in every},
     )
 
 
 # --- numbers --------------------------------------------------------------------------------------
 
 
-def _parents(collected: Collected, table: pd.DataFrame) -> dict[tuple[str, ...], Place]:
-    """Return the columns that tell a row -> the parent of its runs."""
-    specs = {spec.key: spec for spec in collected.specs}
+def _parents(collected: Collected) -> dict[str, Place]:
+    """Return the key of each run -> its parent."""
     return {
-        tuple(getattr(row, name) for name in SETTING): Place(
-            row.dataset, parent_name(specs[row.runs[0]], collected.group)
-        )
-        for row in table.itertuples()
+        spec.key: Place(spec.dataset, parent_name(spec, collected.group))
+        for spec in collected.specs
     }
-
-
-def _rows(
-    table: pd.DataFrame, parents: Mapping[tuple[str, ...], Place]
-) -> list[tuple[Place | None, Any]]:
-    """Return the rows of a table, each with the parent of its runs."""
-    return [
-        (parents.get(tuple(getattr(row, name) for name in SETTING)), row)
-        for row in table.itertuples()
-    ]
 
 
 def _numbers(rows: Iterable[Any]) -> dict[str, float]:
@@ -157,11 +147,11 @@ def _name(row: Any) -> str:
     return "/".join(["robust", row.name, *level, split, row.metric])
 
 
-def _robustness(collected: Collected, runs: Path) -> tuple[pd.DataFrame, dict[str, bytes]]:
+def _robustness(collected: Collected, runs: Path) -> tuple[pd.DataFrame, list[Drawn]]:
     """Return numbers under all conditions that runs share, and the figures of robustness."""
     its = finished(collected, runs, planned_comparisons(collected.group, collected.specs))
     if its is None:
-        return pd.DataFrame(), {}
+        return pd.DataFrame(), []
     shown = primary_rows(its.every, its.table)
     return shown[shown["kind"].isin(CONDITIONS)], figures.draw(its.every, its.table)
 
@@ -175,7 +165,7 @@ def _primary(rows: pd.DataFrame, group: Group) -> pd.DataFrame:
     return rows.sort_values("role", key=lambda roles: roles != "test", kind="stable")
 
 
-def _parent_note(rows: pd.DataFrame, collected: Collected, drawn: Mapping[str, bytes]) -> str:
+def _parent_note(rows: pd.DataFrame, collected: Collected, drawn: Sequence[Drawn]) -> str:
     """Return the table of one parent, and what stands in its artifacts."""
     reference = labels.reference(collected.specs)
     lines = []
@@ -190,7 +180,7 @@ def _parent_note(rows: pd.DataFrame, collected: Collected, drawn: Mapping[str, b
     is_reference = (rows["strategy"] == reference).all()
     header = (reference, "95 %") if is_reference else _header(reference, rows["strategy"].iloc[0])
     table = _table(("split", "metric", *header), lines)
-    pictures = [f"![{name}]({{artifact:{name}}})" for name in _own(drawn, rows) if _shown(name)]
+    pictures = [f"![{name}]({{artifact:{name}}})" for name in map(_picture, _own(drawn, rows))]
     where = "Every metric is in the file report/table.md of the artifacts."
     return "\n\n".join([table, *_curves(rows), where, *pictures])
 
@@ -199,25 +189,24 @@ def _note(
     rows: pd.DataFrame,
     collected: Collected,
     table: pd.DataFrame,
-    parents: Mapping[tuple[str, ...], Place],
-    said: Mapping[tuple[str, str], ParentReport],
+    parents: Mapping[str, Place],
+    drawn: Sequence[Drawn],
 ) -> str:
     """Return what was compared on one data set, the table with verdicts, and a figure."""
     group, reference = collected.group, labels.reference(collected.specs)
     lines = []
-    compared = _primary(rows[rows["difference"].notna() & (rows["role"] == "test")], group)
-    for place, row in _rows(compared, parents):
-        names = (f"[{row.label} {row.strategy}]({{run:{place.parent}}})", row.split)
+    compared = _primary(rows[rows["difference"].notna()], group)
+    for row in compared[compared["role"] == "test"].itertuples():
+        parent = parents[row.runs[0]].parent
+        names = (f"[{row.label} {row.strategy}]({{run:{parent}}})", row.split)
         cells = _compared(row, numbers.factor(row.metric))
         lines.append((*names, numbers.heading(row.metric), *cells, *_links(row)))
     header = ("method", "split", "metric", *_header(reference, "with it"), "curves")
-    others = [parent for (dataset, parent) in said if dataset == rows["dataset"].iloc[0]]
     pictures = [
-        f"![{name}]({{artifact:{parent}/{name}}})"
-        for parent in others
-        for kind in OF_ALL
-        for name in said[rows["dataset"].iloc[0], parent].files
-        if name.startswith(kind) and _shown(name)
+        f"![{_picture(its)}]({{artifact:{parents[row.runs[0]].parent}/{_picture(its)}}})"
+        for its in drawn
+        for row in compared.itertuples()
+        if its.kind in OF_ALL and its.runs & {*row.runs}
     ]
     parts = [f"**{group.name}**: {sentence(collected, table)}"]
     parts += [_table(header, lines)] if lines else []
@@ -286,18 +275,12 @@ def _tables(rows: pd.DataFrame) -> dict[str, bytes]:
     return {"table.csv": files.csv(rows).encode(), "table.md": f"{block}\n".encode()}
 
 
-def _own(drawn: Mapping[str, bytes], rows: pd.DataFrame) -> dict[str, bytes]:
-    """Return the figures about a parent: those of its method, and those of all methods."""
-    if rows["difference"].isna().all():
-        return {}
-    place = rows["dataset"].iloc[0]
-    label = rows["label"].iloc[0].replace(" ", "-")
-    return {
-        name: content
-        for name, content in drawn.items()
-        if f"-{place}" in name and (name.startswith(OF_ALL) or label in name)
-    }
+def _own(drawn: Sequence[Drawn], rows: pd.DataFrame) -> list[Drawn]:
+    """Return the figures that show the runs of rows in which something is compared."""
+    compared = rows[rows["difference"].notna()]
+    return [its for its in drawn if its.runs & {*compared["runs"].explode()}]
 
 
-def _shown(name: str) -> bool:
-    return name.endswith(".png")
+def _picture(drawn: Drawn) -> str:
+    """Return the name of the file that a browser shows."""
+    return next(name for name in drawn.contents if name.endswith(".png"))

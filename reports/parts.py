@@ -15,7 +15,7 @@ from benchmark.evaluation import examples
 from benchmark.runs.comparisons import planned_comparisons
 from benchmark.runs.costs import Costs, read_costs
 from benchmark.runs.rundir import RunDir
-from reports import costs, labels
+from reports import costs, figures, labels
 from reports.claims import report as claims_report
 from reports.claims.claims import read_claims
 from reports.claims.paper import Paper, read_papers
@@ -178,7 +178,8 @@ class PlanReport:
     def _differences(self) -> Contents:
         reference = labels.reference(self.collected.specs, self.against)
         drawn = figure.draw(self.table, self.collected.group.primary, reference)
-        return {f"figures/{name}": content for name, content in drawn.items()}
+        made = figures.contents_of(drawn)
+        return {f"figures/{name}": content for name, content in made.items()}
 
     def _robustness(self) -> Contents:
         name = self.collected.group.name

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 
 import methods
 from reports import figures, labels
-from reports.figures import COLUMN, QUIET, STYLE
+from reports.figures import COLUMN, QUIET, STYLE, Drawn
 from reports.layout import numbers
 
 ROW = 0.17  # height of a line, inches
@@ -18,7 +18,7 @@ MOST = 60  # lines of a figure
 DOT = {"marker": "o", "markersize": 4.4}
 
 
-def draw(table: pd.DataFrame, primary: dict[str, str], reference: str) -> dict[str, bytes]:
+def draw(table: pd.DataFrame, primary: dict[str, str], reference: str) -> list[Drawn]:
     """Return the figure for every data set and supervision in which something is compared.
 
     With more than `MOST` lines there is none, since nobody could read it and the table has all.
@@ -31,7 +31,7 @@ def draw(table: pd.DataFrame, primary: dict[str, str], reference: str) -> dict[s
     """
     rows = labels.with_method_labels(table)
     rows = rows[(rows["metric"] == rows["supervision"].map(primary)) & rows["difference"].notna()]
-    contents: dict[str, bytes] = {}
+    every: list[Drawn] = []
     places = ["dataset", "split_by", "supervision"]
     with matplotlib.style.context(STYLE):
         for (dataset, split_by, supervision), own in rows.groupby(places, sort=False):
@@ -43,8 +43,8 @@ def draw(table: pd.DataFrame, primary: dict[str, str], reference: str) -> dict[s
             if len(own) > MOST:
                 continue
             drawn = _figure(own.to_dict("records"), title, primary[supervision], reference)
-            contents |= figures.files(name, drawn)
-    return contents
+            every.append(Drawn.of("differences", own, name, drawn))
+    return every
 
 
 def _figure(rows: Sequence[dict], title: str, metric: str, reference: str) -> Figure:

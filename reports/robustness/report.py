@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import pandas as pd
 from rich.console import Console
 
+from reports.figures import contents_of
 from reports.layout import files, markdown, terminal
 from reports.layout.block import Block
 from reports.robustness import compared, details, figures, ranking, severities, words
@@ -36,7 +37,7 @@ def contents(name: str, its: Finished) -> dict[str, str | bytes]:
     made = {
         "robustness.md": as_markdown(name, said, its.every, its.table, its.reference),
         "robustness.csv": files.csv(its.table),
-        **figures.draw(its.every, its.table),
+        **contents_of(figures.draw(its.every, its.table)),
     }
     return {f"{FOLDER}/{file}": content for file, content in made.items()}
 

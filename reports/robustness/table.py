@@ -21,9 +21,10 @@ def table(
 ) -> pd.DataFrame:
     """Return one row per setting x split x kind x name x level x strategy x metric.
 
-    `mean` (over seeds), `deviation` (sample) and `points` are the number, and [`low`, `high`] is
-    its 95 % interval. `change` is the number minus the same without the condition. `difference` is
-    the strategy minus the reference strategy on the seeds of both. Both have intervals.
+    `mean` (over seeds), `deviation` (sample) and `points` are the number, `runs` the keys of the
+    runs that it is of, and [`low`, `high`] its 95 % interval. `change` is the number minus the same
+    without the condition. `difference` is the strategy minus the reference strategy on the seeds of
+    both. Both have intervals.
 
     `kind` is one of these, and `name` says which:
 
@@ -109,6 +110,7 @@ def _rows(results: Results, line: Line, label: str) -> list[dict[str, Any]]:
             "metric": metric,
             "expressions": line.expressions,
             "seeds": tuple(seeds),
+            "runs": tuple(results.setting.strategies[label][seed].key for seed in seeds),
         }
         row |= _numbers(("mean", "low", "high"), value[:, number])
         row["deviation"] = float(value[:, number, 0].std(ddof=1)) if len(seeds) > 1 else np.nan

@@ -17,6 +17,7 @@ from benchmark.runs.groups import write_plan
 from benchmark.runs.preset import read_preset
 from benchmark.runs.rundir import RunDir
 from reports.collected import collect
+from reports.figures import contents_of
 from reports.layout import files
 from reports.robustness import figures, parts, report, strip, words
 from reports.robustness.finished import Finished
@@ -278,7 +279,7 @@ def test_the_report_says_what_it_is_and_is_the_same_bytes_again(evaluated, found
     assert f"4 conditions of {len(specs)} runs." in text
     again = report.contents("test", Finished(every, table, 4, specs[0].key))
     assert again == made
-    words_alone = figures.draw(every, table[table["kind"].isin(("word", "language"))])
+    words_alone = contents_of(figures.draw(every, table[table["kind"].isin(("word", "language"))]))
     assert (
         words_alone["language-refshapes-val.png"]
         == (paths[0].parent / "language-refshapes-val.png").read_bytes()
@@ -339,7 +340,7 @@ def test_a_baseline_alone_has_figures_without_differences(evaluated):
     every = gathered(runs, specs[:3])
     table = table_of(every)
     assert table["difference"].isna().all()
-    kinds = {name.split("-")[0] for name in figures.draw(every, table)}
+    kinds = {name.split("-")[0] for name in contents_of(figures.draw(every, table))}
     assert kinds == {"severity", "means", "occlusion", "language"}
     assert "## Strategies compared" not in report.as_markdown("test", "", every, table, None)
 
@@ -358,7 +359,8 @@ def test_what_casts_doubt_on_the_plan_and_the_pairs_is_said(tmp_path):
 
 
 def test_weakly_supervised_methods_have_figures_of_their_primary_metric(tmp_path, monkeypatch):
-    monkeypatch.setattr(figures, "files", lambda name, figure: {name: b""})  # saving takes seconds
+    # Saving takes seconds.
+    monkeypatch.setattr("reports.figures.files", lambda name, figure: {name: b""})
     specs = [make_spec(strategy, method=m) for m in ("cris", WEAK) for strategy in BOTH]
     for spec in specs:
         run = make_run(tmp_path, spec)
@@ -368,7 +370,8 @@ def test_weakly_supervised_methods_have_figures_of_their_primary_metric(tmp_path
     shown = parts.primary_rows(every, table)
     judged = set(zip(shown["method"], shown["metric"], strict=True))
     assert judged == {("cris", "oiou"), (WEAK, "miou")}
-    assert {"means-refshapes-val", "means-refshapes-val-weak"} <= figures.draw(every, table).keys()
+    drawn = contents_of(figures.draw(every, table))
+    assert {"means-refshapes-val", "means-refshapes-val-weak"} <= drawn.keys()
 
 
 # --- strips ---------------------------------------------------------------------------------------
