@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from benchmark import evaluation
 from benchmark.runs.comparisons import planned_comparisons
 from benchmark.runs.groups import Group
 from benchmark.runs.rundir import RunDir
@@ -45,8 +46,12 @@ class Place(NamedTuple):
 def maker(runs: Path) -> ReportMaker:
     """Return what makes the reports of the groups in a folder of runs."""
     code = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.rglob("*.py")):
-        code.update(path.read_bytes())
+    # The folder `out` is where a checkout keeps the reports themselves.
+    own = sorted(path for path in Path(__file__).parent.iterdir() if path.name != "out")
+    for place in (*own, Path(evaluation.__file__).parent):
+        for path in sorted([place, *place.rglob("*")]):
+            if path.suffix in (".py", ".csv", ".yaml"):
+                code.update(path.read_bytes())
     return ReportMaker(code.hexdigest()[:12], partial(group_report, runs))
 
 

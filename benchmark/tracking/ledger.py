@@ -24,12 +24,14 @@ class Page:
         looks: run key -> what the directory looked like.
         reports: group -> what its report was made from.
         notes: group -> its part of the experiment's note.
+        waiting: models that could not be registered, which the next pass tries again.
     """
 
     ids: dict[str, str] = dataclasses.field(default_factory=dict)
     looks: dict[str, str] = dataclasses.field(default_factory=dict)
     reports: dict[str, str] = dataclasses.field(default_factory=dict)
     notes: dict[str, str] = dataclasses.field(default_factory=dict)
+    waiting: list[str] = dataclasses.field(default_factory=list)
 
     @property
     def digest(self) -> str:

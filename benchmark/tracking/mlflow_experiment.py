@@ -23,7 +23,13 @@ from benchmark.base.errors import UserError
 from benchmark.runs.groups import Group
 from benchmark.tracking.group_report import GroupReport, ParentReport
 from benchmark.tracking.ledger import Page
-from benchmark.tracking.mlflow_files import image_contents, part_digest, put, put_contents
+from benchmark.tracking.mlflow_files import (
+    drop_others,
+    image_contents,
+    part_digest,
+    put,
+    put_contents,
+)
 from benchmark.tracking.plan import Plan
 from benchmark.tracking.projection import OVER, Entry, Input, Point, digest, inputs, parameters
 
@@ -292,8 +298,14 @@ class Experiment:
                 continue
             if part == IMAGES:
                 put_contents(self.client, run, content.images, IMAGES)
+                names = [*content.images]
             else:
                 put(self.client, run, paths, part if paths[0].parent != entry.run.path else "")
+                names = [path.name for path in paths]
+            if part in sent and paths[0].parent != entry.run.path:
+                drop_others(self.client, run, part, names)
+        for part in sent.keys() - content.parts.keys():
+            drop_others(self.client, run, part)
         if entry.over and not (run.inputs and run.inputs.dataset_inputs):
             self.client.log_inputs(run.info.run_id, [_input(each) for each in content.inputs])
         self._set_state(run, entry.state, entry.end)
@@ -356,12 +368,20 @@ class Experiment:
         sent = json.loads(run.data.tags.get(SENT, "{}"))
         digests = {f"plan/{folder}": part_digest(paths) for folder, paths in plan.items()}
         for folder, paths in plan.items():
-            if sent.get(f"plan/{folder}") != digests[f"plan/{folder}"]:
-                put(self.client, run, paths, f"plan/{folder}")
+            part = f"plan/{folder}"
+            if sent.get(part) != digests[part]:
+                put(self.client, run, paths, part)
+                if part in sent:
+                    drop_others(self.client, run, part, [path.name for path in paths])
+        # Where there is no report, what was said of the runs stays.
+        files = {part: its for part, its in sent.items() if part.startswith("report/")}
+        if report:
+            files = {f"report/{file}": digest(content) for file, content in report.files.items()}
+        for part in sent.keys() - digests.keys() - files.keys():
+            drop_others(self.client, run, part)
         if report is None:
-            self._log(run, {}, (), {SENT: json.dumps(sent | digests)})
+            self._log(run, {}, (), {SENT: json.dumps(digests | files)})
             return
-        files = {f"report/{file}": digest(content) for file, content in report.files.items()}
         new = {
             file: content
             for file, content in report.files.items()
@@ -370,8 +390,8 @@ class Experiment:
         if new:
             put_contents(self.client, run, new, "report")
         points = [Point(*item, run.info.start_time, 0) for item in report.metrics.items()]
-        note = self._addressed(report.note, name)[:NOTE_CHARACTERS]
-        self._log(run, {}, points, {NOTE: note, SENT: json.dumps(sent | digests | files)})
+        note = _cut(self._addressed(report.note, name), NOTE_CHARACTERS)
+        self._log(run, {}, points, {NOTE: note, SENT: json.dumps(digests | files)})
 
     def show_group(self, plan: Plan, parents: list[str], report: GroupReport | None) -> None:
         """Show the report of a group under its parents, and at the head of the experiment."""
@@ -380,11 +400,10 @@ class Experiment:
             said = report.parents.get((self.name, parent)) if report else None
             # One of them holds the plan. More would be no use.
             self.show_report(parent, said, plan.files if parent == parents[0] else {})
-        self.page.reports[name] = plan.stamp
         if report and self.name in report.notes:
             self.page.notes[name] = self._addressed(report.notes[self.name], "")
             note = "\n\n".join(self.page.notes.values())
-            self.set_tags({NOTE: note[:EXPERIMENT_NOTE_CHARACTERS]})
+            self.set_tags({NOTE: _cut(note, EXPERIMENT_NOTE_CHARACTERS)})
 
     def _addressed(self, note: str, parent: str) -> str:
         """Return a note with the addresses that the store gives to files and runs.
@@ -397,13 +416,17 @@ class Experiment:
 
         def address(match: re.Match[str]) -> str:
             kind, text = match.groups()
+            owner, _, file = text.rpartition("/") if kind == "artifact" else ("", "", "")
+            names = [owner or parent] if kind == "artifact" else text.split(",")
+            ids = [self.page.ids[name] for name in names if name in self.page.ids]
+            if len(ids) < len(names):
+                return match[0]  # It is no address, but somebody's words.
             if kind == "artifact":
-                owner, _, file = text.rpartition("/")
-                query = {"path": f"report/{file}", "run_uuid": self.page.ids[owner or parent]}
-                return f"get-artifact?{urlencode(query)}"
+                query = urlencode({"path": f"report/{file}", "run_uuid": ids[0]})
+                return f"get-artifact?{query}"
             if kind == "run":
-                return f"#/experiments/{self.id}/runs/{self.page.ids[text]}"
-            runs = quote(json.dumps([self.page.ids[key] for key in text.split(",")]))
+                return f"#/experiments/{self.id}/runs/{ids[0]}"
+            runs = quote(json.dumps(ids))
             return f"#/compare-runs?runs={runs}&experiments={quote(json.dumps([self.id]))}"
 
         return re.sub(r"\{(artifact|run|compare):([^{}]*)\}", address, note)
@@ -416,6 +439,11 @@ def by_parent(entries: Iterable[Entry]) -> dict[str, Parent]:
         for group, name in zip(entry.groups or [None], entry.parents, strict=True):
             parents.setdefault(name, Parent(name, group, [])).entries.append(entry)
     return parents
+
+
+def _cut(note: str, most: int) -> str:
+    """Return a note of at most so many characters, cut between two lines."""
+    return note if len(note) <= most else note[: most + 1].rpartition("\n")[0]
 
 
 def _input(its: Input) -> DatasetInput:

@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from mlflow.entities import FileInfo
 from mlflow.tracking import MlflowClient
 
 from benchmark.base.errors import UserError
@@ -55,23 +56,23 @@ def _fetch(client: MlflowClient, folder: Path) -> None:
                     if item.path == "plan":
                         # It lies beside the runs, so its parts take the place of the plan.
                         for part in client.list_artifacts(run.info.run_id, item.path):
-                            _copy(client, run.info.run_id, part.path, folder)
+                            _copy(client, run.info.run_id, part, folder)
                     elif key and item.path not in LEFT:
-                        _copy(client, run.info.run_id, item.path, folder / key)
+                        _copy(client, run.info.run_id, item, folder / key)
             token = found.token
             if not token:
                 break
 
 
-def _copy(client: MlflowClient, run_id: str, path: str, folder: Path) -> None:
+def _copy(client: MlflowClient, run_id: str, item: FileInfo, folder: Path) -> None:
     """Copy a file or a folder of artifacts. The topmost folder `plan` does not enter its path."""
-    items = client.list_artifacts(run_id, path)
-    for item in items:
-        _copy(client, run_id, item.path, folder)
-    if not items:
-        target = (folder / path.removeprefix("plan/")).resolve()
-        if not target.is_relative_to(folder.resolve()):
-            raise UserError(f"the store holds an artifact '{path}', which lies outside its run.")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory() as temporary:
-            Path(client.download_artifacts(run_id, path, temporary)).replace(target)
+    if item.is_dir:
+        for inner in client.list_artifacts(run_id, item.path):
+            _copy(client, run_id, inner, folder)
+        return
+    target = (folder / item.path.removeprefix("plan/")).resolve()
+    if not target.is_relative_to(folder.resolve()):
+        raise UserError(f"the store holds an artifact '{item.path}', which lies outside its run.")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as temporary:
+        Path(client.download_artifacts(run_id, item.path, temporary)).replace(target)

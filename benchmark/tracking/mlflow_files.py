@@ -6,10 +6,11 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from mlflow.entities import Run
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.tracking import MlflowClient
 from mlflow.tracking.multimedia import compress_image_size
 from mlflow.utils.file_utils import local_file_uri_to_path
@@ -60,6 +61,23 @@ def put_contents(
         for name, content in contents.items():
             (Path(temporary) / name).write_bytes(content)
         put(client, run, [Path(temporary) / name for name in contents], folder)
+
+
+def drop_others(client: MlflowClient, run: Run, part: str, kept: Collection[str] = ()) -> None:
+    """Delete the artifacts of a part of a run that its directory does not have any more.
+
+    Args:
+        client: of the store.
+        run: whose artifacts they are.
+        part: path of a file, or of a folder. Folders within it are parts of their own.
+        kept: names of files in the folder that stay.
+    """
+    items = client.list_artifacts(run.info.run_id, part)
+    gone = [its.path for its in items if not its.is_dir and Path(its.path).name not in kept]
+    repository = get_artifact_repository(run.info.artifact_uri, client.tracking_uri)
+    # Nothing of it is left, or it is a file itself.
+    for path in gone if len(gone) < len(items) else [part]:
+        repository.delete_artifacts(path)
 
 
 def image_contents(paths: Iterable[Path], epoch: int) -> dict[str, bytes]:

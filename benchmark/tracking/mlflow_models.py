@@ -40,17 +40,24 @@ def model_name(entry: Entry) -> str:
 
 
 def best_of(entries: Iterable[Entry]) -> dict[str, Entry]:
-    """Return name of the model -> its best finished run, by the metric that chose the epoch."""
-    best: dict[str, tuple[float, Entry]] = {}
+    """Return name of the model -> its best finished run, by the metric that chose the epoch.
+
+    Numbers of another metric, split or way of splitting are not comparable, so of a model's runs
+    those enter that most of them agree with.
+    """
+    found: dict[str, dict[tuple[str, ...], list[tuple[float, Entry]]]] = {}
     for entry in entries:
         selected = entry.run.read_json("result.json").get("selected", {})
         value = selected.get(selected.get("metric"))
         if entry.state != "done" or value is None or not (entry.run.path / WEIGHTS).exists():
             continue
-        name = model_name(entry)
-        if name not in best or value > best[name][0]:
-            best[name] = (value, entry)
-    return {name: entry for name, (_, entry) in best.items()}
+        what = (entry.spec.split_by, selected.get("split", ""), selected["metric"])
+        found.setdefault(model_name(entry), {}).setdefault(what, []).append((value, entry))
+    best = {}
+    for name, alike in found.items():
+        most = max(alike.values(), key=len)
+        best[name] = max(most, key=lambda its: its[0])[1]
+    return best
 
 
 def register(

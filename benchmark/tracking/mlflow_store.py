@@ -252,7 +252,7 @@ def _show_dataset(
     changed = [entry for entry in entries if page.looks.get(entry.run.key) != entry.look]
     stale = [name for name in groups if page.reports.get(name) != plans[name].stamp]
     summary.unchanged += len(entries) - len(changed)
-    if not changed and not stale:
+    if not changed and not stale and not page.waiting:
         return False
     experiment.begin()
     # Each directory is read as a whole first, so that no part of a damaged one reaches the store.
@@ -284,13 +284,18 @@ def _show_dataset(
             setattr(summary, result, getattr(summary, result) + 1)
     for name in stale:
         own = sorted(its.name for its in parents.values() if its.group and its.group.name == name)
-        experiment.show_group(plans[name], own, report_of(name))
-    families = {model_name(content.entry) for content in contents}
+        report = report_of(name)
+        experiment.show_group(plans[name], own, report)
+        if f"report of {name}" not in summary.failed:
+            page.reports[name] = plans[name].stamp
+    families = {model_name(content.entry) for content in contents} | {*page.waiting}
+    page.waiting = []
     for name, entry in best_of(entry for entry in whole if model_name(entry) in families).items():
         try:
             register(experiment.client, experiment.id, name, entry, page.ids[entry.run.key])
         except UserError as error:
             summary.unregistered[name] = str(error)
+            page.waiting.append(name)
     return True
 
 

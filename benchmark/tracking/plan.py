@@ -47,7 +47,7 @@ class Plan:
         looks = {entry.run.key: entry.look for entry in entries if entry.state == "done"}
         own = {key: looks[key] for key in sorted(keys & looks.keys())}
         stats = [
-            (str(path), path.stat().st_size, path.stat().st_mtime_ns)
+            (str(path.relative_to(runs)), path.stat().st_size, path.stat().st_mtime_ns)
             for paths in files.values()
             for path in paths
         ]
