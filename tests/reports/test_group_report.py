@@ -1,12 +1,14 @@
 """What MLflow is given to show of a plan: numbers and figures under the parents of their runs."""
 
+from pathlib import Path
+
 import pytest
 
 from benchmark.robustness.corruptions import Condition
 from benchmark.robustness.results import write_results
 from benchmark.runs.groups import write_plan
 from reports import figures
-from reports.group_report import group_report
+from reports.group_report import group_report, maker
 from tests.reports.fakes import make_run, make_spec, plan
 from tests.reports.test_robustness import worse
 
@@ -53,3 +55,12 @@ def test_a_data_set_that_is_split_twice_keeps_its_numbers(specs, tmp_path):
     report = group_report(tmp_path, write_plan(tmp_path, plan(specs)))
     metrics = report.parents["refcocog", "cris +MaskRIS tiny (set)"].metrics
     assert "mean/robust/snow/2/val/oiou" in metrics
+
+
+@pytest.mark.parametrize("name", ["published.csv", "metrics.py", "compare.py"])
+def test_a_change_of_what_reports_are_made_with_is_another_revision(tmp_path, monkeypatch, name):
+    before = maker(tmp_path).revision
+    read = Path.read_bytes
+    assert maker(tmp_path).revision == before
+    monkeypatch.setattr(Path, "read_bytes", lambda its: read(its) + b"#" * (its.name == name))
+    assert maker(tmp_path).revision != before

@@ -3,12 +3,14 @@
 import shutil
 
 import pytest
+from mlflow.entities import FileInfo
+from mlflow.tracking import MlflowClient
 from typer.testing import CliRunner
 
 from benchmark.base.errors import UserError
 from benchmark.cli.app import app
 from benchmark.runs.groups import Cell
-from benchmark.tracking import mlflow_store
+from benchmark.tracking import mlflow_fetch, mlflow_store
 from tests.helpers import copied
 from tests.tracking.stores import plan
 
@@ -95,3 +97,19 @@ def test_an_experiment_of_somebody_else_is_left_alone(two, tmp_path):
         mlflow_store.sync(two, uri)
     assert client.get_experiment(theirs).lifecycle_stage == "active"
     assert client.get_experiment(theirs).name == "refcoco"
+
+
+def test_an_artifact_of_the_store_never_leaves_the_folder(two, monkeypatch):
+    mlflow_store.sync(two)
+
+    class Hostile(MlflowClient):
+        def list_artifacts(self, run_id: str, path: str | None = None) -> list[FileInfo]:
+            return [FileInfo("../../outside", False, 7)]
+
+    uri = mlflow_store.default_uri(two)
+    monkeypatch.setattr(mlflow_fetch, "client_of", lambda address: Hostile(address, address))
+    with (
+        pytest.raises(UserError, match="'../../outside', which lies outside its run"),
+        mlflow_store.TRACKER.fetched(uri),
+    ):
+        pass

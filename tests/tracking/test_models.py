@@ -13,6 +13,8 @@ from benchmark.evaluation import inference
 from benchmark.runs.execution import Places
 from benchmark.runs.opened import Opened
 from benchmark.tracking import mlflow_store
+from benchmark.tracking.mlflow_models import best_of
+from benchmark.tracking.projection import Entry
 from tests.helpers import PROJECT, copied
 from tests.tracking.stores import make_run, spec_of
 
@@ -98,3 +100,38 @@ def test_a_trained_tokenizer_survives_as_text(family):
     assert again == tokenizer
     text, other = (its.encode(["the yellow box, [MASK]"], 12) for its in (tokenizer, again))
     assert (text.ids == other.ids).all()
+
+
+def test_a_model_whose_data_come_back_is_registered_later(trained, runs, tmp_path):
+    (run,) = copied(runs, trained("cris", "baseline"))
+    environment = run.read_json("environment.json")
+    there, link = environment["data"]["root"], tmp_path / "data"
+    environment["data"]["root"] = str(link)
+    run.write_json("environment.json", environment)
+    name = "cris-tiny-baseline-refcoco"
+    for _ in range(2):  # It is said again as long as it is so.
+        assert "put them back" in mlflow_store.sync(runs).unregistered[name]
+    link.symlink_to(there)
+    summary = mlflow_store.sync(runs)
+    assert not summary.unregistered and summary.unchanged == 1
+    client = mlflow_store.client_of(mlflow_store.default_uri(runs))
+    assert client.get_model_version_by_alias(name, "best").tags["risbench.run"].startswith(run.key)
+
+
+def test_only_numbers_of_one_metric_and_split_are_ranked(runs):
+    entries = []
+    for seed, metric, value in ((0, "oiou", 0.5), (1, "oiou", 0.6), (2, "miou", 0.9)):
+        run = make_run(runs, spec_of(seed))
+        selected = {metric: value, "epoch": 1, "split": "val", "metric": metric}
+        run.write_json("result.json", {"selected": selected})
+        entries.append(Entry(run, []))
+    (best,) = best_of(entries).values()
+    assert best.spec.seed == 1
+
+
+def test_a_first_sync_says_what_it_did_and_nothing_else(trained, runs):
+    copied(runs, trained("cris", "baseline"))
+    command = [sys.executable, "-m", "benchmark.cli", "sync", "--runs", str(runs)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=PROJECT, timeout=300)
+    assert done.returncode == 0 and done.stderr == ""
+    assert done.stdout == "1 runs created, 0 updated, 0 unchanged\n"

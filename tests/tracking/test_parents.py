@@ -134,3 +134,88 @@ def test_a_study_has_one_parent_with_its_report(runs: Path):
     before = copy.stat().st_mtime_ns
     mlflow_store.sync(runs)
     assert copy.stat().st_mtime_ns == before and copy.read_text() == "what came out"
+
+
+def test_a_report_that_could_not_be_made_is_tried_again(runs: Path):
+    spec = spec_of()
+    make_run(runs, spec)
+    plan(runs, "quick", "preset", Cell.of(spec))
+    broken = [True]
+
+    def make(group: Group) -> GroupReport:
+        if broken:
+            raise UserError("a font is missing: install it.")
+        return REPORT
+
+    made = ReportMaker("1", make)
+    for _ in range(2):
+        assert mlflow_store.sync(runs, reports=made).failures
+    broken.clear()
+    assert not mlflow_store.sync(runs, reports=made).failures
+    assert "report/a.png" in stored(runs)["cris +MaskRIS tiny (quick)"]["files"]
+
+
+def test_words_that_look_like_an_address_stay_and_a_long_note_ends_with_a_line(runs: Path):
+    spec = spec_of()
+    make_run(runs, spec)
+    plan(runs, "quick", "preset", Cell.of(spec))
+    parent = ("refcoco+", "cris +MaskRIS tiny (quick)")
+    line = "| a cell of {run:nobody} and {compare:x,y} |"
+    said = dataclasses.replace(REPORT.parents[parent], note="\n".join([line] * 500))
+    report = GroupReport({"refcoco+": "\n".join([line] * 1000)}, {parent: said})
+    mlflow_store.sync(runs, reports=maker(report)[0])
+    own = stored(runs)[parent[1]]["tags"]["mlflow.note.content"]
+    assert 7900 < len(own) <= 8000 and {*own.split("\n")} == {line}
+    assert 19_900 < len(note(runs)) <= 20_000 and {*note(runs).split("\n")} == {line}
+
+
+def test_the_folder_may_be_named_in_two_ways(runs: Path, monkeypatch):
+    spec = spec_of()
+    make_run(runs, spec)
+    plan(runs, "quick", "preset", Cell.of(spec))
+    made, asked = maker(REPORT)
+    mlflow_store.sync(runs, mlflow_store.default_uri(runs), made)
+    monkeypatch.chdir(runs.parent)
+    mlflow_store.sync(Path(runs.name), mlflow_store.default_uri(runs), made)
+    assert asked == ["quick"]
+
+
+def test_files_that_are_gone_leave_the_store(runs: Path):
+    specs = [spec_of(), spec_of(strategy="baseline")]
+    for spec in specs:
+        run = make_run(runs, spec)
+    conditions = run.path / "robustness" / "testA"
+    conditions.mkdir(parents=True)
+    for name in ("fog-1", "fog-2"):
+        (conditions / f"{name}.parquet").write_text(name)
+    plan(runs, "quick", "preset", *map(Cell.of, specs))
+    pictures = runs / "examples" / "quick"
+    pictures.mkdir(parents=True)
+    (pictures / "one.png").write_bytes(b"one")
+    mlflow_store.sync(runs, reports=maker(REPORT)[0])
+
+    def files() -> set[str]:
+        return {path for each in stored(runs).values() for path in each["files"]}
+
+    whole = files()
+    assert {"robustness/testA/fog-1.parquet", "report/a.png", "plan/examples/quick/one.png"} < whole
+    (conditions / "fog-2.parquet").unlink()
+    (pictures / "one.png").rename(pictures / "two.png")
+    (run.path / "images" / "val_7.png").rename(run.path / "images" / "val_8.png")
+    parent = ("refcoco+", "cris +MaskRIS tiny (quick)")
+    less = dataclasses.replace(REPORT.parents[parent], files={"b.md": b"table"})
+    mlflow_store.sync(runs, reports=maker(GroupReport(REPORT.notes, {parent: less}), "2")[0])
+    now = files()
+    gone = {"robustness/testA/fog-2.parquet", "report/a.png", "plan/examples/quick/one.png"}
+    assert {path for path in whole - now if not path.startswith("images/")} == gone
+    shown = stored(runs)[run.key]["files"]
+    assert len([path for path in shown if path.startswith("images/val_8")]) == 2
+    assert not any(path.startswith("images/val_7") for path in shown)
+    # A run that is trained again loses all that was measured on its weights.
+    for path in (conditions / "fog-1.parquet", conditions, conditions.parent):
+        path.unlink() if path.is_file() else path.rmdir()
+    (run.path / "timing.json").unlink()
+    mlflow_store.sync(runs)
+    shown = stored(runs)[run.key]["files"]
+    assert not {"timing.json"} & shown.keys() and not any("robustness" in path for path in shown)
+    assert "records/testA.parquet" in shown
