@@ -54,6 +54,7 @@ everything: test faults cluster browser docs parity
 # RUNS names finished runs of one data set, and OPTIONS what `python -m tests.speed grouping --help` lists.
 speed: setup
 	$(BIN)/python -m tests.speed reports
+	$(BIN)/python -m tests.speed sync
 	$(if $(RUNS),$(BIN)/python -m tests.speed grouping $(OPTIONS) $(RUNS))
 
 clean:

@@ -15,6 +15,8 @@ from benchmark.runs.rundir import find_run
 from tests.speed.grouping import compare, show
 from tests.speed.reports import measure
 from tests.speed.reports import show as show_reports
+from tests.speed.sync import measure as measure_syncs
+from tests.speed.sync import show as show_syncs
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -61,6 +63,16 @@ def reports(
 ) -> None:
     """Measure how the time of a report grows with the number of finished runs."""
     show_reports([*measure(numbers(counts, "--counts"))], console)
+
+
+@app.command()
+def sync(
+    counts: Annotated[
+        str, typer.Option(help="Numbers of constructed finished runs, comma-separated.")
+    ] = "100,300",
+) -> None:
+    """Measure a first sync with MLflow, and one with nothing new."""
+    show_syncs([*measure_syncs(numbers(counts, "--counts"))], console)
 
 
 if __name__ == "__main__":
