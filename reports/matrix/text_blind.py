@@ -15,9 +15,9 @@ from reports.layout import numbers
 from reports.layout.block import Block, named_once
 
 NOTE = (
-    "A network reads the sentence only as far as its mIoU exceeds these baselines. The constant mask"
-    " is the best one for the whole split, and the maps are the network's own, decided once for"
-    " all sentences of an image."
+    "A network reads the sentence only as far as its mIoU exceeds these baselines. The constant"
+    " mask is the best one for the whole split, and the maps are the network's own, decided once"
+    " for all sentences of an image."
 )
 MISSING = (
     " A dash was not measured for all of these runs. `risbench evaluate RUN --split SPLIT"
