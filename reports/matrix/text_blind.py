@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmark.evaluation import metrics
-from benchmark.evaluation.text_blind_scores import HEADINGS, read_scores
+from benchmark.evaluation.text_blind_scores import read_scores
 from benchmark.runs.rundir import RunDir
 from reports import labels
 from reports.collected import Collected, Run
@@ -14,10 +14,15 @@ from reports.compare import settings
 from reports.layout import numbers
 from reports.layout.block import Block, named_once
 
+HEADINGS = {
+    "constant": "best constant\nmask",
+    "mean": "own maps,\nmean",
+    "max": "own maps,\nmaximum",
+}
 NOTE = (
     "A network reads the sentence only as far as its mIoU exceeds these baselines. The constant"
-    " mask is the best one for the whole split, and the maps are the network's own, decided once"
-    " for all sentences of an image."
+    " mask is the best one for the whole split. The own maps are those of all sentences of an image,"
+    " whose mean or maximum is decided once."
 )
 MISSING = (
     " A dash was not measured for all of these runs. `risbench evaluate RUN --split SPLIT"
@@ -49,7 +54,7 @@ def blocks(collected: Collected, runs: Path) -> list[Block]:
                 names = (split, labels.method_label(columns), strategy)
                 lines.append((*names, *_cells(by_seed, split, runs)))
     header = ("split", "method", "strategy", "seeds", "network")
-    header += (*HEADINGS.values(), "network - best of these")
+    header += (*HEADINGS.values(), "difference to\nthe best of these")
     return [
         Block(
             f"{title}, mIoU of weak supervision and without the sentence",
