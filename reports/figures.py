@@ -78,4 +78,6 @@ def files(name: str, figure: Figure) -> dict[str, bytes]:
         buffer = io.BytesIO()
         figure.savefig(buffer, format=kind, metadata=metadata)
         contents[f"{name}.{kind}"] = buffer.getvalue().replace(PIXELATED, b"")
+    for picture, interpolation in zip(pictures, smooth, strict=True):
+        picture.set_interpolation(interpolation)
     return contents

@@ -21,8 +21,8 @@ HEADINGS = {
 }
 NOTE = (
     "A network reads the sentence only as far as its mIoU exceeds these baselines. The constant"
-    " mask is the best one for the whole split. The own maps are those of all sentences of an image,"
-    " whose mean or maximum is decided once."
+    " mask is the best one for the whole split. The own maps are those of all sentences of an"
+    " image, whose mean or maximum is decided once."
 )
 MISSING = (
     " A dash was not measured for all of these runs. `risbench evaluate RUN --split SPLIT"
