@@ -86,6 +86,35 @@ def _corrupt(run: RunDir, better: float) -> None:
         ours.to_parquet(path, index=False)
 
 
+def entry(
+    number: int, rule: str, sentence: str, size: tuple[int, int], truth: object, guesses: dict
+) -> dict:
+    """Return an expression as `examples.json` has it, whose picture is `<number>.webp`.
+
+    Args:
+        number: its sent_id and image_id.
+        rule: why it was chosen.
+        sentence: its text.
+        size: height and width of the picture.
+        truth: the true mask, encoded.
+        guesses: key of a run -> its mask and IoU.
+    """
+    return {
+        "sent_id": number,
+        "image_id": number,
+        "dataset": "refshapes",
+        "split_by": "unc",
+        "split": "testA",
+        "sentence": sentence,
+        "rule": rule,
+        "difference": 0.0,
+        "picture": f"{number}.webp",
+        "size": size,
+        "truth": truth,
+        "masks": guesses,
+    }
+
+
 def make_examples(runs: Path, keys: list[str]) -> None:
     folder = runs / "examples" / NAME
     folder.mkdir(parents=True)
@@ -95,9 +124,8 @@ def make_examples(runs: Path, keys: list[str]) -> None:
     for number, (rule, sentence) in enumerate(
         [("largest gain", SENTENCE), ("both fail", "the small disc"), ("largest gain", "a ring")]
     ):
-        name = f"{number}.webp"
         color = np.stack([rows * 4, columns * 3, rows * 0 + 80 * number], axis=-1)
-        Image.fromarray(color.astype(np.uint8)).save(folder / name, lossless=True)
+        Image.fromarray(color.astype(np.uint8)).save(folder / f"{number}.webp", lossless=True)
 
         def disc(x, radius):
             return (rows - 30) ** 2 + (columns - x) ** 2 < radius**2
@@ -108,22 +136,7 @@ def make_examples(runs: Path, keys: list[str]) -> None:
             mask = disc(30 + 3 * place, 12) if number != 1 else np.zeros_like(truth)
             iou = (mask & truth).sum() / (mask | truth).sum()
             guesses[key] = {"rle": masks.encode(mask), "iou": float(iou)}
-        entries.append(
-            {
-                "sent_id": number,
-                "image_id": number,
-                "dataset": "refshapes",
-                "split_by": "unc",
-                "split": "testA",
-                "sentence": sentence,
-                "rule": rule,
-                "difference": 0.0,
-                "picture": name,
-                "size": [height, width],
-                "truth": masks.encode(truth),
-                "masks": guesses,
-            }
-        )
+        entries.append(entry(number, rule, sentence, (height, width), masks.encode(truth), guesses))
     (folder / "examples.json").write_text(json.dumps(entries))
 
 
