@@ -15,18 +15,18 @@ from reports.layout import numbers
 from reports.layout.block import Block, named_once
 
 HEADINGS = {
-    "constant": "best constant\nmask",
-    "mean": "own maps,\nmean",
-    "max": "own maps,\nmaximum",
+    "constant": "constant\nmask",
+    "mean": "mean\nmap",
+    "max": "maximum\nmap",
 }
 NOTE = (
-    "A network reads the sentence only as far as its mIoU exceeds these baselines. The constant"
-    " mask is the best one for the whole split. The own maps are those of all sentences of an"
-    " image, whose mean or maximum is decided once."
+    "A network reads the sentence only as far as its mIoU exceeds these baselines: the best constant"
+    " mask for the whole split, and the mean or the maximum of its own maps for all sentences of an"
+    " image, which is decided once. The difference is to the best of them."
 )
 MISSING = (
-    " A dash was not measured for all of these runs. `risbench evaluate RUN --split SPLIT"
-    " --text-blind` measures it for one."
+    " A dash stands where a seed was not measured, which `risbench evaluate RUN --split SPLIT"
+    " --text-blind` does."
 )
 
 
@@ -54,7 +54,7 @@ def blocks(collected: Collected, runs: Path) -> list[Block]:
                 names = (split, labels.method_label(columns), strategy)
                 lines.append((*names, *_cells(by_seed, split, runs)))
     header = ("split", "method", "strategy", "seeds", "network")
-    header += (*HEADINGS.values(), "difference to\nthe best of these")
+    header += (*HEADINGS.values(), "difference")
     return [
         Block(
             f"{title}, mIoU of weak supervision and without the sentence",

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from benchmark.evaluation import masks
+from benchmark.evaluation.text_blind_scores import write_scores
 from benchmark.runs.comparisons import planned_comparisons
 from benchmark.runs.costs import Costs
 from benchmark.runs.groups import Cell, Group, write_plan
@@ -50,6 +51,9 @@ def make(runs: Path) -> Group:
         _log(run, 40, 0.05 * (spec.strategy.name == "maskris"))
     for spec in three:
         _corrupt(RunDir(runs / spec.key), 0.05 * (spec.strategy.name == "maskris"))
+    measured = RunDir(runs / weak[0].key)
+    text_blind = {"constant": 0.25, "mean": 0.2, "max": 0.3}
+    write_scores(measured, "val", text_blind, measured.records("val"))
     running = RunDir(runs / make_spec("maskris", 0, "lavt").key)
     running.create(make_spec("maskris", 0, "lavt"))
     _log(running, 16, 0.0)
@@ -165,7 +169,8 @@ def page_of(runs: Path, group: Group, **more) -> report.Page:
     family = planned_comparisons(collected.group, collected.specs)
     more = {"conditions": finished(collected, runs, family), **more}
     more = {"costs": blocks(table(settings(collected), costs)), "measured": costs, **more}
-    return report.page(collected, made(collected, comparison(collected)), runs, its, **more)
+    tables = made(collected, comparison(collected), folder=runs)
+    return report.page(collected, tables, runs, its, **more)
 
 
 def normal(html: str, runs: Path) -> str:
