@@ -20,9 +20,9 @@ HEADINGS = {
     "max": "maximum\nmap",
 }
 NOTE = (
-    "A network reads the sentence only as far as its mIoU exceeds these baselines: the best constant"
-    " mask for the whole split, and the mean or the maximum of its own maps for all sentences of an"
-    " image, which is decided once. The difference is to the best of them."
+    "A network reads the sentence only as far as its mIoU exceeds these baselines: the best"
+    " constant mask for the whole split, and the mean or the maximum of its own maps for all"
+    " sentences of an image, which is decided once. The difference is to the best of them."
 )
 MISSING = (
     " A dash stands where a seed was not measured, which `risbench evaluate RUN --split SPLIT"
