@@ -20,6 +20,8 @@ DPI = 200
 OURS = "#0072B2"
 PUBLISHED = "#D55E00"
 QUIET = "0.45"
+# Matplotlib asks viewers of an SVG to show the pixels of a picture as squares.
+PIXELATED = b"image-rendering:crisp-edges;image-rendering:pixelated"
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9")
 DASHES = ("-", (0, (5, 1.5)), (0, (1, 1)), "-.", (0, (7, 1, 1, 1, 1, 1)), (0, (3, 3)), (0, (9, 2)))
 
@@ -84,15 +86,26 @@ def grid(axes: Axes, axis: str = "both") -> None:
 
 
 def files(name: str, figure: Figure) -> dict[str, bytes]:
-    """Return a figure as `<name>.png`, `.pdf` and `.svg`, without date or program."""
+    """Return a figure as `<name>.png`, `.pdf` and `.svg`, without date or program.
+
+    A vector format holds the pixels of a picture as they are, and its viewer scales them.
+    """
     nameless = {
         "png": {"Software": None},
         "pdf": dict.fromkeys(("CreationDate", "ModDate", "Producer", "Creator")),
         "svg": {"Date": None, "Creator": None},
     }
+    images = [image for axes in figure.axes for image in axes.images]
+    # The cells of a heat map have one value each, and must keep their edges.
+    pictures = [image for image in images if image.get_array().ndim == 3]
+    smooth = [picture.get_interpolation() for picture in pictures]
     contents = {}
     for kind, metadata in nameless.items():
+        for picture, interpolation in zip(pictures, smooth, strict=True):
+            picture.set_interpolation(interpolation if kind == "png" else "none")
         buffer = io.BytesIO()
         figure.savefig(buffer, format=kind, metadata=metadata)
-        contents[f"{name}.{kind}"] = buffer.getvalue()
+        contents[f"{name}.{kind}"] = buffer.getvalue().replace(PIXELATED, b"")
+    for picture, interpolation in zip(pictures, smooth, strict=True):
+        picture.set_interpolation(interpolation)
     return contents

@@ -74,7 +74,7 @@ class PlanReport:
     @functools.cached_property
     def matrix(self) -> matrix.Report:
         """The compared strategies and every finished run."""
-        return matrix.made(self.collected, self.table, self.against)
+        return matrix.made(self.collected, self.table, self.against, self.runs)
 
     @functools.cached_property
     def answered(self) -> Answered:

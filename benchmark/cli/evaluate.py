@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # Help must not import torch and pandas.
     from benchmark.evaluation.checkpoint_files import Fit
     from benchmark.evaluation.inference import Loaded
     from benchmark.evaluation.records import Prediction
+    from benchmark.evaluation.split_results import SplitResults
 
 app = typer.Typer()
 
@@ -57,7 +58,10 @@ class What:
     ] = None
     text_blind: Annotated[
         bool,
-        typer.Option("--text-blind", help="Also measure masks that ignore the sentence."),
+        typer.Option(
+            "--text-blind",
+            help="Also measure masks that ignore the sentence, and keep the numbers with the run.",
+        ),
     ] = False
     noise_seeds: Annotated[
         int,
@@ -138,8 +142,8 @@ def _in_a_job(name: str, run: str | None, what: What, where: Where) -> None:
 
 def _here(run: str | None, what: What, where: Where) -> None:
     """Evaluate in this process, and print what was measured."""
-    from benchmark.evaluation import text_blind as baseline
     from benchmark.evaluation.split_results import evaluate_split, noise_numbers
+    from benchmark.evaluation.text_blind_scores import HEADINGS
 
     loaded = _checkpoint(what, where) if run is None else _run(run, what, where)
     with image_progress(loaded, what.split) as on_image:
@@ -153,16 +157,13 @@ def _here(run: str | None, what: What, where: Where) -> None:
     if what.out:
         records = results.records
         atomic_write(what.out, lambda temporary: records.to_parquet(temporary, index=False))
-    if run and results.counts is not None:
-        _keep_counts(run, what, where, results.counts)
+    if run:
+        _keep(run, what, where, results)
     _print_metrics(f"{loaded.name} on {what.split}", results.numbers, results.intervals)
     if results.as_published:
         _print_metrics(f"as published ({what.protocol})", results.as_published)
     if results.text_blind:
-        cells = {
-            baseline.HEADINGS[name]: f"{100 * value:.2f}"
-            for name, value in results.text_blind.items()
-        }
+        cells = {HEADINGS[name]: f"{100 * value:.2f}" for name, value in results.text_blind.items()}
         _print_table("mIoU without reading the sentence", ["mIoU of", "percent"], cells.items())
     if what.noise_seeds > 1:
         with image_progress(loaded, what.split) as on_image:
@@ -170,15 +171,21 @@ def _here(run: str | None, what: What, where: Where) -> None:
         _print_noise(numbers)
 
 
-def _keep_counts(run: str, what: What, where: Where, counts: pd.DataFrame) -> None:
-    """Keep what a published protocol counted with the run, if the split is one that it reports."""
+def _keep(run: str, what: What, where: Where, results: SplitResults) -> None:
+    """Keep with the run what was measured besides its records, if it reports the split."""
     from benchmark.evaluation.published_scores import write_counts
+    from benchmark.evaluation.text_blind_scores import write_scores
     from benchmark.runs.comparisons import reported_as
     from benchmark.runs.rundir import find_run
 
     directory = find_run(where.runs, run)
-    if split := reported_as(directory.spec(), what.dataset, what.split):
-        write_counts(directory, what.protocol, split, counts, directory.records(split))
+    split = reported_as(directory.spec(), what.dataset, what.split)
+    if split is None:
+        return
+    if results.counts is not None:
+        write_counts(directory, what.protocol, split, results.counts, directory.records(split))
+    if results.text_blind:
+        write_scores(directory, split, results.text_blind, directory.records(split))
 
 
 # --- the network ----------------------------------------------------------------------

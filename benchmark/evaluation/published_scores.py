@@ -111,7 +111,7 @@ def write_counts(
     Raises:
         UserError: the disk is full, or the folder cannot be written.
     """
-    counts.attrs["records"] = _fingerprint(records)
+    counts.attrs["records"] = fingerprint(records)
     path = counts_path(run, protocol, split)
     atomic_write(path, lambda temporary: counts.to_parquet(temporary, index=False))
 
@@ -135,7 +135,7 @@ def read_counts(
     path = counts_path(run, protocol, split)
     try:
         counts = pd.read_parquet(path)
-        if counts.attrs.get("records") != _fingerprint(records):
+        if counts.attrs.get("records") != fingerprint(records):
             return None
         ids = ["sent_id", "image_id"]
         own = records[ids].sort_values("sent_id", ignore_index=True)
@@ -154,7 +154,7 @@ def read_counts(
     return counts
 
 
-def _fingerprint(records: pd.DataFrame) -> str:
+def fingerprint(records: pd.DataFrame) -> str:
     """Return a digest of what a run predicted, which other weights would change."""
     predicted = metrics.by_sentence(records)[["sent_id", "intersection", "union"]]
     return hashlib.sha256(predicted.to_numpy(np.int64).tobytes()).hexdigest()

@@ -8,6 +8,8 @@ overlaps with most of them. So its mIoU is set beside these:
                  itself, cut at its best level
     mean, max    the network's own maps with the text taken out, where the mean or the maximum over
                  an image's sentences is decided once and stands for every one of them
+
+A run keeps them (`text_blind_scores`).
 """
 
 import cv2
@@ -20,11 +22,6 @@ from methods.contract import Method
 
 GRID = 96  # cells per side on which constant masks are compared, to which images are stretched
 LEVELS = 100
-HEADINGS = {
-    "constant": "best constant mask",
-    "mean": "mean of an image's maps",
-    "max": "maximum of an image's maps",
-}
 
 
 def best_constant(truths: np.ndarray) -> float:

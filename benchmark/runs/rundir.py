@@ -10,6 +10,8 @@
                best.safetensors     weights of the chosen epoch
                records/<split>.parquet   one row per referring expression
                masks/<split>.parquet     the mask of every expression (see `evaluation.masks`)
+               text_blind/<split>.json   mIoU without the sentence (see
+                                    `evaluation.text_blind_scores`), of weakly supervised runs
                images/              a few validation overlays
                result.json          final numbers of every reported split
                costs.json           size, speed, memory and time (see `runs.costs`)

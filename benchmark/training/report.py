@@ -14,6 +14,8 @@ from benchmark.evaluation import masks, metrics, overlays
 from benchmark.evaluation.inference import load_best
 from benchmark.evaluation.predict import evaluate
 from benchmark.evaluation.records import Prediction, canonical, frame
+from benchmark.evaluation.text_blind import TextBlindBaseline
+from benchmark.evaluation.text_blind_scores import write_scores
 from benchmark.evaluation.timing import Meter
 from benchmark.runs.opened import Opened
 from benchmark.runs.rundir import RunDir
@@ -108,6 +110,9 @@ class Report:
         These are the records and masks of every split, its metrics, and a few overlays. The split
         that chose the epoch is evaluated again, too, so that all of it is of the kept weights.
 
+        A weakly supervised run that one process evaluates also keeps its text-blind numbers.
+        Several processes do not share their images, so `risbench evaluate` measures them then.
+
         Args:
             best: the chosen epoch and its value of the selection metric.
             tell: called with what is being done.
@@ -121,11 +126,15 @@ class Report:
         result: dict[str, Any] = {"selected": selected}
         for split in selection.report:
             tell(f"evaluating {split}")
-            records, predicted = self._with_masks(split)
+            baseline = self._text_blind_baseline()
+            records, predicted = self._with_masks(split, baseline)
             if is_main:
                 self.run.write_masks(split, predicted)
                 self.run.write_records(split, records)
-                result[split] = canonical(metrics.compute(self.run.records(split)))
+                written = self.run.records(split)
+                result[split] = canonical(metrics.compute(written))
+                if baseline:
+                    write_scores(self.run, split, baseline.numbers(), written)
         if is_main:
             overlays.write(
                 self.run,
@@ -138,10 +147,24 @@ class Report:
             )
             self.run.write_json("result.json", result)
 
-    def _with_masks(self, split: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    def _text_blind_baseline(self) -> TextBlindBaseline | None:
+        """Return what collects the text-blind numbers of a split, or None where nobody does."""
+        is_weak = self.method.definition.weakly_supervised
+        is_alone = self.accelerator.num_processes == 1
+        return TextBlindBaseline(self.method) if is_weak and is_alone else None
+
+    def _with_masks(
+        self, split: str, baseline: TextBlindBaseline | None
+    ) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Return the records and the masks of a split, which all processes make together."""
         rows: list[dict[str, Any]] = []
-        records = self.evaluate(split, lambda prediction: rows.extend(masks.rows_of(prediction)))
+
+        def collect(prediction: Prediction) -> None:
+            rows.extend(masks.rows_of(prediction))
+            if baseline:
+                baseline.add(prediction)
+
+        records = self.evaluate(split, collect)
         if self.accelerator.num_processes > 1:
             rows = gather_object(rows)
         return records, masks.frame(rows)

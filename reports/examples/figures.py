@@ -23,7 +23,7 @@ from benchmark.evaluation.example_rules import RULES
 from benchmark.evaluation.examples import Example
 from reports import labels, mask_panels
 from reports.compare import Setting
-from reports.figures import PAGE, QUIET, STYLE, files
+from reports.figures import DPI, PAGE, QUIET, STYLE, files
 
 # All lengths are inches.
 MARGIN = 0.05
@@ -214,8 +214,10 @@ def _draw(axes: Sequence[Axes], row: Row, place: Path) -> list[str]:
         What stands below the masks of the runs.
     """
     example = row.example
-    pixels = _picture(place / example.picture, example.size)
-    truth = _mask(example.truth, example, place)
+    size = _printed(example.size)
+    picture = Image.fromarray(_picture(place / example.picture, example.size))
+    pixels = np.asarray(picture.resize(size[::-1], Image.Resampling.LANCZOS))
+    truth = cut.shrunk(_mask(example.truth, example, place), size)
     axes[0].imshow(pixels)
     axes[0].set_axis_off()
     mask_panels.draw(axes[1], pixels, truth, mask_panels.TRUTH)
@@ -224,9 +226,15 @@ def _draw(axes: Sequence[Axes], row: Row, place: Path) -> list[str]:
     for axis, key, color in zip(axes[2:], row.pairs[row.seed], colors, strict=True):
         answer = example.masks[key]
         mask = _mask(answer.rle, example, place)
-        mask_panels.draw(axis, pixels, mask, color, truth)
+        mask_panels.draw(axis, pixels, cut.shrunk(mask, size), color, truth)
         said.append(mask_panels.said(answer.iou, mask))
     return said
+
+
+def _printed(size: tuple[int, int]) -> tuple[int, int]:
+    """Return the height and width that a picture is printed with, at most those that it has."""
+    scale = min(1.0, WIDTH * DPI / max(size))
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
 def _picture(path: Path, size: tuple[int, int]) -> np.ndarray:

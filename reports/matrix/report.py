@@ -4,6 +4,7 @@ Nothing here depends on when or where it is made, so the same runs give the same
 """
 
 import dataclasses
+from pathlib import Path
 
 import pandas as pd
 from rich.console import Console
@@ -15,7 +16,7 @@ from reports.collected import Collected
 from reports.compare import points
 from reports.layout import files, html, latex, markdown, terminal
 from reports.layout.block import Block
-from reports.matrix import compared, every_run
+from reports.matrix import compared, every_run, text_blind
 
 RUNS_IN_TERMINAL = 40  # beyond them a terminal says where they stand
 
@@ -30,6 +31,7 @@ class Report:
         description: of the plan.
         table: what `compare.comparison` returns.
         compared: the tables of strategies, which come first.
+        text_blind: the tables of weak supervision beside baselines that see no sentence.
         runs: the tables of every finished run.
         footnotes: what the tables leave out, what casts doubt on them, and what code made the runs.
         definitions: how the numbers are to be read, which comes last.
@@ -40,12 +42,18 @@ class Report:
     description: str
     table: pd.DataFrame
     compared: list[Block]
+    text_blind: list[Block]
     runs: list[Block]
     footnotes: list[str]
     definitions: list[str]
 
 
-def made(collected: Collected, table: pd.DataFrame, against: str | None = None) -> Report:
+def made(
+    collected: Collected,
+    table: pd.DataFrame,
+    against: str | None = None,
+    folder: Path | None = None,
+) -> Report:
     """Return the report of finished runs.
 
     Args:
@@ -53,6 +61,10 @@ def made(collected: Collected, table: pd.DataFrame, against: str | None = None) 
         table: what `compare.comparison` returns of the same runs.
         against: name of the strategy that the others are compared with [the reference]. It then
             stands in the name of the folder.
+        folder: of the run directories. Without it there are no tables of text-blind baselines.
+
+    Raises:
+        UserError: what a run keeps of its text-blind baselines is damaged.
     """
     group = collected.group
     return Report(
@@ -61,6 +73,7 @@ def made(collected: Collected, table: pd.DataFrame, against: str | None = None) 
         description=group.description,
         table=table,
         compared=_compared(collected, table, against),
+        text_blind=text_blind.blocks(collected, folder) if folder else [],
         runs=every_run.blocks(points(collected)),
         footnotes=notes.footnotes(collected, table),
         definitions=definitions(collected, against),
@@ -73,7 +86,7 @@ def contents(report: Report) -> dict[str, str]:
     The CSV holds fractions with six decimals, and lists with a space between their entries.
     """
     known = [*report.footnotes, *report.definitions]
-    blocks = [*report.compared, *report.runs]
+    blocks = [*report.compared, *report.text_blind, *report.runs]
     return {
         "table.md": as_markdown(report),
         "table.csv": files.csv(report.table),
@@ -89,6 +102,7 @@ def as_markdown(report: Report) -> str:
             f"# {report.title}",
             report.description,
             *map(markdown.table, report.compared),
+            *map(markdown.table, report.text_blind),
             notes.LEGEND,
             markdown.bullets(report.footnotes),
             "## Every finished run",
@@ -107,7 +121,8 @@ def as_latex(report: Report) -> str:
 
 def render(console: Console, report: Report) -> None:
     """Print the same tables and footnotes, as wide as the terminal."""
-    shown, known = report.compared, [notes.LEGEND, *report.footnotes]
+    shown = [*report.compared, *report.text_blind]
+    known = [notes.LEGEND, *report.footnotes]
     count = sum(len(block.lines) for block in report.runs)
     if count <= RUNS_IN_TERMINAL:
         shown = shown + report.runs

@@ -34,7 +34,7 @@ class Page:
         sentence: what was run and found.
         counts: state -> number of planned runs.
         strategies: labels, the reference first, in the order of their colors.
-        comparison: tables of what each strategy changes.
+        comparison: tables of what each strategy changes, and of text-blind baselines.
         finished: tables of every finished run with all its metrics.
         footnotes: what stands under them.
         definitions: what the numbers mean.
@@ -103,7 +103,7 @@ def page(
         sentence=summary.sentence(collected, matrix.table),
         counts=runs.counts(collected.planned),
         strategies=[*labels.strategy_labels(collected.specs)],
-        comparison=matrix.compared,
+        comparison=[*matrix.compared, *matrix.text_blind],
         finished=matrix.runs,
         footnotes=matrix.footnotes,
         definitions=matrix.definitions,

@@ -9,3 +9,8 @@ def run(*arguments):
         return guarded(lambda: app([str(argument) for argument in arguments]))
     except SystemExit as end:
         return end.code
+
+
+def keys(world):
+    """Return the keys of the runs."""
+    return sorted(path.parent.name for path in (world / "runs").glob("*/spec.yaml"))

@@ -12,7 +12,7 @@ from reports.collected import collect
 from reports.compare import settings
 from reports.examples import figures as drawing
 from reports.examples.figures import figures
-from reports.figures import STYLE, files
+from reports.figures import DPI, STYLE, files
 from reports.parts import PlanReport
 from tests.reports.fakes import make_runs, make_spec, plan
 
@@ -145,3 +145,12 @@ def test_a_damaged_mask_is_named(made):
     )
     with pytest.raises(UserError, match="mask of sent_id 3.*another size than its picture"):
         drawn(made)
+
+
+def test_a_large_picture_has_the_resolution_that_is_printed():
+    across = drawing.WIDTH * DPI
+    for size in ((360, 480), (480, 360), (480, 480)):
+        printed = drawing._printed(size)
+        assert max(printed) == round(across)
+        assert printed[0] / printed[1] == pytest.approx(size[0] / size[1], rel=0.01)
+    assert drawing._printed(SIZE) == SIZE

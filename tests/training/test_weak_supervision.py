@@ -15,6 +15,7 @@ from benchmark.base.rng import generator
 from benchmark.cli.app import app, guarded
 from benchmark.data.samples import TrainingSamples
 from benchmark.evaluation import inference
+from benchmark.evaluation.text_blind_scores import read_scores, scores_path
 from benchmark.runs.costs import read_costs
 from benchmark.runs.execution import Execution
 from benchmark.runs.opened import Opened
@@ -159,11 +160,28 @@ def test_evaluation_says_what_can_be_had_without_the_sentence(trained, tmp_path,
     assert (
         "best constant mask" in out and "over 2 noise seeds" in out and "standard deviation" in out
     )
+    for value in read_scores(run, "val").values():
+        assert f"{100 * value:.2f}" in out, "what was printed is kept"
     assert (
         guarded(lambda: app(["evaluate", run.key, "--runs", str(tmp_path), "--protocol", "lavt"]))
         == 1
     )
     assert "leave --protocol out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("method", ["lavt", *WITHOUT_MASKS])
+def test_a_weakly_supervised_run_keeps_its_text_blind_numbers(trained, tmp_path, capsys, method):
+    (run,) = copied(tmp_path, trained(method, "baseline"))
+    kept = {split: read_scores(run, split) for split in run.spec().selection.report}
+    if method not in WITHOUT_MASKS:
+        assert not any(kept.values())
+        return
+    path = scores_path(run, "val")
+    trained_bytes = path.read_bytes()
+    path.unlink()
+    command = ["evaluate", run.key, "--runs", str(tmp_path), "--text-blind"]
+    assert guarded(lambda: app(command, standalone_mode=False)) == 0
+    assert path.read_bytes() == trained_bytes and all(kept.values())
 
 
 def test_only_methods_that_make_pseudo_masks_are_asked_for_them(boxes, tmp_path):

@@ -1,6 +1,5 @@
 """What constructed runs say to claims: each kind goes through each status."""
 
-import functools
 import io
 import json
 import shutil
@@ -13,39 +12,19 @@ from benchmark.base.errors import UserError
 from benchmark.evaluation import metrics
 from benchmark.evaluation.published_scores import counts_path
 from benchmark.evaluation.verdict import Estimate, judge
-from benchmark.robustness.corruptions import sets
 from reports.claims import evidence, report
-from reports.claims.answers import answers
 from reports.claims.claims import read_claims
 from reports.claims.evidence import Evidence
 from reports.claims.finished import FinishedRuns
 from reports.claims.table import answered, needs_work
 from reports.layout import files
 from tests.reports.claims import runs as constructed
+from tests.reports.claims.asking import answer, claim, claims
 from tests.reports.claims.runs import corrupt, finish, measure, tiny
 
 SIGN = "maskris-table-2-lavt-maskris-refcoco-testa-oiou"
 VALUE = "maskris-table-2-lavt-maskris-refcoco-testa-oiou-value"
-STATEMENT = "maskris-half-as-long"
 ABLATION = "maskris-table-3-im-dcl-refcoco-val-oiou"
-
-
-@functools.cache
-def claims():
-    return read_claims().claims
-
-
-def claim(name):
-    (found,) = [its for its in claims() if its.id == name]
-    return found
-
-
-def answer(runs, name):
-    """Return the answer to one claim. The family counts all claims of its table."""
-    wanted = claim(name)
-    family = [its for its in claims() if its.family == wanted.family and its.family] or [wanted]
-    (found,) = answers(family, Evidence(runs, FinishedRuns(runs, family)), [name])
-    return found
 
 
 def pairs(runs, name, differences, base=0.70, **more):
@@ -198,64 +177,6 @@ def test_counts_of_other_weights_are_not_measured(tmp_path):
         "result.json", run.read_json("result.json") | {"testA": metrics.compute(changed)}
     )
     assert answer(tmp_path, VALUE).why.endswith("are not measured by the protocol lavt yet")
-
-
-# --- statements -----------------------------------------------------------------------------------
-
-
-def statement(runs, *splits):
-    """Finish runs in which each difference of `splits` is that of testA and testB."""
-    better, than = claim(STATEMENT).parts[0].better, claim(STATEMENT).parts[0].than
-    for seed, (on_a, on_b) in enumerate(splits):
-        finish(runs, than, seed, 0.7, only=("testA", "testB"))
-        share = {"testA": 0.7 + on_a, "testB": 0.7 + on_b}
-        finish(runs, better, seed, share, only=("testA", "testB"))
-
-
-@pytest.mark.parametrize(
-    ("splits", "status"),
-    [
-        ([(0.03, 0.02), (0.031, 0.021), (0.032, 0.022)], "confirmed"),
-        ([(0.03, -0.03), (0.031, -0.031), (0.032, -0.032)], "contradicted"),
-        ([(0.03, 0.0), (0.031, 0.0004), (0.032, -0.0004)], "no relevant difference"),
-        ([(0.03, 0.05), (0.031, -0.04), (0.032, 0.02)], "undecided"),
-        ([(0.03, 0.03)], "undecided"),
-        ([], "not run"),
-    ],
-)
-def test_a_statement_goes_through_each_status(tmp_path, splits, status):
-    statement(tmp_path, *splits)
-    found = answer(tmp_path, STATEMENT)
-    assert found.status == status
-    if len(splits) == 1:
-        assert found.why == "it takes 3 seed pairs, and a part has 1"
-
-
-def test_all_corruptions_means_each_of_the_17(tmp_path, monkeypatch):
-    for module in (evidence, constructed):  # Two of five severities take less time.
-        monkeypatch.setattr(module, "SEVERITIES", (2, 4))
-    name = "maskris-corruptions"
-    first = claim(name).parts[0]
-    runs = {}
-    for side in ("better", "than"):
-        arm = getattr(first, side)
-        runs[side] = [finish(tmp_path, arm, seed, 0.7, only=("val",)) for seed in range(3)]
-    names = sets()["maskris"]
-    for corruption in names[:-1]:
-        for side, share in (("better", 0.63), ("than", 0.60)):
-            for seed, run in enumerate(runs[side]):
-                corrupt(run, "val", corruption, share + 0.001 * seed)
-    found = answer(tmp_path, name)
-    assert found.status == "not run" and found.why == (
-        "1 of its 17 parts have no answer: its finished runs are not evaluated under saturate yet"
-    )
-    assert found.parts == "16 of 17 parts confirmed"
-    for side, share in (("better", 0.60), ("than", 0.63)):
-        for seed, run in enumerate(runs[side]):
-            corrupt(run, "val", names[-1], share + 0.001 * seed)
-    found = answer(tmp_path, name)
-    assert found.status == "contradicted"
-    assert found.qualified == "contradicted, on val, which chose the epoch"
 
 
 # --- shown ----------------------------------------------------------------------------------------
@@ -445,9 +366,3 @@ def test_hours_are_of_one_card_and_odd_costs_are_named(tmp_path):
     run.write_json("costs.json", {"training_seconds": -3})
     with pytest.raises(UserError, match="costs.json is damaged"):
         hours()
-
-
-def test_a_contradicted_statement_has_the_p_of_the_part_that_contradicts(tmp_path):
-    statement(tmp_path, (0.05, -0.03), (-0.04, -0.031), (0.02, -0.032))
-    found = answer(tmp_path, STATEMENT)
-    assert found.status == "contradicted" and found.p < 0.05

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from benchmark.evaluation import masks
+from benchmark.evaluation.text_blind_scores import write_scores
 from benchmark.runs.comparisons import planned_comparisons
 from benchmark.runs.costs import Costs
 from benchmark.runs.groups import Cell, Group, write_plan
@@ -50,6 +51,9 @@ def make(runs: Path) -> Group:
         _log(run, 40, 0.05 * (spec.strategy.name == "maskris"))
     for spec in three:
         _corrupt(RunDir(runs / spec.key), 0.05 * (spec.strategy.name == "maskris"))
+    measured = RunDir(runs / weak[0].key)
+    text_blind = {"constant": 0.25, "mean": 0.2, "max": 0.3}
+    write_scores(measured, "val", text_blind, measured.records("val"))
     running = RunDir(runs / make_spec("maskris", 0, "lavt").key)
     running.create(make_spec("maskris", 0, "lavt"))
     _log(running, 16, 0.0)
@@ -86,6 +90,35 @@ def _corrupt(run: RunDir, better: float) -> None:
         ours.to_parquet(path, index=False)
 
 
+def entry(
+    number: int, rule: str, sentence: str, size: tuple[int, int], truth: object, guesses: dict
+) -> dict:
+    """Return an expression as `examples.json` has it, whose picture is `<number>.webp`.
+
+    Args:
+        number: its sent_id and image_id.
+        rule: why it was chosen.
+        sentence: its text.
+        size: height and width of the picture.
+        truth: the true mask, encoded.
+        guesses: key of a run -> its mask and IoU.
+    """
+    return {
+        "sent_id": number,
+        "image_id": number,
+        "dataset": "refshapes",
+        "split_by": "unc",
+        "split": "testA",
+        "sentence": sentence,
+        "rule": rule,
+        "difference": 0.0,
+        "picture": f"{number}.webp",
+        "size": size,
+        "truth": truth,
+        "masks": guesses,
+    }
+
+
 def make_examples(runs: Path, keys: list[str]) -> None:
     folder = runs / "examples" / NAME
     folder.mkdir(parents=True)
@@ -95,9 +128,8 @@ def make_examples(runs: Path, keys: list[str]) -> None:
     for number, (rule, sentence) in enumerate(
         [("largest gain", SENTENCE), ("both fail", "the small disc"), ("largest gain", "a ring")]
     ):
-        name = f"{number}.webp"
         color = np.stack([rows * 4, columns * 3, rows * 0 + 80 * number], axis=-1)
-        Image.fromarray(color.astype(np.uint8)).save(folder / name, lossless=True)
+        Image.fromarray(color.astype(np.uint8)).save(folder / f"{number}.webp", lossless=True)
 
         def disc(x, radius):
             return (rows - 30) ** 2 + (columns - x) ** 2 < radius**2
@@ -108,22 +140,7 @@ def make_examples(runs: Path, keys: list[str]) -> None:
             mask = disc(30 + 3 * place, 12) if number != 1 else np.zeros_like(truth)
             iou = (mask & truth).sum() / (mask | truth).sum()
             guesses[key] = {"rle": masks.encode(mask), "iou": float(iou)}
-        entries.append(
-            {
-                "sent_id": number,
-                "image_id": number,
-                "dataset": "refshapes",
-                "split_by": "unc",
-                "split": "testA",
-                "sentence": sentence,
-                "rule": rule,
-                "difference": 0.0,
-                "picture": name,
-                "size": [height, width],
-                "truth": masks.encode(truth),
-                "masks": guesses,
-            }
-        )
+        entries.append(entry(number, rule, sentence, (height, width), masks.encode(truth), guesses))
     (folder / "examples.json").write_text(json.dumps(entries))
 
 
@@ -152,7 +169,8 @@ def page_of(runs: Path, group: Group, **more) -> report.Page:
     family = planned_comparisons(collected.group, collected.specs)
     more = {"conditions": finished(collected, runs, family), **more}
     more = {"costs": blocks(table(settings(collected), costs)), "measured": costs, **more}
-    return report.page(collected, made(collected, comparison(collected)), runs, its, **more)
+    tables = made(collected, comparison(collected), folder=runs)
+    return report.page(collected, tables, runs, its, **more)
 
 
 def normal(html: str, runs: Path) -> str:

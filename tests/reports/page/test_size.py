@@ -12,7 +12,7 @@ from reports.compare import comparison
 from reports.matrix import report as matrix
 from reports.page import report
 from tests.reports.fakes import make_run, make_spec, plan
-from tests.reports.page.constructed import COSTS
+from tests.reports.page.constructed import COSTS, entry
 
 MEGABYTES = 5
 SPECS = [
@@ -40,22 +40,9 @@ def make_examples(folder, count, size=(360, 480)):
         guesses = {
             spec.key: {"rle": code, "iou": 0.5} for spec, code in zip(SPECS, chosen, strict=True)
         }
-        entries.append(
-            {
-                "sent_id": number,
-                "image_id": number,
-                "dataset": "refshapes",
-                "split_by": "unc",
-                "split": "testA",
-                "sentence": f"the shape number {number}",
-                "rule": "largest gain",
-                "difference": 0.0,
-                "picture": f"{number}.webp",
-                "size": size,
-                "truth": codes[number % len(codes)],
-                "masks": guesses,
-            }
-        )
+        sentence = f"the shape number {number}"
+        truth = codes[number % len(codes)]
+        entries.append(entry(number, "largest gain", sentence, size, truth, guesses))
     (folder / "examples.json").write_text(json.dumps(entries))
 
 
