@@ -71,7 +71,7 @@ class Heading:
     """What the rows of a figure have in common.
 
     Attributes:
-        where: data set and split.
+        where: data set, way of splitting, and split.
         method: name of the method.
         reference: what tables call the strategy that is compared with.
         strategy: what they call the compared one.
@@ -129,7 +129,7 @@ def figures(place: Path, every: Sequence[Setting]) -> dict[str, Figure]:
                 pairs = {seed: (before[seed], key) for seed, key in after.items() if seed in before}
                 if pairs:
                     heading = Heading(
-                        f"{example.dataset} {example.split}",
+                        f"{example.dataset} ({example.split_by}) {example.split}",
                         labels.method_label(setting.columns),
                         reference,
                         strategy,
