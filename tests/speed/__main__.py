@@ -1,5 +1,6 @@
 """Commands that measure speed. They are no part of `risbench`."""
 
+import contextlib
 import json
 import sys
 from pathlib import Path
@@ -90,7 +91,10 @@ def gpu_rows(
     content = json.loads(asked)
     bench = Bench(**content["bench"] | {"folder": Path(content["bench"]["folder"])})
     for row in content["rows"]:
-        print(json.dumps(measure(Row(**row), bench)), flush=True)
+        # The answers have the output to themselves, whatever a library prints.
+        with contextlib.redirect_stdout(sys.stderr):
+            values = measure(Row(**row), bench)
+        print(json.dumps(values), flush=True)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,8 @@ import collections
 import concurrent.futures
 import dataclasses
 import json
+import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -22,7 +24,6 @@ from rich.console import Console
 from rich.table import Table
 
 import methods
-from benchmark import strategies
 from benchmark.base.files import atomic_write
 from tests.speed.gpu_rows import Bench, Row, prepare
 
@@ -55,47 +56,46 @@ def groups(device: str, smoke: bool) -> list[Group]:
     names = methods.names()
     checks = {
         name: (
-            *(Row("equality", name, "tiny", "maskris", mode) for mode in _modes(name, "strict")),
+            *(
+                Row("equality", name, "tiny", "maskris", mode)
+                for mode in ("strict", "tf32", "published")
+            ),
             Row("repeat", name, middle, "maskris", "published"),
         )
         for name in names
     }
     speeds = {
         name: (
-            *_steps(name, large, ["published"]),
-            Row("evaluate", name, large, "baseline", "published"),
-            *_steps(name, large, [mode for mode in _modes(name, "fp32") if mode == "fp32"]),
+            *_steps(name, large, "published"),
+            # Evaluation knows no autocast.
+            Row("evaluate", name, large, "baseline", "fp32"),
+            *(_steps(name, large, "fp32") if _published(name, large) != "fp32" else ()),
         )
         for name in names
     }
     # One method's images are as large as another's, or nearly so.
     first = Group((Row("card"), Row("loader", names[0], large, "baseline", "fp32")))
     if smoke:
-        name = names[0]
+        chosen = checks[names[0]], speeds[names[0]]
         return [
             first,
-            Group((checks[name][0], checks[name][-1]), timed=False),
-            Group((speeds[name][0], Row("evaluate", name, large, "baseline", "published"))),
+            Group((chosen[0][0], chosen[0][-1]), timed=False),
+            Group((chosen[1][0], chosen[1][2])),
         ]
     return [
         first,
         *(Group(checks[name], timed=False) for name in names),
         *(Group(speeds[name]) for name in names),
-        *(Group(_steps(name, large, ["tf32"])) for name in names),
+        *(Group(_steps(name, large, "tf32")) for name in names),
     ]
 
 
-def _modes(name: str, fp32: str) -> list[str]:
-    """Return the modes in which a method is measured, each of which differs from the others."""
-    published = methods.definition(name).recipes["paper"].precision
-    same = published == "fp32" and fp32 == "fp32"
-    return [*([] if same else [fp32]), "tf32", "published"]
+def _published(name: str, variant: str) -> str:
+    return methods.definition(name).recipes[variant].precision
 
 
-def _steps(name: str, variant: str, modes: Sequence[str]) -> tuple[Row, ...]:
-    return tuple(
-        Row("step", name, variant, strategy, mode) for mode in modes for strategy in STRATEGIES
-    )
+def _steps(name: str, variant: str, mode: str) -> tuple[Row, ...]:
+    return tuple(Row("step", name, variant, strategy, mode) for strategy in STRATEGIES)
 
 
 def measure(
@@ -154,7 +154,7 @@ def outcomes(
                     yield remaining.pop(0), {"state": "measured", **json.loads(line)}
             errors.seek(0)
             said = [line.strip() for line in errors if line.strip()]
-        if remaining and child.returncode:
+        if remaining:
             yield remaining.pop(0), _failure(child.returncode, said, deadline)
 
 
@@ -166,6 +166,7 @@ def _start(rows: Sequence[Row], bench: Bench, errors: Any) -> subprocess.Popen[s
         stdout=subprocess.PIPE,
         stderr=errors,
         text=True,
+        env={**os.environ, "COLUMNS": "1000"},  # A message of ours stays on one line.
     )
 
 
@@ -182,12 +183,15 @@ def _line(child: subprocess.Popen[str], deadline: float) -> str:
 
 def _failure(code: int, said: Sequence[str], deadline: float) -> dict[str, Any]:
     """Return the outcome of a row at which its process ended."""
-    if code > 0:
-        return {"state": "failed", "reason": said[-1] if said else f"the process ended with {code}"}
-    if time.monotonic() >= deadline:
+    if code < 0 and time.monotonic() >= deadline:
         return {"state": "not run", "reason": "the time was used up while it was measured"}
+    if code >= 0:
+        # A message of CUDA goes on for several lines behind the one that names the error.
+        named = [line for line in said if re.match(r"[\w.]+(Error|Exception)\b", line)]
+        reason = [f"the process ended with {code}", *said[-1:], *named[-1:]][-1]
+        return {"state": "failed", "reason": reason, "log": said[-12:]}
     reason = f"the process was ended by signal {-code}, or took over {ROW_SECONDS:.0f} s"
-    return {"state": "failed", "reason": reason}
+    return {"state": "failed", "reason": reason, "log": said[-12:]}
 
 
 class Results:

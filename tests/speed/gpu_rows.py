@@ -131,9 +131,11 @@ def spec_of(row: Row, opened: Opened, batch_size: int | None = None) -> RunSpec:
     dataset = opened.dataset(DATA, split_by)
     config = definition.config_for(row.variant, DATA)
     recipe = definition.recipes[row.variant]
-    # A tiny network has no published precision of its own, so it takes that of the published one.
-    published = definition.recipes["paper"].precision
-    changes: dict[str, Any] = {"precision": published if row.mode == "published" else "fp32"}
+    changes: dict[str, Any] = {"precision": "fp32"}
+    if row.mode == "published":
+        # A tiny network is compared in the precision of the large one, which it stands for.
+        source = "paper" if row.kind == "equality" else row.variant
+        changes["precision"] = definition.recipes[source].precision
     if batch_size:
         changes |= {"batch_size": batch_size, "micro_batch": batch_size}
     if definition.targets_from:
@@ -370,7 +372,7 @@ def host_syncs(trainer: Trainer, batches: list[RawBatch]) -> dict[str, int]:
 
 def evaluate(row: Row, bench: Bench) -> dict[str, Any]:
     """Return how many expressions a second are evaluated, images read and masks scored."""
-    trainer = trainer_of(row, bench, batch_size=1)
+    trainer = trainer_of(row, bench)
     counted = {}
     for number in range(2):
         finish(bench.device)
