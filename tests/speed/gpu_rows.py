@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.state import AcceleratorState
 from torch.utils.flop_counter import FlopCounterMode
 
 import methods
 from benchmark import strategies
+from benchmark.base.errors import UserError
 from benchmark.base.pretrained import Source
 from benchmark.data import datasets, tokenizers
 from benchmark.data.samples import RawBatch, TrainingSamples, training_batches
@@ -176,7 +178,14 @@ def trainer_of(
     spec = spec_of(row, opened, batch_size)
     execution = Execution.of(device=device or bench.device, threads=torch.get_num_threads())
     run = RunDir(bench.folder / "runs" / spec.key)
+    # accelerate keeps the first device of a process, and an equality needs two of them.
+    AcceleratorState._reset_state(reset_partial_state=True)
     trainer = Trainer(spec, run, opened, execution, published_start=False)
+    if trainer.device.type != execution.numerics.device:
+        raise UserError(
+            f"the network is on {trainer.device} and not on {execution.numerics.device}: unset"
+            " ACCELERATE_TORCH_DEVICE and ACCELERATE_USE_CPU."
+        )
     trainer.network.train()
     return trainer
 
