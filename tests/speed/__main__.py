@@ -1,6 +1,9 @@
-"""Commands that measure speed on finished runs. They are no part of `risbench`."""
+"""Commands that measure speed. They are no part of `risbench`."""
 
+import contextlib
+import json
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import torch
@@ -23,7 +26,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 
 @app.callback()
 def about() -> None:
-    """Measure speed on finished runs."""
+    """Measure the speed of this machine and of finished runs."""
 
 
 @app.command()
@@ -73,6 +76,37 @@ def sync(
 ) -> None:
     """Measure a first sync with MLflow, and one with nothing new."""
     show_syncs([*measure_syncs(numbers(counts, "--counts"))], console)
+
+
+@app.command()
+def gpu(
+    out: Annotated[Path, typer.Option(help="The file of the results, JSON.")],
+    minutes: Annotated[float, typer.Option(help="Time in which all must be done.")] = 8.0,
+    smoke: Annotated[
+        bool, typer.Option("--smoke", help="Measure one row of each kind, with two steps.")
+    ] = False,
+    device: DeviceOption = "auto",
+) -> None:
+    """Measure what one GPU does with every network. No file and no network is needed."""
+    from tests.speed.gpu import run
+
+    run(out, inference.pick_device(device).type, minutes, smoke, console)
+
+
+@app.command(hidden=True)
+def gpu_rows(
+    asked: Annotated[str, typer.Argument(help="The rows and how they are measured, JSON.")],
+) -> None:
+    """Measure some rows in this process, and print a line of JSON for each."""
+    from tests.speed.gpu_rows import Bench, Row, measure
+
+    content = json.loads(asked)
+    bench = Bench(**content["bench"] | {"folder": Path(content["bench"]["folder"])})
+    for row in content["rows"]:
+        # The answers have the output to themselves, whatever a library prints.
+        with contextlib.redirect_stdout(sys.stderr):
+            values = measure(Row(**row), bench)
+        print(json.dumps(values), flush=True)
 
 
 if __name__ == "__main__":
