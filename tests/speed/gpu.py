@@ -266,7 +266,7 @@ def described(outcome: dict[str, Any]) -> str:
         return (
             f"{1000 * outcome['median_seconds']:.0f} ms, {outcome['pairs_per_second']:.1f} pairs/s,"
             f" {outcome['peak_bytes'] / 2**30:.1f} GiB, batch {outcome['batch_size']} of"
-            f" {outcome['published_batch_size']}, {outcome['host_syncs']} host syncs"
+            f" {outcome['published_batch_size']}, {_count(outcome['host_syncs'])} host syncs"
         )
     if "expressions_per_second" in outcome:
         return f"{outcome['expressions_per_second']:.1f} expressions/s"
@@ -274,6 +274,11 @@ def described(outcome: dict[str, Any]) -> str:
         return f"{outcome['card']}, {outcome['copy_bytes_per_second'] / 1e12:.2f} TB/s copied"
     loaders = [(name, its) for name, its in outcome.items() if name.startswith("workers_")]
     return ", ".join(f"{its['images_per_second']:.0f} images/s by {name}" for name, its in loaders)
+
+
+def _count(value: int | None) -> str:
+    """Return a number, or a dash on a CPU, which waits for no GPU."""
+    return "–" if value is None else str(value)
 
 
 def show(content: dict[str, Any], console: Console) -> None:
@@ -296,7 +301,7 @@ def show(content: dict[str, Any], console: Console) -> None:
                 f"{its['pairs_per_second']:.1f}",
                 f"{its['peak_bytes'] / 2**30:.1f}",
                 "–" if share is None else f"{100 * share:.1f}",
-                str(its["host_syncs"]),
+                _count(its["host_syncs"]),
             )
     console.print(table)
     for name in ("failed", "not run"):

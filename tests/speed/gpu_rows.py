@@ -353,7 +353,7 @@ def _step(row: Row, bench: Bench, batch_size: int) -> dict[str, Any]:
         "pairs_per_second": pairs / middle,
         "peak_bytes": peak,
         "flops": counter.get_total_flops(),
-        "host_syncs": sum(syncs.values()),
+        "host_syncs": sum(syncs.values()) if bench.device == "cuda" else None,
         "host_syncs_at": syncs,
     }
 
@@ -402,7 +402,9 @@ def loader(row: Row, bench: Bench) -> dict[str, Any]:
     opened = bench.opened()
     spec = spec_of(row, opened)
     dataset, tokenizer = opened.run(spec)
-    needs = methods.get(row.method)(spec.network, tokenizer.size).needs
+    # On this device a network has shapes and no weights, and only what it needs is asked.
+    with torch.device("meta"):
+        needs = methods.get(row.method)(spec.network, tokenizer.size).needs
     values: dict[str, Any] = {"size": needs.size}
     for workers in (0, 8) if bench.large else (0,):
         samples = TrainingSamples(dataset, "train", needs, tokenizer, 0)
