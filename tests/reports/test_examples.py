@@ -71,10 +71,10 @@ def drawn(made):
 
 def test_a_figure_per_rule_shows_sentence_ious_and_the_typical_seed(made):
     found = drawn(made)
-    start = "refshapes-testA-cris-tiny-MaskRIS"
+    start = "refshapes-unc-testA-cris-tiny-MaskRIS"
     assert list(found) == [f"{start}-largest-gain", f"{start}-both-fail"]
     gain, failed = map(texts, found.values())
-    assert {"Largest gain: cris tiny, refshapes testA", "the IoU rises most"} <= {*gain}
+    assert {"Largest gain: cris tiny, refshapes (unc) testA", "the IoU rises most"} <= {*gain}
     assert {"image", "ground truth", "baseline", "+MaskRIS"} <= {*gain}
     assert {"IoU 10.0 %", "IoU 20.0 %", "+25.0 points over 2 seeds, here seed 0"} <= {*gain}
     assert failed.count("IoU 0.0 %, nothing marked") == 2
@@ -86,7 +86,7 @@ def test_the_report_has_a_part_of_them(made, tmp_path, monkeypatch):
     specs = [run.spec for by_seed in made[0][0].strategies.values() for run in by_seed.values()]
     collected = collect(plan(specs), tmp_path)
     contents = PlanReport(collected, pd.DataFrame(), tmp_path).parts["examples"].make()
-    start = "examples/refshapes-testA-cris-tiny-MaskRIS"
+    start = "examples/refshapes-unc-testA-cris-tiny-MaskRIS"
     assert [*contents] == [f"{start}-largest-gain.png", f"{start}-both-fail.png"]
 
 

@@ -46,7 +46,7 @@ class Group:
 
 
 def groups(device: str, smoke: bool) -> list[Group]:
-    """Return everything that is measured, the cheapest first.
+    """Return everything that is measured, what a user waits for first.
 
     Args:
         device: a CPU measures `tiny` in place of `paper` and `small`.
@@ -84,8 +84,8 @@ def groups(device: str, smoke: bool) -> list[Group]:
         ]
     return [
         first,
-        *(Group(checks[name], timed=False) for name in names),
         *(Group(speeds[name]) for name in names),
+        *(Group(checks[name], timed=False) for name in names),
         *(Group(_steps(name, large, "tf32")) for name in names),
     ]
 
@@ -117,7 +117,9 @@ def measure(
     results = Results(out, [row for group in planned for row in group.rows], console)
 
     def work(group: Group) -> None:
-        for row, outcome in outcomes(group.rows, bench, deadline):
+        # Processes beside each other share the cores, or all of them would wait for each other.
+        cores = len(os.sched_getaffinity(0)) // (1 if group.timed else AT_A_TIME)
+        for row, outcome in outcomes(group.rows, bench, deadline, max(1, cores)):
             results.add(row, outcome)
 
     with concurrent.futures.ThreadPoolExecutor(AT_A_TIME) as pool:
@@ -134,7 +136,7 @@ def measure(
 
 
 def outcomes(
-    rows: Sequence[Row], bench: Bench, deadline: float
+    rows: Sequence[Row], bench: Bench, deadline: float, threads: int
 ) -> Iterator[tuple[Row, dict[str, Any]]]:
     """Yield each row with its outcome.
 
@@ -148,7 +150,7 @@ def outcomes(
                 yield row, {"state": "not run", "reason": "the time was used up"}
             return
         with tempfile.TemporaryFile("w+", encoding="utf-8") as errors:
-            child = _start(remaining, bench, errors)
+            child = _start(remaining, bench, threads, errors)
             with child:
                 while remaining and (line := _line(child, deadline)):
                     yield remaining.pop(0), {"state": "measured", **json.loads(line)}
@@ -158,7 +160,7 @@ def outcomes(
             yield remaining.pop(0), _failure(child.returncode, said, deadline)
 
 
-def _start(rows: Sequence[Row], bench: Bench, errors: Any) -> subprocess.Popen[str]:
+def _start(rows: Sequence[Row], bench: Bench, threads: int, errors: Any) -> subprocess.Popen[str]:
     """Start a process that prints one line of JSON for each row."""
     asked = {"rows": [dataclasses.asdict(row) for row in rows], "bench": dataclasses.asdict(bench)}
     return subprocess.Popen(
@@ -166,7 +168,8 @@ def _start(rows: Sequence[Row], bench: Bench, errors: Any) -> subprocess.Popen[s
         stdout=subprocess.PIPE,
         stderr=errors,
         text=True,
-        env={**os.environ, "COLUMNS": "1000"},  # A message of ours stays on one line.
+        # A message of ours stays on one line.
+        env={**os.environ, "COLUMNS": "1000", "OMP_NUM_THREADS": str(threads)},
     )
 
 

@@ -65,12 +65,12 @@ def test_a_process_that_hangs_is_a_failed_row(bench, monkeypatch):
     monkeypatch.setattr(
         gpu,
         "_start",
-        lambda rows, bench, errors: subprocess.Popen(
+        lambda rows, bench, threads, errors: subprocess.Popen(
             sleeping, stdout=subprocess.PIPE, stderr=errors, text=True
         ),
     )
     rows = (Row("card"), Row("loader", METHOD))
-    found = [*gpu.outcomes(rows, bench, time.monotonic() + 60)]
+    found = [*gpu.outcomes(rows, bench, time.monotonic() + 60, 1)]
     assert [row for row, _ in found] == [*rows]
     assert all("took over" in outcome["reason"] for _, outcome in found)
 
