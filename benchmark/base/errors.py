@@ -10,11 +10,19 @@ MOST_LISTED = 40  # names that a message lists, since a longer list hides what i
 class UserError(Exception):
     """Something that the user can put right.
 
-    The message says what to do. The command line prints it and exits with 1.
+    The message says what to do. The command line prints it and exits with 2, as it does where a
+    call does not fit its options.
     """
 
 
-class Busy(UserError):
+class WorldError(UserError):
+    """Something outside of the call that has to be put right: a full disk, a server that is down.
+
+    The same call works once that is done. The command line exits with 1.
+    """
+
+
+class Busy(WorldError):
     """Another process works on the run, so the caller may wait for it and try again."""
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from benchmark.base.errors import UserError
+from benchmark.base.errors import UserError, WorldError
 
 
 def read_bytes(path: Path) -> bytes:
@@ -153,7 +153,7 @@ def atomic_write(path: Path, write: Callable[[Path], Any]) -> None:
         temporary.rename(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise UserError(
+        raise WorldError(
             f"cannot write {path} ({error.strerror or error}): make room or choose another"
             " --runs folder, then start the same command again. It goes on from the last saved"
             " state."

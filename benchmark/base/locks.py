@@ -15,7 +15,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from benchmark.base.errors import Busy, UserError
+from benchmark.base.errors import Busy, WorldError
 
 
 @contextlib.contextmanager
@@ -38,7 +38,7 @@ def locked(path: Path, busy: str | None = None) -> Iterator[None]:
     except Timeout:
         raise Busy(busy) from None
     except OSError as error:
-        raise UserError(
+        raise WorldError(
             f"cannot write {path.parent} ({error.strerror}): make room or choose another folder."
         ) from None
     try:

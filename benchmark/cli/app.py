@@ -8,7 +8,7 @@ from pathlib import Path
 import typer
 from rich.text import Text
 
-from benchmark.base.errors import Interrupted, UserError
+from benchmark.base.errors import Interrupted, UserError, WorldError
 from benchmark.base.registry import PLUGINS, plugin_files
 from benchmark.cli import (
     checkpoints,
@@ -49,14 +49,15 @@ def guarded(command: Callable[[], None]) -> int:
     """Run a command and return its exit code.
 
     Returns:
-        0 for success, 1 for a user error, which is printed as one sentence, and 130 for Ctrl-C.
+        0 for success, 2 for a user error, 1 for what is wrong outside of the call, and 130 for
+        Ctrl-C. An error is printed as one sentence.
     """
     try:
         command()
     except UserError as error:
         # The message is no markup, and may quote something that looks like it.
         errors.print(Text.assemble(("error:", "red"), f" {error}"), soft_wrap=True)
-        return 1
+        return 1 if isinstance(error, WorldError) else 2
     except (Interrupted, KeyboardInterrupt) as stop:
         errors.print(str(stop) or "stopped", markup=False)
         return 130

@@ -81,20 +81,24 @@ def pack(
         console.print(f"wrote {path} ({path.stat().st_size / 2**20:.1f} MiB)")
 
 
-@app.command(rich_help_panel=PANEL)
-def unpack(
+@app.command("unpack", rich_help_panel=PANEL)
+def unpack_archives(
     archives: Annotated[list[Path], typer.Argument(help="What `pack` wrote.")],
     runs: RunsOption = RUNS,
 ) -> None:
     """Unpack archives into the folder of runs.
 
-    Files that are there already are left alone.
+    Archives of one `pack` belong together. A run that is there already is compared and kept.
 
     Example: risbench unpack /mnt/usb/runs-*.tar.gz
     """
-    from benchmark.runs import archive
+    from benchmark.runs.unpacking import unpack
 
-    console.print(f"unpacked {archive.unpack(archives, runs)} runs into {runs}")
+    unpacked = unpack(archives, runs)
+    same = f", {unpacked.same} were there already" if unpacked.same else ""
+    console.print(f"unpacked {unpacked.new} runs into {runs}{same}", markup=False)
+    for name in unpacked.kept:
+        console.print(f"kept {name}, which differs from the one in the archives", markup=False)
 
 
 @app.command(rich_help_panel=PANEL)

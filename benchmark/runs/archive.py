@@ -1,7 +1,6 @@
 """Archives hold run directories without weights and resume points, so they are small to carry."""
 
 import tarfile
-from collections.abc import Sequence
 from pathlib import Path
 
 from benchmark.base.errors import UserError
@@ -9,13 +8,20 @@ from benchmark.base.files import atomic_write
 from benchmark.runs.rundir import RunDir, all_runs
 
 # Weights are large, and a lock or a job means nothing on another machine.
-LEFT_OUT = {"state", "best.safetensors", ".lock", "job.json", "pseudo_masks"}
+LEFT_OUT = {"state", "best.safetensors", "job.json", "pseudo_masks"}
 
 
 def packed_files(run: RunDir) -> list[Path]:
-    """Return the files of a run directory that travel, which are all but those in `LEFT_OUT`."""
-    files = [path for path in sorted(run.path.rglob("*")) if path.is_file()]
-    return [path for path in files if path.relative_to(run.path).parts[0] not in LEFT_OUT]
+    """Return the files of a run directory that travel.
+
+    These are all but those in `LEFT_OUT`, hidden ones (which a killed writer left), and links.
+    """
+    files = [path for path in sorted(run.path.rglob("[!.]*")) if path.is_file()]
+    return [
+        path
+        for path in files
+        if path.relative_to(run.path).parts[0] not in LEFT_OUT and not path.is_symlink()
+    ]
 
 
 def pack(runs: Path, out: Path, limit: int) -> list[Path]:
@@ -80,30 +86,3 @@ def pack(runs: Path, out: Path, limit: int) -> list[Path]:
 
 def _under_condition(path: Path, runs: Path) -> bool:
     return path.relative_to(runs).parts[1] == "robustness"
-
-
-def unpack(archives: Sequence[Path], runs: Path) -> int:
-    """Unpack archives into `runs`, and leave alone what is there already.
-
-    Returns:
-        The number of runs that were not there before.
-
-    Raises:
-        UserError: an archive is missing, damaged, or holds a path outside of `runs`.
-    """
-    before = {run.key for run in all_runs(runs)}
-    runs.mkdir(parents=True, exist_ok=True)
-    for path in archives:
-        try:
-            with tarfile.open(path) as archive:
-                new = [
-                    member for member in archive.getmembers() if not (runs / member.name).exists()
-                ]
-                archive.extractall(runs, members=new, filter="data")
-        except FileNotFoundError:
-            raise UserError(f"there is no archive {path}.") from None
-        except (tarfile.TarError, EOFError, OSError) as error:
-            raise UserError(
-                f"{path} is no archive of `risbench pack` or is damaged ({error})."
-            ) from None
-    return len({run.key for run in all_runs(runs)} - before)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import platformdirs
 
-from benchmark.base.errors import UserError
+from benchmark.base.errors import WorldError
 from benchmark.runs.groups import read_groups
 from benchmark.runs.rundir import RunDir, all_runs
 
@@ -67,6 +67,6 @@ def remove(removable: Mapping[str, Sequence[Path]]) -> None:
         try:
             shutil.rmtree(path)
         except OSError as error:
-            raise UserError(
+            raise WorldError(
                 f"{path} cannot be deleted ({error.strerror}): check its permissions."
             ) from None

@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from benchmark.base.errors import UserError, choose
+from benchmark.base.errors import UserError, WorldError, choose
 from benchmark.base.files import atomic_write, load_yaml, read_model
 from benchmark.base.locks import is_locked, locked
 from benchmark.runs.spec import RunSpec
@@ -260,7 +260,7 @@ class RunDir:
             with (self.path / "metrics.jsonl").open("a") as file:
                 file.write(json.dumps({"step": step, "epoch": epoch, **values}) + "\n")
         except OSError as error:
-            raise UserError(
+            raise WorldError(
                 f"cannot write {self.path / 'metrics.jsonl'} ({error.strerror}): make room."
             ) from None
 

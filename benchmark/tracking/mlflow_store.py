@@ -36,7 +36,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from benchmark.base.errors import UserError
+from benchmark.base.errors import UserError, WorldError
 from benchmark.base.locks import locked
 from benchmark.launch.jobs import PYTHON
 from benchmark.runs.groups import Group, members, read_groups
@@ -149,7 +149,7 @@ def readable_errors(uri: str) -> Iterator[None]:
         refused = re.search(r"\[Errno -?\d+\] ([\w ]+)", str(error))
         reason = refused[1] if refused else str(error).strip().split("\n")[0][:200]
         address = make_url(uri).render_as_string(hide_password=True)
-        raise UserError(
+        raise WorldError(
             f"the tracking store {address} cannot be used ({reason}). No run is lost: put it right"
             " or give another --uri, and `risbench sync` sends what is missing."
         ) from None

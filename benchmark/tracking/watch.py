@@ -11,7 +11,7 @@ import threading
 import time
 from pathlib import Path
 
-from benchmark.base.errors import UserError
+from benchmark.base.errors import UserError, WorldError
 from benchmark.launch.jobs import PYTHON, own_code
 from benchmark.tracking import DEFAULT
 from benchmark.tracking.group_report import ReportMaker
@@ -33,7 +33,7 @@ def start(runs: Path, address: str | None, tracker: str = DEFAULT) -> subprocess
         runs.mkdir(parents=True, exist_ok=True)
         log = (runs / "sync.log").open("a")
     except OSError as error:
-        raise UserError(
+        raise WorldError(
             f"cannot write {runs} ({error.strerror}): make room or choose another --runs folder."
         ) from None
     command = [*PYTHON, "benchmark.cli", "sync", "--watch"]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmark.base.errors import UserError
+from benchmark.base.errors import WorldError
 
 
 def csv(table: pd.DataFrame) -> str:
@@ -48,7 +48,7 @@ def write(
             if old not in written and old.is_file():
                 old.unlink()
     except OSError as error:
-        raise UserError(
+        raise WorldError(
             f"the report cannot be written to {folder} ({error.strerror}): choose another --out"
             " folder."
         ) from None

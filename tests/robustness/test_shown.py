@@ -31,7 +31,8 @@ def test_mlflow_shows_every_condition(fresh):
 
 
 def test_packed_records_under_conditions_may_be_spread(fresh, tmp_path):
-    from benchmark.runs.archive import pack, packed_files, unpack
+    from benchmark.runs.archive import pack, packed_files
+    from benchmark.runs.unpacking import unpack
 
     ask(fresh)
     runs = fresh[0].path.parent
@@ -45,7 +46,7 @@ def test_packed_records_under_conditions_may_be_spread(fresh, tmp_path):
         with tarfile.open(path) as archive:
             holds.append({name.partition("/")[0] for name in archive.getnames()})
     assert any(one & other for one, other in itertools.combinations(holds, 2)), "one is spread"
-    assert unpack(archives, tmp_path / "there") == 2
+    assert unpack(archives, tmp_path / "there").new == 2
     for run in fresh:
         there = RunDir(tmp_path / "there" / run.key)
         assert all(

@@ -11,6 +11,7 @@ from benchmark.runs import archive
 from benchmark.runs.opened import Opened
 from benchmark.runs.preset import PRESETS, Preset, preset_names, read_preset
 from benchmark.runs.rundir import RunDir, all_runs, find_run
+from benchmark.runs.unpacking import unpack
 from tests.helpers import tiny_matrix, tiny_spec
 
 
@@ -167,7 +168,7 @@ def test_pack_and_unpack(boxes, tmp_path):
     (shown / ".examples.json.7").write_text("[")
     archives = archive.pack(tmp_path / "runs", tmp_path / "out", 20_000)
     assert len(archives) > 1 and all(path.stat().st_size <= 20_000 for path in archives)
-    assert archive.unpack(archives, tmp_path / "there") == len(specs)
+    assert unpack(archives, tmp_path / "there").new == len(specs)
     for spec in specs:
         files = {
             str(p.relative_to(tmp_path / "there" / spec.key))
@@ -176,11 +177,11 @@ def test_pack_and_unpack(boxes, tmp_path):
         }
         assert files == {"spec.yaml", "status.json", "records/val.parquet"}
     assert [path.name for path in (tmp_path / "there/examples/plan").iterdir()] == ["examples.json"]
-    assert archive.unpack(archives, tmp_path / "there") == 0
+    assert unpack(archives, tmp_path / "there").new == 0
     with pytest.raises(UserError, match="no archive"):
-        archive.unpack([tmp_path / "missing.tar.gz"], tmp_path / "there")
+        unpack([tmp_path / "missing.tar.gz"], tmp_path / "there")
     (tmp_path / "bad.tar.gz").write_bytes(b"not an archive")
     with pytest.raises(UserError, match="damaged"):
-        archive.unpack([tmp_path / "bad.tar.gz"], tmp_path / "there")
+        unpack([tmp_path / "bad.tar.gz"], tmp_path / "there")
     with pytest.raises(UserError, match="allow more with --megabytes"):
         archive.pack(tmp_path / "runs", tmp_path / "out", 100)

@@ -9,6 +9,7 @@ from benchmark.runs.execution import Places
 from benchmark.runs.groups import Group, write_plan
 from benchmark.runs.preset import narrow, read_preset
 from benchmark.runs.resolve import changed_recipe, resolve_preset
+from benchmark.runs.unpacking import unpack
 from studies import study
 from tests.studies.searches import TRIAL_PAPER, command, prepared, started_search
 
@@ -100,7 +101,7 @@ def test_a_study_is_not_called_like_a_preset(preset, tmp_path):
 
 def test_a_search_travels_with_its_runs(finished_search, tmp_path, capsys):
     found, runs, _ = finished_search
-    archive.unpack(archive.pack(runs, tmp_path / "packed", 2**22), tmp_path / "there")
+    unpack(archive.pack(runs, tmp_path / "packed", 2**22), tmp_path / "there")
     said = []
     for folder in (runs, tmp_path / "there"):
         assert command("study", "show", found.name, "--format", "csv", "--runs", folder) == 0

@@ -28,7 +28,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from benchmark.base.errors import UserError, choose
+from benchmark.base.errors import UserError, WorldError, choose
 from benchmark.base.files import read_json
 from benchmark.base.locks import locked
 from benchmark.base.rng import generator
@@ -92,7 +92,7 @@ def write_refshapes(root: Path, name: str, sizes: Mapping[str, int], seed: int =
                     return
         _require_whole(root, name, made_from, size)
     except OSError as error:
-        raise UserError(
+        raise WorldError(
             f"{root / name} cannot be written ({error.strerror or error}): make room or choose"
             " another folder."
         ) from error
