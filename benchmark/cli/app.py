@@ -10,6 +10,7 @@ from rich.text import Text
 
 from benchmark.base.errors import Interrupted, UserError, WorldError
 from benchmark.base.registry import PLUGINS, plugin_files
+from benchmark.base.texts import printable
 from benchmark.cli import (
     checkpoints,
     claims,
@@ -55,11 +56,11 @@ def guarded(command: Callable[[], None]) -> int:
     try:
         command()
     except UserError as error:
-        # The message is no markup, and may quote something that looks like it.
-        errors.print(Text.assemble(("error:", "red"), f" {error}"), soft_wrap=True)
+        said = printable(f" {error}")
+        errors.print(Text.assemble(("error:", "red"), said), soft_wrap=True)
         return 1 if isinstance(error, WorldError) else 2
     except (Interrupted, KeyboardInterrupt) as stop:
-        errors.print(str(stop) or "stopped", markup=False)
+        errors.print(str(stop) or "stopped")
         return 130
     return 0
 

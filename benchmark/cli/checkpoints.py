@@ -182,7 +182,7 @@ def _export_masks(
         records, masks = _predicted(run, split, where, device, threads)
     text = json.dumps(as_coco(records, masks)) + "\n"
     atomic_write(path, lambda temporary: temporary.write_text(text))
-    console.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"wrote {path}", highlight=False, soft_wrap=True)
 
 
 def _predicted(

@@ -69,7 +69,6 @@ def examples(
     path = cutting.write(cutting.folder(where.runs, group.name), cut, pictures)
     console.print(
         f"wrote {path}: {len(cut)} examples on {len(pictures)} pictures",
-        markup=False,
         highlight=False,
         soft_wrap=True,
     )

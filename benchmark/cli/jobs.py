@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import typer
 from rich.text import Text
 
+from benchmark.base.texts import printable
 from benchmark.cli.options import Submission, console, errors
 
 if TYPE_CHECKING:  # Help must not import what runs need.
@@ -89,7 +90,8 @@ def conclude(outcomes: Sequence[Outcome], report: Callable[[], None]) -> None:
     """
     failed = [outcome for outcome in outcomes if outcome.state in ("failed", "not started")]
     for outcome in failed:
-        line = Text.assemble((outcome.state, "red"), f" {outcome.name}: {outcome.reason}")
+        said = printable(f" {outcome.name}: {outcome.reason}")
+        line = Text.assemble((outcome.state, "red"), said)
         errors.print(line, soft_wrap=True)
     if any(outcome.state == "stopped" for outcome in outcomes):
         console.print("stopped: the same command goes on from here")

@@ -15,11 +15,13 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 import methods
 from benchmark import launch, strategies, tracking
 from benchmark.base.errors import UserError
 from benchmark.base.pretrained import Source
+from benchmark.base.texts import printable
 from benchmark.data import datasets
 from benchmark.launch.base import Launcher
 from benchmark.runs.execution import Execution, Places
@@ -27,8 +29,18 @@ from benchmark.runs.preset import preset_names
 
 # Tables need 100 columns, and without a terminal rich would assume 80.
 WIDTH = None if sys.stdout.isatty() else 110
-console = Console(width=WIDTH)
-errors = Console(stderr=True, highlight=False)
+
+
+class Terminal(Console):
+    """Prints text as text: no markup, no names of emoji, and no control characters."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Return a text as it is shown."""
+        return super().render_str(printable(text), **options)
+
+
+console = Terminal(width=WIDTH, markup=False, emoji=False)
+errors = Terminal(stderr=True, highlight=False, markup=False, emoji=False)
 RUNS = Path("runs")
 OUT = Path("reports/out")
 CLAIMS = "RISBENCH_CLAIMS"  # variable that names a folder with further claims

@@ -239,4 +239,4 @@ def tell_written(paths: Sequence[Path]) -> None:
     top = min((path.parent for path in shown), key=lambda path: len(path.parts), default=None)
     named = dict.fromkeys(path if path.parent == top else path.parent for path in shown)
     for path in sorted(named, key=lambda path: path.name == "index.html"):
-        console.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"wrote {path}", highlight=False, soft_wrap=True)

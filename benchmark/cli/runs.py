@@ -155,4 +155,4 @@ def _status_cells(name: str, status: RunStatus | None) -> list[str | Text]:
     best = "" if status.best is None or status.best < 0 else f"{100 * status.best:.2f}"
     steps = f"{status.step}/{status.steps or '?'}"
     # The reason is no markup, and may quote something that looks like it.
-    return [name, status.state, steps, best, Text(status.reason)]
+    return [name, status.state, steps, best, status.reason]

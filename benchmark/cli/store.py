@@ -37,7 +37,7 @@ def sync(
     if watch:
         watching.watch(store, runs, uri, os.getppid(), reports=maker(runs))
     else:
-        console.print(str(store.sync(runs, uri, maker(runs))), markup=False)
+        console.print(str(store.sync(runs, uri, maker(runs))))
 
 
 @app.command(rich_help_panel=PANEL)
@@ -55,7 +55,7 @@ def ui(
     from reports.group_report import maker
 
     store = tracking.TRACKERS.get(tracker)
-    console.print(str(store.sync(runs, uri, maker(runs))), markup=False)
+    console.print(str(store.sync(runs, uri, maker(runs))))
     command = store.ui_command(runs, uri, host, port)
     console.print(f"MLflow's UI is on http://{host}:{port} (Ctrl-C ends it). In it,")
     for step in store.first_clicks:
@@ -96,9 +96,9 @@ def unpack_archives(
 
     unpacked = unpack(archives, runs)
     same = f", {unpacked.same} were there already" if unpacked.same else ""
-    console.print(f"unpacked {unpacked.new} runs into {runs}{same}", markup=False)
+    console.print(f"unpacked {unpacked.new} runs into {runs}{same}")
     for name in unpacked.kept:
-        console.print(f"kept {name}, which differs from the one in the archives", markup=False)
+        console.print(f"kept {name}, which differs from the one in the archives")
 
 
 @app.command(rich_help_panel=PANEL)

@@ -59,11 +59,11 @@ class Display:
 
     def __init__(self, console: Console, what: str, total: int) -> None:
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             TextColumn("{task.completed:>6.0f}/{task.total:.0f}"),
             TimeElapsedColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
         )
         self.console = console
         self.what = what

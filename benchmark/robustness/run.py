@@ -186,7 +186,7 @@ class _Split:
         ]
         batches = ahead(images, groups, workers)
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),

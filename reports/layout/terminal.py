@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from benchmark.base.texts import printable
 from reports.layout.block import JUDGED, Block
 from reports.layout.signs import look
 
@@ -30,10 +31,10 @@ def print_blocks(
                 part = _folded(part)
             console.print(_table(part, width), width=width)
             if part.note:
-                console.print(Text(part.note), width=width)
+                console.print(Text(printable(part.note)), width=width)
             console.print()
     for note in notes:
-        console.print(Text(note), width=width)
+        console.print(Text(printable(note)), width=width)
 
 
 def _parts(block: Block, width: int) -> Iterator[Block]:
@@ -64,7 +65,7 @@ def _folded(block: Block) -> Block:
 def _table(block: Block, width: int) -> Table:
     # All are Texts, because rich would take a plain string with an interval in it for markup.
     table = Table(
-        title=Text(block.title),
+        title=Text(printable(block.title)),
         title_justify="left",
         box=None,
         pad_edge=False,
@@ -72,10 +73,12 @@ def _table(block: Block, width: int) -> Table:
     )
     for column, (heading, its) in enumerate(zip(block.header, _widths(block, width), strict=True)):
         justify = "left" if block.is_words(column) else "right"
-        table.add_column(Text(heading), justify=justify, width=its)
+        table.add_column(Text(printable(heading)), justify=justify, width=its)
     for number, line in enumerate(block.lines):
         cells = [
-            Text(cell, _style(cell, block.header[column], (number, column) in block.bold))
+            Text(
+                printable(cell), _style(cell, block.header[column], (number, column) in block.bold)
+            )
             for column, cell in enumerate(line)
         ]
         table.add_row(*cells)
