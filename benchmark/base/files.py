@@ -4,16 +4,25 @@ A file is written whole or not at all. Whatever is wrong with a file that is rea
 sentence for the user.
 """
 
+import contextlib
+import errno
+import glob
 import json
 import os
+import shutil
+import stat
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from safetensors import SafetensorError
 
 from benchmark.base.errors import UserError, WorldError
+
+LEFT_SECONDS = 3600.0  # a temporary file that is older has no writer any more
 
 
 def read_bytes(path: Path) -> bytes:
@@ -136,25 +145,66 @@ def read_model(model: type[BaseModel], values: Any, where: str) -> Any:
 def atomic_write(path: Path, write: Callable[[Path], Any]) -> None:
     """Write a file so that a reader finds either the old content or the new one, never a part.
 
+    The file has the permissions that the umask gives. What a killed writer of it left is deleted.
+
     Args:
         path: the file. Its folder is made where it is missing.
         write: writes the content to the path that it is given, a temporary file beside `path`.
 
     Raises:
-        UserError: the disk is full or the folder cannot be written. The old content is kept.
+        WorldError: the disk is full or the folder cannot be written. The old content is kept.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path)
+        temporary.touch()
+        # Some libraries make a file of their own, which nobody else may read.
+        mode = stat.S_IMODE(temporary.stat().st_mode)
         write(temporary)
+        temporary.chmod(mode)
         # The content must reach the disk before the name does, or a power cut leaves an empty file.
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.rename(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        said = _unwritten(error, temporary)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if said is None:
+            raise
         raise WorldError(
-            f"cannot write {path} ({error.strerror or error}): make room or choose another"
-            " --runs folder, then start the same command again. It goes on from the last saved"
-            " state."
+            f"cannot write {path} ({said}): make room or choose another folder, and start the same"
+            " command again. It goes on from what is saved."
         ) from None
+
+
+def _sweep(path: Path) -> None:
+    """Delete what writers of a file left that were killed."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
+        with contextlib.suppress(OSError):
+            # A living writer, who may be on another machine, is faster than that.
+            if left.suffix[1:].isdigit() and time.time() - left.stat().st_mtime > LEFT_SECONDS:
+                left.unlink()
+
+
+def _unwritten(error: BaseException, temporary: Path) -> str | None:
+    """Return why a file could not be written, or None where the error is about something else.
+
+    torch and safetensors have errors of their own for a disk that is full.
+    """
+    if isinstance(error, OSError):
+        said = error.strerror or str(error)
+        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    else:
+        wrote = isinstance(error, SafetensorError) or "PytorchStreamWriter" in str(error)
+        if not wrote:
+            return None
+        said, is_full = "the disk is full, or fails", True
+    if not is_full:
+        return said
+    try:
+        free, reached = shutil.disk_usage(temporary.parent).free, temporary.stat().st_size
+    except OSError:
+        return said
+    return f"{said}: {reached / 1e6:.1f} MB were written, and {free / 1e6:.1f} MB were free then"

@@ -1,12 +1,11 @@
 """Tables as CSV, and the writing of a report's files."""
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from benchmark.base.errors import WorldError
+from benchmark.base.files import atomic_write
 
 
 def csv(table: pd.DataFrame) -> str:
@@ -33,23 +32,14 @@ def write(
         owned: folders in it that hold nothing else. What an earlier report left there is deleted.
 
     Raises:
-        UserError: the folder cannot be written.
+        WorldError: the folder cannot be written.
     """
-    try:
-        for file, content in contents.items():
-            path = folder / file
-            path.parent.mkdir(parents=True, exist_ok=True)
-            # A reader, such as a browser, never finds half of a file.
-            aside = path.with_name(f".{path.name}.{os.getpid()}")
-            aside.write_bytes(content if isinstance(content, bytes) else content.encode())
-            aside.replace(path)
-        written = {folder / file for file in contents}
-        for old in (path for name in owned for path in (folder / name).glob("*")):
-            if old not in written and old.is_file():
-                old.unlink()
-    except OSError as error:
-        raise WorldError(
-            f"the report cannot be written to {folder} ({error.strerror}): choose another --out"
-            " folder."
-        ) from None
+    for file, content in contents.items():
+        whole = content if isinstance(content, bytes) else content.encode()
+        # A reader, such as a browser, never finds half of a file.
+        atomic_write(folder / file, lambda aside, whole=whole: aside.write_bytes(whole))
+    written = {folder / file for file in contents}
+    for old in (path for name in owned for path in (folder / name).glob("*")):
+        if old not in written and old.is_file():
+            old.unlink()
     return [folder / file for file in contents]

@@ -1,0 +1,103 @@
+"""Files are written whole or not at all, whoever writes them and however the disk fails."""
+
+import errno
+import os
+import stat
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from benchmark.base.errors import UserError, WorldError
+from benchmark.base.files import atomic_write
+from tests.helpers import PROJECT
+
+# A limit on the size of files stands for a disk that is full: torch and safetensors find out in
+# the middle of writing, as they would there.
+LIMITED = """
+import resource, signal, sys
+from pathlib import Path
+import torch
+from safetensors.torch import save_file
+from benchmark.base.errors import WorldError
+from benchmark.base.files import atomic_write
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, 2**16))
+many = {"w": torch.zeros(2**16)}
+writers = {
+    "torch": lambda path: torch.save(many, path),
+    "safetensors": lambda path: save_file(many, path),
+    "bytes": lambda path: path.write_bytes(bytes(2**18)),
+}
+path = Path(sys.argv[1])
+try:
+    atomic_write(path, writers[sys.argv[2]])
+except WorldError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("writer", ["torch", "safetensors", "bytes"])
+def test_a_disk_that_fills_leaves_the_old_file_and_says_so(writer, tmp_path):
+    path = tmp_path / "weights"
+    path.write_bytes(b"before")
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED, str(path), writer],
+        capture_output=True,
+        text=True,
+        cwd=PROJECT,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"cannot write {path} (") and done.stdout.count("\n") == 1
+    assert path.read_bytes() == b"before" and [*tmp_path.iterdir()] == [path]
+
+
+def test_how_much_room_there_was_is_said(tmp_path):
+    def full(path):
+        path.write_bytes(bytes(3_000_000))
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    said = r"No space left on device: 3\.0 MB were written, and [\d.]+ MB were free then"
+    with pytest.raises(WorldError, match=said):
+        atomic_write(tmp_path / "file", full)
+    assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a bug"), KeyboardInterrupt(), UserError("said")])
+def test_other_errors_stay_what_they_are_and_nothing_is_left(error, tmp_path):
+    def broken(path):
+        path.write_bytes(b"half")
+        raise error
+
+    with pytest.raises(type(error)) as caught:
+        atomic_write(tmp_path / "file", broken)
+    assert caught.value is error and not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])
+def test_files_have_the_mode_of_the_umask(mask, tmp_path):
+    weights = {"w": torch.zeros(3)}
+    before = os.umask(mask)
+    try:
+        atomic_write(tmp_path / "safetensors", lambda path: save_file(weights, path))
+        atomic_write(tmp_path / "torch", lambda path: torch.save(weights, path))
+        atomic_write(tmp_path / "text", lambda path: path.write_text("text"))
+    finally:
+        os.umask(before)
+    modes = {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    assert modes == {0o666 & ~mask}
+
+
+def test_what_killed_writers_left_is_deleted(tmp_path):
+    kept = [".file.12345", ".file.tmp", ".other.77", ".file.txt.5"]
+    for name in (*kept, ".file.777"):
+        (tmp_path / name).write_text("half")
+        if name != ".file.12345":  # Its writer may still be at work.
+            os.utime(tmp_path / name, (time.time() - 7200,) * 2)
+    atomic_write(tmp_path / "file", lambda path: path.write_text("whole"))
+    assert {path.name for path in tmp_path.iterdir()} == {"file", *kept}
