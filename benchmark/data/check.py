@@ -8,7 +8,6 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
-from PIL import Image
 from pycocotools import mask as coco_mask
 from rich import box
 from rich.console import Console
@@ -19,7 +18,8 @@ from rich.text import Text
 from benchmark.base.errors import UserError
 from benchmark.data.datasets import DATASETS, Count, get
 from benchmark.data.folders import find_datasets
-from benchmark.data.refer import DECODING_ERRORS, Ref, ReferDataset, read_refer
+from benchmark.data.pictures import Stored, stored
+from benchmark.data.refer import Ref, ReferDataset, read_refer
 
 SHOWN = 3  # examples that are listed of a problem
 
@@ -36,6 +36,7 @@ class Row:
         known: counts of the published files, or None where they are not known. A difference is
             only a warning, because a part of the data or another version is no damage.
         problems: what is missing or damaged, one sentence each.
+        turned: number of images that have the annotated size once they are turned as EXIF says.
     """
 
     dataset: str
@@ -44,6 +45,7 @@ class Row:
     found: Count | None = None
     known: Count | None = None
     problems: tuple[str, ...] = ()
+    turned: int = 0
 
     @property
     def absent(self) -> bool:
@@ -83,7 +85,7 @@ def check(
         (name, split_by) for name, dataset in DATASETS.items() for split_by in dataset.counts
     ]
     others = [(name, split_by) for name in present for split_by in present[name]]
-    sizes: dict[Path, tuple[int, int] | None] = {}
+    sizes: dict[Path, Stored | None] = {}
     rows = []
     for name, split_by in dict.fromkeys((*standard, *others)):
         if split_by not in present.get(name, ()):
@@ -104,17 +106,18 @@ def check(
             path = _find(dataset, image_id)
             # Data sets share images, and each image is looked at once.
             if path is not None and path not in sizes:
-                sizes[path] = _size(path, full)
+                sizes[path] = stored(path, full)
         counts = get(name).counts.get(split_by, {}) if name in DATASETS else {}
         for split in dict.fromkeys((*dataset.splits, *counts, "all")):
             refs = [ref for ref in dataset.refs if split in (ref.split, "all")]
             problems = () if split == "all" else _problems(dataset, refs, sizes)
+            turned = 0 if split == "all" else _turned(dataset, refs, sizes)
             found = Count(
                 images=len({ref.image_id for ref in refs}),
                 refs=len(refs),
                 expressions=sum(len(ref.sentences) for ref in refs),
             )
-            rows.append(Row(name, split_by, split, found, counts.get(split), problems))
+            rows.append(Row(name, split_by, split, found, counts.get(split), problems, turned))
     return rows
 
 
@@ -148,6 +151,9 @@ def render(rows: list[Row], console: Console) -> bool:
         )
     if absent := [row for row in rows if row.absent]:
         _say(console, f"Absent: {_names(absent)}.")
+    for row in (row for row in rows if row.turned):
+        images = "image is" if row.turned == 1 else "images are"
+        _say(console, f"{_names([row])}: {row.turned} {images} turned as EXIF says.", "yellow")
     problems = [f"{_names([row])}: {problem}" for row in rows for problem in row.problems]
     for problem in problems:
         _say(console, problem, "red")
@@ -167,20 +173,18 @@ def _find(dataset: ReferDataset, image_id: int) -> Path | None:
         return None
 
 
-def _size(path: Path, full: bool) -> tuple[int, int] | None:
-    """Return (width, height) of an image in pixels, or None if it cannot be decoded."""
-    try:
-        # This reads the header alone.
-        with Image.open(path) as file:
-            if full:
-                file.load()
-            return file.size
-    except DECODING_ERRORS:
-        return None
+def _turned(dataset: ReferDataset, refs: list[Ref], sizes: dict[Path, Stored | None]) -> int:
+    """Return how many images of refs are turned to have the annotated size."""
+    count = 0
+    for image_id in {ref.image_id for ref in refs} & dataset.images.keys():
+        info, path = dataset.images[image_id], _find(dataset, image_id)
+        known = sizes[path] if path is not None else None
+        count += known is not None and known.fits_turned((info.height, info.width))
+    return count
 
 
 def _problems(
-    dataset: ReferDataset, refs: list[Ref], sizes: dict[Path, tuple[int, int] | None]
+    dataset: ReferDataset, refs: list[Ref], sizes: dict[Path, Stored | None]
 ) -> tuple[str, ...]:
     """Return what is wrong with the refs of a split and with their images."""
     problems: dict[str, list[str]] = defaultdict(list)
@@ -192,7 +196,7 @@ def _problems(
             problems[f"images missing in {dataset.folder}"].append(info.path.name)
         elif sizes[path] is None:
             problems["images that cannot be decoded"].append(path.name)
-        elif sizes[path] != (info.width, info.height):
+        elif sizes[path].shown_as((info.height, info.width)) != (info.height, info.width):
             problems["images of another size than in instances.json"].append(path.name)
     for ref in refs:
         name = f"ref {ref.ref_id}, annotation {ref.ann_id}"

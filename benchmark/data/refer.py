@@ -16,7 +16,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-from PIL import Image
 from pycocotools import mask as coco_mask
 
 from benchmark.base.errors import UserError, choose
@@ -24,12 +23,10 @@ from benchmark.base.files import describe_error, read_json
 from benchmark.data.digests import content_digest
 from benchmark.data.folders import find_datasets
 from benchmark.data.pickles import read_pickle
+from benchmark.data.pictures import DECODING_ERRORS, decode
 from benchmark.data.segmentations import parts, read_segmentation, text
 
 SPLIT_ORDER = ("train", "val", "testA", "testB", "test")
-# Pillow raises these for a damaged image, for example SyntaxError for a broken PNG and ValueError
-# for a header that cannot be.
-DECODING_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -235,7 +232,10 @@ class ReferDataset:
         )
 
     def image(self, image_id: int) -> np.ndarray:
-        """Return an image as RGB, uint8 (height, width, 3). Greyscale files are converted.
+        """Return an image as RGB, uint8 (height, width, 3).
+
+        Its pixels are those that are stored, also where EXIF would have them turned. They are
+        turned only where that alone gives the annotated size.
 
         Raises:
             UserError: the file is missing, cannot be decoded, or has another size than
@@ -244,8 +244,7 @@ class ReferDataset:
         info = self.info(image_id)
         path = self.image_path(image_id)
         try:
-            with Image.open(path) as file:
-                pixels = np.asarray(file.convert("RGB"))
+            pixels = decode(path, (info.height, info.width))
         except DECODING_ERRORS as error:
             raise UserError(f"{path} is damaged ({error}): get this image again.") from error
         if pixels.shape[:2] != (info.height, info.width):

@@ -16,6 +16,7 @@ from benchmark.base.files import atomic_write
 from benchmark.base.geometry import Geometry, prepare_image
 from benchmark.base.rng import reseed_dropout
 from benchmark.data.images import EvaluationImage
+from benchmark.data.pictures import DECODING_ERRORS, decode
 from benchmark.data.refer import Ref, ReferDataset, Sentence
 from benchmark.data.tokenizers import Tokenizer
 from benchmark.evaluation import checkpoint_files
@@ -228,12 +229,12 @@ def predict_file(loaded: Loaded, path: Path, sentence: str, out: Path) -> tuple[
 
 
 def _photograph(path: Path) -> np.ndarray:
-    """Return an image file as RGB, uint8 (height, width, 3)."""
+    """Return an image file as RGB, uint8 (height, width, 3), upright."""
     try:
-        return np.asarray(Image.open(path).convert("RGB"))
+        return decode(path)
     except FileNotFoundError:
         raise UserError(f"there is no image {path}.") from None
-    except OSError:
+    except DECODING_ERRORS:
         raise UserError(
             f"{path} is no image that can be decoded: give a JPEG or PNG file."
         ) from None
