@@ -1,7 +1,7 @@
 """From a run or a checkpoint file to a network that answers, with its data and word pieces."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -92,9 +92,25 @@ def load_best(run: RunDir, method: Method) -> None:
     """Load the weights of the chosen epoch into a network.
 
     Raises:
-        UserError: there are none yet.
+        UserError: there are none yet, or some are not finite.
     """
-    method.load_state_dict(best_weights(run))
+    weights = best_weights(run)
+    _check_finite(weights, f"the weights of run {run.key}")
+    method.load_state_dict(weights)
+
+
+def _check_finite(weights: Mapping[str, Tensor], what: str) -> None:
+    """Check that no number is NaN or infinite, since a mask would come out of it all the same.
+
+    Raises:
+        UserError: some are. The message names the first layer.
+    """
+    for name, values in weights.items():
+        if values.is_floating_point() and not values.isfinite().all():
+            raise UserError(
+                f"{what} are not finite in {name}: nothing that they give means anything. Train"
+                " again, with a lower learning rate or precision fp32."
+            )
 
 
 def load(run: RunDir, opened: Opened, device: str) -> Loaded:
@@ -157,6 +173,7 @@ def load_checkpoint(
     fitted = checkpoint_files.fit(network, published)
     on_fit(fitted)
     checkpoint_files.load(network, published, fitted, str(path), tokenizer.size)
+    _check_finite(network.state_dict(), f"the weights of {path}")
     name = f"{method} {variant} of {path.name}"
     return Loaded(name, network.to(chosen).eval(), data, tokenizer, chosen)
 

@@ -46,6 +46,24 @@ def test_a_run_without_weights_is_refused(made, tmp_path):
         inference.load(other, opened, "cpu")
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(made, value, tmp_path):
+    run, opened = made
+    other = RunDir(tmp_path / run.key)
+    other.create(run.spec())
+    weights = inference.best_weights(run)
+    name = sorted(name for name, its in weights.items() if its.is_floating_point())[3]
+    weights[name].view(-1)[-1] = value
+    save_file(weights, other.path / "best.safetensors")
+    with pytest.raises(UserError, match=f"weights of run {run.key} are not finite in {name}"):
+        inference.load(other, opened, "cpu")
+    save_file(weights, tmp_path / "out.safetensors")
+    with pytest.raises(UserError, match=f"out.safetensors are not finite in {name}"):
+        inference.load_checkpoint(
+            tmp_path / "out.safetensors", "cris", "tiny", "refcoco", "unc", opened, "cpu"
+        )
+
+
 @pytest.mark.parametrize("form", checkpoint_files.FORMS)
 def test_an_export_is_loaded_as_a_checkpoint(made, form, tmp_path):
     run, opened = made
