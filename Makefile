@@ -1,4 +1,4 @@
-# On a fresh machine: `make demo` (a small comparison that means something, about half an
+# On a fresh machine: `make demo` (a small comparison that means something, a quarter of an
 # hour), `make matrix` (the main job) and `make test`. Each sets up .venv by itself.
 PYTHON ?= python3
 BIN := .venv/bin

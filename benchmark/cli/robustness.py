@@ -77,8 +77,9 @@ def robustness(
         Path | None, typer.Option(help="Folder that keeps corrupted images, losslessly.")
     ] = None,
     jobs: Annotated[
-        int, typer.Option("--jobs", min=1, help="Data sets at a time. Each is one job.")
-    ] = 1,
+        int | None,
+        typer.Option(min=1, help="Jobs at a time, which share the runs (default: the preset's)."),
+    ] = None,
     report: Annotated[bool, typer.Option(help="Write the report.")] = True,
     device: DeviceOption = "auto",
 ) -> None:
@@ -94,8 +95,9 @@ def robustness(
     from benchmark.runs.preset import read_preset
 
     plan = name or Path(preset).stem
+    planned = read_preset(preset)
     grid = narrow_conditions(
-        conditions_of(read_preset(preset), plan),
+        conditions_of(planned, plan),
         names(splits),
         names(corruptions),
         numbers(severities, "--severities"),
@@ -114,8 +116,9 @@ def robustness(
     if wanted:  # Without conditions the report has language subsets, for which no network runs.
         execution = Execution.of(device=device, threads=threads, workers=workers)
         with syncing(places, submission):
+            at_a_time = jobs or planned.jobs
             outcomes = _submit(
-                directories, grid.splits, wanted, places, execution, submission, jobs, cache
+                directories, grid.splits, wanted, places, execution, submission, at_a_time, cache
             )
         conclude(outcomes, lambda: None)
     if not report:
@@ -202,9 +205,10 @@ def _submit(
     at_a_time: int,
     cache: Path | None,
 ) -> list[Outcome]:
-    """Evaluate runs in jobs, one for each data set.
+    """Evaluate runs in jobs, of which each has runs of one data set.
 
-    An image is corrupted once for all runs of a job.
+    An image is corrupted once for all runs of a job. Where there are fewer data sets than jobs at a
+    time, each data set has several, since networks take far longer than corruptions.
     """
     from benchmark.launch.jobs import robustness_job
     from benchmark.launch.outcomes import work_through
@@ -216,13 +220,22 @@ def _submit(
         for split in splits:
             choose(split, spec.selection.report, f"split of run {run.key}")
         by_data.setdefault((spec.dataset, spec.split_by, spec.data_sha256), []).append(run)
+    shares = max(1, at_a_time // len(by_data))
     jobs = [
         robustness_job(
-            f"{dataset}-{split_by}", runs, conditions, splits, places, execution, launcher, cache
+            f"{dataset}-{split_by}" + (f"-{share + 1}" if share else ""),
+            runs[share::shares],
+            conditions,
+            splits,
+            places,
+            execution,
+            launcher,
+            cache,
         )
         for (dataset, split_by, _), runs in by_data.items()
+        for share in range(min(shares, len(runs)))
     ]
-    return work_through(launcher, jobs, console, "data sets")
+    return work_through(launcher, jobs, console, "jobs")
 
 
 def _work_here(

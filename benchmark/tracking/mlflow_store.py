@@ -172,13 +172,19 @@ def _named(key: str, summary: Summary) -> Iterator[None]:
         summary.failed[key] = error.message
 
 
-def sync(runs: Path, uri: str | None = None, reports: ReportMaker | None = None) -> Summary:
+def sync(
+    runs: Path,
+    uri: str | None = None,
+    reports: ReportMaker | None = None,
+    later: bool = False,
+) -> Summary:
     """Make the store show what the run directories hold, and return what that took.
 
     Args:
         runs: folder of the run directories.
         uri: tracking address, `default_uri` by default.
         reports: makes the notes, aggregates and figures of groups. Without it there are none.
+        later: whether reports may stay as they are, for a later call.
 
     Raises:
         UserError: there is no such folder, or the store cannot be used. Nothing is lost then, and a
@@ -209,7 +215,7 @@ def sync(runs: Path, uri: str | None = None, reports: ReportMaker | None = None)
         for dataset, own in sorted(_by_dataset(entries, pages, summary).items()):
             experiment = Experiment(client, dataset, location, pages.get(dataset, Page()))
             pages[dataset] = experiment.page
-            if _show_dataset(experiment, own, plans, report_of, summary):
+            if _show_dataset(experiment, own, plans, report_of, later, summary):
                 ledger.write(book, pages)
                 experiment.end()
     return summary
@@ -241,6 +247,7 @@ def _show_dataset(
     entries: list[Entry],
     plans: dict[str, Plan],
     report_of: Callable[[str], GroupReport | None],
+    later: bool,
     summary: Summary,
 ) -> bool:
     """Show what changed of a data set, and return whether anything had.
@@ -251,6 +258,7 @@ def _show_dataset(
     groups = list(dict.fromkeys(group.name for entry in entries for group in entry.groups))
     changed = [entry for entry in entries if page.looks.get(entry.run.key) != entry.look]
     stale = [name for name in groups if page.reports.get(name) != plans[name].stamp]
+    stale = [] if later else stale
     summary.unchanged += len(entries) - len(changed)
     if not changed and not stale and not page.waiting:
         return False
@@ -336,10 +344,14 @@ class MlflowTracker(Tracker):
     )
 
     def sync(
-        self, runs: Path, address: str | None = None, reports: ReportMaker | None = None
+        self,
+        runs: Path,
+        address: str | None = None,
+        reports: ReportMaker | None = None,
+        later: bool = False,
     ) -> Summary:
         """Make the store show the run directories, as the function `sync` does."""
-        return sync(runs, address, reports)
+        return sync(runs, address, reports, later)
 
     def ui_command(self, runs: Path, address: str | None, host: str, port: int) -> list[str]:
         """Return the command line of the user interface, as the function `ui_command` does."""

@@ -51,7 +51,11 @@ class Tracker(abc.ABC):
 
     @abc.abstractmethod
     def sync(
-        self, runs: Path, address: str | None = None, reports: ReportMaker | None = None
+        self,
+        runs: Path,
+        address: str | None = None,
+        reports: ReportMaker | None = None,
+        later: bool = False,
     ) -> Summary:
         """Make the store show what the run directories hold, and return what that took.
 
@@ -62,6 +66,7 @@ class Tracker(abc.ABC):
             runs: folder of the run directories.
             address: of the store, which is one in that folder by default.
             reports: makes what is said of groups. Without it nothing is said of them.
+            later: whether reports may stay as they are, for a later call.
 
         Raises:
             UserError: there is no such folder, or the store cannot be used. Nothing is lost then.

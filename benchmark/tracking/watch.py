@@ -17,6 +17,10 @@ from benchmark.tracking import DEFAULT
 from benchmark.tracking.group_report import ReportMaker
 from benchmark.tracking.tracker import Tracker
 
+# Reports take at most this share of the time, and one is not followed by another one sooner.
+REPORT_SHARE = 0.05
+REPORT_SECONDS = 60.0
+
 
 def start(runs: Path, address: str | None, tracker: str = DEFAULT) -> subprocess.Popen:
     """Start the child that shows the run directories in a store while they grow.
@@ -87,7 +91,7 @@ def watch(
     """Sync every `interval` seconds until it is told to stop, and once more before it returns.
 
     A store that is down or a damaged run is reported once on stderr and tried again. The runs never
-    wait for it.
+    wait for it. Reports are made again only now and then, since every new result changes them.
 
     Args:
         tracker: of the store.
@@ -121,12 +125,19 @@ def watch(
     # Whoever started this process may have blocked them until now.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, previous)
     reported = ""
+    next_reports = 0.0
     try:
         while not over():
+            started = time.monotonic()
+            is_due = started >= next_reports
             try:
-                problem = "\n".join(tracker.sync(runs, address, reports).failures)
+                summary = tracker.sync(runs, address, reports, later=not is_due)
+                problem = "\n".join(summary.failures)
             except UserError as error:
                 problem = str(error)
+            if is_due:
+                took = time.monotonic() - started
+                next_reports = started + max(REPORT_SECONDS, took / REPORT_SHARE)
             if problem != reported:
                 message = problem or "the tracking store is up to date again"
                 print(message, file=sys.stderr, flush=True)

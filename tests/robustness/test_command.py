@@ -3,7 +3,7 @@
 import pytest
 
 from benchmark.robustness import run as run_module
-from benchmark.robustness.results import finished_conditions
+from benchmark.robustness.results import finished_conditions, read_results, results_path
 from benchmark.runs.execution import Places
 from benchmark.runs.groups import write_plan
 from benchmark.runs.preset import read_preset
@@ -143,3 +143,20 @@ def test_a_user_error_is_one_sentence(fresh, tmp_path, capsys, options, message)
     )
     error = capsys.readouterr().err
     assert message in error and "Traceback" not in error
+
+
+def test_jobs_at_a_time_share_the_runs_of_a_data_set(fresh, capsys):
+    runs = fresh[0].path.parent
+    options = ["--runs", runs, "--corruptions", "fog", "--severities", "1", "--no-occlusion"]
+    options += ["--no-words", "--no-sync", "--no-report"]
+    keys = [run.key for run in fresh]
+    assert command("robustness", *keys, *options, "--jobs", "3") == 0
+    assert "done     refcoco-unc-2" in capsys.readouterr().out
+    shared = [read_results(run, "val", "fog-1") for run in fresh]
+    for name in ("refcoco-unc", "refcoco-unc-2"):
+        assert " 1 runs" in (runs / "robustness" / name / "log.txt").read_text()
+    for run in fresh:
+        results_path(run, "val", "fog-1").unlink()
+    assert command("robustness", *keys, *options, "--jobs", "1") == 0
+    for run, before in zip(fresh, shared, strict=True):
+        assert read_results(run, "val", "fog-1").equals(before)

@@ -78,6 +78,21 @@ def test_a_report_is_shown_and_made_again_when_its_runs_or_its_code_change(runs:
     assert again[1] == ["quick"]
 
 
+def test_a_report_may_wait_for_a_later_pass(runs: Path):
+    spec = spec_of()
+    make_run(runs, spec)
+    plan(runs, "quick", "preset", Cell.of(spec))
+    made, asked = maker(REPORT)
+    mlflow_store.sync(runs, reports=made)
+    make_run(runs, spec, oiou=0.5)
+    assert mlflow_store.sync(runs, reports=made, later=True).updated == 1
+    assert mlflow_store.sync(runs, reports=made, later=True).unchanged == 1
+    assert asked == ["quick"]
+    assert stored(runs)[spec.key]["points"]["test/testA/oiou"][-1] == (1, 0.5)
+    mlflow_store.sync(runs, reports=made)
+    assert asked == ["quick", "quick"]
+
+
 def test_a_report_that_cannot_be_made_is_named_and_the_runs_are_shown(runs: Path):
     def make(group: Group) -> GroupReport:
         raise UserError("run x is damaged: mend it.")

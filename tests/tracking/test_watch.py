@@ -59,7 +59,13 @@ def test_watch_tells_of_a_dead_store_once_and_syncs_a_last_time(
     calls = []
 
     class Flaky(Tracker):
-        def sync(self, runs: Path, address: str | None = None, reports: object = None) -> Summary:
+        def sync(
+            self,
+            runs: Path,
+            address: str | None = None,
+            reports: object = None,
+            later: bool = False,
+        ) -> Summary:
             calls.append(address)
             if len(calls) < 4:
                 raise UserError("the store is down.")
@@ -81,3 +87,30 @@ def test_watch_tells_of_a_dead_store_once_and_syncs_a_last_time(
     down, again, summary = capsys.readouterr().err.splitlines()
     assert down == "the store is down." and "again" in again and "2 unchanged" in summary
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_reports_are_made_now_and_then_and_at_the_end(tmp_path: Path):
+    made = []
+    stop = threading.Event()
+
+    class Recorder(Tracker):
+        def sync(
+            self,
+            runs: Path,
+            address: str | None = None,
+            reports: object = None,
+            later: bool = False,
+        ) -> Summary:
+            made.append(not later)
+            if len(made) == 4:
+                stop.set()
+            return Summary()
+
+        def fetched(self, *_: object) -> None:
+            return None
+
+        def ui_command(self, *_: object) -> list[str]:
+            return []
+
+    watch.watch(Recorder(), tmp_path, None, stop, interval=0.01)
+    assert made == [True, False, False, False, True]
