@@ -23,6 +23,8 @@ from safetensors import SafetensorError
 from benchmark.base.errors import UserError, WorldError
 
 LEFT_SECONDS = 3600.0  # a temporary file that is older has no writer any more
+# Words of what torch raises when its archive cannot be written.
+TORCHS = ("PytorchStreamWriter", "inline_container", "iostream")
 
 
 def read_bytes(path: Path) -> bytes:
@@ -181,10 +183,12 @@ def atomic_write(path: Path, write: Callable[[Path], Any]) -> None:
 
 def _sweep(path: Path) -> None:
     """Delete what writers of a file left that were killed."""
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
+    prefix = f".{path.name}."
+    for left in path.parent.glob(f"{glob.escape(prefix)}*"):
         with contextlib.suppress(OSError):
             # A living writer, who may be on another machine, is faster than that.
-            if left.suffix[1:].isdigit() and time.time() - left.stat().st_mtime > LEFT_SECONDS:
+            is_old = time.time() - left.stat().st_mtime > LEFT_SECONDS
+            if is_old and left.name.removeprefix(prefix).isdigit():
                 left.unlink()
 
 
@@ -197,8 +201,8 @@ def _unwritten(error: BaseException, temporary: Path) -> str | None:
         said = error.strerror or str(error)
         is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     else:
-        wrote = isinstance(error, SafetensorError) or "PytorchStreamWriter" in str(error)
-        if not wrote:
+        is_torchs = any(words in str(error) for words in TORCHS)
+        if not isinstance(error, SafetensorError) and not is_torchs:
             return None
         said, is_full = "the disk is full, or fails", True
     if not is_full:

@@ -72,6 +72,7 @@ def decode(path: Path, annotated: tuple[int, int] | None = None) -> np.ndarray:
     Raises:
         DECODING_ERRORS: it is no picture, is damaged, or is far too large.
     """
+    path = Path(path)
     if path.exists() and not path.is_file():
         raise OSError("it is no regular file")  # A pipe would be waited for.
     with Image.open(path) as file:

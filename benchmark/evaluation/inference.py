@@ -106,7 +106,7 @@ def _check_finite(weights: Mapping[str, Tensor], what: str) -> None:
         UserError: some are. The message names the first layer.
     """
     for name, values in weights.items():
-        if values.is_floating_point() and not values.isfinite().all():
+        if values.is_floating_point() and not values.is_meta and not values.isfinite().all():
             raise UserError(
                 f"{what} are not finite in {name}: nothing that they give means anything. Train"
                 " again, with a lower learning rate or precision fp32."

@@ -71,7 +71,7 @@ def _outcome(job: Job, status: JobStatus) -> Outcome:
 
 def _last_words(status: JobStatus, log: Path) -> str:
     """Return why a job failed, which is the last error in its log if it ended with one."""
-    if status.code == 1 and log.exists():
+    if status.code in (1, 2) and log.exists():
         errors = re.findall(r"^error: (.+)$", log.read_text(errors="replace"), re.MULTILINE)
         if errors:
             return f"{errors[-1]} (see {log})"

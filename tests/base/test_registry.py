@@ -270,7 +270,7 @@ def test_names_are_known_in_help_and_near_misses(tmp_path):
         capture_output=True,
         text=True,
     )
-    assert done.returncode == 1 and "did you mean dimming" in done.stderr
+    assert done.returncode == 2 and "did you mean dimming" in done.stderr
 
 
 def test_a_plugin_that_takes_a_shipped_name_is_refused(tmp_path, monkeypatch):

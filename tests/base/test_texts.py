@@ -34,7 +34,7 @@ def test_a_terminal_takes_nothing_for_markup():
     console.print(hostile, highlight=False)
     assert file.getvalue() == f"{said}\n"
     file.truncate(file.seek(0))
-    block = Block(hostile, hostile, (hostile, "a\x1b[31m"), [(hostile, hostile)])
+    block = Block(hostile, hostile, (hostile, "a\x1b[31m"), [(hostile, hostile)], names=1)
     terminal.print_blocks(console, [block], [hostile], 200)
     text = file.getvalue()
     # The terminal's own escape sequences set colors and nothing else.

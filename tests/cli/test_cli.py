@@ -44,7 +44,7 @@ def test_plan_names_states_steps_and_parameters(world, capsys):
         "0,1",
         "--no-measure",
     ]
-    assert run(*command) == 1
+    assert run(*command) == 2
     assert "plans seeds 0 and no 1" in capsys.readouterr().err
     assert run(*command, "--name", "two-seeds") == 0
     out = capsys.readouterr().out
@@ -135,7 +135,7 @@ def test_an_exported_run_evaluates_to_the_same_numbers(world, form, capsys):
 )
 def test_evaluate_says_what_to_name(world, options, message, capsys):
     named = [keys(world)[0] if option == "KEY" else option for option in options]
-    assert run("evaluate", *named, "--runs", world / "runs") == 1
+    assert run("evaluate", *named, "--runs", world / "runs") == 2
     assert message in capsys.readouterr().err
 
 
@@ -153,7 +153,7 @@ def test_a_wrong_variant_is_answered_with_the_right_one(world, capsys):
         "--dataset",
         "refcoco",
     ]
-    assert run(*command, "--data", world / "data") == 1
+    assert run(*command, "--data", world / "data") == 2
     assert "it fits --variant tiny" in capsys.readouterr().err
 
 
@@ -173,7 +173,7 @@ def test_offline_planning_says_what_to_fetch(world, capsys, monkeypatch):
         "--runs",
         world / "runs",
     ]
-    assert run(*command, "--offline") == 1
+    assert run(*command, "--offline") == 2
     error = " ".join(capsys.readouterr().err.split())
     assert (
         "'openai-RN101' could not be loaded" in error
@@ -230,7 +230,7 @@ def test_a_job_that_fails_is_quoted(world, capsys):
 def test_a_misspelt_metric_is_named_before_anything_runs(world, tmp_path, capsys, changes, near):
     preset = yaml.safe_load((world / "boxes.yaml").read_text()) | changes
     (tmp_path / "own.yaml").write_text(yaml.safe_dump(preset))
-    assert run("matrix", "--preset", tmp_path / "own.yaml", "--runs", tmp_path / "runs") == 1
+    assert run("matrix", "--preset", tmp_path / "own.yaml", "--runs", tmp_path / "runs") == 2
     assert f"did you mean {near}" in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
 
@@ -238,7 +238,7 @@ def test_a_misspelt_metric_is_named_before_anything_runs(world, tmp_path, capsys
 def test_only_a_judged_metric_can_be_primary(world, tmp_path, capsys):
     preset = yaml.safe_load((world / "boxes.yaml").read_text())
     (tmp_path / "own.yaml").write_text(yaml.safe_dump(preset | {"primary": {"full": "p_50"}}))
-    assert run("plan", "--preset", tmp_path / "own.yaml", "--no-measure") == 1
+    assert run("plan", "--preset", tmp_path / "own.yaml", "--no-measure") == 2
     assert "judged metric 'p_50'" in capsys.readouterr().err
 
 
@@ -391,11 +391,11 @@ def test_status_lists_states(world, capsys):
         (["pack", "{world}/packed", "--runs", "{world}/empty"], "there are no runs"),
     ],
 )
-def test_a_user_error_is_one_sentence_and_exit_code_1(
+def test_a_user_error_is_one_sentence_and_exit_code_2(
     world, tmp_path, monkeypatch, capsys, arguments, message
 ):
     monkeypatch.chdir(tmp_path)
-    assert run(*[argument.format(world=world) for argument in arguments]) == 1
+    assert run(*[argument.format(world=world) for argument in arguments]) == 2
     shown = capsys.readouterr()
     text = re.sub(r"\s+", " ", shown.out + shown.err)
     assert message in text and "Traceback" not in text
@@ -422,7 +422,7 @@ def test_a_failed_run_says_why_and_is_tried_again(world, tmp_path, capsys, monke
 
     with monkeypatch.context() as patch:
         patch.setattr(trainer.Trainer, "optimize", broken)
-        assert run(*command) == 1
+        assert run(*command) == 2
     assert "the disk is full" in capsys.readouterr().err
     key = next((tmp_path / "runs").glob("*/spec.yaml")).parent
     assert RunDir(key).status().state == "failed" and "disk is full" in RunDir(key).status().reason

@@ -35,7 +35,7 @@ def test_parts_of_a_report_are_written_by_their_names(world, tmp_path, capsys):
         "figB": "Fig. B is drawn by its study",
         ",": "--only names no part",
     }.items():
-        assert run(*command, "--only", name) == 1
+        assert run(*command, "--only", name) == 2
         assert message in capsys.readouterr().err
 
 

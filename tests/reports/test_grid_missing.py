@@ -76,7 +76,7 @@ def test_user_errors_say_what_to_do(tmp_path):
         results(start(metrics=("oIoU",)), tmp_path)
     started = finish_all(tmp_path, start("mask-sampling"))
     (tmp_path / "out").write_text("a file")
-    with pytest.raises(UserError, match="choose another --out folder"):
+    with pytest.raises(UserError, match="choose another folder"):
         report.write(results(started, tmp_path), tmp_path / "out")
 
 

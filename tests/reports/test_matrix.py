@@ -411,5 +411,5 @@ def test_the_table_comes_first_and_what_a_reader_must_know_last(tmp_path):
 def test_an_unwritable_folder_is_a_user_error(tmp_path):
     make_run(tmp_path, make_spec())
     (tmp_path / "out").write_text(json.dumps("a file"))
-    with pytest.raises(UserError, match="choose another --out folder"):
+    with pytest.raises(UserError, match="choose another folder"):
         write(tmp_path, [make_spec()], tmp_path / "out")

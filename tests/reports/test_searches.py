@@ -345,7 +345,7 @@ def test_errors_are_one_sentence(undrawn, whole, tmp_path):
     ):
         report.write(started, make_study(), runs, tmp_path)
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot be written"):
+    with pytest.raises(UserError, match="cannot write"):
         report.write(started, made, runs, tmp_path / "file")
     (runs / best.key).rename(tmp_path / "elsewhere")
     with pytest.raises(UserError, match=rf"the run {best.key} of trial 3 \(best\) is missing in"):

@@ -139,7 +139,7 @@ def test_a_user_error_is_one_sentence(fresh, tmp_path, capsys, options, message)
         command(
             "robustness", *arguments, "--runs", fresh[0].path.parent, "--out", tmp_path, "--no-sync"
         )
-        == 1
+        == 2
     )
     error = capsys.readouterr().err
     assert message in error and "Traceback" not in error

@@ -12,7 +12,7 @@ import pytest
 from benchmark.base.errors import UserError
 from benchmark.runs.archive import pack
 from benchmark.runs.groups import write_plan
-from benchmark.runs.unpacking import ASIDE, LOCK, unpack
+from benchmark.runs.unpacking import ASIDE, unpack
 from tests.reports.fakes import make_run, make_spec, plan
 
 
@@ -29,11 +29,11 @@ def packed(tmp_path_factory):
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    """Return path -> content of all files but the lock."""
+    """Return path -> content of all files but hidden ones, such as locks."""
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in folder.rglob("*")
-        if path.is_file() and path.name != LOCK
+        if path.is_file() and not path.name.startswith(".")
     }
 
 

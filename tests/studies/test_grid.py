@@ -103,7 +103,7 @@ def test_a_grid_runs_once_and_compares_its_rows(preset, tmp_path, monkeypatch, c
     assert "2 done, 0 to do" in capsys.readouterr().out
     assert command("study", "list", "--runs", tmp_path / "runs") == 0
     assert "2/2" in capsys.readouterr().out
-    assert command("study", "show", "mine-boxe", "--runs", tmp_path / "runs") == 1
+    assert command("study", "show", "mine-boxe", "--runs", tmp_path / "runs") == 2
     assert "study 'mine-boxe' is not known: did you mean mine-boxes" in capsys.readouterr().err
-    assert command("study", "resume", "mine-boxes", "--trials", "3", *place) == 1
+    assert command("study", "resume", "mine-boxes", "--trials", "3", *place) == 2
     assert "which has rows and no trials" in capsys.readouterr().err

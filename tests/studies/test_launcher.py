@@ -61,7 +61,7 @@ def test_a_search_may_be_the_first_thing_in_a_folder(preset, tmp_path, monkeypat
             "--out",
             tmp_path / "out",
         )
-        == 1
+        == 2
     )
     assert "so far and no further" in capsys.readouterr().err and (runs / "sync.log").exists()
 

@@ -164,7 +164,7 @@ def test_evaluation_says_what_can_be_had_without_the_sentence(trained, tmp_path,
         assert f"{100 * value:.2f}" in out, "what was printed is kept"
     assert (
         guarded(lambda: app(["evaluate", run.key, "--runs", str(tmp_path), "--protocol", "lavt"]))
-        == 1
+        == 2
     )
     assert "leave --protocol out" in capsys.readouterr().err
 
