@@ -8,6 +8,7 @@ import time
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from rich.console import Console
 
 import methods
@@ -82,7 +83,14 @@ def test_a_step_goes_through_the_trainer_of_every_method(bench, name):
     assert trainer.step == 1 and torch.isfinite(torch.tensor(losses["train/loss"]))
 
 
-def test_a_network_on_another_device_than_asked_is_an_error(bench, monkeypatch):
+@pytest.fixture
+def forgotten():
+    """Let accelerate, which keeps the first device of a process, forget that of the test."""
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def test_a_network_on_another_device_than_asked_is_an_error(bench, forgotten, monkeypatch):
     monkeypatch.setenv("ACCELERATE_TORCH_DEVICE", "meta")
     with pytest.raises(UserError, match="on meta and not on cpu"):
         trainer_of(Row("step", METHOD, "tiny", "baseline", "fp32"), bench)
