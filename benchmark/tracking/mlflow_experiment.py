@@ -1,11 +1,9 @@
 """One data set in MLflow: its experiment, its parent runs and their children."""
 
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import quote, urlencode
 
 from mlflow.entities import (
     Dataset,
@@ -30,6 +28,7 @@ from benchmark.tracking.mlflow_files import (
     put,
     put_contents,
 )
+from benchmark.tracking.mlflow_notes import addressed, cut
 from benchmark.tracking.plan import Plan
 from benchmark.tracking.projection import OVER, Entry, Input, Point, digest, inputs, parameters
 
@@ -390,7 +389,7 @@ class Experiment:
         if new:
             put_contents(self.client, run, new, "report")
         points = [Point(*item, run.info.start_time, 0) for item in report.metrics.items()]
-        note = _cut(self._addressed(report.note, name), NOTE_CHARACTERS)
+        note = cut(addressed(report.note, self.page.ids, self.id, name), NOTE_CHARACTERS)
         self._log(run, {}, points, {NOTE: note, SENT: json.dumps(digests | files)})
 
     def show_group(self, plan: Plan, parents: list[str], report: GroupReport | None) -> None:
@@ -401,35 +400,9 @@ class Experiment:
             # One of them holds the plan. More would be no use.
             self.show_report(parent, said, plan.files if parent == parents[0] else {})
         if report and self.name in report.notes:
-            self.page.notes[name] = self._addressed(report.notes[self.name], "")
+            self.page.notes[name] = addressed(report.notes[self.name], self.page.ids, self.id)
             note = "\n\n".join(self.page.notes.values())
-            self.set_tags({NOTE: _cut(note, EXPERIMENT_NOTE_CHARACTERS)})
-
-    def _addressed(self, note: str, parent: str) -> str:
-        """Return a note with the addresses that the store gives to files and runs.
-
-        Args:
-            note: `{artifact:PARENT/NAME}` in it is a file of a parent's report, `{run:NAME}` is a
-                run, and `{compare:KEY,KEY}` the comparison of runs.
-            parent: whose files are meant where none is named.
-        """
-
-        def address(match: re.Match[str]) -> str:
-            kind, text = match.groups()
-            owner, _, file = text.rpartition("/") if kind == "artifact" else ("", "", "")
-            names = [owner or parent] if kind == "artifact" else text.split(",")
-            ids = [self.page.ids[name] for name in names if name in self.page.ids]
-            if len(ids) < len(names):
-                return match[0]  # It is no address, but somebody's words.
-            if kind == "artifact":
-                query = urlencode({"path": f"report/{file}", "run_uuid": ids[0]})
-                return f"get-artifact?{query}"
-            if kind == "run":
-                return f"#/experiments/{self.id}/runs/{ids[0]}"
-            runs = quote(json.dumps(ids))
-            return f"#/compare-runs?runs={runs}&experiments={quote(json.dumps([self.id]))}"
-
-        return re.sub(r"\{(artifact|run|compare):([^{}]*)\}", address, note)
+            self.set_tags({NOTE: cut(note, EXPERIMENT_NOTE_CHARACTERS)})
 
 
 def by_parent(entries: Iterable[Entry]) -> dict[str, Parent]:
@@ -439,11 +412,6 @@ def by_parent(entries: Iterable[Entry]) -> dict[str, Parent]:
         for group, name in zip(entry.groups or [None], entry.parents, strict=True):
             parents.setdefault(name, Parent(name, group, [])).entries.append(entry)
     return parents
-
-
-def _cut(note: str, most: int) -> str:
-    """Return a note of at most so many characters, cut between two lines."""
-    return note if len(note) <= most else note[: most + 1].rpartition("\n")[0]
 
 
 def _input(its: Input) -> DatasetInput:

@@ -13,6 +13,7 @@ from benchmark.base.errors import UserError
 from benchmark.data import check as check_module
 from benchmark.data import datasets
 from benchmark.data.check import Count, check, render
+from benchmark.data.pictures import ORIENTATION
 from tests.data.refer_files import HEIGHT, MINI, WIDTH, box, needs_mini, ref, write
 
 
@@ -125,6 +126,17 @@ def test_a_resized_image_is_found(tmp_path):
     Image.new("RGB", (HEIGHT, WIDTH)).save(image)
     ((split, named),) = damage(tmp_path)
     assert split == "train" and "size" in named and f": 1 ({image.name})" in named
+
+
+def test_a_photograph_that_was_held_sideways_is_counted_and_no_problem(tmp_path):
+    image = write(tmp_path) / "images" / "train2014" / "COCO_train2014_000000000001.jpg"
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    Image.new("RGB", (HEIGHT, WIDTH)).save(image, exif=exif)
+    fine, text = report(rows := check(tmp_path))
+    assert fine and not damage(tmp_path)
+    assert [(row.split, row.turned) for row in rows if row.turned] == [("train", 1)]
+    assert "1 image is turned as EXIF says" in text
 
 
 def test_images_may_lie_elsewhere_under_their_2017_names(tmp_path):

@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -52,37 +53,42 @@ def test_watch_follows_a_run_to_its_end(runs: Path):
     assert stored(runs)[spec.key]["points"]["train/loss"] == [(0, 0.75)]
 
 
+class Asked(Tracker):
+    """Hands each call of `sync` on, with the address and whether reports may wait."""
+
+    def __init__(self, on_sync: Callable[[str | None, bool], Summary]) -> None:
+        self.on_sync = on_sync
+
+    def sync(
+        self, runs: Path, address: str | None = None, reports: object = None, later: bool = False
+    ) -> Summary:
+        return self.on_sync(address, later)
+
+    def fetched(self, *_: object) -> None:
+        return None
+
+    def ui_command(self, *_: object) -> list[str]:
+        return []
+
+
 @pytest.mark.parametrize("end", ["SIGTERM", "parent"])
 def test_watch_tells_of_a_dead_store_once_and_syncs_a_last_time(
     end: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ):
     calls = []
 
-    class Flaky(Tracker):
-        def sync(
-            self,
-            runs: Path,
-            address: str | None = None,
-            reports: object = None,
-            later: bool = False,
-        ) -> Summary:
-            calls.append(address)
-            if len(calls) < 4:
-                raise UserError("the store is down.")
-            if len(calls) == 5 and end == "SIGTERM":
-                os.kill(os.getpid(), signal.SIGTERM)
-            elif len(calls) == 5:
-                monkeypatch.setattr(os, "getppid", lambda: 1)
-            return Summary(unchanged=2)
-
-        def fetched(self, *_: object) -> None:
-            return None
-
-        def ui_command(self, *_: object) -> list[str]:
-            return []
+    def flaky(address: str | None, later: bool) -> Summary:
+        calls.append(address)
+        if len(calls) < 4:
+            raise UserError("the store is down.")
+        if len(calls) == 5 and end == "SIGTERM":
+            os.kill(os.getpid(), signal.SIGTERM)
+        elif len(calls) == 5:
+            monkeypatch.setattr(os, "getppid", lambda: 1)
+        return Summary(unchanged=2)
 
     before = signal.getsignal(signal.SIGTERM)
-    watch.watch(Flaky(), tmp_path, "http://host", os.getppid(), interval=0.01)
+    watch.watch(Asked(flaky), tmp_path, "http://host", os.getppid(), interval=0.01)
     assert len(calls) == 6
     down, again, summary = capsys.readouterr().err.splitlines()
     assert down == "the store is down." and "again" in again and "2 unchanged" in summary
@@ -93,24 +99,11 @@ def test_reports_are_made_now_and_then_and_at_the_end(tmp_path: Path):
     made = []
     stop = threading.Event()
 
-    class Recorder(Tracker):
-        def sync(
-            self,
-            runs: Path,
-            address: str | None = None,
-            reports: object = None,
-            later: bool = False,
-        ) -> Summary:
-            made.append(not later)
-            if len(made) == 4:
-                stop.set()
-            return Summary()
+    def recorded(address: str | None, later: bool) -> Summary:
+        made.append(not later)
+        if len(made) == 4:
+            stop.set()
+        return Summary()
 
-        def fetched(self, *_: object) -> None:
-            return None
-
-        def ui_command(self, *_: object) -> list[str]:
-            return []
-
-    watch.watch(Recorder(), tmp_path, None, stop, interval=0.01)
+    watch.watch(Asked(recorded), tmp_path, None, stop, interval=0.01)
     assert made == [True, False, False, False, True]
