@@ -1,8 +1,9 @@
 """Commands on the folder of runs: they project it into MLflow, archive it, and clean it."""
 
-import os
 from pathlib import Path
 from typing import Annotated
+
+import os
 
 import typer
 from rich.table import Table
@@ -19,9 +20,7 @@ def sync(
     runs: RunsOption = RUNS,
     uri: UriOption = None,
     tracker: TrackerOption = tracking.DEFAULT,
-    watch: Annotated[
-        bool, typer.Option("--watch", help="Go on until the parent process ends.")
-    ] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Go on until Ctrl-C.")] = False,
 ) -> None:
     """Project the run directories into MLflow.
 
@@ -35,7 +34,7 @@ def sync(
 
     store = tracking.TRACKERS.get(tracker)
     if watch:
-        watching.watch(store, runs, uri, os.getppid(), reports=maker(runs))
+        watching.watch(store, runs, uri, reports=maker(runs))
     else:
         console.print(str(store.sync(runs, uri, maker(runs))))
 

@@ -2,8 +2,8 @@
 
 A job waits in this process until a slot and its GPUs are free, and `poll` starts it. Ids are made
 when jobs are submitted. `job.json` also keeps the process id and the start time, from which other
-processes of this machine see whether the job is alive. The process id alone would not do, since
-another program may have got it in the meantime.
+processes of this machine see whether the job is alive. Jobs end when this process is gone (see
+`base.parent`).
 """
 
 import contextlib
@@ -20,6 +20,7 @@ from collections.abc import Sequence
 import psutil
 
 from benchmark.base.errors import UserError
+from benchmark.base.parent import is_alive, launched_from_here
 from benchmark.launch.base import Job, JobRecord, JobStatus, Launcher, State, read_job
 from benchmark.launch.gpus import VISIBLE, Gpus, visible_gpus
 
@@ -212,7 +213,7 @@ class LocalLauncher(Launcher):
     def _start(self, submitted: _Submitted, gpus: tuple[str, ...]) -> None:
         """Start the process of a job on the cards that were taken for it."""
         job = submitted.job
-        environment = {**os.environ, **job.environment}
+        environment = {**os.environ, **job.environment, **launched_from_here()}
         # Without a known card there is none to hide, and the variable stays as the user set it.
         if self.gpus:
             environment[VISIBLE] = ",".join(gpus)
@@ -271,22 +272,11 @@ def _status(record: JobRecord) -> JobStatus:
     if details["host"] != socket.gethostname():
         return JobStatus(State.UNKNOWN, reason=f"it was started on {details['host']}")
     if "pid" in details:
-        alive = _alive(details["pid"], details["started"])
+        alive = is_alive(details["pid"], details["started"])
         return JobStatus(State.RUNNING if alive else State.ENDED)
-    if _alive(*details["submitter"]):
+    if is_alive(*details["submitter"]):
         return JobStatus(State.WAITING)
     return JobStatus(State.NOT_STARTED, reason="the process that submitted it is gone")
-
-
-def _alive(pid: int, started: float) -> bool:
-    """Return whether the process with this id and start time (seconds since 1970) still runs."""
-    try:
-        process = psutil.Process(pid)
-        # Start times are counted from the boot. Setting the clock moves the time of the boot, and
-        # the start time with it, by a little.
-        return abs(process.create_time() - started) < 1 and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 def _kill(pid: int) -> None:

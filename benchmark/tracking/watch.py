@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 from benchmark.base.errors import UserError, WorldError
+from benchmark.base.parent import launched_from_here
 from benchmark.launch.jobs import PYTHON, own_code
 from benchmark.tracking import DEFAULT
 from benchmark.tracking.group_report import ReportMaker
@@ -42,7 +43,7 @@ def start(runs: Path, address: str | None, tracker: str = DEFAULT) -> subprocess
         ) from None
     command = [*PYTHON, "benchmark.cli", "sync", "--watch"]
     command += ["--runs", str(runs), "--tracker", tracker]
-    environment = os.environ | own_code()
+    environment = os.environ | own_code() | launched_from_here()
     if address:
         environment["MLFLOW_TRACKING_URI"] = address
     # The child unblocks SIGTERM once it can answer it. So it makes its last pass even if it is told
@@ -84,7 +85,7 @@ def watch(
     tracker: Tracker,
     runs: Path,
     address: str | None = None,
-    stop: threading.Event | int | None = None,
+    stop: threading.Event | None = None,
     interval: float = 5.0,
     reports: ReportMaker | None = None,
 ) -> None:
@@ -97,16 +98,15 @@ def watch(
         tracker: of the store.
         runs: folder of the run directories.
         address: of the store, which is one in that folder by default.
-        stop: an event that ends it, or the id of the parent process (by default the present one).
-            The end of the parent, SIGTERM and Ctrl-C end it in any case.
+        stop: an event that ends it. SIGTERM and Ctrl-C end it in any case, and the end of the
+            command that started it comes as SIGTERM, too (see `base.parent`).
         interval: seconds between two passes.
         reports: makes what is said of groups.
 
     Raises:
         UserError: the last sync did not succeed.
     """
-    event = stop if isinstance(stop, threading.Event) else threading.Event()
-    parent = stop if isinstance(stop, int) else os.getppid()
+    event = stop or threading.Event()
     stopped = False
 
     def on_signal(*_: object) -> None:
@@ -115,7 +115,7 @@ def watch(
         stopped = True
 
     def over() -> bool:
-        return stopped or event.is_set() or os.getppid() != parent
+        return stopped or event.is_set()
 
     previous = {}
     # Only the main thread of a process may set handlers.

@@ -71,9 +71,8 @@ class Asked(Tracker):
         return []
 
 
-@pytest.mark.parametrize("end", ["SIGTERM", "parent"])
 def test_watch_tells_of_a_dead_store_once_and_syncs_a_last_time(
-    end: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    tmp_path: Path, capsys: pytest.CaptureFixture
 ):
     calls = []
 
@@ -81,14 +80,12 @@ def test_watch_tells_of_a_dead_store_once_and_syncs_a_last_time(
         calls.append(address)
         if len(calls) < 4:
             raise UserError("the store is down.")
-        if len(calls) == 5 and end == "SIGTERM":
+        if len(calls) == 5:
             os.kill(os.getpid(), signal.SIGTERM)
-        elif len(calls) == 5:
-            monkeypatch.setattr(os, "getppid", lambda: 1)
         return Summary(unchanged=2)
 
     before = signal.getsignal(signal.SIGTERM)
-    watch.watch(Asked(flaky), tmp_path, "http://host", os.getppid(), interval=0.01)
+    watch.watch(Asked(flaky), tmp_path, "http://host", interval=0.01)
     assert len(calls) == 6
     down, again, summary = capsys.readouterr().err.splitlines()
     assert down == "the store is down." and "again" in again and "2 unchanged" in summary
