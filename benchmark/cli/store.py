@@ -1,9 +1,8 @@
 """Commands on the folder of runs: they project it into MLflow, archive it, and clean it."""
 
+import os
 from pathlib import Path
 from typing import Annotated
-
-import os
 
 import typer
 from rich.table import Table
