@@ -82,7 +82,8 @@ def run(
 ) -> Ended:
     """Run trials until completed and pruned ones make up the budget, and return how that ended.
 
-    Trials that failed are tried again. Ctrl-C or SIGTERM makes those that run save their state.
+    Where another command works on the study, this one waits for it first. Trials that failed are
+    tried again. Ctrl-C or SIGTERM makes those that run save their state.
 
     Args:
         started: the search.
@@ -93,13 +94,12 @@ def run(
         console: where progress is shown.
 
     Raises:
-        UserError: the storage cannot be used, another process works on this study, or more trials
-            have finished than the budget allows.
+        UserError: the storage cannot be used, or more trials have finished than the budget allows.
     """
     groups.check_name(places.runs, started.name, "study")
     where = f"{started.name} is under way in {places.runs}"
-    busy = f"study {where} already: wait for it, or stop it first."
-    lock = locked(folder(places.runs, started.name) / ".lock", busy)
+    busy = f"study {where} already: this command waits for it and then goes on."
+    lock = locked(folder(places.runs, started.name) / ".lock", busy, console.print)
     with lock, readable_errors(url):
         save(places.runs, started)
         study = open_study(started, url)

@@ -10,7 +10,7 @@ of its own processes.
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -19,24 +19,31 @@ from benchmark.base.errors import Busy, WorldError
 
 
 @contextlib.contextmanager
-def locked(path: Path, busy: str | None = None) -> Iterator[None]:
+def locked(
+    path: Path, busy: str | None = None, tell: Callable[[str], None] | None = None
+) -> Iterator[None]:
     """Hold the lock file `path` inside the `with` block.
 
     Args:
         path: the lock file, which lies beside what it guards. It is made where it is missing.
         busy: message for the case that another process holds the lock. With None the call waits
             until the lock is free.
+        tell: takes the message instead, before the call waits.
 
     Raises:
-        Busy: another process holds the lock, and `busy` is given.
+        Busy: another process holds the lock, and `busy` is given without `tell`.
         UserError: the file cannot be made.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path, timeout=-1 if busy is None else 0)
-        lock.acquire()
-    except Timeout:
-        raise Busy(busy) from None
+        try:
+            lock.acquire()
+        except Timeout:
+            if tell is None:
+                raise Busy(busy) from None
+            tell(busy)
+            lock.acquire(timeout=-1)
     except OSError as error:
         raise WorldError(
             f"cannot write {path.parent} ({error.strerror}): make room or choose another folder."

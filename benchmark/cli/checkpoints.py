@@ -209,6 +209,6 @@ def _predicted(
                 soft_wrap=True,
             )
         else:
-            with run.claim():
+            with run.claim(console.print):
                 run.write_masks(split, masks)
     return records, masks

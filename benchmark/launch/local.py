@@ -174,6 +174,9 @@ class LocalLauncher(Launcher):
         """Record the end of a running job, or kill one that was asked to stop long ago."""
         code = submitted.process.poll()
         if code is not None:
+            # Loaders of a process that was killed would live on for some seconds.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(submitted.process.pid, signal.SIGKILL)
             self.cards.give_back(submitted.gpus, submitted.job.resources.gpus)
             submitted.end(JobStatus(State.ENDED, code))
         elif submitted.asked is not None and time.monotonic() - submitted.asked > GRACE_SECONDS:

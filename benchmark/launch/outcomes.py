@@ -1,17 +1,23 @@
 """Working through jobs, and what became of them and of the runs that they worked on."""
 
+import contextlib
 import dataclasses
 import re
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 from rich.console import Console
 
+from benchmark.base.errors import Busy
 from benchmark.launch.base import Job, JobStatus, Launcher, State
 from benchmark.launch.progress import Display, share_of
 from benchmark.launch.watch import follow
 from benchmark.runs.rundir import RunDir
+
+CLAIMS = 20
+CLAIM_SECONDS = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,13 +53,18 @@ def outcome_of(run: RunDir, status: JobStatus) -> Outcome:
         return Outcome(run.key, "stopped")
     if status.state == State.NOT_STARTED:
         return Outcome(run.key, "not started", status.reason)
-    # A command that finds the run held by another process ends with code 1. The lock alone does
-    # not tell, since the loaders of a process that was killed may hold it for another moment.
-    if status.code == 1 and run.claimed():
-        return Outcome(run.key, "failed", "another process is working on it: wait for that one")
-    if run_status.state != "failed":
-        run.fail(_last_words(status, run.path / "log.txt"))
-    return Outcome(run.key, "failed", run.recorded_status().reason)
+    if run_status.state == "failed":
+        return Outcome(run.key, "failed", run_status.reason)
+    reason = _last_words(status, run.path / "log.txt")
+    # The loaders of a process that was killed may hold the run for another moment. A process that
+    # holds it longer works on it, and writes its state.
+    for _ in range(CLAIMS):
+        with contextlib.suppress(Busy), run.claim():
+            run.fail(reason)
+            return Outcome(run.key, "failed", reason)
+        time.sleep(CLAIM_SECONDS)
+    reason = "another process is working on it: wait for that one"
+    return Outcome(run.key, "failed", reason)
 
 
 def _outcome(job: Job, status: JobStatus) -> Outcome:

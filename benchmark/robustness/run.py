@@ -108,8 +108,10 @@ def evaluate_conditions(
     ]
     try:
         with contextlib.ExitStack() as held:
-            for run in missing:
-                held.enter_context(run.claim())
+            # Two commands that wait for each other's runs would wait for ever, but not where both
+            # take them in the same order.
+            for run in sorted(missing, key=lambda run: run.key):
+                held.enter_context(run.claim(console.print))
             loaded = load_all(missing, opened, device)
             meters |= {key: Meter() for key in loaded}
             # Runs on the same data set see the same corrupted images.

@@ -25,14 +25,14 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from benchmark.base.errors import UserError, WorldError, choose
+from benchmark.base.errors import Busy, UserError, WorldError, choose
 from benchmark.base.files import atomic_write, load_yaml, read_model
 from benchmark.base.locks import is_locked, locked
 from benchmark.runs.spec import RunSpec
@@ -108,7 +108,10 @@ class RunDir:
             text = yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False)
             atomic_write(self.path / "spec.yaml", lambda temporary: temporary.write_text(text))
         if not (self.path / "status.json").exists():
-            self.write_status("planned")
+            # Only who holds a run writes its status, and who holds this one has done so.
+            with contextlib.suppress(Busy), self.claim():
+                if not (self.path / "status.json").exists():
+                    self.write_status("planned")
 
     def spec(self) -> RunSpec:
         """Return the spec of the run.
@@ -218,7 +221,9 @@ class RunDir:
         return status
 
     def fail(self, reason: str) -> None:
-        """Mark the run as failed. The next command that plans it tries it again.
+        """Mark the run, which the caller holds, as failed.
+
+        The next command that plans it tries it again.
 
         Args:
             reason: one sentence that says why it failed.
@@ -227,16 +232,18 @@ class RunDir:
         self.write_status("failed", reason=reason, step=status.step, steps=status.steps)
 
     @contextlib.contextmanager
-    def claim(self) -> Iterator[None]:
+    def claim(self, tell: Callable[[str], None] | None = None) -> Iterator[None]:
         """Hold the run while it is worked on. The lock ends with its process.
 
+        Args:
+            tell: takes a message where another process holds the run, before the call waits for
+                that process. With None it does not wait.
+
         Raises:
-            Busy: another process holds the run.
+            Busy: another process holds the run, and there is no `tell`.
         """
-        with locked(
-            self.path / ".lock",
-            f"run {self.key} is being worked on by another process: wait for it.",
-        ):
+        busy = f"run {self.key} is being worked on by another process: wait for it."
+        with locked(self.path / ".lock", busy, tell):
             yield
 
     def claimed(self) -> bool:

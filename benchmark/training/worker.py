@@ -26,29 +26,35 @@ def work(
 ) -> None:
     """Train and evaluate one planned run, or say that it is done.
 
+    Where another process works on the run, this one waits for it and then looks again.
+
     Args:
         run: the directory of the run.
         opened: the data sets and tokenizers that the command has read.
         execution: how the run is executed.
         console: the console to print on.
-        on_selected: called with each evaluated epoch and its selection metric. It may raise
-            `Pruned`.
+        on_selected: called with each evaluated epoch and its selection metric, also those of a
+            run that is done. It may raise `Pruned`.
 
     Raises:
-        Busy: another process works on the run.
+        Busy: another process works on the run, for which several processes (DDP) do not wait.
         Pruned: `on_selected` raised it. The state is saved, and the run is marked as pruned and
             can go on from there.
         Interrupted: a stop was asked for. The state is saved.
         UserError: the user can put something right. The run is marked as failed with this reason.
     """
-    if run.status().state == "done":
-        console.print(f"{run.key} is done: see `risbench report` and `risbench ui`")
-        return
     # With torchrun, every process takes part in the training, and the first keeps the directory.
     if os.environ.get("RANK", "0") != "0":
         Trainer(run.spec(), run, opened, execution).train()
         return
-    with run.claim():
+    is_alone = os.environ.get("WORLD_SIZE", "1") == "1"
+    with run.claim(console.print if is_alone else None):
+        if run.status().state == "done":
+            console.print(f"{run.key} is done: see `risbench report` and `risbench ui`")
+            selection = run.spec().selection
+            for epoch, value in run.epoch_values(selection.split, selection.metric).items():
+                on_selected(epoch, value)
+            return
         try:
             _train(run, opened, execution, console, on_selected)
         except (Interrupted, KeyboardInterrupt):

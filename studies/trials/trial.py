@@ -2,8 +2,6 @@
 
 import contextlib
 import os
-import time
-from collections.abc import Callable
 from statistics import fmean
 from typing import Any
 
@@ -12,7 +10,7 @@ from optuna.exceptions import TrialPruned
 from optuna.trial import Trial, TrialState
 from rich.console import Console
 
-from benchmark.base.errors import Busy, Interrupted, Pruned, UserError
+from benchmark.base.errors import Interrupted, Pruned, UserError
 from benchmark.base.locks import locked
 from benchmark.base.rng import torch_seed
 from benchmark.evaluation import metrics
@@ -24,8 +22,6 @@ from studies.search_space import CORRUPTED, Search
 from studies.study import Started, folder
 from studies.trials.queue import remaining, requeue
 from studies.trials.storage import open_study, readable_errors
-
-BUSY_SECONDS = 2
 
 
 class Surplus(Exception):
@@ -61,15 +57,6 @@ def suggest(search: Search, trial: Trial) -> dict[str, Any]:
     return values
 
 
-def _patiently(action: Callable[[], Any]) -> Any:
-    """Return what `action` returns once no other trial or matrix works on the same run."""
-    while True:
-        try:
-            return action()
-        except Busy:
-            time.sleep(BUSY_SECONDS)
-
-
 def objective(
     started: Started, trial: Trial, opened: Opened, execution: Execution, console: Console
 ) -> Any:
@@ -102,33 +89,26 @@ def objective(
     # the value that selects its epoch.
     reported = search.objectives == (spec.selection.metric,)
 
-    def train() -> None:
-        done = run.status().state == "done"
+    def report(epoch: int, value: float) -> None:
+        if not reported:
+            return
+        trial.report(value, epoch + 1)
         # A reference, with which all else is compared, is never pruned. Nor is a run that is done
         # and has cost its time already.
-        prunable = not done and "reference" not in trial.user_attrs
-
-        def report(epoch: int, value: float) -> None:
-            if reported:
-                trial.report(value, epoch + 1)
-                if prunable and epoch + 1 < spec.recipe.epochs and trial.should_prune():
-                    raise Pruned
-
-        if not done:
-            worker.work(run, opened, execution, console, report)
-            return
-        for epoch, value in run.epoch_values(spec.selection.split, spec.selection.metric).items():
-            report(epoch, value)
+        is_done = run.recorded_status().state == "done"
+        prunable = not is_done and "reference" not in trial.user_attrs
+        if prunable and epoch + 1 < spec.recipe.epochs and trial.should_prune():
+            raise Pruned
 
     try:
-        _patiently(train)
+        worker.work(run, opened, execution, console, report)
     except Pruned:
         raise TrialPruned from None
 
     def value(name: str) -> float:
         metric = name.removeprefix(CORRUPTED)
         if metric != name:
-            return _patiently(lambda: corrupted(started, run, metric, opened, execution, console))
+            return corrupted(started, run, metric, opened, execution, console)
         result = run.read_json("result.json")
         selected = result["selected"]
         return selected[metric] if metric in selected else result[selected["split"]][metric]

@@ -1,6 +1,8 @@
 """What a preset resolves to, keys, near misses, run directories and archives."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 import yaml
@@ -104,6 +106,33 @@ def test_a_run_is_worked_on_by_one_process(boxes, tmp_path):
         with pytest.raises(UserError, match="another process"), RunDir(run.path).claim():
             pass
     assert not run.claimed()
+
+
+def test_a_run_that_is_held_is_waited_for(tmp_path):
+    """The second command says that it waits, and goes on once the first has ended."""
+    run = RunDir(tmp_path / "a-key")
+    hold = (
+        "import sys; from pathlib import Path; from benchmark.runs.rundir import RunDir\n"
+        "with RunDir(Path(sys.argv[1])).claim():\n"
+        "    print('held', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", hold, str(run.path)]
+    said = []
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout.readline() == b"held\n"
+        with run.claim(lambda message: (said.append(message), holder.stdin.close())):
+            assert run.claimed()
+    assert said == ["run a-key is being worked on by another process: wait for it."]
+
+
+def test_only_the_holder_of_a_run_writes_its_status(boxes, tmp_path):
+    spec, _ = tiny_spec(boxes)
+    run = RunDir(tmp_path / spec.key)
+    with run.claim():
+        run.create(spec)
+        assert not (run.path / "status.json").exists()
+    run.create(spec)
+    assert run.status().state == "planned"
 
 
 def test_a_run_that_died_reads_as_planned(boxes, tmp_path, monkeypatch):

@@ -10,7 +10,6 @@ import pytest
 from optuna.trial import TrialState
 
 from benchmark.base.errors import UserError
-from benchmark.base.locks import locked
 from benchmark.launch.base import Job
 from benchmark.runs.rundir import RunDir, all_runs
 from studies import launcher, study
@@ -20,18 +19,41 @@ from studies.trials import (
     open_study,
     queue,
 )
-from tests.studies.searches import command, launch, prepared, started_search, url
+from tests.studies.searches import QUIET, command, launch, prepared, started_search, url
+
+HOLD = """
+import sys
+from pathlib import Path
+from benchmark.base.locks import locked
+with locked(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
 
 
-def test_a_refused_launch_changes_nothing(preset, tmp_path):
+def test_a_second_launch_waits_for_the_first(preset, tmp_path, monkeypatch):
     found, runs = prepared(preset, tmp_path, trials=4)
     fewer = started_search(preset, tmp_path, trials=2)
-    with (
-        locked(study.folder(runs, found.name) / ".lock"),
-        pytest.raises(UserError, match="is under way in"),
-    ):
-        launch(fewer, runs)
-    assert study.load(runs, found.name).study.trials == 4
+    lock = study.folder(runs, found.name) / ".lock"
+    said = []
+
+    def tell(message, **_):
+        said.append(message)
+        assert study.load(runs, found.name).study.trials == 4, "it has changed nothing yet"
+        holder.stdin.close()
+
+    def its_turn(*_):
+        raise UserError("its turn has come")
+
+    monkeypatch.setattr(QUIET, "print", tell)
+    monkeypatch.setattr(launcher, "open_study", its_turn)
+    command = [sys.executable, "-c", HOLD, str(lock)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout.readline() == b"held\n"
+        with pytest.raises(UserError, match="its turn has come"):
+            launch(fewer, runs)
+    assert len(said) == 1 and "waits for it" in said[0]
+    study.save(runs, found)
 
 
 def test_fewer_trials_than_are_finished_are_refused(finished_search):
