@@ -212,3 +212,9 @@ def _unwritten(error: BaseException, temporary: Path) -> str | None:
     except OSError:
         return said
     return f"{said}: {reached / 1e6:.1f} MB were written, and {free / 1e6:.1f} MB were free then"
+
+
+def free_bytes(folder: Path) -> int:
+    """Return the free bytes of the disk of a folder, which need not exist yet."""
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    return shutil.disk_usage(there).free

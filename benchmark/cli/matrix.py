@@ -155,6 +155,7 @@ def plan(
 
     Example: risbench plan --preset paper --no-measure
     """
+    from benchmark.base.files import free_bytes
     from benchmark.planning import plan as planning
     from benchmark.planning import power
 
@@ -174,6 +175,8 @@ def plan(
         console.print(
             f"about {time} of training at {at_a_time} runs at a time, evaluation not counted"
         )
+    if disk := planning.total_disk(planned, at_a_time):
+        _print_disk(*disk, free_bytes(where.runs), at_a_time, where.runs)
     group = resolved.group(chosen.whole, chosen.text)
     wanted = detect / 100 if detect else None  # points to a fraction
     decided = power.decidable(group, resolved.specs, where.runs, wanted, planned)
@@ -195,6 +198,27 @@ def _plan_table(planned: Sequence[Planned], measure: bool) -> Table:
             cells.append("-" if run.seconds_left is None else duration(run.seconds_left))
         table.add_row(*cells)
     return table
+
+
+def _print_disk(kept: int, under_way: int, free: int, at_a_time: int, runs: Path) -> None:
+    """Print what the runs that are left take of the disk, and whether it is there.
+
+    Args:
+        kept: the bytes that they keep.
+        under_way: the bytes that the running ones take beyond that.
+        free: the free bytes of the disk.
+        at_a_time: how many run at a time.
+        runs: the folder of the run directories.
+    """
+    if not kept:
+        return
+    lacking = kept + under_way - free
+    console.print(
+        f"about {kept / 1e9:.2f} GB of disk are kept, and {under_way / 1e9:.2f} GB more are taken"
+        f" by the running ones ({at_a_time} at a time). {free / 1e9:.2f} GB are free in {runs}"
+    )
+    if lacking > 0:
+        console.print(f"That is {lacking / 1e9:.2f} GB too little: make room before you start.")
 
 
 def _print_power(found: Sequence[Decidable], detect: float | None) -> None:

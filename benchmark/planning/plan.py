@@ -21,6 +21,7 @@ from benchmark.runs.rundir import RunDir, RunStatus
 from benchmark.runs.spec import RunSpec
 
 if TYPE_CHECKING:
+    from benchmark.training.disk import Disk
     from benchmark.training.trainer import Trainer
 
 MEASURED_STEPS = 2  # after one that warms up
@@ -32,10 +33,12 @@ class Measured:
 
     Attributes:
         parameters: number of its parameters.
+        disk: what a run takes of the disk.
         seconds: least time of a training step, or None if no step could be taken here.
     """
 
     parameters: int
+    disk: Disk
     seconds: float | None
 
 
@@ -107,6 +110,7 @@ def _measure(spec: RunSpec, matrix: Matrix) -> Measured:
     """Return a network's parameters and, if the device is here, the least time of a few steps."""
     import torch
 
+    from benchmark.training.disk import disk
     from benchmark.training.trainer import Trainer
 
     execution = matrix.execution
@@ -115,16 +119,17 @@ def _measure(spec: RunSpec, matrix: Matrix) -> Measured:
     with torch.device("meta"):
         network = methods.get(spec.method)(spec.network, tokenizer.size)
     parameters = sum(parameter.numel() for parameter in network.parameters())
+    takes = disk(network, spec, matrix.opened)
     if execution.numerics.device == "cuda" and not torch.cuda.is_available():
-        return Measured(parameters, None)
+        return Measured(parameters, takes, None)
     if methods.definition(spec.method).targets_from:
         # Another run of this plan makes its targets, so it cannot be trained yet.
-        return Measured(parameters, None)
+        return Measured(parameters, takes, None)
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(
             spec, RunDir(Path(folder) / spec.key), matrix.opened, execution, published_start=False
         )
-        return Measured(parameters, _seconds_per_step(trainer))
+        return Measured(parameters, takes, _seconds_per_step(trainer))
 
 
 def _seconds_per_step(trainer: Trainer) -> float:
@@ -152,6 +157,24 @@ def total_seconds(planned: Iterable[Planned], at_a_time: int) -> float | None:
     """
     remaining = [run.seconds_left for run in planned]
     return None if None in remaining else sum(remaining) / at_a_time
+
+
+def total_disk(planned: Iterable[Planned], at_a_time: int) -> tuple[int, int] | None:
+    """Return the bytes that runs keep, and those that they take beyond these while they go on.
+
+    Args:
+        planned: the runs.
+        at_a_time: number of runs that are trained at the same time.
+
+    Returns:
+        Both numbers for the runs that are not done, or None if nothing was measured.
+    """
+    remaining = [run for run in planned if run.status.state != "done"]
+    takes = [run.measured.disk for run in remaining if run.measured is not None]
+    if len(takes) < len(remaining):
+        return None
+    under_way = sorted((its.under_way for its in takes), reverse=True)
+    return sum(its.kept for its in takes), sum(under_way[:at_a_time])
 
 
 def duration(seconds: float) -> str:

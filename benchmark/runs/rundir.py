@@ -6,7 +6,7 @@
                job.json             the launcher's job that works on it
                system.jsonl     state of GPU and machine every ten seconds, of runs on a GPU
                metrics.jsonl        one line per logged step, without timings
-               state/latest.pt      resume point (see `training.resume_point`)
+               state/latest.pt      resume point (see `training.resume_point`), until it is done
                best.safetensors     weights of the chosen epoch
                records/<split>.parquet   one row per referring expression
                masks/<split>.parquet     the mask of every expression (see `evaluation.masks`)

@@ -25,6 +25,11 @@ def save(run: RunDir, state: dict[str, Any]) -> None:
     atomic_write(run.path / FILE, lambda temporary: torch.save(state, temporary))
 
 
+def remove(run: RunDir) -> None:
+    """Delete the resume point of a run that is done, which is the largest of its files."""
+    (run.path / FILE).unlink(missing_ok=True)
+
+
 def load(run: RunDir) -> dict[str, Any] | None:
     """Return the resume point of a run, or None where there is none yet.
 

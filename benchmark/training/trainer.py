@@ -30,6 +30,7 @@ from benchmark.runs.spec import RunSpec
 from benchmark.strategies.probe import probe, probe_masks
 from benchmark.strategies.strategy import MicroBatch
 from benchmark.training import auxiliary, costs, pseudo_masks, resume_point
+from benchmark.training.disk import check_room, disk
 from benchmark.training.journal import Journal
 from benchmark.training.report import Report
 from benchmark.training.start import Stop, build_optimizer, start_from_published
@@ -339,6 +340,7 @@ class Trainer:
             self.run.write_status(
                 "done", step=self.step, steps=self.steps, best=self.best[self.metric]
             )
+            resume_point.remove(self.run)
         on_progress(self.steps, self.steps, "done")
 
     def _write_costs(self) -> None:
@@ -357,6 +359,8 @@ class Trainer:
     def _prepare(self, tell: Callable[..., None]) -> None:
         """Go back to the resume point, restore the auxiliary, and fill the cache of samples."""
         tell("preparing")
+        if self.main:
+            check_room(self.run, disk(self.method, self.spec, self.opened))
         self.resume()
         self.spent.meter.seconds["auxiliary"] = auxiliary.restore(
             self.method,

@@ -12,6 +12,7 @@ from benchmark.evaluation import metrics
 from benchmark.runs.execution import Execution
 from benchmark.runs.opened import Opened
 from benchmark.runs.rundir import RunDir
+from benchmark.training import resume_point
 from benchmark.training.trainer import Trainer
 
 OnSelected = Callable[[int, float], None]
@@ -50,6 +51,7 @@ def work(
     is_alone = os.environ.get("WORLD_SIZE", "1") == "1"
     with run.claim(console.print if is_alone else None):
         if run.status().state == "done":
+            resume_point.remove(run)  # A kill may have left it.
             console.print(f"{run.key} is done: see `risbench report` and `risbench ui`")
             selection = run.spec().selection
             for epoch, value in run.epoch_values(selection.split, selection.metric).items():

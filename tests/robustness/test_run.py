@@ -116,7 +116,7 @@ def test_a_run_that_is_trained_again_is_asked_again(fresh):
 
     run = fresh[0]
     ask([run], CONDITIONS[:1])
-    for left in ("status.json", "state/latest.pt", "best.safetensors"):
+    for left in ("status.json", "best.safetensors"):
         (run.path / left).unlink()
     spec = run.spec()
     Trainer(spec, run, opened(run), Execution.of(device="cpu")).train()
