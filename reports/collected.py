@@ -16,7 +16,7 @@ from benchmark.base.errors import UserError
 from benchmark.evaluation import metrics
 from benchmark.evaluation.image_sums import ImageSums, validated
 from benchmark.runs.groups import Cell, Group
-from benchmark.runs.rundir import RunDir, RunStatus, all_runs
+from benchmark.runs.rundir import SPEC_REMEDY, RunDir, RunStatus, all_runs
 from benchmark.runs.spec import RunSpec
 
 NOT_RESOLVED = "not resolved yet"
@@ -123,27 +123,37 @@ def collect(group: Group, runs: Path, chosen: Sequence[Cell] | None = None) -> C
         chosen: cells of the plan that the table is about, all by default.
 
     Raises:
-        UserError: none of them is finished, or a run is damaged. The message names the run.
+        UserError: none of them is finished. A damaged one is not, and the message names it.
     """
     cells = [*(group.cells if chosen is None else chosen)]
     keys = sorted({cell.key for cell in cells if cell.key})
     statuses = {key: RunDir(runs / key).status() for key in keys}
-    done = [key for key in keys if statuses[key].state == "done"]
-    if not done:
+    specs, finished = {}, []
+    for key in keys:
+        run = RunDir(runs / key)
+        try:
+            if statuses[key].state == "done" or (run.path / "spec.yaml").exists():
+                specs[key] = _spec(run)
+            if statuses[key].state == "done":
+                finished.append(load_run(specs[key], run))
+        except UserError as error:
+            # A damaged run is named where the unfinished ones are, and the others are reported.
+            statuses[key] = RunStatus(state="damaged", reason=str(error))
+    if not finished:
         remedy = "run `risbench matrix` with the same options first"
         if group.kind == "study":
             remedy = f"start them with `risbench study resume {group.name}`"
+        reasons = [its.reason for its in statuses.values() if its.state == "damaged"]
+        damaged = f" The first damaged one: {reasons[0]}" if reasons else ""
         raise UserError(
             f"none of the {len(cells)} runs of this table is finished in {runs}: {remedy}"
-            " (`risbench status` shows how far they are)."
+            f" (`risbench status` shows how far they are).{damaged}"
         )
-    there = [key for key in keys if key in done or (runs / key / "spec.yaml").exists()]
-    specs = {key: _spec(RunDir(runs / key)) for key in there}
     others = _finished_elsewhere(group, runs)
     return Collected(
         group=group,
         planned=tuple(Planned(cell, statuses.get(cell.key)) for cell in cells),
-        runs=tuple(load_run(specs[key], RunDir(runs / key)) for key in done),
+        runs=tuple(finished),
         specs=tuple(specs.values()),
         superseded=tuple(key for key in group.superseded if key in others),
         unused=tuple(key for key in others if key not in group.superseded),
@@ -163,10 +173,7 @@ def _finished_elsewhere(group: Group, runs: Path) -> list[str]:
 def _spec(run: RunDir) -> RunSpec:
     spec = run.spec()
     if spec.key != run.key:
-        raise UserError(
-            f"run {run.key} is damaged, since its spec.yaml is another run's: delete the folder and"
-            " run it again."
-        )
+        raise run.damaged("spec.yaml", "it is another run's", SPEC_REMEDY)
     return spec
 
 
@@ -178,9 +185,8 @@ def load_run(spec: RunSpec, run: RunDir) -> Run:
     for split in spec.selection.report:
         splits[split] = validated(run.records(split), f"split '{split}' of run {run.key}")
         if not _agree(splits[split].points, result.get(split, {})):
-            raise UserError(
-                f"run {run.key} is damaged, since its records of split '{split}' do not give the"
-                " numbers of its result.json: delete the run's status.json and run it again."
+            raise run.damaged(
+                "result.json", f"the records of split '{split}' do not give its numbers"
             )
     try:
         git = environment["git"]
@@ -188,10 +194,8 @@ def load_run(spec: RunSpec, run: RunDir) -> Run:
         numerics = _numerics(environment)
         return Run(spec, splits, epoch, git["commit"], git["dirty"], numerics, environment)
     except (KeyError, TypeError, ValueError, AttributeError):
-        raise UserError(
-            f"run {run.key} is damaged, since its result.json or environment.json lacks the"
-            " selected epoch or the git state: delete the run's status.json and run it again."
-        ) from None
+        what = "it or environment.json lacks the selected epoch or the git state"
+        raise run.damaged("result.json", what) from None
 
 
 def _agree(computed: dict[str, float], noted: dict[str, float]) -> bool:

@@ -51,9 +51,10 @@ def work_through_runs(
         run.create(spec)
     launcher = submission.started(at_a_time)
     jobs = run_jobs(directories, places, execution, launcher)
-    done = sum(run.status().state == "done" for run in directories)
+    remaining = len({job.folder for job in jobs} & {run.path for run in directories})
     console.print(
-        f"{len(directories)} runs in {places.runs}: {done} done, {len(directories) - done} to do"
+        f"{len(directories)} runs in {places.runs}: {len(directories) - remaining} done,"
+        f" {remaining} to do"
     )
     with syncing(places, submission):
         return work_through(launcher, jobs, console)

@@ -34,7 +34,8 @@ if TYPE_CHECKING:  # Help must not import what runs need.
 
 app = typer.Typer()
 WATCH_SECONDS = 5
-ENDED = ("done", "failed", "pruned")  # states after which a run is started again by hand alone
+# States after which a run is started again by hand alone.
+ENDED = ("done", "failed", "damaged", "pruned")
 
 
 @app.command(rich_help_panel="Report")

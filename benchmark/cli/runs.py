@@ -137,7 +137,7 @@ def status(
     table = Table("run", "state", "step", "best on val, %", "note", box=None)
     for name, key in rows:
         begun = bool(key) and (runs / key / "spec.yaml").exists()
-        table.add_row(*_status_cells(name, RunDir(runs / key).status() if begun else None))
+        table.add_row(*_status_cells(name, RunDir(runs / key).checked_status() if begun else None))
     for key in unused:
         table.add_row(key, "unused", "", "", "superseded, so no table counts it")
     console.print(table)

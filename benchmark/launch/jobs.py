@@ -11,10 +11,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from benchmark.launch.base import Job, Launcher, Resources
+from benchmark.runs import integrity
 from benchmark.runs.execution import Execution, Places
 from benchmark.runs.rundir import RunDir
 
 ROOT = Path(__file__).parents[2]
+# The weights of a hundred runs take minutes to read, and are compared when they are used.
+DATA = [name for name in integrity.PATTERNS if name != integrity.WEIGHTS]
 PYTHON = (sys.executable, "-P", "-m")
 
 
@@ -146,7 +149,7 @@ def run_jobs(
         launcher: the launcher that will start the jobs.
     """
     specs = {run.key: run.spec() for run in runs}
-    remaining = [run for run in runs if run.status().state != "done"]
+    remaining = [run for run in runs if run.checked_status(DATA).state != "done"]
     makers = {run.key: getattr(specs[run.key].recipe, "pseudo_masks", "") for run in remaining}
     # Runs that others wait for come first. Runs of many passes come next, so that at the end
     # nothing waits for a long one alone.

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import methods
 from benchmark import strategies
+from benchmark.base.errors import UserError
 from benchmark.planning.hours import Hours, training_hours
 from benchmark.runs.comparisons import planned_comparisons, role
 from benchmark.runs.groups import Group
@@ -179,7 +180,8 @@ def _spread(
     ]
     is_weak = methods.definition(method).weakly_supervised
     metric = group.primary["weak" if is_weak else "full"]
-    for runs, words in ((there, "here"), (own, "elsewhere")):
+    elsewhere = [its for its in own if its not in there]
+    for runs, words in ((there, "here"), (elsewhere, "elsewhere")):
         estimates = [its for pairs in _pairs(runs) for its in _estimates(*pairs, metric)]
         deviations = [its.seed_deviation for its in estimates if its.pairs > 1]
         errors = [its.image_error for its in estimates if not math.isnan(its.image_error)]
@@ -220,14 +222,17 @@ def _pairs(
 def _estimates(
     before: dict[int, RunDir], after: dict[int, RunDir], spec: RunSpec, metric: str
 ) -> list[Estimate]:
-    """Return the estimate of the difference on every test split."""
+    """Return the estimate of the difference on every test split, but where records are damaged."""
     from benchmark.evaluation import bootstrap
 
     found = []
     for split in (split for split in spec.selection.report if role(spec, split) == "test"):
-        records = [
-            {seed: run.records(split) for seed, run in its.items()} for its in (before, after)
-        ]
+        try:
+            records = [
+                {seed: run.records(split) for seed, run in its.items()} for its in (before, after)
+            ]
+        except UserError:
+            continue
         difference = bootstrap.paired_differences(*records, resamples=RESAMPLES, names=[metric])[
             metric
         ]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmark.base.errors import UserError
+from benchmark.base.errors import UserError, WorldError
 from benchmark.base.files import atomic_write
 from benchmark.base.rng import generator
 from benchmark.data.refer import ReferDataset
@@ -137,7 +137,10 @@ def summarize(run: RunDir, split: str) -> None:
         UserError: a file of records is damaged.
     """
     name = f"robustness/{split}/metrics.json"
-    known = run.read_json(name)
+    try:
+        known = run.read_json(name)
+    except WorldError:
+        known = {}  # It is made again from the records.
     written = (run.path / name).stat().st_mtime_ns if known else 0
 
     def numbers(condition: str) -> dict[str, float | None]:

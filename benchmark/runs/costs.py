@@ -16,6 +16,7 @@ FILE = "costs.json"
 # Runs of earlier versions have their times alone, in this file. Its rate of images counts the first
 # steps, too, and has another name, so that it is not read as the rate of today.
 EARLIER = "timing.json"
+NOT_MEASURED = "delete it, and the costs of the run count as not measured"
 
 
 class Device(BaseModel):
@@ -90,13 +91,13 @@ def read_costs(run: RunDir) -> Costs | None:
     for name in (FILE, EARLIER):
         if (run.path / name).exists():
             try:
-                return Costs.model_validate(run.read_json(name))
+                return Costs.model_validate(run.read_json(name, NOT_MEASURED))
             except ValidationError as error:
                 first = error.errors()[0]
                 field = ".".join(map(str, first["loc"])) or "the whole"
                 raise UserError(
-                    f"{run.path / name} is damaged ({field}: {first['msg'].lower()}): delete it,"
-                    " and the costs of the run count as not measured."
+                    f"{run.path / name} is damaged ({field}: {first['msg'].lower()}):"
+                    f" {NOT_MEASURED}."
                 ) from None
     return None
 

@@ -9,7 +9,7 @@ from benchmark.base.errors import UserError
 from benchmark.runs.groups import read_groups, write_plan
 from benchmark.runs.rundir import RunDir, all_runs
 
-FURTHEST = ("done", "running", "failed", "pruned", "planned")
+FURTHEST = ("done", "running", "failed", "pruned", "planned", "damaged")
 
 
 @contextlib.contextmanager

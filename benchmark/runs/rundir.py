@@ -15,6 +15,7 @@
                images/              a few validation overlays
                result.json          final numbers of every reported split
                costs.json           size, speed, memory and time (see `runs.costs`)
+               files.json           digests of a finished run's files (see `runs.integrity`)
 
 A file that is written again is written under another name and then renamed, so a reader never sees
 half of it. Reading needs no torch.
@@ -35,6 +36,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from benchmark.base.errors import Busy, UserError, WorldError, choose
 from benchmark.base.files import atomic_write, load_yaml, read_model
 from benchmark.base.locks import is_locked, locked
+from benchmark.runs import integrity
 from benchmark.runs.spec import RunSpec
 
 if TYPE_CHECKING:
@@ -42,9 +44,11 @@ if TYPE_CHECKING:
 
 HEARTBEAT_SECONDS = 10
 SYSTEM_METRICS = "system.jsonl"
+ANEW = "delete the folder and start the run again"
+SPEC_REMEDY = f"plan the run again, which writes it anew, or {ANEW}"
 STALE_SECONDS = 120  # A running run whose heartbeat is older than this is taken for dead.
 
-State = Literal["planned", "running", "done", "failed", "pruned"]
+State = Literal["planned", "running", "done", "failed", "pruned", "damaged"]
 Kind = Literal["trained", "predictions"]
 
 
@@ -53,7 +57,7 @@ class RunStatus(BaseModel):
 
     Attributes:
         state: how far the run is. An interrupted run is `planned`, too, and goes on from its
-            resume point.
+            resume point. A `damaged` one counts nowhere, and is made again by whatever runs it.
         heartbeat: when the status was written, in seconds since 1970.
         step: the number of optimizer steps that are done.
         steps: the number of all optimizer steps, or 0 where it is not known yet.
@@ -61,7 +65,7 @@ class RunStatus(BaseModel):
         best: the selection metric at the best epoch so far, as a fraction. It is None before the
             first evaluation.
         message: what the run is doing.
-        reason: why the run failed.
+        reason: why the run failed, or what of it is damaged.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -101,10 +105,16 @@ class RunDir:
     def create(self, spec: RunSpec) -> None:
         """Write the spec and a `planned` status unless they are there.
 
+        A spec that is damaged is written again.
+
         Raises:
             UserError: the disk is full, or the folder cannot be written.
         """
-        if not (self.path / "spec.yaml").exists():
+        try:
+            is_there = self.spec().key == self.key
+        except UserError:
+            is_there = False
+        if not is_there:
             text = yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False)
             atomic_write(self.path / "spec.yaml", lambda temporary: temporary.write_text(text))
         if not (self.path / "status.json").exists():
@@ -123,9 +133,7 @@ class RunDir:
         try:
             return read_model(RunSpec, self._spec_values(), str(path))
         except (KeyError, TypeError, ValueError):
-            raise UserError(
-                f"{path} is damaged: delete the folder and start the run again."
-            ) from None
+            raise self.damaged("spec.yaml", remedy=SPEC_REMEDY) from None
 
     @property
     def kind(self) -> Kind:
@@ -143,14 +151,29 @@ class RunDir:
     def _spec_values(self) -> dict[str, Any]:
         path = self.path / "spec.yaml"
         try:
-            values = load_yaml(path.read_text())
+            values = load_yaml(integrity.read(self.path, "spec.yaml").decode())
         except FileNotFoundError:
             raise UserError(f"{self.path} is no run directory: it has no spec.yaml.") from None
-        except (yaml.YAMLError, UnicodeDecodeError):
+        except (yaml.YAMLError, ValueError, OSError, RecursionError):
             values = None
         if not isinstance(values, dict):
-            raise UserError(f"{path} is damaged: delete the folder and start the run again.")
+            raise self.damaged("spec.yaml", remedy=SPEC_REMEDY)
         return values
+
+    def damaged(self, name: str, what: str = "", remedy: str = "") -> WorldError:
+        """Return the error that says that a file is damaged.
+
+        Args:
+            name: the file, relative to the run directory.
+            what: what is wrong with it, if that is known.
+            remedy: what to do. By default the run is started again, which makes the file anew.
+        """
+        if not remedy:
+            remedy = f"make it again with `risbench resume {self.key} --runs {self.path.parent}`"
+            # Without a list of digests, that command does not see what is damaged.
+            if not integrity.listed(self.path):
+                remedy = f"delete status.json beside it, and {remedy}"
+        return WorldError(f"{self.path / name} is damaged{f' ({what})' if what else ''}: {remedy}.")
 
     # --- JSON files -------------------------------------------------------------------
 
@@ -162,21 +185,27 @@ class RunDir:
         """
         text = json.dumps(content, indent=1) + "\n"
         atomic_write(self.path / name, lambda temporary: temporary.write_text(text))
+        integrity.renew(self.path, name)
 
-    def read_json(self, name: str) -> dict[str, Any]:
+    def read_json(self, name: str, remedy: str = "") -> dict[str, Any]:
         """Return the content of a JSON file, which is empty where there is no such file.
 
+        Args:
+            name: the file, relative to the run directory.
+            remedy: what to do where it is damaged, as `damaged` takes it.
+
         Raises:
-            UserError: the file is damaged.
+            WorldError: the file is damaged.
         """
         try:
-            return json.loads((self.path / name).read_text())
+            content = json.loads(integrity.read(self.path, name))
         except FileNotFoundError:
             return {}
-        except (json.JSONDecodeError, UnicodeDecodeError):
-            raise UserError(
-                f"{self.path / name} is damaged: delete it and run the same command again."
-            ) from None
+        except (OSError, ValueError, RecursionError):
+            content = None
+        if not isinstance(content, dict):
+            raise self.damaged(name, remedy=remedy)
+        return content
 
     # --- state ------------------------------------------------------------------------
 
@@ -201,23 +230,41 @@ class RunDir:
         try:
             return RunStatus.model_validate(self.read_json("status.json"))
         except ValidationError:
-            raise UserError(
-                f"{self.path / 'status.json'} is damaged: delete it and run the same command again."
-            ) from None
+            raise self.damaged("status.json") from None
 
     def status(self) -> RunStatus:
         """Return the status of the run.
 
-        A `running` run whose process is gone reads as `planned`, since it will be resumed.
-
-        Raises:
-            UserError: the file is damaged.
+        A `running` run whose process is gone reads as `planned`, since it will be resumed. Where
+        the file is damaged, so is the run.
         """
-        status = self.recorded_status()
+        try:
+            status = self.recorded_status()
+        except WorldError as error:
+            return RunStatus(state="damaged", reason=str(error))
         # A heartbeat may come from another machine, whose lock cannot be seen from here.
         silent = time.time() - status.heartbeat > STALE_SECONDS
         if status.state == "running" and silent and not self.claimed():
             return status.model_copy(update={"state": "planned"})
+        return status
+
+    def checked_status(self, patterns: Iterable[str] = integrity.SMALL) -> RunStatus:
+        """Return the status of the run after a look at its files, if it is done.
+
+        Args:
+            patterns: which files are compared with the list of digests.
+        """
+        status = self.status()
+        if status.state != "done":
+            return status
+        try:
+            if name := integrity.changed(self.path, patterns):
+                raise self.damaged(name, remedy=SPEC_REMEDY if name == "spec.yaml" else "")
+            if not integrity.listed(self.path):
+                for name in ("result.json", "environment.json"):
+                    self.read_json(name)
+        except WorldError as error:
+            return RunStatus(state="damaged", reason=str(error))
         return status
 
     def fail(self, reason: str) -> None:
@@ -228,7 +275,7 @@ class RunDir:
         Args:
             reason: one sentence that says why it failed.
         """
-        status = self.recorded_status()
+        status = self.status()
         self.write_status("failed", reason=reason, step=status.step, steps=status.steps)
 
     @contextlib.contextmanager
@@ -272,13 +319,22 @@ class RunDir:
             ) from None
 
     def metrics(self) -> list[dict[str, float]]:
-        """Return the logged lines, without a last one that a kill cut short."""
+        """Return the logged lines, without a last one that a kill cut short.
+
+        Raises:
+            WorldError: the file is damaged.
+        """
         try:
-            lines = (self.path / "metrics.jsonl").read_text().split("\n")
+            text = integrity.read(self.path, "metrics.jsonl").decode()
+            # A whole line ends with a line break, so the last part is empty or cut short.
+            lines = [json.loads(line) for line in text.split("\n")[:-1]]
         except FileNotFoundError:
             return []
-        # A whole line ends with a line break, so the last part is empty or cut short.
-        return [json.loads(line) for line in lines[:-1]]
+        except (OSError, ValueError, RecursionError):
+            lines = [None]
+        if not all(isinstance(line, dict) and {"step", "epoch"} <= line.keys() for line in lines):
+            raise self.damaged("metrics.jsonl", remedy=ANEW)
+        return lines
 
     def epoch_values(self, split: str, metric: str) -> dict[int, float]:
         """Return evaluated epoch -> the logged value of a metric of `split`."""
@@ -303,6 +359,7 @@ class RunDir:
         """
         path = self.path / "records" / f"{split}.parquet"
         atomic_write(path, lambda temporary: records.to_parquet(temporary, index=False))
+        integrity.renew(self.path, f"records/{split}.parquet")
 
     def records(self, split: str) -> pd.DataFrame:
         """Return the records of one split, one row for each expression.
@@ -311,18 +368,22 @@ class RunDir:
             UserError: there are none, or the file is damaged.
         """
         # The import takes a second, for which `status` need not wait.
+        from pyarrow import BufferReader
         from pyarrow.parquet import ParquetFile
 
         path = self.path / "records" / f"{split}.parquet"
         try:
+            content = integrity.read(self.path, f"records/{split}.parquet")
             # Tables of this size are read fastest by one thread and without pandas' detours.
-            return ParquetFile(path).read(use_threads=False).to_pandas(use_threads=False)
+            return (
+                ParquetFile(BufferReader(content))
+                .read(use_threads=False)
+                .to_pandas(use_threads=False)
+            )
         except FileNotFoundError:
             raise UserError(f"run {self.key} has no records of split '{split}' ({path}).") from None
         except (OSError, ValueError):
-            raise UserError(
-                f"{path} is damaged: delete the run's status.json and start the run again."
-            ) from None
+            raise self.damaged(f"records/{split}.parquet") from None
 
     # --- masks ------------------------------------------------------------------------
 
@@ -340,6 +401,7 @@ class RunDir:
             self.masks_path(split),
             lambda temporary: masks.to_parquet(temporary, index=False, compression="zstd"),
         )
+        integrity.renew(self.path, f"masks/{split}.parquet")
 
     def masks(self, split: str, sent_ids: Iterable[int] | None = None) -> pd.DataFrame:
         """Return the predicted masks of one split, one row for each expression.
@@ -356,6 +418,8 @@ class RunDir:
         chosen = None if sent_ids is None else [("sent_id", "in", [*sent_ids])]
         path = self.masks_path(split)
         try:
+            if integrity.changed(self.path, [f"masks/{split}.parquet"]):
+                raise ValueError
             return pd.read_parquet(path, filters=chosen)
         except FileNotFoundError:
             raise UserError(

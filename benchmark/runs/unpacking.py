@@ -18,6 +18,7 @@ from typing import IO
 
 from benchmark.base.errors import UserError
 from benchmark.base.locks import locked
+from benchmark.runs import integrity
 from benchmark.runs.rundir import RunDir
 
 LOCK = ".unpack.lock"
@@ -207,12 +208,17 @@ def _check_run(part: Path, there: Path) -> None:
         raise UserError(
             f"the archives hold a run {part.name} whose spec is that of {spec.key}: get them again."
         )
-    if run.status().state == "done":
+    if run.recorded_status().state == "done":
         needed = ["result.json", *(f"records/{split}.parquet" for split in spec.selection.report)]
         if missing := [name for name in needed if not (part / name).is_file()]:
             raise UserError(
                 f"the archives hold a finished run {part.name} without {missing[0]}: get them"
                 " again."
+            )
+        if name := integrity.changed(part):
+            raise UserError(
+                f"the archives hold a finished run {part.name} whose {name} is not what was packed:"
+                " get them again."
             )
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import methods
-from benchmark.base.errors import UserError
+from benchmark.base.errors import UserError, WorldError
 from benchmark.data import datasets
 from benchmark.evaluation import metrics
 from benchmark.runs import splits
@@ -292,6 +292,8 @@ class Entry:
 
     def __init__(self, run: RunDir, groups: list[Group]) -> None:
         self.run, self.groups, self.status = run, groups, run.status()
+        if self.status.state == "damaged":
+            raise WorldError(self.status.reason)
         self.trials = ", ".join(
             f"{group.name} {number}" for group in groups for number in group.trials.get(run.key, ())
         )

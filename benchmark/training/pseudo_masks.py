@@ -86,7 +86,7 @@ def reader(runs: Path, key: str) -> Callable[[Ref], np.ndarray]:
             " (recipe.pseudo_masks in a preset)."
         )
     run = RunDir(runs / key)
-    codes = run.read_json(FILE)
+    codes = run.read_json(FILE, f"make it again with `risbench pseudo-masks {key}`")
     if not codes:
         raise UserError(
             f"run {key}, whose pseudo masks are the targets, has made none yet: make them with"

@@ -17,6 +17,7 @@ from benchmark.evaluation.records import Prediction, canonical, frame
 from benchmark.evaluation.text_blind import TextBlindBaseline
 from benchmark.evaluation.text_blind_scores import write_scores
 from benchmark.evaluation.timing import Meter
+from benchmark.runs import integrity
 from benchmark.runs.opened import Opened
 from benchmark.runs.rundir import RunDir
 from benchmark.runs.spec import RunSpec
@@ -121,6 +122,8 @@ class Report:
         self.accelerator.wait_for_everyone()
         load_best(self.run, self.method)
         is_main = self.accelerator.is_main_process
+        if is_main:
+            integrity.unseal(self.run.path)
         selection = self.spec.selection
         selected = {**best, "split": selection.split, "metric": selection.metric}
         result: dict[str, Any] = {"selected": selected}

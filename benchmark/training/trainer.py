@@ -17,10 +17,11 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs
 from torch import nn
 
-from benchmark.base.errors import Interrupted, UserError
+from benchmark.base.errors import Interrupted, UserError, WorldError
 from benchmark.data.samples import RawBatch, TrainingSamples, training_batches
 from benchmark.evaluation import metrics
 from benchmark.evaluation.inference import build_method
+from benchmark.runs import integrity
 from benchmark.runs.costs import write_costs
 from benchmark.runs.environment import describe, device_description
 from benchmark.runs.execution import Execution
@@ -170,11 +171,32 @@ class Trainer:
             if self.step and self.step == self.steps_per_epoch * (self.best["epoch"] + 1):
                 # A kill may have come between the saving and the keeping of the best weights.
                 self.report.keep()
+        elif best := self._trained_before():
+            self.step, self.best = self.steps, best
+            self.journal.lines = len(self.run.metrics())
+            return
         elif self.main:
             # A run whose status was deleted is trained again. Its results under conditions are
             # those of other weights.
             shutil.rmtree(self.run.path / "robustness", ignore_errors=True)
         self.journal.restore(state)
+
+    def _trained_before(self) -> dict[str, float] | None:
+        """Return the best epoch of a run that lost other files after its training, or None.
+
+        Its weights and metrics are those that were listed when it was done, so that nothing but
+        the evaluation of the kept weights is left.
+        """
+        names = (integrity.WEIGHTS, "metrics.jsonl")
+        is_whole = all((self.run.path / name).exists() for name in names)
+        if not is_whole or not {*names} <= integrity.listed(self.run.path).keys():
+            return None
+        if integrity.changed(self.run.path, names):
+            return None
+        values = self.run.epoch_values(self.spec.selection.split, self.metric)
+        # The first of equal values is the one that was kept.
+        epoch = max(values, key=values.__getitem__)
+        return {self.metric: values[epoch], "epoch": epoch}
 
     # --- training ---------------------------------------------------------------------
 
@@ -336,7 +358,9 @@ class Trainer:
                     on_selected(epoch, value)
         self.report.write(self.best, tell)
         if self.main:
-            self._write_costs()
+            if self.spent.meter.seconds.get("training"):
+                self._write_costs()
+            integrity.seal(self.run.path)
             self.run.write_status(
                 "done", step=self.step, steps=self.steps, best=self.best[self.metric]
             )
@@ -372,11 +396,19 @@ class Trainer:
             self.device,
             lambda done, steps: tell(f"training the auxiliary {done}/{steps}", force=False),
         )
-        if self.main:
+        if self.main and not (self.step == self.steps and self._has_environment()):
             environment = describe(self.spec, self.dataset, self.execution, self.device, self.world)
             self.run.write_json("environment.json", environment)
         if self.execution.how.workers:
             self.samples.preload()
+
+    def _has_environment(self) -> bool:
+        """Return whether `environment.json` says where the run was trained."""
+        try:
+            is_there = bool(self.run.read_json("environment.json"))
+        except WorldError:
+            return False
+        return is_there and not integrity.changed(self.run.path, ["environment.json"])
 
     def _epoch(self, epoch: int, stop: Stop, tell: Callable[..., None]) -> None:
         """Take the remaining steps of an epoch, and save the state now and then.

@@ -9,6 +9,7 @@ from rich.progress import Progress
 
 from benchmark.base.errors import Interrupted, Pruned, UserError
 from benchmark.evaluation import metrics
+from benchmark.runs import integrity
 from benchmark.runs.execution import Execution
 from benchmark.runs.opened import Opened
 from benchmark.runs.rundir import RunDir
@@ -50,7 +51,7 @@ def work(
         return
     is_alone = os.environ.get("WORLD_SIZE", "1") == "1"
     with run.claim(console.print if is_alone else None):
-        if run.status().state == "done":
+        if run.checked_status(integrity.PATTERNS).state == "done":
             resume_point.remove(run)  # A kill may have left it.
             console.print(f"{run.key} is done: see `risbench report` and `risbench ui`")
             selection = run.spec().selection

@@ -73,7 +73,10 @@ class FinishedRuns:
     def _sort(self, run: RunDir, arms: dict[str, Arm]) -> None:
         try:
             known = self._loaded.get(run.key)
-            if known is None and run.status().state != "done":
+            status = None if known else run.status()
+            if status and status.state == "damaged":
+                self.damaged[run.key] = status.reason
+            if status and status.state != "done":
                 return
             spec = known.spec if known else run.spec()
             name = identity(spec)

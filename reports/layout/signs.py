@@ -29,6 +29,7 @@ LOOKS = [
     Look("worse", "▼", "bad"),
     Look("contradicted", "▼", "bad"),
     Look("failed", "×", "bad"),
+    Look("damaged", "×", "bad"),
     Look("no relevant difference", "=", "equal"),
     Look("undecided", "?", "open"),
     Look("running", "◐", "open"),

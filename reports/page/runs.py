@@ -173,7 +173,7 @@ def _short(planned: Planned) -> str:
 
 def counts(planned: Sequence[Planned]) -> dict[str, int]:
     """Return state -> number of planned runs, the finished ones first."""
-    order = ("done", "running", "failed", "planned", "pruned")
+    order = ("done", "running", "failed", "damaged", "planned", "pruned")
     states = [its.state for its in planned]
     every = [*order, *sorted({*states} - {*order})]
     return {state: states.count(state) for state in every if state in states}

@@ -44,7 +44,6 @@ def test_a_run_of_an_earlier_version_has_its_times_alone(tmp_path):
 @pytest.mark.parametrize(
     ("content", "field"),
     [
-        ([], "the whole"),
         ({"training_seconds": "long"}, "training_seconds"),
         ({"training_seconds": -3}, "training_seconds"),
         ({"gflops": float("inf")}, "gflops"),
@@ -63,4 +62,11 @@ def test_a_damaged_file_is_named_in_one_sentence(tmp_path, content, field):
 def test_a_torn_file_is_named(tmp_path):
     (tmp_path / "costs.json").write_text('{"gflops": ')
     with pytest.raises(UserError, match="costs.json is damaged"):
+        read_costs(RunDir(tmp_path))
+
+
+@pytest.mark.parametrize("content", ["[]", "{", ""])
+def test_a_file_that_holds_no_costs_is_named(tmp_path, content):
+    (tmp_path / "costs.json").write_text(content)
+    with pytest.raises(UserError, match=r"costs.json is damaged: .* count as not measured\.$"):
         read_costs(RunDir(tmp_path))

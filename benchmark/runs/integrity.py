@@ -1,0 +1,119 @@
+"""The digests of a finished run's files, from which a change of a single byte is noticed.
+
+`files.json` lists them when a run is done. What is added later, such as results under conditions,
+is not among them. Runs of earlier versions have no list.
+"""
+
+import fnmatch
+import functools
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from benchmark.base.files import atomic_write
+
+FILE = "files.json"
+WEIGHTS = "best.safetensors"
+PATTERNS = (
+    "spec.yaml",
+    "environment.json",
+    "metrics.jsonl",
+    "result.json",
+    WEIGHTS,
+    "records/*.parquet",
+    "masks/*.parquet",
+)
+# The small files that carry what is said of a run.
+SMALL = ("spec.yaml", "environment.json", "result.json")
+
+
+def digest(path: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def seal(folder: Path) -> None:
+    """List the digests of the files of a run, which is done now.
+
+    Raises:
+        WorldError: the list cannot be written.
+    """
+    paths = sorted(path for pattern in PATTERNS for path in folder.glob(pattern))
+    _write(folder, {str(path.relative_to(folder)): digest(path) for path in paths})
+
+
+def unseal(folder: Path) -> None:
+    """Delete the list of a run whose files are about to be made again."""
+    (folder / FILE).unlink(missing_ok=True)
+
+
+def renew(folder: Path, name: str) -> None:
+    """List the digest of a file of a finished run that was made again on purpose.
+
+    Raises:
+        WorldError: the list cannot be written.
+    """
+    known = listed(folder)
+    if known and any(fnmatch.fnmatch(name, pattern) for pattern in PATTERNS):
+        _write(folder, known | {name: digest(folder / name)})
+
+
+def listed(folder: Path) -> dict[str, str]:
+    """Return file -> digest, which is empty where there is no list or it cannot be read."""
+    path = folder / FILE
+    try:
+        its = path.stat()
+        return _list(path, its.st_mtime_ns, its.st_size)
+    except (OSError, ValueError, RecursionError):
+        return {}
+
+
+@functools.lru_cache(maxsize=4096)
+def _list(path: Path, mtime_ns: int, size: int) -> dict[str, str]:
+    """Return the content of a list, which is read once as long as it stays the same."""
+    known = json.loads(path.read_text())
+    return known if isinstance(known, dict) else {}
+
+
+def read(folder: Path, name: str) -> bytes:
+    """Return the content of a file of a run.
+
+    Raises:
+        ValueError: it is not what the list says.
+        OSError: it cannot be read.
+    """
+    content = (folder / name).read_bytes()
+    wanted = listed(folder).get(name)
+    if wanted and hashlib.sha256(content).hexdigest() != wanted:
+        raise ValueError(f"{name} is not what it was when the run was done")
+    return content
+
+
+def changed(folder: Path, patterns: Iterable[str] = PATTERNS) -> str | None:
+    """Return the name of the first file that is not as the list says, or None.
+
+    Weights and masks may be missing, since archives leave weights out and old runs have no masks.
+
+    Args:
+        folder: the folder of a run.
+        patterns: which of the listed files are compared.
+    """
+    for name, wanted in listed(folder).items():
+        if not any(fnmatch.fnmatch(name, pattern) for pattern in patterns):
+            continue
+        try:
+            if digest(folder / name) != wanted:
+                return name
+        except FileNotFoundError:
+            if not name.startswith(("best.", "masks/")):
+                return name
+        except OSError:
+            return name
+    return None
+
+
+def _write(folder: Path, digests: dict[str, str]) -> None:
+    text = json.dumps(digests, indent=1) + "\n"
+    atomic_write(folder / FILE, lambda temporary: temporary.write_text(text))
