@@ -129,9 +129,8 @@ class RunDir:
         Raises:
             UserError: it is missing or damaged.
         """
-        path = self.path / "spec.yaml"
         try:
-            return read_model(RunSpec, self._spec_values(), str(path))
+            return read_model(RunSpec, self._spec_values(), str(self.path / "spec.yaml"))
         except (KeyError, TypeError, ValueError):
             raise self.damaged("spec.yaml", remedy=SPEC_REMEDY) from None
 
@@ -149,7 +148,6 @@ class RunDir:
         )
 
     def _spec_values(self) -> dict[str, Any]:
-        path = self.path / "spec.yaml"
         try:
             values = load_yaml(integrity.read(self.path, "spec.yaml").decode())
         except FileNotFoundError:
