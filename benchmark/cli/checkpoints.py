@@ -14,10 +14,8 @@ import typer
 from benchmark.base.errors import UserError, choose
 from benchmark.cli.evaluate import image_progress
 from benchmark.cli.options import (
-    RUNS,
     DeviceOption,
     RunArgument,
-    RunsOption,
     ThreadsOption,
     Where,
     console,
@@ -61,8 +59,10 @@ def _on_split(run: RunDir, split: str, where: Where, device: str) -> tuple[Loade
 
 
 @app.command(rich_help_panel=PANEL)
+@spread
 def export(
     run: RunArgument,
+    where: Where,
     form: Annotated[
         str,
         typer.Option("--format", help="published (as the authors' code saves it) or safetensors."),
@@ -70,19 +70,20 @@ def export(
     out: Annotated[
         Path | None, typer.Option(help="File to write (default: KEY.pth or KEY.safetensors).")
     ] = None,
-    runs: RunsOption = RUNS,
 ) -> None:
     """Write a run's chosen weights as a checkpoint file.
 
-    The entries have the names of the method's published checkpoints.
+    The entries have the names of the method's published checkpoints. Beside them the file says
+    what its numbers depend on, word pieces included, and `evaluate` uses it.
 
     Example: risbench export RUN --format safetensors
     """
     from benchmark.evaluation import checkpoint_files, inference
     from benchmark.runs.rundir import find_run
 
-    directory = find_run(runs, run)
-    path = checkpoint_files.export(directory, inference.best_weights(directory), form, out)
+    directory = find_run(where.runs, run)
+    weights = inference.best_weights(directory)
+    path = checkpoint_files.export(directory, where.places(), weights, form, out)
     console.print(f"wrote {path}")
 
 

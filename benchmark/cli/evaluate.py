@@ -36,11 +36,16 @@ class What:
 
     split: Annotated[str, typer.Option("--split", help="Split to evaluate on.")] = "val"
     method: Annotated[
-        str | None, typer.Option("--method", help="Method of the checkpoint file.")
+        str | None,
+        typer.Option("--method", help="Method of the checkpoint file. An export says its own."),
     ] = None
-    variant: Annotated[str, typer.Option("--variant", help="Variant of the checkpoint file.")] = (
-        "paper"
-    )
+    variant: Annotated[
+        str | None,
+        typer.Option(
+            "--variant",
+            help="Variant of the checkpoint file (default: the one that an export says, or paper).",
+        ),
+    ] = None
     weights: Annotated[
         Path | None,
         typer.Option("--weights", help="A checkpoint file of the authors' code, or an export."),
@@ -107,9 +112,10 @@ def evaluate(
     """
     if (run is None) == (what.weights is None):
         raise UserError("name either a run, or --method, --weights and --dataset.")
-    if what.weights and (what.method is None or what.dataset is None):
+    if what.weights and what.dataset is None:
         raise UserError(
-            "with --weights, say which network and data they are for: --method and --dataset."
+            "with --weights, say which network and data they are for: --dataset, and --method where"
+            " no run was exported to the file."
         )
     if launcher:
         _in_a_job(launcher, run, what, where)

@@ -28,6 +28,7 @@ FAMILIES = ("bert", "clip")
 
 PAD_ID = 0
 BERT_SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+_PADDING = "<pad>"  # of a trained byte-level BPE
 PUBLISHED_BERT_SIZE = 30522
 PUBLISHED_BERT_SPECIAL_IDS = (0, 100, 101, 102, 103)
 TRAINED_SIZE = 2000
@@ -167,15 +168,52 @@ def as_text(tokenizer: Tokenizer) -> str:
 
 
 def from_text(text: str) -> Tokenizer:
-    """Return the trained tokenizer of a text that `as_text` made."""
-    from tokenizers import Tokenizer as Backend
+    """Return the trained tokenizer of a text that `as_text` made.
 
-    content = json.loads(text)
-    backend = Backend.from_str(content["backend"])
-    if content["family"] == "clip":
-        return _byte_level(backend)
-    ids = backend.get_vocab(with_added_tokens=False)
-    return _bert(sorted(ids, key=ids.__getitem__))
+    It is built from the pieces alone, so that rules which a foreign text may hold are never used.
+
+    Raises:
+        UserError: the text is damaged.
+    """
+    try:
+        content = json.loads(text)
+        family, model = content["family"], json.loads(content["backend"])["model"]
+        pieces = sorted(model["vocab"], key=model["vocab"].__getitem__)
+        merges = [tuple(merge) for merge in model["merges"]] if family == "clip" else []
+        _check_pieces(family, pieces, model["vocab"], merges)
+        return _byte_level(_byte_pairs(pieces, merges)) if family == "clip" else _bert(pieces)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise UserError("the word pieces are damaged: export the run again.") from None
+
+
+def _check_pieces(
+    family: str, pieces: list[str], ids: dict[str, int], merges: list[tuple[str, ...]]
+) -> None:
+    """Check what `tokenizers` would only say with an error of no kind.
+
+    Raises:
+        ValueError: the pieces are no vocabulary.
+    """
+    needed = BERT_SPECIAL if family == "bert" else (_PADDING,)
+    joined = [left + right for left, right in merges]
+    if (
+        family not in FAMILIES
+        or [ids[piece] for piece in pieces] != list(range(len(pieces)))
+        or not ids.keys() >= {*needed, *joined, *itertools.chain.from_iterable(merges)}
+    ):
+        raise ValueError("no vocabulary")
+
+
+def _byte_pairs(pieces: list[str], merges: list[tuple[str, ...]]) -> Any:
+    """Return a byte-level BPE of these pieces as `_trained_clip` makes it."""
+    from tokenizers import Tokenizer as Backend
+    from tokenizers import models, pre_tokenizers
+
+    ids = {piece: number for number, piece in enumerate(pieces)}
+    backend = Backend(models.BPE(ids, merges))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    backend.add_special_tokens([_PADDING])
+    return backend
 
 
 def _bert(pieces: list[str]) -> Tokenizer:
@@ -257,7 +295,7 @@ def _trained_clip(sentences: Iterable[str]) -> Tokenizer:
     trainer = trainers.BpeTrainer(
         vocab_size=TRAINED_SIZE - 2,
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        special_tokens=["<pad>"],
+        special_tokens=[_PADDING],
         show_progress=False,
     )
     backend.train_from_iterator(map(_clean, sentences), trainer)

@@ -13,13 +13,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 import methods
 from benchmark.base.errors import UserError, choose
 from benchmark.base.files import atomic_write
+from benchmark.evaluation import checkpoint_card
+from benchmark.evaluation.checkpoint_card import Card
+from benchmark.runs.execution import Places
 from benchmark.runs.rundir import RunDir
 from methods.contract import Method
 from methods.weights import PublishedWeights
@@ -29,6 +32,7 @@ from methods.weights import PublishedWeights
 WRAPPERS = ("state_dict", "model", "bert_model")
 # Forms in which weights are written, and the suffix of their files.
 FORMS = {"published": ".pth", "safetensors": ".safetensors"}
+NOTES = "risbench"  # entry of an exported `.pth` that says where its weights come from
 
 # What training scripts store beside weights and what can do nothing when it is rebuilt: their
 # command line, and numpy numbers (a best score). Anything else that is not a tensor or a plain
@@ -46,8 +50,21 @@ HARMLESS = (
 # --- reading --------------------------------------------------------------------------------------
 
 
-def read(path: Path) -> dict[str, Tensor]:
-    """Return a checkpoint's weights as one flat state dict, under published names.
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint file holds.
+
+    Attributes:
+        weights: one flat state dict, under published names.
+        card: what the file says of its weights where a run was exported to it, or None.
+    """
+
+    weights: dict[str, Tensor]
+    card: Card | None
+
+
+def read(path: Path) -> Checkpoint:
+    """Return what a checkpoint file holds.
 
     The file is one that `torch.save` wrote, or safetensors. No code in it is run. A leading
     `module.` of names is left out.
@@ -57,7 +74,7 @@ def read(path: Path) -> dict[str, Tensor]:
             weights.
     """
     try:
-        content = load_file(path) if path.suffix == ".safetensors" else _load(path)
+        content, notes = _load_safetensors(path) if path.suffix == ".safetensors" else _load(path)
     except FileNotFoundError:
         raise UserError(f"there is no weights file {path}.") from None
     except pickle.UnpicklingError as error:
@@ -75,12 +92,18 @@ def read(path: Path) -> dict[str, Tensor]:
         raise UserError(
             f"{path} holds no weights (looked for tensors, also under {', '.join(WRAPPERS)})."
         )
-    return state
+    return Checkpoint(state, checkpoint_card.read(notes, str(path)))
 
 
-def _load(path: Path) -> Any:
+def _load_safetensors(path: Path) -> tuple[Any, Any]:
+    with safe_open(path, "pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata()
+
+
+def _load(path: Path) -> tuple[Any, Any]:
     with torch.serialization.safe_globals(list(HARMLESS)):
-        return torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    return content, content.get(NOTES) if isinstance(content, Mapping) else None
 
 
 def _flat(content: Any) -> dict[str, Tensor]:
@@ -213,11 +236,20 @@ def _advice(kind: type[Method], published: Mapping[str, Tensor], vocabulary_size
 # --- writing --------------------------------------------------------------------------------------
 
 
-def export(run: RunDir, weights: Mapping[str, Tensor], form: str, out: Path | None = None) -> Path:
+def export(
+    run: RunDir,
+    places: Places,
+    weights: Mapping[str, Tensor],
+    form: str,
+    out: Path | None = None,
+) -> Path:
     """Write the chosen weights of a run under the names of its method's published checkpoints.
+
+    What their numbers depend on besides goes into the file, too.
 
     Args:
         run: the run.
+        places: where its data lie, in case its word pieces have to be made again.
         weights: of the chosen epoch, by their names in the method (`inference.best_weights`).
         form: one of `FORMS`.
         out: the file. By default it is called by the run key, has the suffix of the form, and lies
@@ -227,19 +259,13 @@ def export(run: RunDir, weights: Mapping[str, Tensor], form: str, out: Path | No
         The path of the file.
 
     Raises:
-        UserError: the form is not known, the method has no published format, or the file cannot be
-            written.
+        UserError: the form is not known, the method has no published format, the data are not
+            where they were, or the file cannot be written.
     """
     suffix = FORMS[choose(form, FORMS, "--format")]
-    spec = run.spec()
     path = out or Path(f"{run.key}{suffix}")
-    notes = {
-        "run": run.key,
-        "method": spec.method,
-        "variant": spec.variant,
-        "dataset": spec.dataset,
-    }
-    write(methods.get(spec.method), weights, path, form, notes)
+    card = checkpoint_card.of_run(run, places)
+    write(methods.get(card.method), weights, path, form, card.notes())
     return path
 
 
@@ -258,7 +284,7 @@ def write(
         path: the file.
         form: `published` writes what the authors' code saves. `safetensors` writes a flat state
             dict under published names.
-        notes: say where the weights come from, and are written into the file.
+        notes: say of what the weights are, and are written into the file.
 
     Raises:
         UserError: the method has no published format, or the file cannot be written.
@@ -266,7 +292,7 @@ def write(
     network = {name.removeprefix("network."): value for name, value in state.items()}
     content = names_of(kind).checkpoint(network)
     if form == "published":
-        content = {**content, "risbench": dict(notes)}
+        content = {**content, NOTES: dict(notes)}
         atomic_write(path, lambda temporary: torch.save(content, temporary))
     else:
         flat = {name: value.contiguous() for name, value in _flat(content).items()}

@@ -20,6 +20,7 @@ from benchmark.data.pictures import DECODING_ERRORS, decode
 from benchmark.data.refer import Ref, ReferDataset, Sentence
 from benchmark.data.tokenizers import Tokenizer
 from benchmark.evaluation import checkpoint_files
+from benchmark.evaluation.checkpoint_card import Card
 from benchmark.evaluation.predict import predict
 from benchmark.evaluation.tint import PREDICTION, tinted
 from benchmark.runs.execution import DEVICES
@@ -137,8 +138,8 @@ def load(run: RunDir, opened: Opened, device: str) -> Loaded:
 
 def load_checkpoint(
     path: Path,
-    method: str,
-    variant: str,
+    method: str | None,
+    variant: str | None,
     dataset: str,
     split_by: str,
     opened: Opened,
@@ -147,35 +148,85 @@ def load_checkpoint(
 ) -> Loaded:
     """Return the network of a method and variant with the weights of a checkpoint file.
 
+    A file that a run was exported to says its method, variant, sentence length and word pieces. Of
+    other files, `dataset` decides the sentence length.
+
     Args:
         path: the checkpoint file.
-        method: name of the method.
-        variant: name of the variant.
-        dataset: what it will be evaluated on. It decides the sentence length and, for variants that
-            are trained from scratch, the word pieces.
+        method: name of the method, or None where the file says it.
+        variant: name of the variant. None is the one that the file says, or else `paper`.
+        dataset: what it will be evaluated on.
         split_by: way of splitting the data set.
         opened: reads the data and the vocabulary.
         device: `auto`, `cpu` or `cuda`.
         on_fit: is told how the file fits the network, before a file that does not fit is refused.
 
     Raises:
-        UserError: a name is not known, the file is damaged or holds more than weights, or its
-            weights are another variant's.
+        UserError: a name is not known, the file is damaged or holds more than weights, its weights
+            are another variant's, or it says that it computes something else.
     """
-    definition = methods.definition(method)
+    if method is not None:
+        choose(variant or "paper", methods.definition(method).variants, f"variant of {method}")
     chosen = pick_device(device)
-    choose(variant, definition.variants, f"variant of {method}")
-    published = checkpoint_files.read(path)
+    checkpoint = checkpoint_files.read(path)
     data = opened.dataset(dataset, split_by)
-    config = definition.config_for(variant, dataset)
-    tokenizer = opened.tokenizer(definition, config, data)
-    network = methods.get(method)(config, tokenizer.size)
-    fitted = checkpoint_files.fit(network, published)
+    if checkpoint.card:
+        built = _as_exported(checkpoint.card, method, variant, data, opened, str(path))
+    else:
+        built = _as_published(method, variant or "paper", data, opened, str(path))
+    network, tokenizer, variant = built
+    fitted = checkpoint_files.fit(network, checkpoint.weights)
     on_fit(fitted)
-    checkpoint_files.load(network, published, fitted, str(path), tokenizer.size)
+    checkpoint_files.load(network, checkpoint.weights, fitted, str(path), tokenizer.size)
     _check_finite(network.state_dict(), f"the weights of {path}")
-    name = f"{method} {variant} of {path.name}"
+    name = f"{network.definition.name} {variant} of {path.name}"
+    # As the network of a run, so that both give the same bits.
+    network = network.to(memory_format=torch.channels_last)
     return Loaded(name, network.to(chosen).eval(), data, tokenizer, chosen)
+
+
+def _as_exported(
+    card: Card,
+    method: str | None,
+    variant: str | None,
+    data: ReferDataset,
+    opened: Opened,
+    source: str,
+) -> tuple[Method, Tokenizer, str]:
+    """Return the network, word pieces and variant that a checkpoint's card describes.
+
+    Raises:
+        UserError: options, or this version of the suite, contradict the card.
+    """
+    definition = card.definition(method, variant, source)
+    config = definition.config_for(card.variant, card.dataset)
+    card.check_network(config, source)
+    tokenizer = card.own_tokenizer() or opened.tokenizer(definition, config, data)
+    card.check_tokenizer(tokenizer, source)
+    network = methods.get(definition.name)(config, tokenizer.size)
+    card.check_input(network.needs, source)
+    return network, tokenizer, card.variant
+
+
+def _as_published(
+    method: str | None, variant: str, data: ReferDataset, opened: Opened, source: str
+) -> tuple[Method, Tokenizer, str]:
+    """Return the network, word pieces and variant of a checkpoint that says nothing of them.
+
+    Raises:
+        UserError: the method is not named, or its word pieces cannot be known.
+    """
+    if method is None:
+        raise UserError(f"{source} does not say which network it is of: name it with --method.")
+    definition = methods.definition(method)
+    config = definition.config_for(variant, data.name)
+    if config.pretrained == "scratch":
+        raise UserError(
+            f"{source} does not hold the word pieces of its run, and {method} {variant} trains its"
+            " own: export the run again, which puts them into the file."
+        )
+    tokenizer = opened.tokenizer(definition, config, data)
+    return methods.get(method)(config, tokenizer.size), tokenizer, variant
 
 
 # --- one photograph -------------------------------------------------------------------------------

@@ -204,7 +204,9 @@ def evaluation_job(
             # The job may start in another folder, so it gets absolute paths.
             command += [f"--{name}", str(value.resolve() if isinstance(value, Path) else value)]
     of_set = str(options.get("dataset") or "").replace(":", "-")
-    name = "-".join(filter(None, [run or options["method"], of_set, options["split"]]))
+    # An export says its method itself.
+    network = run or options["method"] or Path(options["weights"]).stem
+    name = "-".join(filter(None, [network, of_set, options["split"]]))
     folder = places.runs / "evaluations" / name
     return Job(
         name=name,

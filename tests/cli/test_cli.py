@@ -139,22 +139,14 @@ def test_evaluate_says_what_to_name(world, options, message, capsys):
     assert message in capsys.readouterr().err
 
 
-def test_a_wrong_variant_is_answered_with_the_right_one(world, capsys):
+def test_an_export_says_its_own_method_and_variant(world, capsys):
     path = world / "variant.pth"
     assert run("export", keys(world)[0], "--out", path, "--runs", world / "runs") == 0
-    command = [
-        "evaluate",
-        "--method",
-        "cris",
-        "--variant",
-        "small",
-        "--weights",
-        path,
-        "--dataset",
-        "refcoco",
-    ]
-    assert run(*command, "--data", world / "data") == 2
-    assert "it fits --variant tiny" in capsys.readouterr().err
+    command = ["evaluate", "--weights", path, "--dataset", "refcoco", "--data", world / "data"]
+    assert run(*command) == 0
+    assert "cris tiny of variant.pth on val" in capsys.readouterr().out
+    assert run(*command, "--method", "cris", "--variant", "small") == 2
+    assert "is of cris tiny, and not of cris small" in capsys.readouterr().err
 
 
 def test_offline_planning_says_what_to_fetch(world, capsys, monkeypatch):

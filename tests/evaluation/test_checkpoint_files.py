@@ -35,7 +35,7 @@ def published(name):
 
 
 def load(method, path):
-    state = checkpoint_files.read(path)
+    state = checkpoint_files.read(path).weights
     fitted = checkpoint_files.fit(method, state)
     checkpoint_files.load(method, state, fitted, str(path), WORDS)
     return fitted

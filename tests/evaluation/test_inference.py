@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+import methods
 from benchmark.base.errors import UserError
 from benchmark.evaluation import bootstrap, checkpoint_files, inference, metrics
 from benchmark.evaluation.predict import evaluate
@@ -59,7 +60,7 @@ def test_weights_that_are_not_finite_are_refused(made, value, tmp_path):
         inference.load(other, opened, "cpu")
     form, ending = next(iter(checkpoint_files.FORMS.items()))
     out = tmp_path / f"out{ending}"
-    checkpoint_files.export(run, weights, form, out)
+    checkpoint_files.export(run, opened.places, weights, form, out)
     with pytest.raises(UserError, match=f"weights of .*out{ending} are not finite in {name}"):
         inference.load_checkpoint(out, "cris", "tiny", "refcoco", "unc", opened, "cpu")
 
@@ -68,7 +69,8 @@ def test_weights_that_are_not_finite_are_refused(made, value, tmp_path):
 def test_an_export_is_loaded_as_a_checkpoint(made, form, tmp_path):
     run, opened = made
     out = tmp_path / f"out{checkpoint_files.FORMS[form]}"
-    assert checkpoint_files.export(run, inference.best_weights(run), form, out) == out
+    weights = inference.best_weights(run)
+    assert checkpoint_files.export(run, opened.places, weights, form, out) == out
     fits = []
     loaded = inference.load_checkpoint(
         out, "cris", "tiny", "refcoco", "unc", opened, "cpu", fits.append
@@ -79,12 +81,17 @@ def test_an_export_is_loaded_as_a_checkpoint(made, form, tmp_path):
 
 
 def test_a_file_that_does_not_fit_is_described_before_it_is_refused(made, tmp_path):
-    run, opened = made
-    out = checkpoint_files.export(run, inference.best_weights(run), "published", tmp_path / "x.pth")
+    """A file of other people says nothing of its variant, and a published one is looked for."""
+    _, opened = made
+    with torch.device("meta"):
+        method = methods.get("cris")(methods.definition("cris").variants["paper-rn50"], 49408)
+    state = {name: torch.zeros(1) for name in method.network.state_dict()}
+    state = methods.get("cris").weights.checkpoint(state)
+    torch.save(state, tmp_path / "x.pth")
     fits = []
-    with pytest.raises(UserError, match="it fits --variant tiny"):
+    with pytest.raises(UserError, match="does not fit this variant of cris"):
         inference.load_checkpoint(
-            out, "cris", "small", "refcoco", "unc", opened, "cpu", fits.append
+            tmp_path / "x.pth", "cris", "paper-rn50", "refcoco", "unc", opened, "cpu", fits.append
         )
     assert fits[0].mismatch
 
