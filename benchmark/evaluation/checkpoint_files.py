@@ -1,19 +1,11 @@
-"""Checkpoint files as the published code writes them.
+"""Weights as the published code has them: brought into a network, and written into files."""
 
-They are read, brought into a network, and written here. Reading one never runs code from it.
-"""
-
-import argparse
 import dataclasses
-import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -21,102 +13,14 @@ import methods
 from benchmark.base.errors import UserError, choose
 from benchmark.base.files import atomic_write
 from benchmark.evaluation import checkpoint_card
-from benchmark.evaluation.checkpoint_card import Card
+from benchmark.evaluation.checkpoint_reading import NOTES, flat
 from benchmark.runs.execution import Places
 from benchmark.runs.rundir import RunDir
 from methods.contract import Method
 from methods.weights import PublishedWeights
 
-# Entries of a published checkpoint that hold weights: of CRIS and ETRIS, of LAVT and CARIS, and of
-# LAVT's separate BERT.
-WRAPPERS = ("state_dict", "model", "bert_model")
 # Forms in which weights are written, and the suffix of their files.
 FORMS = {"published": ".pth", "safetensors": ".safetensors"}
-NOTES = "risbench"  # entry of an exported `.pth` that says where its weights come from
-
-# What training scripts store beside weights and what can do nothing when it is rebuilt: their
-# command line, and numpy numbers (a best score). Anything else that is not a tensor or a plain
-# Python value is refused.
-_SCALAR = np._core.multiarray.scalar
-HARMLESS = (
-    argparse.Namespace,
-    _SCALAR,
-    (_SCALAR, "numpy.core.multiarray.scalar"),  # as numpy 1 called it
-    np.dtype,
-    *(type(np.dtype(code)) for code in "?bhilqBHILQefd"),
-)
-
-
-# --- reading --------------------------------------------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True)
-class Checkpoint:
-    """What a checkpoint file holds.
-
-    Attributes:
-        weights: one flat state dict, under published names.
-        card: what the file says of its weights where a run was exported to it, or None.
-    """
-
-    weights: dict[str, Tensor]
-    card: Card | None
-
-
-def read(path: Path) -> Checkpoint:
-    """Return what a checkpoint file holds.
-
-    The file is one that `torch.save` wrote, or safetensors. No code in it is run. A leading
-    `module.` of names is left out.
-
-    Raises:
-        UserError: the file is missing, damaged, holds no weights, or names objects that are no
-            weights.
-    """
-    try:
-        content, notes = _load_safetensors(path) if path.suffix == ".safetensors" else _load(path)
-    except FileNotFoundError:
-        raise UserError(f"there is no weights file {path}.") from None
-    except pickle.UnpicklingError as error:
-        named = re.search(r"GLOBAL ([\w.]+)", str(error))
-        if not named:
-            raise UserError(f"{path} is damaged or no checkpoint: get the file again.") from None
-        raise UserError(
-            f"{path} is not read, because it refers to {named[1]}, which could run code: save its"
-            " state dict alone."
-        ) from None
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError, SafetensorError):
-        raise UserError(f"{path} is damaged or no checkpoint: get the file again.") from None
-    state = _flat(content)
-    if not state:
-        raise UserError(
-            f"{path} holds no weights (looked for tensors, also under {', '.join(WRAPPERS)})."
-        )
-    return Checkpoint(state, checkpoint_card.read(notes, str(path)))
-
-
-def _load_safetensors(path: Path) -> tuple[Any, Any]:
-    with safe_open(path, "pt") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata()
-
-
-def _load(path: Path) -> tuple[Any, Any]:
-    with torch.serialization.safe_globals(list(HARMLESS)):
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    return content, content.get(NOTES) if isinstance(content, Mapping) else None
-
-
-def _flat(content: Any) -> dict[str, Tensor]:
-    """Return the tensors of a file's content, those of all its wrappers together."""
-    if not isinstance(content, Mapping):
-        return {}
-    inside = [content[name] for name in WRAPPERS if isinstance(content.get(name), Mapping)]
-    merged = {name: value for state in inside or [content] for name, value in state.items()}
-    return {
-        name.removeprefix("module."): value
-        for name, value in merged.items()
-        if isinstance(value, Tensor)
-    }
 
 
 # --- fitting and loading --------------------------------------------------------------------------
@@ -157,7 +61,7 @@ def fit(method: Method, published: Mapping[str, Tensor]) -> Fit:
 
     Args:
         method: holds the network. Its own weights do not matter, so it may be on the meta device.
-        published: weights under published names, as `read` returns them.
+        published: weights under published names, as `checkpoint_reading.read` returns them.
 
     Raises:
         UserError: nobody publishes weights of this method.
@@ -295,5 +199,6 @@ def write(
         content = {**content, NOTES: dict(notes)}
         atomic_write(path, lambda temporary: torch.save(content, temporary))
     else:
-        flat = {name: value.contiguous() for name, value in _flat(content).items()}
-        atomic_write(path, lambda temporary: save_file(flat, temporary, metadata=dict(notes)))
+        weights, _ = flat(content, str(path))
+        weights = {name: value.contiguous() for name, value in weights.items()}
+        atomic_write(path, lambda temporary: save_file(weights, temporary, metadata=dict(notes)))

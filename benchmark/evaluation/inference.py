@@ -19,7 +19,7 @@ from benchmark.data.images import EvaluationImage
 from benchmark.data.pictures import DECODING_ERRORS, decode
 from benchmark.data.refer import Ref, ReferDataset, Sentence
 from benchmark.data.tokenizers import Tokenizer
-from benchmark.evaluation import checkpoint_files
+from benchmark.evaluation import checkpoint_files, checkpoint_reading
 from benchmark.evaluation.checkpoint_card import Card
 from benchmark.evaluation.predict import predict
 from benchmark.evaluation.tint import PREDICTION, tinted
@@ -168,7 +168,7 @@ def load_checkpoint(
     if method is not None:
         choose(variant or "paper", methods.definition(method).variants, f"variant of {method}")
     chosen = pick_device(device)
-    checkpoint = checkpoint_files.read(path)
+    checkpoint = checkpoint_reading.read(path)
     data = opened.dataset(dataset, split_by)
     if checkpoint.card:
         built = _as_exported(checkpoint.card, method, variant, data, opened, str(path))
@@ -180,6 +180,8 @@ def load_checkpoint(
     checkpoint_files.load(network, checkpoint.weights, fitted, str(path), tokenizer.size)
     _check_finite(network.state_dict(), f"the weights of {path}")
     name = f"{network.definition.name} {variant} of {path.name}"
+    if checkpoint.averaged:
+        name += " (its averaged weights)"
     # As the network of a run, so that both give the same bits.
     network = network.to(memory_format=torch.channels_last)
     return Loaded(name, network.to(chosen).eval(), data, tokenizer, chosen)

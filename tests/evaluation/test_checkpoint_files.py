@@ -12,7 +12,7 @@ from safetensors import safe_open
 
 import methods
 from benchmark.base.errors import UserError
-from benchmark.evaluation import checkpoint_files
+from benchmark.evaluation import checkpoint_files, checkpoint_reading
 from tests.helpers import PROJECT
 
 FIXTURES = PROJECT / "tests" / "parity" / "fixtures"
@@ -29,13 +29,12 @@ def build(name, variant="tiny", words=WORDS):
 
 def published(name):
     """Return what a published checkpoint of the method's tiny network holds, flat."""
-    return checkpoint_files._flat(
-        methods.get(name).weights.checkpoint(build(name).network.state_dict())
-    )
+    content = methods.get(name).weights.checkpoint(build(name).network.state_dict())
+    return checkpoint_reading.flat(content, name)[0]
 
 
 def load(method, path):
-    state = checkpoint_files.read(path).weights
+    state = checkpoint_reading.read(path).weights
     fitted = checkpoint_files.fit(method, state)
     checkpoint_files.load(method, state, fitted, str(path), WORDS)
     return fitted
@@ -157,7 +156,7 @@ def test_code_in_a_file_is_not_run(inside, new_format, tmp_path):
     with pytest.raises(
         UserError, match=r"not read, because it refers to \w+\.system, which could run code"
     ):
-        checkpoint_files.read(path)
+        checkpoint_reading.read(path)
     assert not (tmp_path / "ran").exists()
     torch.load(path, weights_only=False)
     assert (tmp_path / "ran").exists(), "the file does what it is said not to do here"
@@ -180,18 +179,17 @@ def test_code_in_a_file_is_not_run(inside, new_format, tmp_path):
         ),
     ],
 )
-@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 def test_files_that_are_no_checkpoints(write, message, tmp_path):
     path = tmp_path / "weights.pth"
     write(path)
     with pytest.raises(UserError, match=message):
-        checkpoint_files.read(path)
+        checkpoint_reading.read(path)
 
 
 def test_a_damaged_safetensors_file(tmp_path):
     (tmp_path / "weights.safetensors").write_bytes(b"123")
     with pytest.raises(UserError, match="damaged or no checkpoint"):
-        checkpoint_files.read(tmp_path / "weights.safetensors")
+        checkpoint_reading.read(tmp_path / "weights.safetensors")
 
 
 @pytest.mark.parametrize("name", PUBLISHING)
