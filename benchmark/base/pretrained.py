@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmark.base import weights_files
 from benchmark.base.errors import UserError
 
 # Planning a run without pretrained weights must not import torch.
@@ -37,7 +38,8 @@ class Source:
         """Return the first of `names` (files or folders) that lies in the folder, or None.
 
         Raises:
-            UserError: the folder does not exist.
+            UserError: the folder does not exist, or what is found is no file that can be read with
+                the memory and time that its size suggests.
         """
         if self.folder is None:
             return None
@@ -45,7 +47,15 @@ class Source:
             raise UserError(
                 f"{self.folder}, named by --pretrained, is not a folder: make it or name another."
             )
-        return next((self.folder / name for name in names if (self.folder / name).exists()), None)
+        paths = (self.folder / name for name in names)
+        found = next((path for path in paths if path.exists()), None)
+        inside = [found] if found and not found.is_dir() else found.iterdir() if found else []
+        for path in sorted(inside):
+            if path.suffix in weights_files.SUFFIXES:
+                weights_files.check(path)
+            elif path.exists() and not path.is_dir():
+                weights_files.check_regular(path)
+        return found
 
     @contextlib.contextmanager
     def obtaining(self, what: str, address: str, put_as: str) -> Iterator[None]:

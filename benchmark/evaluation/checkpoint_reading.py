@@ -20,6 +20,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from benchmark.base import weights_files
 from benchmark.base.errors import UserError, WorldError
 from benchmark.evaluation import checkpoint_card
 from benchmark.evaluation.checkpoint_card import Card
@@ -114,6 +115,7 @@ def read(path: Path) -> Checkpoint:
     """
     damage = f"{path} is damaged or no checkpoint: get the file again."
     try:
+        weights_files.check(path)
         content, notes = _load_safetensors(path) if path.suffix == ".safetensors" else _load(path)
     except FileNotFoundError:
         raise UserError(f"there is no weights file {path}.") from None
