@@ -8,8 +8,10 @@ the weights themselves does.
 import contextlib
 import dataclasses
 import hashlib
+import logging
 import os
 import pickle
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -61,6 +63,8 @@ class Source:
     def obtaining(self, what: str, address: str, put_as: str) -> Iterator[None]:
         """Turn what a library raises for missing or unfit weights into one sentence.
 
+        What it reports besides stays out of the terminal.
+
         Args:
             what: names the weights at the beginning of the sentence.
             address: where the user can fetch them by hand.
@@ -83,7 +87,7 @@ class Source:
             EOFError,
         )
         try:
-            with _hub(self.offline):
+            with _hub(self.offline), _quiet():
                 yield
         except load_errors as error:
             lines = str(error).strip().splitlines()
@@ -107,6 +111,22 @@ def _hub(offline: bool) -> Iterator[None]:
         yield
     finally:
         hub.HF_HUB_OFFLINE = previous
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what libraries say while they load out of the terminal.
+
+    They list entries that another network would have, and advise. What is missing is an error.
+    """
+    previous = logging.root.manager.disable
+    logging.disable(max(previous, logging.WARNING))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(previous)
 
 
 def from_environment() -> Source:

@@ -20,7 +20,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from benchmark.base import weights_files
+from benchmark.base import torchscript, weights_files
 from benchmark.base.errors import UserError, WorldError
 from benchmark.evaluation import checkpoint_card
 from benchmark.evaluation.checkpoint_card import Card
@@ -145,6 +145,8 @@ def _load_safetensors(path: Path) -> tuple[Any, Any]:
 
 
 def _load(path: Path) -> tuple[Any, Any]:
+    if torchscript.is_torchscript(path):
+        return torchscript.read(path), None
     with torch.serialization.safe_globals(list(HARMLESS)), warnings.catch_warnings():
         # torch says how it reads the file, and what it cannot read becomes an error.
         warnings.simplefilter("ignore")

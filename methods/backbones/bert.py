@@ -3,10 +3,14 @@
 Its parameters are named as in the published checkpoints.
 """
 
+import contextlib
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 from transformers import BertConfig, BertModel
 from transformers.masking_utils import create_bidirectional_mask
+from transformers.utils import logging as reports
 
 from benchmark.base.pretrained import Source
 from methods.backbones.sizes import BertSize
@@ -56,6 +60,18 @@ def encode(bert: BertModel, states: Tensor, attention: Tensor) -> Tensor:
     return bert.encoder(states, attention_mask=mask).last_hidden_state
 
 
+@contextlib.contextmanager
+def _no_bars() -> Iterator[None]:
+    """Keep transformers' bars out of the terminal. Those of a download are the hub's, and stay."""
+    previous = reports.set_tqdm_hook(
+        lambda make, arguments, options: make(*arguments, **options | {"disable": True})
+    )
+    try:
+        yield
+    finally:
+        reports.set_tqdm_hook(previous)
+
+
 def starting_weights(name: str, source: Source) -> dict[str, Tensor]:
     """Return the published weights called `name` under the names of `build`'s encoder.
 
@@ -67,7 +83,7 @@ def starting_weights(name: str, source: Source) -> dict[str, Tensor]:
     address = (
         f"https://huggingface.co/google-bert/{name} (config.json, model.safetensors, vocab.txt)"
     )
-    with source.obtaining(f"the weights '{name}'", address, f"{name}/"):
+    with source.obtaining(f"the weights '{name}'", address, f"{name}/"), _no_bars():
         published, report = BertModel.from_pretrained(
             source.local(name) or name,
             add_pooling_layer=False,

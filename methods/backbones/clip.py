@@ -12,8 +12,12 @@ import torch.nn.functional as F
 from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
 from torch import Tensor, nn
 
+from benchmark.base import torchscript
 from benchmark.base.pretrained import Source
 from methods.backbones.sizes import VIT_PATCH, ClipConfig
+
+# Tensors of OpenAI's own files that are numbers about the network, or follow from them.
+_NO_WEIGHTS = {"input_resolution", "context_length", "vocab_size", "attn_mask"}
 
 
 class GridAttentionPool(nn.Module):
@@ -101,23 +105,31 @@ def starting_weights(name: str, source: Source) -> dict[str, Tensor]:
 
     They come from a local file, open_clip's cache or the hub, and are rounded to fp16
     as published. They are float32. The shortcut of the attention pool is not among them,
-    and a ViT's position table has the size it was trained at.
+    and a ViT's position table has the size it was trained at. The file may be the hub's
+    or OpenAI's own, which is a TorchScript archive. Nothing in it is run.
 
     Raises:
         UserError: they cannot be had or have another layout.
     """
     model = name.removeprefix("openai-")
     hub = open_clip.get_pretrained_cfg(model, "openai")["hf_hub"].rstrip("/")
-    # The address is not that of OpenAI's own .pt, since that is a TorchScript archive,
-    # which holds code.
     address = f"https://huggingface.co/{hub} (open_clip_model.safetensors)"
     with source.obtaining(f"the weights '{name}'", address, f"{model}.safetensors"):
         path = source.local(
             f"{model}.safetensors", f"{model}/open_clip_model.safetensors", f"{model}.pt"
         )
+        scripted = torchscript.read(path) if path and torchscript.is_torchscript(path) else None
         clip = open_clip.create_model(
-            f"{model}-quickgelu", pretrained=str(path) if path else "openai"
+            f"{model}-quickgelu",
+            pretrained=None if scripted else str(path) if path else "openai",
         )
+        if scripted:
+            own = {
+                key: value
+                for key, value in scripted.items()
+                if key.rpartition(".")[2] not in _NO_WEIGHTS
+            }
+            clip.load_state_dict(own)
         return {
             key: value.half().float()
             for key, value in clip.state_dict().items()

@@ -22,6 +22,7 @@ from methods.etris.method import ETRIS
 from methods.lavt.config import LavtConfig
 from methods.lavt.method import LAVT
 from methods.tris.method import TRIS
+from tests.base.archives import modules_of
 
 SWIN = "swin_tiny_patch4_window7_224.ms_in22k"
 SMALL_BERT = BertSize(hidden=32, layers=2, heads=2, intermediate=64, positions=24)
@@ -190,13 +191,48 @@ def test_tris_takes_two_clips(folder):
     )
 
 
-def test_openais_torchscript_is_refused(folder):
-    torch.jit.trace(nn.Linear(2, 2), torch.zeros(1, 2)).save(folder / "RN50.pt")
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
+@pytest.mark.parametrize(
+    "kind, variant, model",
+    [(CRIS, "paper-rn50", "RN50"), (ETRIS, "paper-vitb16", "ViT-B-16"), (TRIS, "paper", "both")],
+)
+def test_openais_own_archives_give_the_key_of_the_hubs_files(folder, kind, variant, model):
+    """They hold the same halves, and numbers about the network beside them."""
+    models = ["RN50", "ViT-B-32"] if model == "both" else [model]
+    states = {name: save_clip(folder, name) for name in models}
+    config = kind.definition.variants[variant]
+
+    def digest():
+        places = Places(None, weights=from_environment())
+        return Opened(places).weights_digest(kind.definition, config)
+
+    expected = digest()
+    for name, state in states.items():
+        (folder / f"{name}.safetensors").unlink()
+        numbers = {"input_resolution": 224, "context_length": 77, "vocab_size": 49408}
+        tensors = state | {key: torch.tensor(value) for key, value in numbers.items()}
+        torch.jit.save(torch.jit.script(modules_of(tensors)), folder / f"{name}.pt")
+    assert digest() == expected
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
+def test_an_archive_of_another_network_is_refused(folder):
+    torch.jit.save(torch.jit.script(modules_of({"visual.a": torch.ones(2)})), folder / "RN50.pt")
     with pytest.raises(
         UserError,
         match=r"'openai-RN50' could not be loaded.*fetch https://huggingface\.co/timm/resnet50_clip",
     ):
         CRIS.weights.starting_weights(CRIS.definition.variants["paper-rn50"], from_environment())
+
+
+def test_what_libraries_report_stays_out_of_the_terminal(folder, capfd, caplog):
+    """The file has a head that the encoder lacks, of which transformers makes a table."""
+    save_bert(folder), save_clip(folder, "RN50")
+    capfd.readouterr(), caplog.clear()
+    bert.starting_weights("small-bert", from_environment())
+    CRIS.weights.starting_weights(CRIS.definition.variants["paper-rn50"], from_environment())
+    said = capfd.readouterr()
+    assert (said.out, said.err, caplog.records) == ("", "", [])
 
 
 @pytest.mark.parametrize(
