@@ -37,6 +37,19 @@ WIRE = ConfigDict(
 )
 
 
+def added(default: Any, **limits: Any) -> Any:
+    """Return a field of a recipe or network that came after runs had been made.
+
+    A spec holds it, and a key depends on it, only where it differs from its default. The
+    default is what runs without the field did, so it never changes.
+
+    Args:
+        default: what the code did before there was the field.
+        limits: of its value, as `pydantic.Field` takes them.
+    """
+    return Field(default=default, exclude_if=lambda value: value == default, **limits)
+
+
 @dataclasses.dataclass(frozen=True)
 class DataNeeds:
     """What a method wants to be fed.
@@ -78,7 +91,8 @@ class DataNeeds:
 class Recipe(BaseModel):
     """How a method is trained.
 
-    Methods add fields in a subclass. Every field is part of the run key.
+    Methods add fields in a subclass. Every field is part of the run key, and a new one is
+    `added`.
 
     Attributes:
         epochs: passes over the training units.
@@ -146,7 +160,8 @@ class PolynomialRecipe(Recipe):
 class Config(BaseModel):
     """The size of a network, which tells `tiny` from `paper`.
 
-    Methods add fields in a subclass. Every field is part of the run key.
+    Methods add fields in a subclass. Every field is part of the run key, and a new one is
+    `added`.
 
     Attributes:
         size: side of the network input, in pixels.

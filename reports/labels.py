@@ -98,8 +98,11 @@ def differing(names: Mapping[str, str], fields: Mapping[str, Mapping[str, Any]])
             if len({str(values.get(field)) for values in flat.values()}) > 1
         ]
         for key, values in flat.items():
+            # A field that was added later is left out where it has its default.
             told = [
-                f"{field.removeprefix('recipe.')} {_short(values.get(field))}" for field in shown
+                f"{field.removeprefix('recipe.')} {_short(values[field])}"
+                for field in shown
+                if field in values
             ]
             texts[key] = f"({', '.join(told)})" if told else ""
     return texts

@@ -73,7 +73,11 @@ class Strategy(BaseModel, abc.ABC):
     def key_fields(self) -> dict[str, Any]:
         """Return name, settings and revision as they stand in the run's spec, and so in its key."""
         own = {
-            name: getattr(self, name) for name in type(self).model_fields if name in self.settings()
+            name: getattr(self, name)
+            for name, field in type(self).model_fields.items()
+            # A setting that was `added` later, and has its default, is no part of a key.
+            if name in self.settings()
+            and not (field.exclude_if and field.exclude_if(getattr(self, name)))
         }
         if self.name in frozen.NAMES:
             return frozen.key_fields(self.name, own, self.revision)

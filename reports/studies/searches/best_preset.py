@@ -31,9 +31,12 @@ def best_preset(results: Results) -> Preset:
     is_baseline = spec.strategy.is_reference
     chosen = results.search.paper if is_baseline else suggest(results.search, results.best)
     settings, _ = split_parameters(type(spec.recipe), chosen)
-    usual = methods.definition(spec.method).recipes[spec.variant].model_dump(mode="json")
-    recipe = spec.recipe.model_dump(mode="json")
-    changes = {name: value for name, value in recipe.items() if value != usual[name]}
+    usual = methods.definition(spec.method).recipes[spec.variant]
+    changes = {
+        field.alias or name: getattr(spec.recipe, name)
+        for name, field in type(usual).model_fields.items()
+        if getattr(spec.recipe, name) != getattr(usual, name)
+    }
     owners = [owner for split in spec.selection.report if (owner := splits.owner(split))]
     usual_report = Selection.model_fields["report"].default
     return Preset(
