@@ -138,11 +138,16 @@ class Method(nn.Module, abc.ABC):
         network_type: class of the network, which is built from a configuration and the
             number of word pieces.
         weights: the method's `weights.py`, or None where nobody publishes weights of it.
+
+    Attributes:
+        precision: in which its passes are computed, as `Recipe.precision` names it. That
+            of a run is the same in training and in evaluation.
     """
 
     definition: ClassVar[Definition]
     network_type: ClassVar[type[nn.Module]]
     weights: ClassVar[PublishedWeights | None] = None
+    precision: str = "fp32"
 
     def __init__(self, config: Any, vocabulary_size: int) -> None:
         super().__init__()

@@ -1,7 +1,42 @@
-"""The precision in which outputs and losses are computed, whatever autocast ran in."""
+"""The precision in which networks, outputs and losses are computed."""
+
+import contextlib
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
+
+# The other precisions compute without autocast.
+AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@contextlib.contextmanager
+def computed_in(precision: str, device: torch.device) -> Iterator[None]:
+    """Compute the passes of a network in the precision of its recipe.
+
+    How float32 products are computed is set beyond the block, since the backward pass comes later.
+    `tf32` rounds their factors to TensorFloat-32 on a GPU, and every other precision keeps
+    float32, which torch does not do for convolutions of itself.
+
+    Args:
+        precision: a precision of `Recipe`.
+        device: of the network.
+    """
+    set_float32(precision)
+    dtype = AUTOCAST.get(precision)
+    with torch.autocast(device.type, dtype) if dtype else contextlib.nullcontext():
+        yield
+
+
+def set_float32(precision: str) -> None:
+    """Set how float32 products are computed, and how cuDNN chooses its kernels."""
+    rounded = precision == "tf32"
+    torch.set_float32_matmul_precision("high" if rounded else "highest")
+    cudnn = torch.backends.cudnn
+    cudnn.allow_tf32 = rounded
+    # A kernel that is chosen by trial may be another in the next session of the same run.
+    cudnn.benchmark = False
+    cudnn.deterministic = False
 
 
 def at_least_float32(x: Tensor) -> Tensor:

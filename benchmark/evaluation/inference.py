@@ -71,6 +71,7 @@ def build_method(spec: RunSpec, tokenizer: Tokenizer) -> Method:
     """
     reseed_dropout(spec.seed, "starting weights")
     method = methods.get(spec.method)(spec.network, tokenizer.size)
+    method.precision = spec.recipe.precision
     # Images arrive channels-last, and convolutions are fastest when their weights do, too.
     return method.to(memory_format=torch.channels_last)
 
@@ -96,11 +97,11 @@ def load_best(run: RunDir, method: Method) -> None:
         UserError: there are none yet, or some are not finite.
     """
     weights = best_weights(run)
-    _check_finite(weights, f"the weights of run {run.key}")
+    check_finite(weights, f"the weights of run {run.key}")
     method.load_state_dict(weights)
 
 
-def _check_finite(weights: Mapping[str, Tensor], what: str) -> None:
+def check_finite(weights: Mapping[str, Tensor], what: str) -> None:
     """Check that no number is NaN or infinite, since a mask would come out of it all the same.
 
     Raises:
@@ -178,7 +179,7 @@ def load_checkpoint(
     fitted = checkpoint_files.fit(network, checkpoint.weights)
     on_fit(fitted)
     checkpoint_files.load(network, checkpoint.weights, fitted, str(path), tokenizer.size)
-    _check_finite(network.state_dict(), f"the weights of {path}")
+    check_finite(network.state_dict(), f"the weights of {path}")
     name = f"{network.definition.name} {variant} of {path.name}"
     if checkpoint.averaged:
         name += " (its averaged weights)"

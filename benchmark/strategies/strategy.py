@@ -182,10 +182,13 @@ class MicroBatch:
             purpose: `loss` or `prediction`.
             name: of the pass. It keys the dropout of the pass, so a micro-batch uses a name once.
         """
+        from methods.precision import computed_in
+
         # The noise is drawn before dropout is seeded, so that it cannot move dropout's stream.
         noise = self.noise
         reseed_dropout(*self.key, name)
-        return self.network(batch, noise, purpose)
+        with computed_in(self.method.precision, self.device):
+            return self.network(batch, noise, purpose)
 
     def backward(self, loss: Tensor, weight: float = 1.0) -> None:
         """Add the gradient of `weight` times a loss of this micro-batch."""

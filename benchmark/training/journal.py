@@ -1,5 +1,6 @@
 """What a run writes while it goes on: lines of metrics, and its sign of life."""
 
+import math
 import time
 from collections import defaultdict
 from collections.abc import Mapping
@@ -42,22 +43,32 @@ class Journal:
         if self.is_main:
             self.run.keep_metrics(self.lines)
 
-    def log(self, losses: Mapping[str, float], step: int, epoch: int, is_last: bool) -> None:
+    def log(
+        self,
+        losses: Mapping[str, float],
+        step: int,
+        epoch: int,
+        is_last: bool,
+        counts: Mapping[str, float],
+    ) -> None:
         """Average the losses over `log_every` steps, and write a line of metrics.
 
         Args:
-            losses: name -> value at a step.
+            losses: name -> value at a step. A step whose losses are not finite was skipped, and
+                enters no average.
             step: number of optimizer steps that are done.
             epoch: the epoch that the step belongs to.
             is_last: whether it is the last step of the run, which ends a line.
+            counts: name -> what was counted up to this step, which is written as it is.
         """
-        for name, value in losses.items():
-            self.logged[name] += value
-        self.logged["steps"] += 1
+        if all(map(math.isfinite, losses.values())):
+            for name, value in losses.items():
+                self.logged[name] += value
+            self.logged["steps"] += 1
         if step % self.log_every == 0 or is_last:
-            count = self.logged.pop("steps")
+            count = self.logged.pop("steps", 0)
             averages = {name: value / count for name, value in self.logged.items()}
-            self.line(step, epoch, averages)
+            self.line(step, epoch, averages | dict(counts))
             self.logged.clear()
 
     def line(self, step: int, epoch: int, values: Mapping[str, float]) -> None:

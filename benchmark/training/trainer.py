@@ -5,7 +5,6 @@ for (see `base.rng`). The resume point holds everything else, and metrics beyond
 a CPU the finished run is therefore bit-identical to one that was never interrupted.
 """
 
-import math
 import shutil
 import time
 from collections import defaultdict
@@ -13,14 +12,13 @@ from collections.abc import Callable
 
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs
 from torch import nn
 
 from benchmark.base.errors import Interrupted, UserError, WorldError
 from benchmark.data.samples import RawBatch, TrainingSamples, training_batches
 from benchmark.evaluation import metrics
-from benchmark.evaluation.inference import build_method
+from benchmark.evaluation.inference import build_method, check_finite
 from benchmark.runs import integrity
 from benchmark.runs.costs import write_costs
 from benchmark.runs.environment import describe, device_description
@@ -36,6 +34,7 @@ from benchmark.training.journal import Journal
 from benchmark.training.report import Report
 from benchmark.training.start import Stop, build_optimizer, start_from_published
 from benchmark.training.system_metrics import sampled
+from benchmark.training.updates import Updates
 
 # Steps between two probes of the loss on original and masked inputs. One costs two forward passes.
 PROBE_STEPS = 25
@@ -74,10 +73,9 @@ class Trainer:
         self.dataset, self.tokenizer = opened.run(spec)
         torch.set_num_threads(execution.numerics.threads)
         recipe = spec.recipe
-        # accelerate keeps one precision per process, but a plan times networks of several.
-        AcceleratorState._reset_state()
+        # Precision is the method's own affair (`methods.precision`), in evaluation, too.
         self.accelerator = Accelerator(
-            mixed_precision={"fp32": "no"}.get(recipe.precision, recipe.precision),
+            mixed_precision="no",
             cpu=execution.numerics.device == "cpu",
             kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
         )
@@ -95,8 +93,9 @@ class Trainer:
             start_from_published(self.method, spec, opened.places.weights)
         if self.world > 1 and self.device.type == "cuda":
             self.method = nn.SyncBatchNorm.convert_sync_batchnorm(self.method)
-        optimizer = build_optimizer(self.method, spec)
-        self.network, self.optimizer = self.accelerator.prepare(self.method, optimizer)
+        self.optimizer = build_optimizer(self.method, spec)
+        self.network = self.accelerator.prepare(self.method)
+        self.updates = Updates(spec, self.network, self.optimizer, self.device)
 
         needs = self.method.needs
         targets = (
@@ -136,19 +135,21 @@ class Trainer:
         """Write the resume point, which the main process does.
 
         Raises:
-            UserError: the disk is full, or the folder cannot be written.
+            UserError: the disk is full, or the folder cannot be written, or a weight is not
+                finite. No resume point is written then.
         """
         if self.main:
-            scaler = self.accelerator.scaler
+            weights = self.method.state_dict()
+            check_finite(weights, f"the weights of run {self.run.key} at step {self.step}")
             # These names are wire format: resume points of earlier versions have them.
             state = {
                 "step": self.step,
                 "best": self.best,
                 **self.journal.state(),
                 **self.spent.state(),
-                "method": self.method.state_dict(),
+                **self.updates.state(),
+                "method": weights,
                 "optimiser": self.optimizer.state_dict(),
-                "scaler": scaler.state_dict() if scaler else {},
             }
             resume_point.save(self.run, state)
         self.saved = time.monotonic()
@@ -166,8 +167,7 @@ class Trainer:
             self.spent.restore(state)
             self.method.load_state_dict(state["method"])
             self.optimizer.load_state_dict(state["optimiser"])
-            if self.accelerator.scaler and state["scaler"]:
-                self.accelerator.scaler.load_state_dict(state["scaler"])
+            self.updates.restore(state)
             if self.step and self.step == self.steps_per_epoch * (self.best["epoch"] + 1):
                 # A kill may have come between the saving and the keeping of the best weights.
                 self.report.keep()
@@ -221,7 +221,7 @@ class Trainer:
             epoch=epoch,
             key=key,
             share=share,
-            add_gradient=self.accelerator.backward,
+            add_gradient=self.updates.add_gradient,
             device=self.device,
         )
 
@@ -236,7 +236,7 @@ class Trainer:
             Name -> loss, averaged over the samples of the step, and the learning rate.
 
         Raises:
-            UserError: the loss is not finite.
+            UserError: the training diverges (see `Updates.take`).
         """
         spec = self.spec
         rates = self.method.schedule(spec.recipe, self.step, self.steps_per_epoch)
@@ -246,24 +246,15 @@ class Trainer:
         sizes = [len(batch.samples) for batch in batches]
         scale = self.method.loss_scale(spec.recipe, self.step)
         losses: dict[str, float] = defaultdict(float)
+        self.updates.begin()
         for number, batch in enumerate(batches):
             share = sizes[number] / sum(sizes)
             key = (spec.seed, "step", self.step, number, self.accelerator.process_index)
             micro = self.micro_batch(batch, epoch, key, share * scale)
             for name, value in spec.strategy.step(micro).items():
                 losses[name] += share * value.item()
-        if not math.isfinite(losses["train/loss"]):
-            raise UserError(
-                f"the loss of run {self.run.key} became {losses['train/loss']} at step {self.step}"
-                f" (epoch {epoch}): lower recipe.learning_rate (now {spec.recipe.learning_rate}) or"
-                " use precision fp32, and start it again."
-            )
-
         # The gradients of all passes are summed before they are clipped, and there is one step.
-        if spec.recipe.clip_norm is not None:
-            self.accelerator.clip_grad_norm_(self.network.parameters(), spec.recipe.clip_norm)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
+        self.updates.take(losses["train/loss"], self.step)
         self.step += 1
         return {**losses, "lr": rates[-1]}
 
@@ -325,7 +316,7 @@ class Trainer:
         Raises:
             Interrupted: a stop was asked for. The state is saved, and the next start goes on from
                 it.
-            UserError: the loss is not finite, the disk is full, or data are damaged.
+            UserError: the training diverges, the disk is full, or data are damaged.
         """
         spec = self.spec
 
@@ -431,7 +422,8 @@ class Trainer:
                 self.probe(batches[0], epoch)
                 started += time.monotonic() - before  # A probe is no part of the training time.
             losses = self.optimize(batches, epoch)
-            self.journal.log(losses, self.step, epoch, is_last=self.step == self.steps)
+            is_last = self.step == self.steps
+            self.journal.log(losses, self.step, epoch, is_last, self.updates.counts())
             now = time.monotonic()
             self.spent.step(now - started, len(units))
             started = now

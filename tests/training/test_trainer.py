@@ -365,7 +365,7 @@ def test_a_resume_point_never_executes_code(boxes, tmp_path):
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_mixed_precision_trains_with_accumulation(boxes, tmp_path, precision):
     recipe = {"epochs": 1, "batch_size": 4, "micro_batch": 2, "precision": precision}
-    spec, places = tiny_spec(boxes, "cris", "maskris", recipes={"cris": recipe})
+    spec, places = tiny_spec(boxes, "lavt", "maskris", recipes={"lavt": recipe})
     run, trainer = started(spec, places, tmp_path)
     trainer.train()
     assert run.status().state == "done"
