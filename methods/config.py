@@ -105,8 +105,10 @@ class Recipe(BaseModel):
         weight_decay: decay of the optimizer. A method's groups may exempt parameters.
         optimizer: `adam` or `adamw`, with torch's defaults otherwise.
         clip_norm: largest global gradient norm, or null for no clipping.
-        precision: precision of autocast. `fp16` comes with a gradient scaler, and `fp32`
-            is no autocast.
+        precision: what the passes are computed in, in training and in evaluation. `fp32`
+            is float32 throughout, in convolutions, too. `tf32` is the same with products
+            whose factors a GPU rounds to TensorFloat-32. `bf16` and `fp16` are autocast,
+            and `fp16` comes with a gradient scaler.
         drop_last: whether an epoch's incomplete last batch is dropped.
     """
 
@@ -119,7 +121,7 @@ class Recipe(BaseModel):
     weight_decay: float = Field(default=0.0, ge=0)
     optimizer: Literal["adam", "adamw"] = Field(alias="optimiser")
     clip_norm: float | None = Field(default=None, gt=0)
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
     drop_last: bool = True
 
     def stretched(self, factor: float) -> dict[str, Any]:

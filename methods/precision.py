@@ -39,6 +39,16 @@ def set_float32(precision: str) -> None:
     cudnn.deterministic = False
 
 
+def float32_settings() -> dict[str, bool]:
+    """Return how float32 products are computed now, and how cuDNN chooses its kernels."""
+    return {
+        "tf32": torch.get_float32_matmul_precision() != "highest",
+        "cudnn_tf32": torch.backends.cudnn.allow_tf32,
+        "cudnn_benchmark": torch.backends.cudnn.benchmark,
+        "cudnn_deterministic": torch.backends.cudnn.deterministic,
+    }
+
+
 def at_least_float32(x: Tensor) -> Tensor:
     """Return `x` in float32 if it was less precise, and unchanged if it was not."""
     return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from benchmark.base.errors import UserError, choose
-from benchmark.cli.evaluate import image_progress
+from benchmark.cli.evaluate import image_progress, tell_device
 from benchmark.cli.options import (
     DeviceOption,
     RunArgument,
@@ -43,7 +43,9 @@ def _loaded(name: str, where: Where, device: str) -> Loaded:
 
     directory = find_run(where.runs, name)
     opened = Opened(places_of(directory, where.places()))
-    return inference.load(directory, opened, device)
+    loaded = inference.load(directory, opened, device)
+    tell_device(device, loaded)
+    return loaded
 
 
 def _on_split(run: RunDir, split: str, where: Where, device: str) -> tuple[Loaded, str]:
@@ -53,6 +55,7 @@ def _on_split(run: RunDir, split: str, where: Where, device: str) -> tuple[Loade
 
     opened = Opened(places_of(run, where.places()))
     loaded = inference.load(run, opened, device)
+    tell_device(device, loaded)
     dataset, own_name = opened.split(run.spec(), split)
     choose(own_name, dataset.splits, f"split of {dataset.name}")
     return dataclasses.replace(loaded, dataset=dataset), own_name

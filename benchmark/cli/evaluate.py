@@ -17,7 +17,7 @@ from benchmark import launch
 from benchmark.base.errors import UserError
 from benchmark.base.files import atomic_write
 from benchmark.cli.jobs import conclude
-from benchmark.cli.options import DeviceOption, Where, console, named, run_keys, spread
+from benchmark.cli.options import DeviceOption, Where, console, errors, named, run_keys, spread
 
 if TYPE_CHECKING:  # Help must not import torch and pandas.
     import pandas as pd
@@ -152,6 +152,7 @@ def _here(run: str | None, what: What, where: Where) -> None:
     from benchmark.evaluation.text_blind_scores import HEADINGS
 
     loaded = _checkpoint(what, where) if run is None else _run(run, what, where)
+    tell_device(what.device, loaded)
     with image_progress(loaded, what.split) as on_image:
         results = evaluate_split(
             loaded,
@@ -231,6 +232,15 @@ def _checkpoint(what: What, where: Where) -> Loaded:
         what.device,
         on_fit=lambda fitted: _print_fit(fitted, what.weights),
     )
+
+
+def tell_device(name: str, loaded: Loaded) -> None:
+    """Say on which device a network is where `auto` chose it."""
+    from benchmark.evaluation.devices import describe_choice
+
+    # The output itself may be read by a program.
+    if choice := describe_choice(name, loaded.device):
+        errors.print(choice)
 
 
 @contextmanager

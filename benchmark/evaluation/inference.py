@@ -21,9 +21,9 @@ from benchmark.data.refer import Ref, ReferDataset, Sentence
 from benchmark.data.tokenizers import Tokenizer
 from benchmark.evaluation import checkpoint_files, checkpoint_reading
 from benchmark.evaluation.checkpoint_card import Card
+from benchmark.evaluation.devices import pick_device
 from benchmark.evaluation.predict import predict
 from benchmark.evaluation.tint import PREDICTION, tinted
-from benchmark.runs.execution import DEVICES
 from benchmark.runs.opened import Opened
 from benchmark.runs.rundir import RunDir
 from benchmark.runs.spec import RunSpec
@@ -47,18 +47,6 @@ class Loaded:
     dataset: ReferDataset
     tokenizer: Tokenizer
     device: torch.device
-
-
-def pick_device(name: str) -> torch.device:
-    """Return the device called `auto`, `cpu` or `cuda`.
-
-    Raises:
-        UserError: the name is another, or it is `cuda` and there is no GPU.
-    """
-    choose(name, DEVICES, "device")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UserError("there is no CUDA device here: use --device cpu.")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 # --- runs -----------------------------------------------------------------------------------------

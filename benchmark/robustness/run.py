@@ -18,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from benchmark.base.errors import Interrupted, UserError, choose
 from benchmark.evaluation import inference, masks
+from benchmark.evaluation.devices import describe_choice, pick_device
 from benchmark.evaluation.inference import Loaded
 from benchmark.evaluation.predict import predict
 from benchmark.evaluation.records import Prediction, frame, records_of
@@ -113,6 +114,8 @@ def evaluate_conditions(
             for run in sorted(missing, key=lambda run: run.key):
                 held.enter_context(run.claim(console.print))
             loaded = load_all(missing, opened, device)
+            if missing and (choice := describe_choice(device, pick_device(device))):
+                console.print(choice, markup=False, highlight=False)
             meters |= {key: Meter() for key in loaded}
             # Runs on the same data set see the same corrupted images.
             by_data: dict[int, list[RunDir]] = {}

@@ -70,6 +70,8 @@ def describe(
         device: the `torch.device` that the run is executed on.
         world: the number of processes that share a batch.
     """
+    from methods.precision import float32_settings
+
     return {
         "git": git_state(),
         "python": platform.python_version(),
@@ -79,6 +81,7 @@ def describe(
             **dataclasses.asdict(execution.numerics),
             "device": device.type,
             "processes": world,
+            **float32_settings(),
         },
         "cpu_count": os.cpu_count(),
         "host": platform.node(),

@@ -31,7 +31,8 @@ class Segmenter(PythonModel):
         import methods
         from benchmark.base.pretrained import Source
         from benchmark.data.tokenizers import from_text, published_tokenizer
-        from benchmark.evaluation.inference import Loaded, build_method, load_best, pick_device
+        from benchmark.evaluation.devices import pick_device
+        from benchmark.evaluation.inference import Loaded, build_method, load_best
         from benchmark.runs.rundir import RunDir
 
         run = RunDir(Path(context.artifacts["run"]))

@@ -18,6 +18,7 @@ from torch import nn
 from benchmark.base.errors import Interrupted, UserError, WorldError
 from benchmark.data.samples import RawBatch, TrainingSamples, training_batches
 from benchmark.evaluation import metrics
+from benchmark.evaluation.devices import pick_device
 from benchmark.evaluation.inference import build_method, check_finite
 from benchmark.runs import integrity
 from benchmark.runs.costs import write_costs
@@ -35,6 +36,7 @@ from benchmark.training.report import Report
 from benchmark.training.start import Stop, build_optimizer, start_from_published
 from benchmark.training.system_metrics import sampled
 from benchmark.training.updates import Updates
+from methods.precision import set_float32
 
 # Steps between two probes of the loss on original and masked inputs. One costs two forward passes.
 PROBE_STEPS = 25
@@ -54,8 +56,8 @@ class Trainer:
             never for a run.
 
     Raises:
-        UserError: the data or weights are not those of the run, or its batches cannot be dealt to
-            several processes.
+        UserError: the data or weights are not those of the run, the device cannot be used, or the
+            batches cannot be dealt to several processes.
     """
 
     def __init__(
@@ -74,12 +76,19 @@ class Trainer:
         torch.set_num_threads(execution.numerics.threads)
         recipe = spec.recipe
         # Precision is the method's own affair (`methods.precision`), in evaluation, too.
+        wanted = pick_device(execution.numerics.device)
+        set_float32(recipe.precision)
         self.accelerator = Accelerator(
             mixed_precision="no",
-            cpu=execution.numerics.device == "cpu",
+            cpu=wanted.type == "cpu",
             kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
         )
         self.device = self.accelerator.device
+        if self.device.type != wanted.type:
+            raise UserError(
+                f"accelerate takes the device {self.device} where {wanted} was asked for: unset"
+                " ACCELERATE_TORCH_DEVICE and ACCELERATE_USE_CPU."
+            )
         self.world = self.accelerator.num_processes
         self.main = self.accelerator.is_main_process
 

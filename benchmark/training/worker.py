@@ -9,6 +9,7 @@ from rich.progress import Progress
 
 from benchmark.base.errors import Interrupted, Pruned, UserError
 from benchmark.evaluation import metrics
+from benchmark.evaluation.devices import describe_choice, pick_device
 from benchmark.runs import integrity
 from benchmark.runs.execution import Execution
 from benchmark.runs.opened import Opened
@@ -88,6 +89,9 @@ def _train(
     run: RunDir, opened: Opened, execution: Execution, console: Console, on_selected: OnSelected
 ) -> None:
     """Train a run, and show a progress bar where the console is a terminal."""
+    device = execution.numerics.device
+    if choice := describe_choice(device, pick_device(device)):
+        console.print(choice, highlight=False, markup=False)
     with Progress(console=console, disable=not console.is_terminal) as progress:
         bar = progress.add_task(run.key, total=None)
 

@@ -11,7 +11,7 @@ import typer
 
 from benchmark.cli.app import guarded
 from benchmark.cli.options import DeviceOption, ThreadsOption, Where, console, numbers, spread
-from benchmark.evaluation import inference
+from benchmark.evaluation import devices, inference
 from benchmark.robustness.conditions import parse_condition
 from benchmark.runs.opened import Opened, places_of
 from benchmark.runs.rundir import find_run
@@ -90,7 +90,7 @@ def gpu(
     """Measure what one GPU does with every network. No file and no network is needed."""
     from tests.speed.gpu import run
 
-    run(out, inference.pick_device(device).type, minutes, smoke, console)
+    run(out, devices.pick_device(device).type, minutes, smoke, console)
 
 
 @app.command(hidden=True)

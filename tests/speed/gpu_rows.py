@@ -21,7 +21,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import methods
 from benchmark import strategies
-from benchmark.base.errors import UserError
 from benchmark.base.pretrained import Source
 from benchmark.data import datasets, tokenizers
 from benchmark.data.samples import RawBatch, TrainingSamples, training_batches
@@ -34,20 +33,13 @@ from benchmark.runs.spec import RunSpec, Selection
 from benchmark.training import pseudo_masks
 from benchmark.training.costs import peak_bytes
 from benchmark.training.trainer import Trainer
+from methods.precision import set_float32
 
 DATA = "refshapes"
 PSEUDO = "annotated"  # the run whose pseudo masks are the annotated ones
-# Mode -> whether matrix products and convolutions in fp32 may be rounded to TF32. torch leaves this
-# off for the first and on for the second, and `risbench train` does not change it.
-TF32 = {
-    "strict": (False, False),
-    "fp32": (False, True),
-    "tf32": (True, True),
-    "published": (False, True),
-}
 # Largest relative difference between the loss on the card and on the CPU in fp32. A rounded product
 # keeps 10 bits of its factors in TF32 and fp16, and 7 in bf16.
-TOLERANCES = {"strict": 1e-4, "fp32": 5e-3, "tf32": 5e-3, "fp16": 5e-3, "bf16": 3e-2}
+TOLERANCES = {"fp32": 1e-4, "tf32": 5e-3, "fp16": 5e-3, "bf16": 3e-2}
 WARM_UP = 2
 
 
@@ -60,7 +52,7 @@ class Row:
         method: the registered name of the method, or nothing for the card itself.
         variant: the size of the method.
         strategy: the registered name of the strategy.
-        mode: a name in `TF32`. `published` has the precision of the recipe, the others have fp32.
+        mode: a precision, or `published` for that of the recipe.
     """
 
     kind: str
@@ -133,7 +125,7 @@ def spec_of(row: Row, opened: Opened, batch_size: int | None = None) -> RunSpec:
     dataset = opened.dataset(DATA, split_by)
     config = definition.config_for(row.variant, DATA)
     recipe = definition.recipes[row.variant]
-    changes: dict[str, Any] = {"precision": "fp32"}
+    changes: dict[str, Any] = {"precision": row.mode}
     if row.mode == "published":
         # A tiny network is compared in the precision of the large one, which it stands for.
         source = "paper" if row.kind == "equality" else row.variant
@@ -171,9 +163,6 @@ def trainer_of(
         batch_size: samples of a step, or None for those of the recipe.
         device: where the network is, or None for the device that is measured.
     """
-    matmul, convolution = TF32[row.mode]
-    torch.backends.cuda.matmul.allow_tf32 = matmul
-    torch.backends.cudnn.allow_tf32 = convolution
     opened = bench.opened()
     spec = spec_of(row, opened, batch_size)
     execution = Execution.of(device=device or bench.device, threads=torch.get_num_threads())
@@ -181,11 +170,6 @@ def trainer_of(
     # accelerate keeps the first device of a process, and an equality needs two of them.
     AcceleratorState._reset_state(reset_partial_state=True)
     trainer = Trainer(spec, run, opened, execution, published_start=False)
-    if trainer.device.type != execution.numerics.device:
-        raise UserError(
-            f"the network is on {trainer.device} and not on {execution.numerics.device}: unset"
-            " ACCELERATE_TORCH_DEVICE and ACCELERATE_USE_CPU."
-        )
     trainer.network.train()
     return trainer
 
@@ -239,7 +223,7 @@ def card(row: Row, bench: Bench) -> dict[str, Any]:
         "tf32": torch.float32,
         "fp32": torch.float32,
     }.items():
-        torch.backends.cuda.matmul.allow_tf32 = name == "tf32"
+        set_float32(name)
         left, right = (torch.randn(side, side, device=bench.device).to(dtype) for _ in range(2))
         seconds = _seconds(lambda left=left, right=right: left @ right, bench.device)
         values[f"{name}_flops_per_second"] = 2 * side**3 / seconds
@@ -267,13 +251,13 @@ def equality(row: Row, bench: Bench) -> dict[str, Any]:
     """
     losses = {}
     # The CPU knows neither TF32 nor fp16.
-    for device, its in (("cpu", dataclasses.replace(row, mode="strict")), (bench.device, row)):
+    for device, its in (("cpu", dataclasses.replace(row, mode="fp32")), (bench.device, row)):
         trainer = trainer_of(its, bench, device=device)
         trainer.network.eval()
         batches = next(batches_of(trainer, 1))
         losses[device, its.mode] = [trainer.optimize(batches, 0)["train/loss"] for _ in range(2)]
         precision = trainer.spec.recipe.precision
-    expected = losses["cpu", "strict"]
+    expected = losses["cpu", "fp32"]
     found = losses[bench.device, row.mode]
     first, after = (abs(b - a) / abs(a) for a, b in zip(expected, found, strict=True))
     tolerance = TOLERANCES[precision if row.mode == "published" else row.mode]

@@ -338,6 +338,13 @@ def test_weights_and_records_read_back(uninterrupted):
         )
 
 
+def test_the_environment_says_how_float32_is_computed(uninterrupted):
+    for _, _, run in uninterrupted.values():
+        numerics = run.read_json("environment.json")["numerics"]
+        assert not numerics["tf32"] and not numerics["cudnn_tf32"]
+        assert numerics["cudnn_benchmark"] is False and numerics["cudnn_deterministic"] is False
+
+
 def test_a_damaged_resume_point_is_named(boxes, tmp_path):
     spec, places = tiny_spec(boxes)
     run, trainer = started(spec, places, tmp_path)
