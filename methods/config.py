@@ -24,6 +24,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
+AUTOCAST = ("bf16", "fp16")  # precisions of `Recipe` that are computed by autocast
 Purpose = Literal["loss", "prediction"]
 
 # Specs are stored, and keys are made, under names that never change. A field that
@@ -210,7 +211,7 @@ class Definition:
             is trained on, or None.
         revisions: (variant, precision) -> revision. A fix that changes numbers raises
             the revision of what it changes, and of nothing else. Where nothing is said
-            it is 1.
+            it is 1. `revision` adds 1 where autocast computes.
 
     Raises:
         UserError: a variant has no recipe, or there is a recipe without a variant.
@@ -244,4 +245,6 @@ class Definition:
 
     def revision(self, variant: str, precision: str) -> int:
         """Return the revision of a variant in a precision, which is part of the run key."""
-        return self.revisions.get((variant, precision), 1)
+        own = self.revisions.get((variant, precision), 1)
+        # Evaluation was always in float32 once, so runs with autocast have other numbers since.
+        return own + (precision in AUTOCAST)

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-# The other precisions compute without autocast.
-AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+from methods.config import AUTOCAST
+
+_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @contextlib.contextmanager
@@ -23,8 +24,7 @@ def computed_in(precision: str, device: torch.device) -> Iterator[None]:
         device: of the network.
     """
     set_float32(precision)
-    dtype = AUTOCAST.get(precision)
-    with torch.autocast(device.type, dtype) if dtype else contextlib.nullcontext():
+    with torch.autocast(device.type, _TYPES.get(precision), enabled=precision in AUTOCAST):
         yield
 
 

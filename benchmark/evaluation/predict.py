@@ -16,6 +16,7 @@ from benchmark.data.refer import ReferDataset
 from benchmark.data.tokenizers import Tokenizer
 from benchmark.evaluation.records import Prediction, frame, records_of
 from methods.contract import Method
+from methods.precision import computed_in
 
 
 def predict(
@@ -28,7 +29,8 @@ def predict(
 ) -> list[Prediction]:
     """Return the masks of all expressions of some images, one prediction per image.
 
-    Every image is encoded once, however many expressions it has.
+    Every image is encoded once, however many expressions it has. The network computes in its own
+    precision, as in training, so the epoch that was chosen is the network that is used.
 
     Args:
         method: the network, in evaluation mode.
@@ -45,7 +47,8 @@ def predict(
     )
     draws = {name: value.to(device) for name, value in noise.items()}
     pixels = torch.stack([image.image for image in images]).to(device)
-    features = method.encode_image(normalize(pixels, needs.mean, needs.std), draws)
+    with computed_in(method.precision, device):
+        features = method.encode_image(normalize(pixels, needs.mean, needs.std), draws)
     owner = [number for number, image in enumerate(images) for _ in image.sentences]
     sentences = [
         getattr(sentence, needs.text_field) for image in images for sentence in image.sentences
@@ -56,7 +59,9 @@ def predict(
         text = tokenizer.encode(sentences[part], needs.max_length, needs.keep_end).to(device)
         index = torch.tensor(owner[part], device=device)
         rows = tree_map(lambda feature, index=index: feature[index], features)
-        logits += list(method.segment(rows, text).logits[:, 0].float().cpu())
+        with computed_in(method.precision, device):
+            output = method.segment(rows, text)
+        logits += list(output.logits[:, 0].float().cpu())
     predictions = [Prediction(image, [], []) for image in images]
     for number, logit in zip(owner, logits, strict=True):
         predictions[number].masks.append(method.mask(logit, images[number].geometry))

@@ -22,6 +22,7 @@ from benchmark.evaluation import masks
 from benchmark.evaluation.inference import Loaded
 from benchmark.runs.rundir import RunDir
 from benchmark.training import auxiliary
+from methods.precision import computed_in
 
 FILE = "pseudo.json"
 
@@ -59,7 +60,8 @@ def make(run: RunDir, loaded: Loaded, source: Source, console: Console) -> Path:
         prepared = torch.tensor(prepare_image(pixels, geometry, needs.mean))[None].to(loaded.device)
         sentences = [getattr(sentence, needs.text_field) for sentence in ref.sentences]
         text = tokenizer.encode(sentences, needs.max_length, needs.keep_end).to(loaded.device)
-        mask = method.pseudo_mask(normalize(prepared, needs.mean, needs.std), text, geometry)
+        with computed_in(method.precision, loaded.device):
+            mask = method.pseudo_mask(normalize(prepared, needs.mean, needs.std), text, geometry)
         codes[ref.ref_id] = masks.encode(mask)
     run.write_json(FILE, codes)
     return run.path / FILE

@@ -1,18 +1,21 @@
 """Records against pycocotools, the gap of a network that ignores text, one encoding per image."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 from pycocotools import mask as coco_mask
 
+from benchmark.base.geometry import normalize
 from benchmark.data import datasets
 from benchmark.data.images import EvaluationImages
 from benchmark.evaluation import metrics
 from benchmark.evaluation.inference import build_method
-from benchmark.evaluation.predict import evaluate
+from benchmark.evaluation.predict import evaluate, predict
 from benchmark.evaluation.records import frame
 from benchmark.runs.opened import Opened
-from methods.contract import Output
+from methods.contract import Batch, Output
 from tests.helpers import tiny_spec, write_boxes
 
 CPU = torch.device("cpu")
@@ -131,3 +134,28 @@ def test_a_split_of_another_data_set_is_evaluated(loaded, tmp_path):
     records = evaluate(method, other, "testA", tokenizer, CPU)
     expressions = {sentence.sent_id for ref in other.refs_of("testA") for sentence in ref.sentences}
     assert set(records["sent_id"]) == expressions and len(records) == len(expressions)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_a_network_is_evaluated_in_the_precision_of_its_run(boxes, precision):
+    """The oracle is the pass of a training step, by torch's own autocast."""
+    recipe = {"epochs": 1, "batch_size": 4, "micro_batch": 4, "precision": precision}
+    spec, places = tiny_spec(boxes, "lavt", "baseline", recipes={"lavt": recipe})
+    dataset, tokenizer = Opened(places).run(spec)
+    method = build_method(spec, tokenizer).eval()
+    image = EvaluationImages(dataset, "val", method.needs)[0]
+    image = dataclasses.replace(image, refs=image.refs[:1], sentences=image.sentences[:1])
+    with torch.no_grad():
+        (prediction,) = predict(method, [image], tokenizer, CPU)
+        text = tokenizer.encode([image.sentences[0].sent], method.needs.max_length)
+        pixels = normalize(image.image[None], method.needs.mean, method.needs.std)
+        batch = Batch(pixels, text, None, [0])
+
+        def logits(dtype):
+            with torch.autocast("cpu", dtype, enabled=dtype is not None):
+                return method(batch, {}, "prediction").logits[0, 0].float()
+
+        others = {"bf16": logits(torch.bfloat16), "fp16": logits(torch.float16)}
+        others["fp32"] = logits(None)
+    assert torch.equal(prediction.logits[0], others.pop(precision))
+    assert not any(torch.equal(prediction.logits[0], other) for other in others.values())

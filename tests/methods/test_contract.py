@@ -221,8 +221,15 @@ def test_a_definition_describes_its_class(name):
 
 def test_a_revision_belongs_to_a_variant_and_a_precision():
     raised = dataclasses.replace(methods.definition("cris"), revisions={("paper", "fp16"): 2})
-    assert raised.revision("paper", "fp16") == 2
-    assert raised.revision("paper", "fp32") == raised.revision("tiny", "fp16") == 1
+    assert raised.revision("paper", "fp16") == raised.revision("tiny", "fp16") + 1
+    assert raised.revision("paper", "fp32") == raised.revision("tiny", "fp32") == 1
+
+
+def test_runs_with_autocast_have_a_revision_of_their_own():
+    """They were evaluated in float32 once. Other runs keep their keys."""
+    cris = methods.definition("cris")
+    revisions = {name: cris.revision("tiny", name) for name in ("fp32", "tf32", "bf16", "fp16")}
+    assert revisions == {"fp32": 1, "tf32": 1, "bf16": 2, "fp16": 2}
 
 
 def test_every_variant_needs_a_recipe():

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from benchmark.base.errors import Interrupted, UserError
 from benchmark.data.samples import TrainingSamples, training_batches
 from benchmark.evaluation import inference
+from benchmark.evaluation.predict import evaluate
 from benchmark.runs.costs import read_costs
 from benchmark.runs.execution import Execution
 from benchmark.runs.opened import Opened
@@ -380,6 +381,11 @@ def test_mixed_precision_trains_with_accumulation(boxes, tmp_path, precision):
         "master weights stay in fp32"
     )
     assert all(line["train/loss"] > 0 for line in run.metrics() if "train/loss" in line)
+    # The network that is loaded later gives what the run has recorded.
+    loaded = inference.load(run, Opened(places), "cpu")
+    assert loaded.method.precision == precision
+    again = evaluate(loaded.method, loaded.dataset, "val", loaded.tokenizer, loaded.device)
+    assert again.equals(run.records("val"))
 
 
 @pytest.mark.usefixtures("no_pictures")
