@@ -97,11 +97,13 @@ def run_job(
     processes = execution.numerics.processes
     torchrun = ("torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m")
     command = (*PYTHON, *(torchrun if processes > 1 else ()), "benchmark.cli", "resume", run.key)
+    # torchrun kills processes that need longer than this to save their state.
+    patient = {"TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "100"} if processes > 1 else {}
     return Job(
         name=run.key,
         command=(*command, *place_options(places), *execution_options(execution)),
         log=run.path / "log.txt",
-        environment=environment(execution),
+        environment=environment(execution) | patient,
         resources=resources(execution, launcher),
         after=tuple(after),
         folder=run.path,

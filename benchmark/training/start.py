@@ -1,8 +1,11 @@
 """The start and the stop of a training: its optimizer and published weights, and its signals."""
 
+import contextlib
 import signal
+from collections.abc import Iterator
 
 import torch
+from accelerate import Accelerator
 
 from benchmark.base import pretrained
 from benchmark.base.errors import UserError
@@ -44,23 +47,48 @@ def start_from_published(method: Method, spec: RunSpec, source: pretrained.Sourc
 
 
 class Stop:
-    """Remembers Ctrl-C and SIGTERM until the loop can save its state.
+    """Heeds Ctrl-C and SIGTERM.
 
     Attributes:
         asked: whether one of these signals has come.
+        at_once: whether a signal raises KeyboardInterrupt where it comes, beside being remembered.
     """
 
     def __init__(self) -> None:
         self.asked = False
+        self.at_once = False
 
-    def __enter__(self) -> "Stop":
-        signals = (signal.SIGINT, signal.SIGTERM)
-        self.previous = {number: signal.signal(number, self._ask) for number in signals}
-        return self
+    @contextlib.contextmanager
+    def heeded(self, at_once: bool) -> Iterator[None]:
+        """Heed the signals while a block runs.
 
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self.previous.items():
-            signal.signal(number, handler)
+        Args:
+            at_once: what `at_once` is inside of the block.
+        """
+        before = self.at_once
+        previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        self.at_once = at_once
+        for number in previous:
+            signal.signal(number, self._ask)
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+            self.at_once = before
 
     def _ask(self, *_: object) -> None:
         self.asked = True
+        if self.at_once:
+            raise KeyboardInterrupt
+
+    def agreed(self, accelerator: Accelerator) -> bool:
+        """Return whether any process was asked to stop.
+
+        All processes call it at the same point, and get the same answer. A process that went on
+        alone would wait for the others without end.
+        """
+        if accelerator.num_processes == 1:
+            return self.asked
+        asked = torch.tensor(float(self.asked), device=accelerator.device)
+        return accelerator.reduce(asked).item() > 0

@@ -133,6 +133,7 @@ class Trainer:
         # What the resume point restores.
         self.metric = spec.selection.metric
         self.step = 0
+        self.epochs = 0  # that are over, with their selection
         self.best: dict[str, float] = {self.metric: -1.0, "epoch": -1}
         self.journal = Journal(run, self.main, execution.how.log_every)
         self.spent = costs.Spent(self.report.meter, self.device)
@@ -153,6 +154,7 @@ class Trainer:
             # These names are wire format: resume points of earlier versions have them.
             state = {
                 "step": self.step,
+                "epochs": self.epochs,
                 "best": self.best,
                 **self.journal.state(),
                 **self.spent.state(),
@@ -172,16 +174,20 @@ class Trainer:
         state = resume_point.load(self.run)
         if state:
             self.step = state["step"]
+            # Earlier versions saved nothing between the last step of an epoch and its selection.
+            self.epochs = state.get("epochs", self.step // self.steps_per_epoch)
             self.best = state["best"]
             self.spent.restore(state)
             self.method.load_state_dict(state["method"])
             self.optimizer.load_state_dict(state["optimiser"])
             self.updates.restore(state)
-            if self.step and self.step == self.steps_per_epoch * (self.best["epoch"] + 1):
+            is_between = self.step == self.steps_per_epoch * self.epochs
+            if self.epochs and is_between and self.best["epoch"] == self.epochs - 1:
                 # A kill may have come between the saving and the keeping of the best weights.
-                self.report.keep()
+                self.report.keep(self.best)
         elif best := self._trained_before():
             self.step, self.best = self.steps, best
+            self.epochs = self.spec.recipe.epochs
             self.journal.lines = len(self.run.metrics())
             return
         elif self.main:
@@ -313,6 +319,7 @@ class Trainer:
         self,
         on_progress: OnProgress = lambda step, steps, message: None,
         on_selected: OnSelected = lambda epoch, value: None,
+        stop: Stop | None = None,
     ) -> None:
         """Train from the resume point to the end, and report the run.
 
@@ -321,6 +328,8 @@ class Trainer:
             on_selected: called with each evaluated epoch and its selection metric, once the state
                 is saved. Epochs before the resume point are passed first. What it raises ends the
                 training.
+            stop: heeds signals, and is asked where the state can be saved. By default it is a new
+                one.
 
         Raises:
             Interrupted: a stop was asked for. The state is saved, and the next start goes on from
@@ -339,21 +348,23 @@ class Trainer:
             on_selected(epoch, value)
         self.network.train()
         watched = self.device if self.main else torch.device("cpu")
-        with Stop() as stop, sampled(self.run, watched):
-            while self.step < self.steps:
-                epoch = self.step // self.steps_per_epoch
+        stop = stop or Stop()
+        with stop.heeded(at_once=False), sampled(self.run, watched):
+            while self.epochs < spec.recipe.epochs:
+                epoch = self.epochs
                 self._epoch(epoch, stop, tell)
                 evaluated = (epoch + 1) % spec.selection.every == 0 or self.step == self.steps
                 if evaluated:
                     tell(f"epoch {epoch + 1}/{spec.recipe.epochs}  evaluating {split}")
                     value = self.select(epoch)
+                self.epochs += 1
                 self.save()
                 # The resume point comes first. It knows the best epoch and, right after this
                 # epoch, has its weights, so a killed run never keeps weights of another epoch.
                 if self.best["epoch"] == epoch:
-                    self.report.keep()
-                if stop.asked:
-                    raise Interrupted
+                    self.report.keep(self.best)
+                if stop.agreed(self.accelerator):
+                    self._interrupt(epoch)
                 if evaluated:
                     on_selected(epoch, value)
         self.report.write(self.best, tell)
@@ -419,7 +430,7 @@ class Trainer:
         recipe = self.spec.recipe
         how = self.execution.how
         order = self.samples.order(epoch, recipe.batch_size, recipe.drop_last)
-        remaining = order[self.step % self.steps_per_epoch :]
+        remaining = order[self.step - epoch * self.steps_per_epoch :]
         process = (self.accelerator.process_index, self.world)
         started = time.monotonic()
         steps = training_batches(
@@ -437,11 +448,19 @@ class Trainer:
             self.spent.step(now - started, len(units))
             started = now
             tell(f"epoch {epoch + 1}/{recipe.epochs}  loss {losses['train/loss']:.3f}", force=False)
-            # At the end of an epoch the selection comes first. A run that resumed from a state
-            # saved here would skip it.
-            inside = self.step % self.steps_per_epoch > 0
-            if inside and (stop.asked or now - self.saved > how.checkpoint_seconds):
+            if stop.agreed(self.accelerator):
                 self.save()
-            if stop.asked:
-                self.alive(epoch, "interrupted", force=True)
-                raise Interrupted
+                self._interrupt(epoch)
+            if now - self.saved > how.checkpoint_seconds:
+                self.save()
+
+    def _interrupt(self, epoch: int) -> None:
+        """End the training, whose state is saved.
+
+        Raises:
+            Interrupted: always.
+        """
+        self.alive(epoch, "interrupted", force=True)
+        # torchrun ends all other processes as soon as one has ended.
+        self.accelerator.wait_for_everyone()
+        raise Interrupted

@@ -1,6 +1,7 @@
 """Work on one run in this process, with its lock, its progress, and a true status in the end."""
 
 import os
+import time
 from collections.abc import Callable
 
 import torch
@@ -15,6 +16,7 @@ from benchmark.runs.execution import Execution
 from benchmark.runs.opened import Opened
 from benchmark.runs.rundir import RunDir
 from benchmark.training import resume_point
+from benchmark.training.start import Stop
 from benchmark.training.trainer import Trainer
 
 OnSelected = Callable[[int, float], None]
@@ -51,7 +53,8 @@ def work(
         Trainer(run.spec(), run, opened, execution).train()
         return
     is_alone = os.environ.get("WORLD_SIZE", "1") == "1"
-    with run.claim(console.print if is_alone else None):
+    stop = Stop()
+    with run.claim(console.print if is_alone else None), stop.heeded(at_once=True):
         if run.checked_status(integrity.PATTERNS).state == "done":
             resume_point.remove(run)  # A kill may have left it.
             console.print(f"{run.key} is done: see `risbench report` and `risbench ui`")
@@ -60,33 +63,62 @@ def work(
                 on_selected(epoch, value)
             return
         try:
-            _train(run, opened, execution, console, on_selected)
+            _train_or_fail(run, opened, execution, console, on_selected, stop)
         except (Interrupted, KeyboardInterrupt):
+            stop.at_once = False
             run.write_status("planned", **run.recorded_status().progress, message="interrupted")
             raise Interrupted(f"{run.key} is saved: the same command goes on from there") from None
-        except Pruned:
-            run.write_status("pruned", **run.recorded_status().progress)
-            raise
-        except UserError as error:
-            run.fail(str(error))
-            raise
-        except torch.cuda.OutOfMemoryError:
-            reason = (
-                "the GPU is out of memory: lower recipe.micro_batch (it is part of the run key)"
-                " or use a larger GPU"
-            )
-            run.fail(reason)
-            raise UserError(f"{run.key}: {reason}.") from None
-        except (RuntimeError, OSError, ValueError, KeyError, TypeError, MemoryError) as error:
-            # This is an error of the code or the machine, so the log gets the whole traceback.
-            message = str(error).splitlines()[0] if str(error) else ""
-            run.fail(f"{type(error).__name__}: {message}")
-            raise
     _print_result(run, console)
 
 
+def _train_or_fail(
+    run: RunDir,
+    opened: Opened,
+    execution: Execution,
+    console: Console,
+    on_selected: OnSelected,
+    stop: Stop,
+) -> None:
+    """Train a run, and note why it failed or was pruned."""
+    try:
+        _train(run, opened, execution, console, on_selected, stop)
+    except Pruned:
+        run.write_status("pruned", **run.recorded_status().progress)
+        raise
+    except UserError as error:
+        run.fail(str(error))
+        raise
+    except torch.cuda.OutOfMemoryError:
+        reason = (
+            "the GPU is out of memory: lower recipe.micro_batch (it is part of the run key)"
+            " or use a larger GPU"
+        )
+        run.fail(reason)
+        raise UserError(f"{run.key}: {reason}.") from None
+    except (RuntimeError, OSError, ValueError, KeyError, TypeError, MemoryError) as error:
+        if execution.numerics.processes > 1 and _is_asked(stop):
+            # The connection broke because another process was asked to stop, too, and has ended.
+            raise Interrupted from None
+        # This is an error of the code or the machine, so the log gets the whole traceback.
+        message = str(error).splitlines()[0] if str(error) else ""
+        run.fail(f"{type(error).__name__}: {message}")
+        raise
+
+
+def _is_asked(stop: Stop, seconds: float = 1.0) -> bool:
+    """Return whether a signal has come, or comes in a moment, as it comes to all processes."""
+    stop.at_once = False
+    time.sleep(seconds)
+    return stop.asked
+
+
 def _train(
-    run: RunDir, opened: Opened, execution: Execution, console: Console, on_selected: OnSelected
+    run: RunDir,
+    opened: Opened,
+    execution: Execution,
+    console: Console,
+    on_selected: OnSelected,
+    stop: Stop,
 ) -> None:
     """Train a run, and show a progress bar where the console is a terminal."""
     device = execution.numerics.device
@@ -99,7 +131,7 @@ def _train(
             description = f"{run.key}  {message}"
             progress.update(bar, completed=step, total=steps, description=description)
 
-        Trainer(run.spec(), run, opened, execution).train(on_progress, on_selected)
+        Trainer(run.spec(), run, opened, execution).train(on_progress, on_selected, stop)
 
 
 def _print_result(run: RunDir, console: Console) -> None:

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import torch
 from pycocotools import mask as coco_mask
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 from benchmark.base.errors import Interrupted, UserError
@@ -159,16 +160,20 @@ def test_kill_minus_nine_from_outside(uninterrupted, tmp_path):
     assert left_behind(run) == left_behind(whole)
 
 
-def test_interrupt_saves_and_goes_on(uninterrupted, tmp_path):
+@pytest.mark.parametrize("at", [3, 4, 8], ids=["inside", "last of an epoch", "last of all"])
+def test_interrupt_saves_and_goes_on(uninterrupted, tmp_path, at):
+    """An epoch whose last step was saved is selected by the session that goes on."""
     spec, places, whole = uninterrupted["cris"]
     run, trainer = started(
         spec, places, tmp_path, Execution.of(device="cpu", checkpoint_seconds=1e9, log_every=2)
     )
     with pytest.raises(Interrupted):
         trainer.train(
-            lambda step, steps, message: os.kill(os.getpid(), signal.SIGINT) if step == 3 else None
+            lambda step, steps, message: os.kill(os.getpid(), signal.SIGINT) if step == at else None
         )
-    assert resume_point.load(run)["step"] >= 3
+    assert trainer.steps_per_epoch == 4
+    assert resume_point.load(run)["step"] == at
+    assert run.recorded_status().message == "interrupted" and run.recorded_status().step == at
     _, trainer = started(spec, places, tmp_path)
     trainer.train()
     assert left_behind(run) == left_behind(whole)
@@ -281,7 +286,7 @@ def test_a_kept_network_is_the_one_that_is_reported(boxes, tmp_path, monkeypatch
     """After a kill the epochs may come out otherwise, as on a GPU. All is still of one epoch."""
     spec, places = tiny_spec(boxes, "cris", "baseline")
     run, trainer = started(spec, places, tmp_path)
-    monkeypatch.setattr(trainer.report, "keep", lambda: (_ for _ in ()).throw(Killed))
+    monkeypatch.setattr(trainer.report, "keep", lambda _: (_ for _ in ()).throw(Killed))
     with pytest.raises(Killed):
         trainer.train()
     assert not (run.path / "best.safetensors").exists()
@@ -292,6 +297,25 @@ def test_a_kept_network_is_the_one_that_is_reported(boxes, tmp_path, monkeypatch
     trainer.train()
     kept = load_file(run.path / "best.safetensors")
     assert all(torch.equal(kept[name], value) for name, value in first["method"].items())
+
+
+def test_weights_of_another_attempt_are_never_reported(boxes, tmp_path, monkeypatch):
+    spec, places = tiny_spec(boxes, "cris", "baseline")
+    run, trainer = started(spec, places, tmp_path)
+    keep = trainer.report.keep
+    monkeypatch.setattr(trainer.report, "keep", lambda best: keep({**best, "oiou": 0.5}))
+    with pytest.raises(UserError, match="best.safetensors has the weights of .* delete"):
+        trainer.train()
+    assert not (run.path / "result.json").exists()
+
+
+def test_the_kept_weights_name_their_epoch(uninterrupted):
+    for _, _, run in uninterrupted.values():
+        selected = run.read_json("result.json")["selected"]
+        with safe_open(run.path / "best.safetensors", "pt") as file:
+            notes = file.metadata()
+        assert json.loads(notes["best"]) == {name: selected[name] for name in ("epoch", "oiou")}
+        assert len(notes) == 1, "safetensors writes several in any order"
 
 
 def test_timings_stay_out_of_the_metrics(uninterrupted):
