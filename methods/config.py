@@ -125,6 +125,18 @@ class Recipe(BaseModel):
     precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
     drop_last: bool = True
 
+    def smallest_micro_batch(self, units: int) -> int:
+        """Return the number of samples of the smallest micro-batch of an epoch.
+
+        Args:
+            units: training units of an epoch.
+        """
+        last = units % self.batch_size
+        # An incomplete last batch is dropped unless it is the only one.
+        if last and (not self.drop_last or units < self.batch_size):
+            return last % self.micro_batch or self.micro_batch
+        return self.micro_batch
+
     def stretched(self, factor: float) -> dict[str, Any]:
         """Return the changes that make the training and its schedule `factor` times as
         long.
@@ -201,8 +213,12 @@ class Definition:
         unit: what an epoch counts, as in `DataNeeds`.
         weakly_supervised: whether training never sees an annotated mask. Tables then
             say that the epoch was chosen on masks of val.
-        couples_batch: whether a sample's loss depends on the others of its batch. Such
-            a batch is not dealt to several processes.
+        couples_batch: whether a sample's loss depends on the others of its batch, if only
+            by a denominator. Such a batch is not dealt to several processes.
+        batch_norm: whether a network of it normalizes by statistics of the batch while it
+            is trained. A batch of one sample has none.
+        draws_negatives: whether a sample needs sentences of other referents, as
+            `DataNeeds.negatives` says.
         stage: which part of a published procedure of several the numbers are of. Tables
             name it.
         has_published_weights: whether the method has a `weights.py`, and so reads and
@@ -227,6 +243,8 @@ class Definition:
     unit: Literal["ref", "expression"] = "ref"
     weakly_supervised: bool = False
     couples_batch: bool = False
+    batch_norm: bool = False
+    draws_negatives: bool = False
     stage: str = ""
     has_published_weights: bool = False
     targets_from: str | None = None

@@ -222,6 +222,22 @@ class _Listed(Dataset):
         return self.samples.batch(self.parts[index], self.epoch)
 
 
+def dealt_shares(units: int, micro_batch: int, rank: int, world: int) -> list[float]:
+    """Return the share of a step's loss that each micro-batch of a process has.
+
+    Shards may differ in size by one sample. The mean over the processes of their losses, weighted
+    so, is the mean over the samples of the step.
+
+    Args:
+        units: number of units of the step.
+        micro_batch: units of a micro-batch of all processes together.
+        rank: number of this process, from 0.
+        world: number of processes.
+    """
+    sizes = [min(micro_batch, units - start) for start in range(0, units, micro_batch)]
+    return [len(range(rank, size, world)) * world / units for size in sizes]
+
+
 def training_batches(
     samples: TrainingSamples,
     epoch: int,
@@ -234,7 +250,9 @@ def training_batches(
     """Yield this process' micro-batches for every optimizer step.
 
     A micro-batch is dealt to the processes in turn. So what BatchNorm sees, which is synchronised
-    over processes, does not depend on how many there are. Nor does what the optimizer sums.
+    over processes, does not depend on how many there are. Nor does what the optimizer sums. A
+    process for which no sample is left gets the first one to keep step with the others, and its
+    share (`dealt_shares`) is 0.
 
     Args:
         samples: make the batches.
@@ -252,7 +270,7 @@ def training_batches(
     counts = []
     for units in steps:
         micro = [
-            units[start : start + micro_batch][rank::world]
+            units[start : start + micro_batch][rank::world] or [units[start]]
             for start in range(0, len(units), micro_batch)
         ]
         parts += micro

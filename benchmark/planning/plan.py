@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import methods
-from benchmark.data.datasets import TRAIN
 from benchmark.runs.opened import Opened
 from benchmark.runs.resolve import Matrix
 from benchmark.runs.rundir import RunDir, RunStatus
 from benchmark.runs.spec import RunSpec
+from benchmark.runs.trainable import training_units
 
 if TYPE_CHECKING:
     from benchmark.training.disk import Disk
@@ -70,9 +70,8 @@ class Planned:
 
 def steps_of(spec: RunSpec, opened: Opened) -> int:
     """Return the optimizer steps of a run, as `data.samples` makes them."""
-    refs = opened.dataset(spec.dataset, spec.split_by).refs_of(TRAIN)
-    by_ref = methods.definition(spec.method).unit == "ref"
-    units = len(refs) if by_ref else sum(len(ref.sentences) for ref in refs)
+    dataset = opened.dataset(spec.dataset, spec.split_by)
+    units = training_units(methods.definition(spec.method), dataset)
     recipe = spec.recipe
     per_epoch = math.ceil(units / recipe.batch_size)
     if recipe.drop_last:

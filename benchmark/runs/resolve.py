@@ -21,6 +21,7 @@ from benchmark.runs.opened import Opened
 from benchmark.runs.preset import Preset
 from benchmark.runs.rundir import RunDir
 from benchmark.runs.spec import RunSpec
+from benchmark.runs.trainable import check_trainable
 from benchmark.strategies.strategy import Strategy
 from methods.config import Config, Definition, Recipe
 
@@ -250,6 +251,7 @@ class _Resolver:
             recipe = changed_recipe(
                 definition, recipe, {"pseudo_masks": self._targets(definition, cell)}
             )
+        check_trainable(definition, recipe, dataset)
         return RunSpec(
             method=cell.method,
             variant=cell.variant,

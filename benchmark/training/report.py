@@ -1,6 +1,6 @@
 """The evaluation of a run while it is trained, its best weights, and its report in the end."""
 
-import json
+import hashlib
 import time
 from collections.abc import Callable
 from typing import Any
@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 from accelerate import Accelerator
 from accelerate.utils import gather_object
-from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
+from torch import Tensor
 
 from benchmark.base.errors import UserError
 from benchmark.base.files import atomic_write
@@ -99,36 +99,37 @@ class Report:
         self.meter.add("evaluation", time.monotonic() - started, len(records))
         return records
 
-    def keep(self, best: dict[str, float]) -> None:
-        """Keep the present weights as the best.
+    def keep(self) -> None:
+        """Keep the present weights as the best."""
+        if self.accelerator.is_main_process:
+            weights = self._weights()
+            path = self.run.path / "best.safetensors"
+            atomic_write(path, lambda temporary: save_file(weights, temporary))
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the file in which `keep` would keep the present weights."""
+        return hashlib.sha256(save(self._weights())).hexdigest()
+
+    def _weights(self) -> dict[str, Tensor]:
+        state = self.method.state_dict()
+        return {name: value.contiguous().cpu() for name, value in state.items()}
+
+    def check_kept(self, sha256: str) -> None:
+        """Check that the kept weights are those that were chosen.
 
         Args:
-            best: the epoch that they are of, which the file names, and its selection metric.
-        """
-        if not self.accelerator.is_main_process:
-            return
-        state = self.method.state_dict()
-        weights = {name: value.contiguous().cpu() for name, value in state.items()}
-        # Of several notes, safetensors would write any one first, and the bytes would differ.
-        notes = {"best": json.dumps(best)}
-        path = self.run.path / "best.safetensors"
-        atomic_write(path, lambda temporary: save_file(weights, temporary, metadata=notes))
-
-    def _check_kept(self, best: dict[str, float]) -> None:
-        """Check that the kept weights are those of the epoch that was chosen.
+            sha256: what `digest` returned when they were.
 
         Raises:
             UserError: they are of another epoch, or of another attempt at it.
         """
         path = self.run.path / "best.safetensors"
-        with safe_open(path, "pt") as file:
-            notes = file.metadata() or {}
-        # Runs of earlier versions noted nothing there.
-        if notes.get("best", json.dumps(best)) != json.dumps(best):
+        with path.open("rb") as file:
+            kept = hashlib.file_digest(file, "sha256").hexdigest()
+        if kept != sha256:
             raise UserError(
-                f"{path} has the weights of {notes['best']}, and the run chose {json.dumps(best)}:"
-                f" delete the folder {self.run.path / 'state'} and start the same command again,"
-                " which trains anew."
+                f"{path} does not have the weights that the run chose: delete the folder"
+                f" {self.run.path / 'state'} and start the same command again, which trains anew."
             )
 
     def write(self, best: dict[str, float], tell: Callable[[str], None]) -> None:
@@ -143,14 +144,10 @@ class Report:
         Args:
             best: the chosen epoch and its value of the selection metric.
             tell: called with what is being done.
-
-        Raises:
-            UserError: the kept weights are not those of the chosen epoch.
         """
         # The main process may still be writing the best weights.
         self.accelerator.wait_for_everyone()
         load_best(self.run, self.method)
-        self._check_kept(best)
         is_main = self.accelerator.is_main_process
         if is_main:
             integrity.unseal(self.run.path)

@@ -11,6 +11,7 @@ from benchmark.base import pretrained
 from benchmark.base.errors import UserError
 from benchmark.runs.spec import RunSpec
 from benchmark.training import auxiliary
+from methods.config import Definition
 from methods.contract import Method
 
 
@@ -44,6 +45,35 @@ def start_from_published(method: Method, spec: RunSpec, source: pretrained.Sourc
     # The weights of the auxiliary come with them and are no part of the network.
     own = {name: value for name, value in weights.items() if not name.startswith(auxiliary.PREFIX)}
     pretrained.start(method.network, own, spec.network.pretrained)
+
+
+def check_dealing(definition: Definition, smallest: int, world: int, device: torch.device) -> None:
+    """Check that several processes compute the loss that one process computes.
+
+    Args:
+        definition: the method.
+        smallest: number of samples of the smallest micro-batch.
+        world: number of processes, at least 2.
+        device: of the processes.
+
+    Raises:
+        UserError: they would not. The message says why.
+    """
+    alone = "start it with --processes 1."
+    if definition.couples_batch:
+        raise UserError(
+            f"the loss of {definition.name} depends on the samples of a batch together, so it is"
+            f" not dealt to several processes: {alone}"
+        )
+    if definition.batch_norm and device.type == "cpu":
+        raise UserError(
+            f"{definition.name} has BatchNorm, which processes share on GPUs alone: {alone}"
+        )
+    if definition.batch_norm and smallest < world:
+        raise UserError(
+            f"{definition.name} has BatchNorm, and a micro-batch of {smallest} leaves some of"
+            f" {world} processes without a sample: start fewer, or raise recipe.micro_batch."
+        )
 
 
 class Stop:

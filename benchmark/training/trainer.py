@@ -8,7 +8,7 @@ a CPU the finished run is therefore bit-identical to one that was never interrup
 import shutil
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from accelerate import Accelerator
@@ -16,7 +16,7 @@ from accelerate.utils import DistributedDataParallelKwargs
 from torch import nn
 
 from benchmark.base.errors import Interrupted, UserError, WorldError
-from benchmark.data.samples import RawBatch, TrainingSamples, training_batches
+from benchmark.data.samples import RawBatch, TrainingSamples, dealt_shares, training_batches
 from benchmark.evaluation import metrics
 from benchmark.evaluation.devices import pick_device
 from benchmark.evaluation.inference import build_method, check_finite
@@ -27,13 +27,14 @@ from benchmark.runs.execution import Execution
 from benchmark.runs.opened import Opened
 from benchmark.runs.rundir import RunDir
 from benchmark.runs.spec import RunSpec
+from benchmark.runs.trainable import check_trainable
 from benchmark.strategies.probe import probe, probe_masks
 from benchmark.strategies.strategy import MicroBatch
 from benchmark.training import auxiliary, costs, pseudo_masks, resume_point
 from benchmark.training.disk import check_room, disk
 from benchmark.training.journal import Journal
 from benchmark.training.report import Report
-from benchmark.training.start import Stop, build_optimizer, start_from_published
+from benchmark.training.start import Stop, build_optimizer, check_dealing, start_from_published
 from benchmark.training.system_metrics import sampled
 from benchmark.training.updates import Updates
 from methods.precision import set_float32
@@ -93,11 +94,8 @@ class Trainer:
         self.main = self.accelerator.is_main_process
 
         self.method = build_method(spec, self.tokenizer)
-        if self.world > 1 and self.method.definition.couples_batch:
-            raise UserError(
-                f"the loss of {spec.method} compares the samples of a batch with each other, so it"
-                " is not dealt to several processes: start it with --processes 1."
-            )
+        # Specs that a study derives are not looked at before.
+        check_trainable(self.method.definition, recipe, self.dataset)
         if published_start and spec.weights != "scratch":
             start_from_published(self.method, spec, opened.places.weights)
         if self.world > 1 and self.device.type == "cuda":
@@ -128,6 +126,9 @@ class Trainer:
             ),
         )
         self.steps_per_epoch = len(self.samples.order(0, recipe.batch_size, recipe.drop_last))
+        if self.world > 1:
+            smallest = recipe.smallest_micro_batch(len(self.samples))
+            check_dealing(self.method.definition, smallest, self.world, self.device)
         self.steps = self.steps_per_epoch * recipe.epochs
 
         # What the resume point restores.
@@ -135,6 +136,7 @@ class Trainer:
         self.step = 0
         self.epochs = 0  # that are over, with their selection
         self.best: dict[str, float] = {self.metric: -1.0, "epoch": -1}
+        self.best_sha256 = ""  # of its weights, and unknown to runs of earlier versions
         self.journal = Journal(run, self.main, execution.how.log_every)
         self.spent = costs.Spent(self.report.meter, self.device)
         self.saved = time.monotonic()
@@ -156,6 +158,7 @@ class Trainer:
                 "step": self.step,
                 "epochs": self.epochs,
                 "best": self.best,
+                "best_sha256": self.best_sha256,
                 **self.journal.state(),
                 **self.spent.state(),
                 **self.updates.state(),
@@ -177,6 +180,7 @@ class Trainer:
             # Earlier versions saved nothing between the last step of an epoch and its selection.
             self.epochs = state.get("epochs", self.step // self.steps_per_epoch)
             self.best = state["best"]
+            self.best_sha256 = state.get("best_sha256", "")
             self.spent.restore(state)
             self.method.load_state_dict(state["method"])
             self.optimizer.load_state_dict(state["optimiser"])
@@ -184,7 +188,7 @@ class Trainer:
             is_between = self.step == self.steps_per_epoch * self.epochs
             if self.epochs and is_between and self.best["epoch"] == self.epochs - 1:
                 # A kill may have come between the saving and the keeping of the best weights.
-                self.report.keep(self.best)
+                self.report.keep()
         elif best := self._trained_before():
             self.step, self.best = self.steps, best
             self.epochs = self.spec.recipe.epochs
@@ -240,15 +244,20 @@ class Trainer:
             device=self.device,
         )
 
-    def optimize(self, batches: list[RawBatch], epoch: int) -> dict[str, float]:
+    def optimize(
+        self, batches: list[RawBatch], epoch: int, shares: Sequence[float] = ()
+    ) -> dict[str, float]:
         """Take one optimizer step over its micro-batches.
 
         Args:
             batches: the micro-batches of the step that this process works on.
             epoch: the epoch that they belong to.
+            shares: what `dealt_shares` returned for them. By default it is their part of the
+                samples, as this process has all of them.
 
         Returns:
-            Name -> loss, averaged over the samples of the step, and the learning rate.
+            Name -> loss, averaged over the samples of the step of all processes, and the learning
+            rate.
 
         Raises:
             UserError: the training diverges (see `Updates.take`).
@@ -259,15 +268,21 @@ class Trainer:
             group["lr"] = rate
 
         sizes = [len(batch.samples) for batch in batches]
+        shares = shares or [size / sum(sizes) for size in sizes]
         scale = self.method.loss_scale(spec.recipe, self.step)
         losses: dict[str, float] = defaultdict(float)
         self.updates.begin()
         for number, batch in enumerate(batches):
-            share = sizes[number] / sum(sizes)
+            share = shares[number]
             key = (spec.seed, "step", self.step, number, self.accelerator.process_index)
             micro = self.micro_batch(batch, epoch, key, share * scale)
             for name, value in spec.strategy.step(micro).items():
                 losses[name] += share * value.item()
+        if self.world > 1:
+            ours = torch.tensor([*losses.values()], dtype=torch.float64, device=self.device)
+            whole = self.accelerator.reduce(ours, "mean").tolist()
+            losses = dict(zip(losses, whole, strict=True))
+
         # The gradients of all passes are summed before they are clipped, and there is one step.
         self.updates.take(losses["train/loss"], self.step)
         self.step += 1
@@ -294,6 +309,7 @@ class Trainer:
         )
         if numbers[self.metric] > self.best[self.metric]:
             self.best = {self.metric: numbers[self.metric], "epoch": epoch}
+            self.best_sha256 = self.report.digest() if self.main else ""
         return numbers[self.metric]
 
     # --- the whole run ----------------------------------------------------------------
@@ -362,11 +378,13 @@ class Trainer:
                 # The resume point comes first. It knows the best epoch and, right after this
                 # epoch, has its weights, so a killed run never keeps weights of another epoch.
                 if self.best["epoch"] == epoch:
-                    self.report.keep(self.best)
+                    self.report.keep()
                 if stop.agreed(self.accelerator):
                     self._interrupt(epoch)
                 if evaluated:
                     on_selected(epoch, value)
+        if self.best_sha256:
+            self.report.check_kept(self.best_sha256)
         self.report.write(self.best, tell)
         if self.main:
             if self.spent.meter.seconds.get("training"):
@@ -441,7 +459,8 @@ class Trainer:
                 before = time.monotonic()
                 self.probe(batches[0], epoch)
                 started += time.monotonic() - before  # A probe is no part of the training time.
-            losses = self.optimize(batches, epoch)
+            shares = dealt_shares(len(units), recipe.micro_batch, *process)
+            losses = self.optimize(batches, epoch, shares)
             is_last = self.step == self.steps
             self.journal.log(losses, self.step, epoch, is_last, self.updates.counts())
             now = time.monotonic()

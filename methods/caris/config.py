@@ -104,6 +104,7 @@ DEFINITION = Definition(
     config_type=CarisConfig,
     recipe_type=CarisRecipe,
     text=("bert", "sent"),
+    couples_batch=True,  # The sum of class weights is a denominator of the loss.
     has_published_weights=True,
     variants={
         "paper": CarisConfig.published("base"),

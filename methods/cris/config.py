@@ -133,6 +133,7 @@ DEFINITION = CrisDefinition(
     recipe_type=CrisRecipe,
     text=("clip", "sent"),
     has_published_weights=True,
+    batch_norm=True,
     variants={
         "paper": CrisConfig.published("RN101"),
         "paper-rn50": CrisConfig.published("RN50"),

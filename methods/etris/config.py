@@ -121,6 +121,7 @@ DEFINITION = CrisDefinition(
     recipe_type=EtrisRecipe,
     text=("clip", "sent"),
     has_published_weights=True,
+    batch_norm=True,
     variants={
         "paper": EtrisConfig.published("RN101"),
         "paper-rn50": EtrisConfig.published("RN50"),

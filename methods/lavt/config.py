@@ -104,7 +104,9 @@ DEFINITION = Definition(
     config_type=LavtConfig,
     recipe_type=LavtRecipe,
     text=("bert", "raw"),
+    couples_batch=True,  # The sum of class weights is a denominator of the loss.
     has_published_weights=True,
+    batch_norm=True,
     variants={
         "paper": LavtConfig.published("base"),
         "paper-s": LavtConfig.published("small", window=7),

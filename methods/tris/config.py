@@ -112,6 +112,8 @@ DEFINITION = Definition(
     couples_batch=True,
     stage="step 1",
     has_published_weights=True,
+    batch_norm=True,
+    draws_negatives=True,
     variants={
         "paper": _PAPER,
         # The losses of the code's last state, three months after its first release.

@@ -27,7 +27,7 @@ from benchmark.launch.local import LocalLauncher
 from benchmark.launch.outcomes import outcome_of, work_through
 from benchmark.runs.execution import Execution, Places
 from benchmark.runs.rundir import RunDir
-from tests.helpers import tiny_matrix
+from tests.helpers import PROJECT, tiny_matrix
 
 QUIET = Console(quiet=True)
 CPU = Execution.of(device="cpu", threads=3, log_every=7)
@@ -294,9 +294,10 @@ def test_one_failure_does_not_stop_the_others(boxes, tmp_path, shadows):
 
 @pytest.mark.cluster
 @pytest.mark.slow
-def test_two_processes_train_one_run(boxes, tmp_path, shadows):
+def test_two_processes_train_one_run(boxes, tmp_path, shadows, monkeypatch):
     """DDP on the CPU (gloo): one directory, every expression evaluated once."""
-    found = tiny_matrix(boxes, tmp_path / "runs", methods=("lavt",), strategies=("maskris",))
+    monkeypatch.setenv("RISBENCH_PLUGINS", str(PROJECT / "tests" / "plugins" / "toy_method.py"))
+    found = tiny_matrix(boxes, tmp_path / "runs", methods=("toy",), strategies=("maskris",))
     (run,), places = found.directories(), found.places
     run.create(found.specs[0])
     launcher, execution = LocalLauncher(1), Execution.of(device="cpu", processes=2)

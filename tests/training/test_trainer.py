@@ -13,8 +13,7 @@ import pandas as pd
 import pytest
 import torch
 from pycocotools import mask as coco_mask
-from safetensors import safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from benchmark.base.errors import Interrupted, UserError
 from benchmark.data.samples import TrainingSamples, training_batches
@@ -57,13 +56,6 @@ def uninterrupted(boxes, trained):
         method: (*tiny_spec(boxes, method), trained(method, "maskris"))
         for method in ("cris", "lavt")
     }
-
-
-def test_a_loss_over_the_batch_is_not_dealt_to_several_processes(boxes, tmp_path, monkeypatch):
-    spec, places = tiny_spec(boxes, "sag", "baseline")
-    monkeypatch.setattr(trainer_module.Accelerator, "num_processes", 2)
-    with pytest.raises(UserError, match="start it with --processes 1"):
-        started(spec, places, tmp_path)
 
 
 class Killed(BaseException):
@@ -286,7 +278,7 @@ def test_a_kept_network_is_the_one_that_is_reported(boxes, tmp_path, monkeypatch
     """After a kill the epochs may come out otherwise, as on a GPU. All is still of one epoch."""
     spec, places = tiny_spec(boxes, "cris", "baseline")
     run, trainer = started(spec, places, tmp_path)
-    monkeypatch.setattr(trainer.report, "keep", lambda _: (_ for _ in ()).throw(Killed))
+    monkeypatch.setattr(trainer.report, "keep", lambda: (_ for _ in ()).throw(Killed))
     with pytest.raises(Killed):
         trainer.train()
     assert not (run.path / "best.safetensors").exists()
@@ -300,22 +292,22 @@ def test_a_kept_network_is_the_one_that_is_reported(boxes, tmp_path, monkeypatch
 
 
 def test_weights_of_another_attempt_are_never_reported(boxes, tmp_path, monkeypatch):
+    """As after a kill, when a GPU has computed the epoch again and a little otherwise."""
     spec, places = tiny_spec(boxes, "cris", "baseline")
     run, trainer = started(spec, places, tmp_path)
+    path = run.path / "best.safetensors"
     keep = trainer.report.keep
-    monkeypatch.setattr(trainer.report, "keep", lambda best: keep({**best, "oiou": 0.5}))
-    with pytest.raises(UserError, match="best.safetensors has the weights of .* delete"):
+
+    def keep_others():
+        keep()
+        weights = load_file(path)
+        next(its for its in weights.values() if its.is_floating_point()).add_(1e-6)
+        save_file(weights, path)
+
+    monkeypatch.setattr(trainer.report, "keep", keep_others)
+    with pytest.raises(UserError, match="best.safetensors does not have the weights .* delete"):
         trainer.train()
     assert not (run.path / "result.json").exists()
-
-
-def test_the_kept_weights_name_their_epoch(uninterrupted):
-    for _, _, run in uninterrupted.values():
-        selected = run.read_json("result.json")["selected"]
-        with safe_open(run.path / "best.safetensors", "pt") as file:
-            notes = file.metadata()
-        assert json.loads(notes["best"]) == {name: selected[name] for name in ("epoch", "oiou")}
-        assert len(notes) == 1, "safetensors writes several in any order"
 
 
 def test_timings_stay_out_of_the_metrics(uninterrupted):

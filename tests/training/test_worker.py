@@ -16,16 +16,15 @@ from benchmark.runs.rundir import RunDir
 from benchmark.training import worker
 from benchmark.training.report import Report
 from benchmark.training.worker import work
-from tests.helpers import tiny_spec
+from tests.helpers import PROJECT, tiny_spec
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
 ALONE = Execution.of(device="cpu", checkpoint_seconds=1e9)
 QUIET = Console(quiet=True)
 
 
-def planned(boxes, folder, method="cris"):
-    # CARIS has no BatchNorm, so processes that share a batch on a CPU compute the same.
-    recipe = {"epochs": 40, "batch_size": 4, "micro_batch": 4}
+def planned(boxes, folder, method="cris", epochs=40):
+    recipe = {"epochs": epochs, "batch_size": 4, "micro_batch": 4}
     spec, places = tiny_spec(boxes, method, "baseline", recipes={method: recipe})
     run = RunDir(folder / spec.key)
     run.create(spec)
@@ -95,8 +94,9 @@ def test_a_connection_that_breaks_of_itself_is_a_failure(boxes, tmp_path, monkey
 @pytest.mark.faults
 @pytest.mark.slow
 @pytest.mark.parametrize("number", SIGNALS)
-def test_two_processes_that_are_stopped_leave_interrupted(boxes, tmp_path, number):
-    run, places = planned(boxes, tmp_path, "caris")
+def test_two_processes_that_are_stopped_leave_interrupted(boxes, tmp_path, monkeypatch, number):
+    monkeypatch.setenv("RISBENCH_PLUGINS", str(PROJECT / "tests" / "plugins" / "toy_method.py"))
+    run, places = planned(boxes, tmp_path, "toy", epochs=10_000)
     torchrun = ["torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
     options = ["--runs", tmp_path, "--data", places.data, "--device", "cpu", "--processes", "2"]
     command = [sys.executable, "-m", *torchrun, "benchmark.cli", "resume", run.key, *options]
