@@ -24,6 +24,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
+Precision = Literal["fp32", "tf32", "bf16", "fp16"]
 AUTOCAST = ("bf16", "fp16")  # precisions of `Recipe` that are computed by autocast
 Purpose = Literal["loss", "prediction"]
 
@@ -122,7 +123,7 @@ class Recipe(BaseModel):
     weight_decay: float = Field(default=0.0, ge=0)
     optimizer: Literal["adam", "adamw"] = Field(alias="optimiser")
     clip_norm: float | None = Field(default=None, gt=0)
-    precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
+    precision: Precision = "fp32"
     drop_last: bool = True
 
     def smallest_micro_batch(self, units: int) -> int:

@@ -21,7 +21,7 @@ from benchmark.data.tokenizers import Tokenizer
 from benchmark.runs.execution import Places
 from benchmark.runs.opened import Opened, places_of
 from benchmark.runs.rundir import RunDir
-from methods.config import Config, DataNeeds, Definition
+from methods.config import Config, DataNeeds, Definition, Precision
 
 
 class Card(BaseModel):
@@ -32,7 +32,7 @@ class Card(BaseModel):
         method: the method.
         variant: its size.
         revision: the revision of the method's code for this variant and precision.
-        precision: the precision of the recipe.
+        precision: the precision of the recipe, which is also that of evaluation.
         dataset: the data set that the run was trained on. It can decide the sentence length.
         network: the configuration of the network, as `spec.yaml` has it.
         input: what the network is fed, as `DataNeeds` has it: size, normalization, length.
@@ -47,7 +47,7 @@ class Card(BaseModel):
     method: str
     variant: str
     revision: int
-    precision: str
+    precision: Precision
     dataset: str
     network: Json[dict[str, Any]]
     input: Json[dict[str, Any]]

@@ -196,6 +196,7 @@ def _as_exported(
     card.check_tokenizer(tokenizer, source)
     network = methods.get(definition.name)(config, tokenizer.size)
     card.check_input(network.needs, source)
+    network.precision = card.precision
     return network, tokenizer, card.variant
 
 

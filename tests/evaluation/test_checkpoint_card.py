@@ -20,9 +20,9 @@ from benchmark.runs.rundir import RunDir
 from tests.helpers import tiny_spec
 
 
-def made_run(boxes, folder, method):
+def made_run(boxes, folder, method, **changes):
     """Return a run with weights that were not trained, and where its data lie."""
-    spec, places = tiny_spec(boxes, method)
+    spec, places = tiny_spec(boxes, method, **changes)
     run = RunDir(folder / spec.key)
     run.create(spec)
     network = inference.build_method(spec, Opened(places).run(spec)[1])
@@ -89,6 +89,21 @@ def test_an_export_gives_the_same_records_beside_another_training_split(
     assert trained_there != file.tokenizer == loaded.tokenizer, "the other split has other pieces"
 
 
+def test_an_export_is_evaluated_in_the_precision_of_its_run(boxes, tmp_path):
+    recipe = {"epochs": 2, "batch_size": 4, "micro_batch": 4, "precision": "bf16"}
+    run, places = made_run(boxes, tmp_path / "runs", "cris", recipes={"cris": recipe})
+    loaded = inference.load(run, Opened(places), "cpu")
+    out = tmp_path / "out.pth"
+    checkpoint_files.export(run, places, inference.best_weights(run), "published", out)
+    file = load(out, places)
+    assert file.method.precision == loaded.method.precision == "bf16"
+    same, other = (
+        evaluate(its.method, its.dataset, "val", its.tokenizer, its.device)
+        for its in (loaded, file)
+    )
+    assert same.equals(other)
+
+
 def test_the_length_is_that_of_the_data_that_a_run_was_trained_on(made, exported):
     """CRIS' published networks read 22 ids where they were trained on RefCOCOg."""
     definition = methods.definition("cris")
@@ -135,6 +150,7 @@ def test_the_length_is_that_of_the_data_that_a_run_was_trained_on(made, exported
         ({"vocabulary": None}, "trained with other word pieces"),
         ({"vocabulary": "no JSON"}, "word pieces are damaged"),
         ({"network": "no JSON"}, r"notes beside its weights: network: invalid json"),
+        ({"precision": "fp8"}, r"notes beside its weights: precision: "),
         ({"revision": "many"}, r"notes beside its weights: revision: "),
     ],
 )
