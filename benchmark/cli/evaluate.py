@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from benchmark import launch
+from benchmark.base import weights_files
 from benchmark.base.errors import UserError
 from benchmark.base.files import atomic_write
 from benchmark.cli.jobs import conclude
@@ -117,6 +118,9 @@ def evaluate(
             "with --weights, say which network and data they are for: --dataset, and --method where"
             " no run was exported to the file."
         )
+    if what.weights and what.weights.exists():
+        # A file that nobody can read is refused before torch is imported, which takes seconds.
+        weights_files.check(what.weights)
     if launcher:
         _in_a_job(launcher, run, what, where)
     else:
