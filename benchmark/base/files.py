@@ -14,7 +14,7 @@ import stat
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -22,19 +22,46 @@ from safetensors import SafetensorError
 
 from benchmark.base.errors import UserError, WorldError
 
+MOST_BYTES = 2**30  # of a file that is read whole, three times those of COCO's annotations
 LEFT_SECONDS = 3600.0  # a temporary file that is older has no writer any more
 # Words of what torch raises when its archive cannot be written.
 TORCHS = ("PytorchStreamWriter", "inline_container", "iostream")
 
 
-def read_bytes(path: Path) -> bytes:
-    """Return the content of a file.
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file for reading.
+
+    A pipe would be waited for, and a device may never end.
+
+    Args:
+        path: the file, or a link to it.
 
     Raises:
-        UserError: the file cannot be read.
+        OSError: it cannot be opened, or it is a folder, a pipe, a socket or a device.
+    """
+    # Without this flag the opening of a pipe waits for its writer.
+    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    return file
+
+
+def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
+    """Return the content of a file.
+
+    Args:
+        path: the file.
+        most: bytes that it may have.
+
+    Raises:
+        UserError: the file cannot be read, is no regular file, or is larger.
     """
     try:
-        return path.read_bytes()
+        with open_regular(path) as file:
+            if os.fstat(file.fileno()).st_size > most:
+                raise OSError(errno.EFBIG, f"it has more than {most / 1e6:,.0f} MB")
+            return file.read()
     except OSError as error:
         raise UserError(
             f"{path} cannot be read ({error.strerror}): check the path and its permissions."
@@ -79,16 +106,12 @@ def read_text(path: Path, what: str, shipped: Iterable[str]) -> str:
     Raises:
         UserError: there is none (`shipped` are listed), or it cannot be read as text.
     """
-    try:
-        return path.read_text()
-    except FileNotFoundError:
+    if not os.path.exists(path):
         raise UserError(
             f"there is no {what} file {path}. The shipped ones are {', '.join(shipped)}."
-        ) from None
-    except OSError as error:
-        raise UserError(
-            f"{what} {path} cannot be read ({error.strerror}): check the path and its permissions."
-        ) from None
+        )
+    try:
+        return read_bytes(path).decode()
     except UnicodeDecodeError as error:
         raise UserError(f"{what} {path} is no text file ({error.reason}): mend it.") from None
 

@@ -28,6 +28,7 @@ from types import ModuleType
 from typing import Any, Generic, TypeVar
 
 from benchmark.base.errors import UserError, choose
+from benchmark.base.files import open_regular
 
 PLUGINS = "RISBENCH_PLUGINS"
 DECLARATION = "RISBENCH"
@@ -50,7 +51,8 @@ def _declared(path: Path) -> Mapping[str, Mapping[str, str]]:
         UserError: the file is missing, is no valid Python, or does not say what it holds.
     """
     try:
-        tree = ast.parse(path.read_text())
+        with open_regular(path) as file:
+            tree = ast.parse(file.read())
     except OSError as error:
         raise UserError(
             f"{path}, named in {PLUGINS}, cannot be read ({error.strerror}): correct the variable."

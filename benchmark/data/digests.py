@@ -12,6 +12,7 @@ from pathlib import Path
 import platformdirs
 
 from benchmark.base.errors import UserError
+from benchmark.base.files import open_regular
 
 KEPT = 100  # digests in the cache: of more data sets, the oldest is hashed again
 
@@ -55,7 +56,7 @@ def content_digest(labels: list[str], paths: list[Path]) -> str:
 
 
 def _file_sha256(path: Path) -> str:
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

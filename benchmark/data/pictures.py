@@ -6,6 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageOps
 
+from benchmark.base.files import open_regular
+
 # What Pillow raises on a file that is no picture, is damaged (SyntaxError for a broken PNG,
 # ValueError for a header that cannot be), or is far too large.
 DECODING_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
@@ -50,7 +52,7 @@ def stored(path: Path, whole: bool) -> Stored | None:
         whole: decode all of it, and not the header alone.
     """
     try:
-        with Image.open(path) as file:
+        with open_regular(path) as content, Image.open(content) as file:
             if whole:
                 file.load()
             return Stored.of(file)
@@ -72,10 +74,7 @@ def decode(path: Path, annotated: tuple[int, int] | None = None) -> np.ndarray:
     Raises:
         DECODING_ERRORS: it is no picture, is damaged, or is far too large.
     """
-    path = Path(path)
-    if path.exists() and not path.is_file():
-        raise OSError("it is no regular file")  # A pipe would be waited for.
-    with Image.open(path) as file:
+    with open_regular(path) as content, Image.open(content) as file:
         is_turned = annotated is None or Stored.of(file).fits_turned(annotated)
         upright = ImageOps.exif_transpose(file) if is_turned else file
         if upright.mode.startswith("I"):

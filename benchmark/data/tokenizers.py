@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import hashlib
 import html
+import io
 import itertools
 import json
 import os
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from benchmark.base.errors import UserError, choose
+from benchmark.base.files import open_regular
 from benchmark.base.pretrained import Source
 
 if TYPE_CHECKING:
@@ -372,8 +374,8 @@ def _cached_or_downloaded(source: Source) -> Path:
 def _read_vocabulary(path: Path) -> list[str]:
     """Return the pieces of a `vocab.txt`, which holds one a line in the order of their ids."""
     try:
-        with path.open(encoding="utf-8") as lines:
-            return [line.rstrip("\n") for line in lines]
+        with open_regular(path) as content:
+            return [line.rstrip("\n") for line in io.TextIOWrapper(content, "utf-8")]
     except OSError as error:
         raise UserError(
             f"bert-base-uncased's vocabulary {path} cannot be read ({error.strerror}): fetch it"

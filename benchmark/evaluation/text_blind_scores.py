@@ -13,7 +13,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from benchmark.base.errors import UserError
-from benchmark.base.files import atomic_write
+from benchmark.base.files import atomic_write, open_regular
 from benchmark.evaluation.published_scores import fingerprint
 from benchmark.runs.rundir import RunDir
 
@@ -71,7 +71,8 @@ def read_scores(run: RunDir, split: str) -> dict[str, float] | None:
     """
     path = scores_path(run, split)
     try:
-        content = _File.model_validate_json(path.read_bytes())
+        with open_regular(path) as file:
+            content = _File.model_validate_json(file.read())
     except FileNotFoundError:
         return None
     except (OSError, ValidationError):

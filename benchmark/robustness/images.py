@@ -16,7 +16,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from benchmark.base.errors import UserError
-from benchmark.base.files import atomic_write
+from benchmark.base.files import atomic_write, open_regular
 from benchmark.base.geometry import prepare_image
 from benchmark.data.images import EvaluationImage, EvaluationImages, evaluation_image
 from benchmark.data.refer import Ref, ReferDataset
@@ -110,7 +110,7 @@ class Cache:
         """
         path = self.path(condition, image_id)
         try:
-            with Image.open(path) as file:
+            with open_regular(path) as content, Image.open(content) as file:
                 return np.asarray(file.convert("RGB"))
         except FileNotFoundError:
             return None

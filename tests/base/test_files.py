@@ -2,17 +2,19 @@
 
 import errno
 import os
+import socket
 import stat
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from benchmark.base.errors import UserError, WorldError
-from benchmark.base.files import atomic_write
+from benchmark.base.files import atomic_write, open_regular, read_bytes, read_yaml
 from tests.helpers import PROJECT
 
 # A limit on the size of files stands for a disk that is full: torch and safetensors find out in
@@ -101,3 +103,47 @@ def test_what_killed_writers_left_is_deleted(tmp_path):
             os.utime(tmp_path / name, (time.time() - 7200,) * 2)
     atomic_write(tmp_path / "file", lambda path: path.write_text("whole"))
     assert {path.name for path in tmp_path.iterdir()} == {"file", *kept}
+
+
+# --- reading --------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["folder", "pipe", "socket", "device", "link to a device"])
+def no_file(request, tmp_path, monkeypatch):
+    """A path at which something else than a file lies."""
+    path = tmp_path / "there"
+    if request.param == "folder":
+        path.mkdir()
+    elif request.param == "pipe":
+        os.mkfifo(path)
+    elif request.param == "socket":
+        monkeypatch.chdir(tmp_path)  # The path of a socket has 108 characters at most.
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind("there")
+    elif request.param == "device":
+        path = Path("/dev/zero")
+    else:
+        path.symlink_to("/dev/zero")
+    return path
+
+
+def test_what_is_no_regular_file_is_neither_read_nor_waited_for(no_file):
+    with pytest.raises(OSError):
+        open_regular(no_file)
+    with pytest.raises(UserError, match=f"^{no_file} cannot be read"):
+        read_bytes(no_file)
+    with pytest.raises(UserError, match=f"^preset {no_file} cannot be read|^{no_file} cannot"):
+        read_yaml(no_file, "preset", ())
+
+
+def test_a_link_to_a_file_is_read(tmp_path):
+    (tmp_path / "file").write_bytes(b"its content")
+    (tmp_path / "link").symlink_to("file")
+    assert read_bytes(tmp_path / "link") == b"its content"
+
+
+def test_a_file_that_is_far_too_large_is_not_read(tmp_path):
+    with (tmp_path / "sparse").open("wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(UserError, match="sparse cannot be read .it has more than 1,074 MB"):
+        read_bytes(tmp_path / "sparse")
