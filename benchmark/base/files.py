@@ -22,6 +22,9 @@ from safetensors import SafetensorError
 
 from benchmark.base.errors import UserError, WorldError
 
+YAML_CHARACTERS = 2**20  # those of the largest shipped file are a hundredth of that
+YAML_NODES = 10**5  # values of a YAML file, where what an alias repeats counts anew
+YAML_DEPTH = 50
 MOST_BYTES = 2**30  # of a file that is read whole, three times those of COCO's annotations
 LEFT_SECONDS = 3600.0  # a temporary file that is older has no writer any more
 # Words of what torch raises when its archive cannot be written.
@@ -76,7 +79,7 @@ def read_json(path: Path) -> Any:
     """
     try:
         return json.loads(read_bytes(path))
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError, MemoryError) as error:
         raise UserError(f"{path} is damaged ({describe_error(error)}): get it again.") from error
 
 
@@ -133,10 +136,41 @@ def load_yaml(text: str) -> Any:
     """Return what a YAML text holds, which is plain data and never an object.
 
     Raises:
-        yaml.YAMLError: it is no YAML.
+        yaml.YAMLError: it is no YAML, or it is deeper or larger than any such file needs to be.
     """
+    _check_yaml(text)
     # libyaml's safe loader reads ten times as fast as the one in Python, where it is at hand.
     return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+
+
+def _check_yaml(text: str) -> None:
+    """Check that a YAML text is neither so deep nor so large that to load it ends the process.
+
+    Aliases make a short text as large as one likes, and depth overflows the stack of libyaml.
+
+    Raises:
+        yaml.YAMLError: it is, or it is no YAML.
+    """
+    if len(text) > YAML_CHARACTERS:
+        raise yaml.YAMLError(f"more than {YAML_CHARACTERS:,} characters")
+    sizes: dict[str, int] = {}  # of what has an anchor
+    open_nodes: list[tuple[str | None, int]] = []  # anchor and nodes before it
+    nodes = 0
+    for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+        if isinstance(event, yaml.CollectionEndEvent):
+            anchor, before = open_nodes.pop()
+            sizes[anchor or ""] = nodes - before
+        elif isinstance(event, yaml.AliasEvent):
+            # An alias inside of what it names is not in `sizes` yet.
+            nodes += sizes.get(event.anchor, YAML_NODES)
+        elif isinstance(event, yaml.CollectionStartEvent):
+            open_nodes.append((event.anchor, nodes))
+            nodes += 1
+        elif isinstance(event, yaml.ScalarEvent):
+            sizes[event.anchor or ""] = 1
+            nodes += 1
+        if len(open_nodes) > YAML_DEPTH or nodes > YAML_NODES:
+            raise yaml.YAMLError("it is deeper or larger than any such file needs to be")
 
 
 def dump_yaml(values: Any) -> str:

@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
+MOST_LENGTH = 4e6  # pixels of all outlines of an annotation, for which pycocotools takes 0.3 GB
+
 
 def text(value: Any) -> str:
     """Return a value of a file that has to be a string.
@@ -36,6 +38,8 @@ def parts(segmentation: Any, height: int, width: int) -> list[dict[str, Any]]:
     # Fewer than three points enclose nothing, and pycocotools would take two for a box.
     polygons = [part for part in parts if not isinstance(part, dict) and len(_points(part)) >= 6]
     if polygons:
+        if sum(_length(polygon) for polygon in polygons) > MOST_LENGTH:
+            raise ValueError("its polygons are far longer than an outline in an image")
         rles += coco_mask.frPyObjects(polygons, height, width)
     if not rles:
         empty = {"size": [height, width], "counts": [height * width]}
@@ -48,6 +52,12 @@ def _points(polygon: np.ndarray) -> np.ndarray:
     if polygon.ndim != 1 or len(polygon) % 2 or not (np.abs(polygon) < 1e6).all():
         raise ValueError("a polygon is not a list of x, y pairs in the image")
     return polygon
+
+
+def _length(polygon: np.ndarray) -> float:
+    """Return the length of an outline in pixels, of which pycocotools keeps each."""
+    steps = np.diff(polygon.reshape(-1, 2), axis=0, append=[polygon[:2]])
+    return float(np.abs(steps).max(1).sum())
 
 
 def _run_lengths(rle: dict[str, Any], height: int, width: int) -> dict[str, Any]:

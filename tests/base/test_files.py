@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 
 from benchmark.base.errors import UserError, WorldError
-from benchmark.base.files import atomic_write, open_regular, read_bytes, read_yaml
+from benchmark.base.files import atomic_write, open_regular, read_bytes, read_json, read_yaml
 from tests.helpers import PROJECT
 
 # A limit on the size of files stands for a disk that is full: torch and safetensors find out in
@@ -134,6 +134,59 @@ def test_what_is_no_regular_file_is_neither_read_nor_waited_for(no_file):
         read_bytes(no_file)
     with pytest.raises(UserError, match=f"^preset {no_file} cannot be read|^{no_file} cannot"):
         read_yaml(no_file, "preset", ())
+
+
+LAUGHS = "\n".join(
+    f"a{level}: &a{level} [" + ", ".join([f"*a{level - 1}" if level else "ha"] * 10) + "]"
+    for level in range(30)
+)
+MERGES = "\n".join(
+    f"a{level}: &a{level} {{k: 1, <<: ["
+    + ", ".join([f"*a{level - 1}"] * 10 if level else [])
+    + "]}"
+    for level in range(30)
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        LAUGHS,
+        MERGES,
+        "&a [*a]",
+        "[" * 500_000,
+        "- " * 300_000 + "x",
+        "[" * 400_000 + "]" * 400_000,
+        "{a: " * 200_000,
+        "[" + "x," * 400_000 + "]",
+        "x" * 2**21,
+    ],
+)
+def test_a_bomb_of_yaml_ends_soon_in_one_sentence(text, tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    started = time.process_time()
+    with pytest.raises(UserError, match=f"^preset {path} is no valid YAML [^\n]*$"):
+        read_yaml(path, "preset", ())
+    assert time.process_time() - started < 5
+
+
+def test_anchors_and_merges_of_a_usual_size_are_read(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("a: &a {x: 1}\nb: {<<: *a, y: 2}\nc: *a\n")
+    assert read_yaml(path, "preset", ()) == {"a": {"x": 1}, "b": {"x": 1, "y": 2}, "c": {"x": 1}}
+
+
+@pytest.mark.parametrize("text", ["[" * 10**6, '{"a":' * 10**6, "9" * 10**6, "[" * 900 + "]" * 900])
+def test_a_bomb_of_json_is_a_value_or_one_sentence(text, tmp_path):
+    path = tmp_path / "mine.json"
+    path.write_text(text)
+    try:
+        read_json(path)
+    except UserError as error:
+        assert str(error).startswith(f"{path} is damaged") and "\n" not in str(error)
+    else:
+        assert len(text) == 1800
 
 
 def test_a_link_to_a_file_is_read(tmp_path):

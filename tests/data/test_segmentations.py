@@ -109,3 +109,9 @@ def test_masks_of_coco_mini_agree_with_opencv_and_with_run_lengths_by_hand():
         mask = dataset.mask(entry["id"])
         # The two draw edges differently by up to a pixel.
         assert (mask & filled).sum() / (mask | filled).sum() > 0.85
+
+
+def test_an_outline_that_would_fill_the_memory_is_refused():
+    far = [0.0, 0.0, 9e5, 9e5] * 100
+    with pytest.raises(ValueError, match="far longer"):
+        parts(read_segmentation([far]), 40, 60)
