@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from benchmark.base.errors import choose
+from benchmark.base.names import check_name
 from benchmark.base.registry import Registry
 from benchmark.data.combined import PARTS, read_combined
 from benchmark.data.folders import find_datasets, require_dataset
@@ -59,6 +60,9 @@ class DataSet:
     selects_on: tuple[str, str] | None = None
     quirks: str = ""
     write: Callable[[Path, Mapping[str, int], int], None] | None = None
+
+    def __post_init__(self) -> None:
+        check_name(self.name, "a data set")
 
     @property
     def split_by(self) -> str:
@@ -180,6 +184,8 @@ def parse(entry: str) -> tuple[str, str]:
     """
     name, _, split_by = entry.partition(":")
     if name not in DATASETS and split_by:
+        check_name(name, "a data set")
+        check_name(split_by, f"the way of splitting {name}")
         return name, split_by
     dataset = get(name)
     if not split_by:

@@ -20,6 +20,7 @@ from pycocotools import mask as coco_mask
 
 from benchmark.base.errors import UserError, choose
 from benchmark.base.files import describe_error, read_json
+from benchmark.base.names import check_name
 from benchmark.data.digests import content_digest
 from benchmark.data.folders import find_datasets
 from benchmark.data.pickles import read_pickle
@@ -120,6 +121,13 @@ class ReferDataset:
     categories: dict[int, str]
     folder: Path
     sources: tuple[tuple[str, Path], ...]
+
+    def __post_init__(self) -> None:
+        # Runs write files and folders of these names, whoever has read the data set.
+        check_name(self.name, "a data set")
+        check_name(self.split_by, f"the way of splitting {self.name}")
+        for split in self.splits:
+            check_name(split, f"a split of {self.name} ({self.split_by})")
 
     @property
     def splits(self) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ import numpy as np
 import yaml
 
 from benchmark.base.errors import UserError, choose
+from benchmark.base.names import check_name
 from benchmark.base.registry import Registry
 from benchmark.base.rng import generator
 from benchmark.data.refer import Ref, ReferDataset
@@ -53,6 +54,9 @@ class Corruption:
     family: str
     apply: Callable[[np.ndarray, int, int], np.ndarray]
     smallest: int = 1
+
+    def __post_init__(self) -> None:
+        check_name(self.name, "a corruption")
 
 
 def _of_library(name: str, family: str) -> Corruption:

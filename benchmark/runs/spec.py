@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, SerializeAsA
 
 import methods
 from benchmark import strategies
+from benchmark.base.names import check_name
 from benchmark.strategies.strategy import Strategy
 from methods.config import WIRE, Config, Recipe
 
@@ -29,6 +30,13 @@ class Selection(BaseModel):
     metric: str
     every: int = Field(default=1, ge=1)
     report: tuple[str, ...] = ("val", "testA", "testB")
+
+    @model_validator(mode="after")
+    def _names_files(self) -> "Selection":
+        # Another set's split is named by three such parts.
+        for part in ".".join((self.split, *self.report)).split("."):
+            check_name(part, "a split of a run")
+        return self
 
 
 class RunSpec(BaseModel):
@@ -71,6 +79,12 @@ class RunSpec(BaseModel):
     weights: str
     method_revision: int
     report_sha256: dict[str, str] = Field(default={}, exclude_if=lambda digests: not digests)
+
+    @model_validator(mode="after")
+    def _names_folders(self) -> "RunSpec":
+        check_name(self.dataset, "the data set of a run")
+        check_name(self.split_by, f"the way of splitting {self.dataset}")
+        return self
 
     @model_validator(mode="before")
     @classmethod

@@ -6,6 +6,7 @@ are published on the splits of RefCOCO, RefCOCO+ and RefCOCOg. Presets and comma
 """
 
 from benchmark.base.errors import UserError
+from benchmark.base.names import check_name
 from benchmark.data import datasets
 
 
@@ -29,6 +30,7 @@ def parse(entry: str) -> str:
             f"'{entry}' names no split of a data set: write DATASET:SPLIT, such as refcoco:testA."
         )
     dataset, split_by = datasets.parse(":".join([name, *parts[:-1]]))
+    check_name(parts[-1], f"a split of {name}")
     return label(dataset, split_by, parts[-1])
 
 

@@ -1,5 +1,7 @@
 """Reading REFER folders: their content, and what users can get wrong."""
 
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -165,3 +167,34 @@ def test_a_resized_image_is_refused(tmp_path):
     Image.new("RGB", (WIDTH // 2, HEIGHT // 2)).save(dataset.image_path(1))
     with pytest.raises(UserError, match="30 x 20 pixels and instances.json says 60 x 40"):
         dataset.image(1)
+
+
+@pytest.mark.parametrize(
+    "split",
+    ["../../../x", "", "x" * 300, "a\0b", "a/b", ".hidden", "a..b", "val\n", "\x1b[J", "é"],
+)
+def test_a_split_that_cannot_name_a_file_is_refused(split, tmp_path):
+    write(tmp_path, [ref(), ref(1, split=split)])
+    with pytest.raises(
+        UserError, match="^a split of refcoco .unc. is called .*cannot name"
+    ) as said:
+        read_refer(tmp_path, "refcoco", "unc")
+    assert str(said.value).isprintable() and len(str(said.value)) < 250
+
+
+@pytest.mark.parametrize("entry", ["../x:unc", "mine:../x", "mine:a\0b", f"{'x' * 65}:unc", ":unc"])
+def test_a_data_set_that_cannot_name_a_folder_is_refused(entry):
+    with pytest.raises(UserError, match="cannot name a file"):
+        datasets.parse(entry)
+
+
+@pytest.mark.parametrize("file_name", ["..", "a\0b.jpg", "x" * 300, "a/../../../b.jpg", ""])
+def test_no_name_of_an_image_leads_out_of_the_folder_or_to_a_traceback(file_name, tmp_path):
+    dataset = read_refer(write(tmp_path), "refcoco", "unc")
+    path = tmp_path / "refcoco" / "instances.json"
+    content = json.loads(path.read_text())
+    content["images"][0]["file_name"] = file_name
+    path.write_text(json.dumps(content))
+    dataset.image_path(1).unlink()
+    with pytest.raises(UserError, match="Image 1 is missing"):
+        read_refer(tmp_path, "refcoco", "unc").image(1)

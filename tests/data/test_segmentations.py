@@ -9,6 +9,7 @@ from pycocotools import mask as coco_mask
 
 from benchmark.base.errors import UserError
 from benchmark.data.refer import read_refer
+from benchmark.data.segmentations import parts, read_segmentation
 from tests.data.refer_files import HEIGHT, MINI, WIDTH, box, needs_mini, write
 
 
