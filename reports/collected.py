@@ -15,6 +15,7 @@ import numpy as np
 from benchmark.base.errors import UserError
 from benchmark.evaluation import metrics
 from benchmark.evaluation.image_sums import ImageSums, validated
+from benchmark.runs import integrity
 from benchmark.runs.groups import Cell, Group
 from benchmark.runs.rundir import SPEC_REMEDY, RunDir, RunStatus, all_runs
 from benchmark.runs.spec import RunSpec
@@ -178,7 +179,13 @@ def _spec(run: RunDir) -> RunSpec:
 
 
 def load_run(spec: RunSpec, run: RunDir) -> Run:
-    """Read a finished run, and check that its files belong together."""
+    """Read a finished run, and check that its files belong together.
+
+    Raises:
+        UserError: one of the files that reports read is damaged.
+    """
+    if name := integrity.changed(run.path, integrity.SMALL):
+        raise run.damaged(name)
     result = run.read_json("result.json")
     environment = run.read_json("environment.json")
     splits = {}

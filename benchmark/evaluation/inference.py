@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -24,6 +25,7 @@ from benchmark.evaluation.checkpoint_card import Card
 from benchmark.evaluation.devices import pick_device
 from benchmark.evaluation.predict import predict
 from benchmark.evaluation.tint import PREDICTION, tinted
+from benchmark.runs import integrity
 from benchmark.runs.opened import Opened
 from benchmark.runs.rundir import RunDir
 from benchmark.runs.spec import RunSpec
@@ -68,14 +70,19 @@ def best_weights(run: RunDir) -> dict[str, Tensor]:
     """Return the weights of the chosen epoch, by their names in the method.
 
     Raises:
-        UserError: there are none yet.
+        UserError: there are none yet, or the file is damaged.
     """
-    path = run.path / "best.safetensors"
+    path = run.path / integrity.WEIGHTS
     if not path.exists():
         raise UserError(
             f"run {run.key} has no weights yet ({path}): let it finish or bring the file along."
         )
-    return load_file(path)
+    try:
+        if not integrity.changed(run.path, [integrity.WEIGHTS]):
+            return load_file(path)
+    except (SafetensorError, OSError, ValueError):
+        pass  # Runs of earlier versions have no list, and the file says itself that it is damaged.
+    raise run.damaged(integrity.WEIGHTS)
 
 
 def load_best(run: RunDir, method: Method) -> None:
@@ -86,7 +93,10 @@ def load_best(run: RunDir, method: Method) -> None:
     """
     weights = best_weights(run)
     check_finite(weights, f"the weights of run {run.key}")
-    method.load_state_dict(weights)
+    try:
+        method.load_state_dict(weights)
+    except RuntimeError:
+        raise run.damaged(integrity.WEIGHTS, "it is of another network") from None
 
 
 def check_finite(weights: Mapping[str, Tensor], what: str) -> None:

@@ -11,11 +11,11 @@ it. Runs of superseded keys are never counted, and are listed as unused.
 import dataclasses
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from benchmark.base.errors import UserError, choose
+from benchmark.base.errors import UserError, WorldError, choose
 from benchmark.base.files import atomic_write
 from benchmark.base.locks import locked
 from benchmark.runs.preset import defaults
@@ -178,12 +178,12 @@ def _read(path: Path) -> Group:
             raise ValueError
         cells = {name: [Cell(**cell) for cell in content.pop(name)] for name in ("cells", "gone")}
         return Group(**content, **cells)
-    except (ValueError, TypeError, KeyError, AttributeError):
-        raise UserError(
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        raise WorldError(
             f"{path} is damaged: delete it and start the same matrix or study again."
         ) from None
     except OSError as error:
-        raise UserError(
+        raise WorldError(
             f"{path} cannot be read ({error.strerror}): check its permissions."
         ) from None
 
@@ -226,13 +226,27 @@ def read_group(runs: Path, name: str) -> Group:
     return _read(_path(runs, choose(name, names(runs), "planned preset or study")))
 
 
-def read_groups(runs: Path) -> list[Group]:
+def read_groups(
+    runs: Path, on_damage: Callable[[str, WorldError], None] | None = None
+) -> list[Group]:
     """Return all groups, presets before studies and each kind in the order of names.
 
+    Args:
+        runs: the folder of the run directories.
+        on_damage: takes the name of a group whose file is damaged, and the error. Such a group is
+            left out then.
+
     Raises:
-        UserError: a file is damaged.
+        WorldError: a file is damaged, and there is no `on_damage`.
     """
-    groups = [_read(_path(runs, name)) for name in names(runs)]
+    groups = []
+    for name in names(runs):
+        try:
+            groups.append(_read(_path(runs, name)))
+        except WorldError as error:
+            if on_damage is None:
+                raise
+            on_damage(name, error)
     # MLflow shows a run under its first group. A run that a study shares with a preset therefore
     # stays with the preset.
     return sorted(groups, key=lambda group: (group.kind, group.name))

@@ -198,7 +198,9 @@ def sync(
     location = None if uri.startswith(("http:", "https:")) else artifact_folder(runs, uri)
     summary = Summary()
     with readable_errors(uri), _lock(runs, uri):
-        groups = read_groups(runs)
+        groups = read_groups(
+            runs, lambda name, error: summary.failed.update({f"plan {name}": str(error)})
+        )
         groups_of = members(groups)
         entries: list[Entry] = []
         for run in all_runs(runs):

@@ -190,6 +190,9 @@ class Trainer:
                 # A kill may have come between the saving and the keeping of the best weights.
                 self.report.keep()
         elif best := self._trained_before():
+            if self.main and integrity.changed(self.run.path, ["costs.json"]):
+                # What the training cost cannot be measured again.
+                (self.run.path / "costs.json").unlink(missing_ok=True)
             self.step, self.best = self.steps, best
             self.epochs = self.spec.recipe.epochs
             self.journal.lines = len(self.run.metrics())

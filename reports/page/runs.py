@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark import strategies
+from benchmark.base.errors import UserError
 from benchmark.base.files import dump_yaml, read_bytes
 from benchmark.runs.costs import Costs, read_costs
 from benchmark.runs.groups import Cell
@@ -62,13 +63,21 @@ def facts(
     ]
 
 
+def _so_far(run: RunDir) -> tuple[dict[str, Any], Costs | None]:
+    """Return the environment and the costs of a run that is not finished, as far as readable."""
+    try:
+        return run.read_json("environment.json"), read_costs(run)
+    except UserError:
+        return {}, None
+
+
 def _facts(
     run: RunDir, named: Named, planned: Planned, finished: Run | None, costs: Costs | None
 ) -> RunFacts:
     if finished:
         environment = finished.environment
     else:
-        environment, costs = run.read_json("environment.json"), read_costs(run)
+        environment, costs = _so_far(run)
     spec = named.spec
     known = {
         "commit": _commit(environment.get("git", {})),

@@ -37,7 +37,7 @@ COMMANDS = (
     "robustness {key} --corruptions fog --severities 1 --splits testA --out {out}",
     "examples boxes",
     "claims",
-    "pack --out {out}/packed",
+    "pack {out}/packed",
     "export {key} --out {out}/exported.safetensors",
     "sync",
     "clean",
