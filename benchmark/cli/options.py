@@ -259,6 +259,9 @@ class Running:
         float, typer.Option(min=0, help="Seconds between two resume points within an epoch.")
     ] = 60.0
     log_every: Annotated[int, typer.Option(min=1, help="Steps per line of metrics.")] = 10
+    stall_seconds: Annotated[
+        float, typer.Option(min=1, help="Seconds without a step before the run is started anew.")
+    ] = 600.0
 
     def execution(self) -> Execution:
         """Return how runs are executed.

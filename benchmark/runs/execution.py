@@ -43,11 +43,14 @@ class How:
         workers: the number of loader processes of a run. With 0, the run loads by itself.
         checkpoint_seconds: wall time between two resume points within an epoch, in seconds.
         log_every: optimizer steps per line of metrics, at least 1.
+        stall_seconds: seconds after which a run that makes no step is started anew. Where a step
+            takes long, it has `training.stall.FACTOR` times as long.
     """
 
     workers: int = 0
     checkpoint_seconds: float = 60.0
     log_every: int = 10
+    stall_seconds: float = 600.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +70,14 @@ class Numerics:
     processes: int = 1
 
 
-_LEAST = {"workers": 0, "checkpoint_seconds": 0, "log_every": 1, "threads": 1, "processes": 1}
+_LEAST = {
+    "workers": 0,
+    "checkpoint_seconds": 0,
+    "log_every": 1,
+    "stall_seconds": 1,
+    "threads": 1,
+    "processes": 1,
+}
 DEVICES = ("auto", "cpu", "cuda")
 
 

@@ -121,9 +121,7 @@ class Trainer:
             self.method,
             self.accelerator,
             execution.how.workers,
-            on_image=lambda split: self.alive(
-                self.step // self.steps_per_epoch, f"evaluating {split}"
-            ),
+            on_image=self._on_image,
         )
         self.steps_per_epoch = len(self.samples.order(0, recipe.batch_size, recipe.drop_last))
         if self.world > 1:
@@ -140,6 +138,12 @@ class Trainer:
         self.journal = Journal(run, self.main, execution.how.log_every)
         self.spent = costs.Spent(self.report.meter, self.device)
         self.saved = time.monotonic()
+        # Called when the loop begins, after each step and after each evaluated image.
+        self.on_sign: Callable[[], None] = lambda: None
+
+    def _on_image(self, split: str) -> None:
+        self.on_sign()
+        self.alive(self.step // self.steps_per_epoch, f"evaluating {split}")
 
     # --- the resume point -------------------------------------------------------------
 
@@ -366,6 +370,7 @@ class Trainer:
         for epoch, value in self.run.epoch_values(split, self.metric).items():
             on_selected(epoch, value)
         self.network.train()
+        self.on_sign()
         watched = self.device if self.main else torch.device("cpu")
         stop = stop or Stop()
         with stop.heeded(at_once=False), sampled(self.run, watched):
@@ -464,6 +469,7 @@ class Trainer:
                 started += time.monotonic() - before  # A probe is no part of the training time.
             shares = dealt_shares(len(units), recipe.micro_batch, *process)
             losses = self.optimize(batches, epoch, shares)
+            self.on_sign()
             is_last = self.step == self.steps
             self.journal.log(losses, self.step, epoch, is_last, self.updates.counts())
             now = time.monotonic()

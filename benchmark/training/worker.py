@@ -1,8 +1,9 @@
 """Work on one run in this process, with its lock, its progress, and a true status in the end."""
 
+import contextlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from rich.console import Console
@@ -16,6 +17,7 @@ from benchmark.runs.execution import Execution
 from benchmark.runs.opened import Opened
 from benchmark.runs.rundir import RunDir
 from benchmark.training import resume_point
+from benchmark.training.stall import StallWatch, retry_or_fail
 from benchmark.training.start import Stop
 from benchmark.training.trainer import Trainer
 
@@ -50,7 +52,9 @@ def work(
     """
     # With torchrun, every process takes part in the training, and the first keeps the directory.
     if os.environ.get("RANK", "0") != "0":
-        Trainer(run.spec(), run, opened, execution).train()
+        trainer = Trainer(run.spec(), run, opened, execution)
+        with _watched(trainer):
+            trainer.train()
         return
     is_alone = os.environ.get("WORLD_SIZE", "1") == "1"
     stop = Stop()
@@ -131,7 +135,20 @@ def _train(
             description = f"{run.key}  {message}"
             progress.update(bar, completed=step, total=steps, description=description)
 
-        Trainer(run.spec(), run, opened, execution).train(on_progress, on_selected, stop)
+        trainer = Trainer(run.spec(), run, opened, execution)
+        with _watched(trainer):
+            trainer.train(on_progress, on_selected, stop)
+
+
+@contextlib.contextmanager
+def _watched(trainer: Trainer) -> Iterator[None]:
+    """Start this process anew where the training makes no step for too long."""
+    watch = StallWatch(
+        trainer.execution.how.stall_seconds, lambda seconds: retry_or_fail(trainer.run, seconds)
+    )
+    trainer.on_sign = watch.sign
+    with watch.watching():
+        yield
 
 
 def _print_result(run: RunDir, console: Console) -> None:

@@ -68,7 +68,7 @@ def test_a_child_is_told_places_and_execution(places):
         "--pretrained": "weights",
     }
     told |= {"--device": "cpu", "--threads": "3", "--log-every": "7", "--workers": "0"}
-    told |= {"--checkpoint-seconds": "60.0", "--processes": "1"}
+    told |= {"--checkpoint-seconds": "60.0", "--processes": "1", "--stall-seconds": "600.0"}
     assert {option: value(job.command, option) for option in told} == told
     assert "--offline" in job.command
     assert (job.name, job.log, job.folder) == ("a-key", run.path / "log.txt", run.path)

@@ -61,10 +61,10 @@ def watched(monkeypatch, trainer, step):
     """Keep the state of the network before and after a step."""
     optimize, kept = trainer.optimize, []
 
-    def wrapped(batches, epoch):
+    def wrapped(*arguments):
         now = trainer.step == step
         kept.extend([state_of(trainer)] if now else [])
-        losses = optimize(batches, epoch)
+        losses = optimize(*arguments)
         kept.extend([state_of(trainer)] if now else [])
         return losses
 

@@ -1,0 +1,104 @@
+"""A run that lives and makes no step is noticed, started anew once, and then fails."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from benchmark.runs.rundir import RunDir
+from benchmark.training.stall import FACTOR, StallWatch
+from tests.helpers import PROJECT, tiny_spec
+
+TOY = PROJECT / "tests" / "plugins" / "toy_method.py"
+# A loader that hands out some batches and then waits for one that never comes, as after the death
+# of its process. A file counts how often that has happened.
+DEAD_LOADER = """
+import sys, time
+from pathlib import Path
+from benchmark.data import samples
+from benchmark.cli.app import main
+counter, deaths = Path(sys.argv.pop(1)), int(sys.argv.pop(1))
+batch = samples.TrainingSamples.batch
+drawn = []
+
+def batch_or_silence(self, units, epoch):
+    drawn.append(1)
+    died = len(counter.read_text()) if counter.exists() else 0
+    if len(drawn) > 2 and died < deaths:
+        counter.write_text("x" * (died + 1))
+        time.sleep(600)
+    return batch(self, units, epoch)
+
+samples.TrainingSamples.batch = batch_or_silence
+main()
+"""
+
+
+def watched(least, during):
+    """Return the seconds of silence with which a watch called, or nothing where it did not."""
+    called = []
+    watch = StallWatch(least, called.append)
+    with watch.watching():
+        during(watch)
+    return called
+
+
+def signs(watch, number, seconds):
+    for _ in range(number):
+        watch.sign()
+        time.sleep(seconds)
+
+
+def test_silence_is_noticed_and_signs_are_not():
+    assert not watched(0.5, lambda watch: signs(watch, 10, 0.1))
+    (seconds,) = watched(0.2, lambda watch: (watch.sign(), time.sleep(1.0)))
+    assert 0.2 < seconds < 1.0
+
+
+def test_the_watch_begins_with_the_first_sign():
+    assert not watched(0.1, lambda watch: time.sleep(0.5))
+
+
+def test_long_steps_are_allowed_to_be_longer():
+    watch = StallWatch(600, lambda seconds: None)
+    watch.sign()
+    watch.silent = 100.0
+    watch.sign()
+    assert watch.limit == FACTOR * 100 and watch.silent == 0
+
+
+def test_the_watch_ends_with_its_block():
+    watch = StallWatch(0.2, lambda seconds: pytest.fail("it was called"))
+    with watch.watching():
+        watch.sign()
+    time.sleep(0.5)
+    assert "stall watch" not in [thread.name for thread in threading.enumerate()]
+
+
+@pytest.mark.faults
+@pytest.mark.slow
+@pytest.mark.parametrize(("deaths", "state", "code"), [(1, "done", 0), (2, "failed", 1)])
+def test_a_dead_loader_is_retried_once(boxes, tmp_path, monkeypatch, deaths, state, code):
+    monkeypatch.setenv("RISBENCH_PLUGINS", str(TOY))
+    spec, places = tiny_spec(boxes, "toy", "baseline")
+    run = RunDir(tmp_path / "runs" / spec.key)
+    run.create(spec)
+    script = tmp_path / "dead_loader.py"
+    script.write_text(DEAD_LOADER)
+    command = [sys.executable, script, tmp_path / "deaths", str(deaths), "resume", run.key]
+    command += ["--runs", run.path.parent, "--data", places.data, "--device", "cpu"]
+    command += ["--stall-seconds", "2", "--checkpoint-seconds", "0"]
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
+    done = subprocess.run(
+        [*map(str, command)], capture_output=True, text=True, env=environment, timeout=120
+    )
+    assert (done.returncode, run.status().state) == (code, state), done.stderr
+    assert done.stderr.count("so it is started anew") == 1
+    assert "batch_or_silence" in done.stderr and "stall watch" not in done.stdout
+    assert "most recent call first" in done.stderr
+    if state == "failed":
+        assert "made no step for 2 s, also after it was started anew" in run.status().reason
+        assert done.stderr.splitlines()[-1].startswith(f"error: {run.key}: it made no step")
