@@ -8,7 +8,6 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
-from pycocotools import mask as coco_mask
 from rich import box
 from rich.console import Console
 from rich.progress import track
@@ -16,12 +15,12 @@ from rich.table import Table
 from rich.text import Text
 
 from benchmark.base.errors import UserError
+from benchmark.data import soundness
 from benchmark.data.datasets import DATASETS, Count, get
 from benchmark.data.folders import find_datasets
 from benchmark.data.pictures import Stored, stored
 from benchmark.data.refer import Ref, ReferDataset, read_refer
-
-SHOWN = 3  # examples that are listed of a problem
+from benchmark.data.soundness import find_image
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +36,7 @@ class Row:
             only a warning, because a part of the data or another version is no damage.
         problems: what is missing or damaged, one sentence each.
         turned: number of images that have the annotated size once they are turned as EXIF says.
+        skipped: number of refs without sentences, which nothing reads.
     """
 
     dataset: str
@@ -46,6 +46,7 @@ class Row:
     known: Count | None = None
     problems: tuple[str, ...] = ()
     turned: int = 0
+    skipped: int = 0
 
     @property
     def absent(self) -> bool:
@@ -103,21 +104,24 @@ def check(
             transient=True,
             disable=console is None,
         ):
-            path = _find(dataset, image_id)
+            path = find_image(dataset, image_id)
             # Data sets share images, and each image is looked at once.
             if path is not None and path not in sizes:
                 sizes[path] = stored(path, full)
         counts = get(name).counts.get(split_by, {}) if name in DATASETS else {}
         for split in dict.fromkeys((*dataset.splits, *counts, "all")):
             refs = [ref for ref in dataset.refs if split in (ref.split, "all")]
-            problems = () if split == "all" else _problems(dataset, refs, sizes)
+            problems = () if split == "all" else soundness.problems(dataset, refs, sizes)
             turned = 0 if split == "all" else _turned(dataset, refs, sizes)
             found = Count(
                 images=len({ref.image_id for ref in refs}),
                 refs=len(refs),
                 expressions=sum(len(ref.sentences) for ref in refs),
             )
-            rows.append(Row(name, split_by, split, found, counts.get(split), problems, turned))
+            skipped = dataset.skipped if split == "all" else 0
+            rows.append(
+                Row(name, split_by, split, found, counts.get(split), problems, turned, skipped)
+            )
     return rows
 
 
@@ -154,6 +158,9 @@ def render(rows: list[Row], console: Console) -> bool:
     for row in (row for row in rows if row.turned):
         images = "image is" if row.turned == 1 else "images are"
         _say(console, f"{_names([row])}: {row.turned} {images} turned as EXIF says.", "yellow")
+    for row in (row for row in rows if row.skipped):
+        refs = "ref without sentences is" if row.skipped == 1 else "refs without sentences are"
+        _say(console, f"{_dataset(row)}: {row.skipped} {refs} left out.", "yellow")
     problems = [f"{_names([row])}: {problem}" for row in rows for problem in row.problems]
     for problem in problems:
         _say(console, problem, "red")
@@ -166,55 +173,14 @@ def render(rows: list[Row], console: Console) -> bool:
     return not problems
 
 
-def _find(dataset: ReferDataset, image_id: int) -> Path | None:
-    try:
-        return dataset.image_path(image_id)
-    except UserError:
-        return None
-
-
 def _turned(dataset: ReferDataset, refs: list[Ref], sizes: dict[Path, Stored | None]) -> int:
     """Return how many images of refs are turned to have the annotated size."""
     count = 0
     for image_id in {ref.image_id for ref in refs} & dataset.images.keys():
-        info, path = dataset.images[image_id], _find(dataset, image_id)
+        info, path = dataset.images[image_id], find_image(dataset, image_id)
         known = sizes[path] if path is not None else None
         count += known is not None and known.fits_turned((info.height, info.width))
     return count
-
-
-def _problems(
-    dataset: ReferDataset, refs: list[Ref], sizes: dict[Path, Stored | None]
-) -> tuple[str, ...]:
-    """Return what is wrong with the refs of a split and with their images."""
-    problems: dict[str, list[str]] = defaultdict(list)
-    for image_id in sorted({ref.image_id for ref in refs}):
-        info = dataset.images.get(image_id)
-        if info is None:
-            problems["images not in instances.json"].append(str(image_id))
-        elif (path := _find(dataset, image_id)) is None:
-            problems[f"images missing in {dataset.folder}"].append(info.path.name)
-        elif sizes[path] is None:
-            problems["images that cannot be decoded"].append(path.name)
-        elif sizes[path].shown_as((info.height, info.width)) != (info.height, info.width):
-            problems["images of another size than in instances.json"].append(path.name)
-    for ref in refs:
-        name = f"ref {ref.ref_id}, annotation {ref.ann_id}"
-        if ref.ann_id not in dataset.segmentations:
-            problems["refs with an annotation that is not in instances.json"].append(name)
-        elif dataset.annotation_image[ref.ann_id] != ref.image_id:
-            problems["refs with an annotation of another image"].append(name)
-        elif ref.image_id in dataset.images:
-            try:
-                if not coco_mask.area(dataset.rle(ref.ann_id)):
-                    problems["refs with an empty mask"].append(name)
-            except UserError:
-                problems["refs with a damaged segmentation"].append(name)
-    sentences = []
-    for problem, names in problems.items():
-        examples = "; ".join(names[:SHOWN]) + ("; ..." if len(names) > SHOWN else "")
-        sentences.append(f"{problem}: {len(names)} ({examples}).")
-    return tuple(sentences)
 
 
 def _dataset(row: Row) -> str:

@@ -93,6 +93,7 @@ def read_combined(
             category_id: name for part in parts for category_id, name in part.categories.items()
         },
         folder=parts[0].folder,
+        skipped=sum(part.skipped for part in parts),
         sources=tuple(sources if exclude is None else [*sources, ("exclude", exclude)]),
     )
 

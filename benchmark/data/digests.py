@@ -1,4 +1,4 @@
-"""The digest of a data set's content, and a cache so that the same files are hashed once."""
+"""The digest of a data set's content, and a cache so that the same files are read once for it."""
 
 import contextlib
 import hashlib
@@ -14,7 +14,7 @@ import platformdirs
 from benchmark.base.errors import UserError
 from benchmark.base.files import open_regular
 
-KEPT = 100  # digests in the cache: of more data sets, the oldest is hashed again
+KEPT = 500  # texts in the cache, of which a data set has one and its splits have one each
 
 
 def content_digest(labels: list[str], paths: list[Path]) -> str:
@@ -36,8 +36,7 @@ def content_digest(labels: list[str], paths: list[Path]) -> str:
             f"{label} {path.resolve()} {stat.st_size} {stat.st_mtime_ns}"
             for label, path, stat in zip(labels, paths, stats, strict=True)
         )
-        cached = _cached_digests().get(key)
-        if isinstance(cached, str):
+        if cached := remembered(key):
             return cached
         with ThreadPoolExecutor() as pool:
             digest = _sha256(
@@ -51,7 +50,7 @@ def content_digest(labels: list[str], paths: list[Path]) -> str:
     # A file that was written a moment ago can change again within one tick of its modification
     # time, so its digest is not kept.
     if time.time() - max(stat.st_mtime for stat in stats) > 2:
-        _cache_digest(key, digest)
+        remember(key, digest)
     return digest
 
 
@@ -68,7 +67,13 @@ def _cache_path() -> Path:
     return platformdirs.user_cache_path("risbench") / "digests.json"
 
 
-def _cached_digests() -> dict[str, str]:
+def remembered(key: str) -> str | None:
+    """Return what was remembered under a key, or None."""
+    value = _cached().get(key)
+    return value if isinstance(value, str) else None
+
+
+def _cached() -> dict[str, str]:
     # The cache saves time alone, so one that is missing, unreadable or damaged counts as empty.
     try:
         cached = json.loads(_cache_path().read_bytes())
@@ -77,9 +82,10 @@ def _cached_digests() -> dict[str, str]:
     return cached if isinstance(cached, dict) else {}
 
 
-def _cache_digest(key: str, digest: str) -> None:
+def remember(key: str, value: str) -> None:
+    """Keep a text in the user's cache folder, from which the oldest goes when it is full."""
     path = _cache_path()
-    cached = list({**_cached_digests(), key: digest}.items())[-KEPT:]
+    cached = list({**_cached(), key: value}.items())[-KEPT:]
     temporary = path.with_name(f"{path.name}.{os.getpid()}")
     # A read-only or full home folder makes the next start slower, but is no reason to stop.
     with contextlib.suppress(OSError):

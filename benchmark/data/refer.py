@@ -12,6 +12,8 @@ import dataclasses
 import functools
 import operator
 import os
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -27,6 +29,7 @@ from benchmark.data.pickles import read_pickle
 from benchmark.data.pictures import DECODING_ERRORS, decode
 from benchmark.data.segmentations import parts, read_segmentation, text
 
+MOST_PIXELS = 178_956_970  # of an image, as many as Pillow decodes
 SPLIT_ORDER = ("train", "val", "testA", "testB", "test")
 
 
@@ -109,6 +112,7 @@ class ReferDataset:
         categories: category_id -> name.
         folder: folder of the images.
         sources: (label, path) of each file that decides the annotations. `digest` hashes them.
+        skipped: number of refs that were left out because they have no sentence.
     """
 
     name: str
@@ -121,6 +125,7 @@ class ReferDataset:
     categories: dict[int, str]
     folder: Path
     sources: tuple[tuple[str, Path], ...]
+    skipped: int = 0
 
     def __post_init__(self) -> None:
         # Runs write files and folders of these names, whoever has read the data set.
@@ -299,21 +304,25 @@ def read_refer(root: Path, name: str, split_by: str, images: Path | None = None)
     instances_path = root / name / "instances.json"
     refs_path = root / name / f"refs({split_by}).p"
     folder = root / "images" / "train2014" if images is None else Path(images)
+    refs, skipped = _read_refs(refs_path)
     instances = read_json(instances_path)
     try:
-        infos = [_image_info(image, folder) for image in instances["images"]]
-        segmentations = {
-            entry["id"]: read_segmentation(entry["segmentation"])
-            for entry in instances["annotations"]
-        }
-        annotation_image = {
-            entry["id"]: operator.index(entry["image_id"]) for entry in instances["annotations"]
-        }
-        annotation_category = {
-            entry["id"]: operator.index(entry["category_id"]) for entry in instances["annotations"]
-        }
+        infos = _used(
+            instances["images"],
+            {ref.image_id for ref in refs},
+            lambda entry: _image_info(entry, folder),
+        )
+        annotations = _used(
+            instances["annotations"],
+            {ann_id for ref in refs for ann_id in ref.ann_ids},
+            lambda entry: (
+                operator.index(entry["image_id"]),
+                operator.index(entry["category_id"]),
+                read_segmentation(entry["segmentation"]),
+            ),
+        )
         categories = {entry["id"]: text(entry["name"]) for entry in instances["categories"]}
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise UserError(
             f"{instances_path} is not a COCO instances file ({describe_error(error)}): get it"
             " again."
@@ -321,21 +330,50 @@ def read_refer(root: Path, name: str, split_by: str, images: Path | None = None)
     return ReferDataset(
         name=name,
         split_by=split_by,
-        images={info.image_id: info for info in infos},
-        refs=_read_refs(refs_path),
-        segmentations=segmentations,
-        annotation_image=annotation_image,
-        annotation_category=annotation_category,
+        images=infos,
+        refs=refs,
+        segmentations={ann_id: entry[2] for ann_id, entry in annotations.items()},
+        annotation_image={ann_id: entry[0] for ann_id, entry in annotations.items()},
+        annotation_category={ann_id: entry[1] for ann_id, entry in annotations.items()},
         categories=categories,
         folder=folder,
         sources=(
             (f"{name}/instances.json", instances_path),
             (f"{name}/refs({split_by}).p", refs_path),
         ),
+        skipped=skipped,
     )
 
 
-def _read_refs(path: Path) -> tuple[Ref, ...]:
+def _used(
+    entries: list[dict[str, Any]], used: set[int], read: Callable[[dict[str, Any]], Any]
+) -> dict[int, Any]:
+    """Return id -> entry of instances.json. One that no ref uses is left out where it is damaged.
+
+    Args:
+        entries: images or annotations.
+        used: ids that refs name.
+        read: returns what is kept of an entry.
+
+    Raises:
+        KeyError, TypeError, ValueError: an entry that a ref uses is damaged, or there are two.
+    """
+    found: dict[int, Any] = {}
+    for entry in entries:
+        number = entry["id"] if isinstance(entry, dict) and "id" in entry else None
+        is_used = isinstance(number, int) and number in used
+        if is_used and number in found:
+            raise ValueError(f"two entries have the id {number}")
+        try:
+            found[operator.index(number)] = read(entry)
+        except (KeyError, TypeError, ValueError):
+            if is_used:
+                raise
+    return found
+
+
+def _read_refs(path: Path) -> tuple[tuple[Ref, ...], int]:
+    """Return the refs of a file that have sentences, and the number of those that have none."""
     records = read_pickle(path)
     if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
         what = "a list of other things"
@@ -346,16 +384,28 @@ def _read_refs(path: Path) -> tuple[Ref, ...]:
         )
     if not records:
         raise UserError(f"{path} holds an empty list: get REFER's own file.")
-    refs = []
+    refs: list[Ref] = []
     for index, record in enumerate(records):
         try:
-            refs.append(_ref(record))
+            if record["sentences"] != []:
+                refs.append(_ref(record))
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(
                 f"{path}: ref number {index} is damaged ({describe_error(error)}): get the file"
                 " again."
             ) from error
-    return tuple(refs)
+    if not refs:
+        raise UserError(f"{path} holds no ref with a sentence: get REFER's own file.")
+    ref_ids = Counter(ref.ref_id for ref in refs)
+    sent_ids = Counter(sentence.sent_id for ref in refs for sentence in ref.sentences)
+    for what, ids in (("ref_id", ref_ids), ("sent_id", sent_ids)):
+        number, count = ids.most_common(1)[0]
+        if count > 1:
+            raise UserError(
+                f"{path} has {count} times the {what} {number}, which must be one alone: get the"
+                " file again."
+            )
+    return tuple(refs), len(records) - len(refs)
 
 
 def _ref(record: dict[str, Any]) -> Ref:
@@ -363,8 +413,6 @@ def _ref(record: dict[str, Any]) -> Ref:
         Sentence(operator.index(entry["sent_id"]), text(entry["sent"]), text(entry["raw"]))
         for entry in record["sentences"]
     )
-    if not sentences:
-        raise ValueError("no sentences")
     # ann_id is a list where expressions may name several objects or none. This is gRefCOCO's way,
     # which writes [-1] for none.
     given = record["ann_id"]
@@ -383,6 +431,8 @@ def _ref(record: dict[str, Any]) -> Ref:
 
 def _image_info(entry: dict[str, Any], folder: Path) -> ImageInfo:
     image_id, height, width = (operator.index(entry[key]) for key in ("id", "height", "width"))
+    if not (1 <= height and 1 <= width and height * width <= MOST_PIXELS):
+        raise ValueError(f"image {image_id} cannot have {width} x {height} pixels")
     # The refs have a file_name, too, but theirs has a suffix and is no file.
     file_name = PurePosixPath(text(entry["file_name"]))
     # A name that leads out of the folder is cut to its last part.

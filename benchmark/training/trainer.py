@@ -33,6 +33,7 @@ from benchmark.strategies.strategy import MicroBatch
 from benchmark.training import auxiliary, costs, pseudo_masks, resume_point
 from benchmark.training.disk import check_room, disk
 from benchmark.training.journal import Journal
+from benchmark.training.rehearsal import rehearse
 from benchmark.training.report import Report
 from benchmark.training.start import Stop, build_optimizer, check_dealing, start_from_published
 from benchmark.training.system_metrics import sampled
@@ -418,10 +419,18 @@ class Trainer:
         write_costs(self.run, self.spent.costs(network, device))
 
     def _prepare(self, tell: Callable[..., None]) -> None:
-        """Go back to the resume point, restore the auxiliary, and fill the cache of samples."""
+        """Try what the end needs, go back to the resume point, and restore what is not in it."""
         tell("preparing")
         if self.main:
             check_room(self.run, disk(self.method, self.spec, self.opened))
+            rehearse(
+                self.spec,
+                self.opened,
+                self.method,
+                self.tokenizer,
+                self.device,
+                lambda message: tell(message, force=False),
+            )
         self.resume()
         self.spent.meter.seconds["auxiliary"] = auxiliary.restore(
             self.method,

@@ -123,9 +123,9 @@ def test_a_wrong_root_shows_the_layout(tmp_path, root):
         b'{"images": [], "annotations": []}',
         b'{"images": [{"id": 1}], "annotations": [], "categories": []}',
         b'{"images": [], "categories": [],'
-        b' "annotations": [{"id": 1, "image_id": 1, "segmentation": "x"}]}',
+        b' "annotations": [{"id": 10, "image_id": 1, "category_id": 3, "segmentation": "x"}]}',
         b'{"images": [], "categories": [],'
-        b' "annotations": [{"id": 1, "image_id": 1, "segmentation": [["x"]]}]}',
+        b' "annotations": [{"id": 10, "image_id": 1, "category_id": 3, "segmentation": [["x"]]}]}',
         b"[" * 100_000,
     ],
 )
