@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from benchmark import strategies
 from benchmark.base.errors import UserError, choose
 from benchmark.base.files import atomic_write, read_model, read_yaml
-from benchmark.evaluation import metrics
+from benchmark.planning.preset_check import check_preset
 from benchmark.runs import groups
 from benchmark.runs.execution import Execution, Places, read_execution
 from benchmark.runs.groups import Cell, Group
@@ -249,7 +249,7 @@ def start(
     places = dataclasses.replace(places, data=places.data or preset.data)
     variant = options.get("variant") or preset.variants[0]
     study = _with_changes(read_study(name, variant), name, options, changes or {})
-    metrics.get(preset.selection.metric)
+    check_preset(preset, preset_name)
     if study.kind == "search" and not study.objectives:
         study = study.model_copy(update={"objectives": (preset.selection.metric,)})
     study.check()

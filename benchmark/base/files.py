@@ -43,11 +43,11 @@ def open_regular(path: Path) -> BinaryIO:
         OSError: it cannot be opened, or it is a folder, a pipe, a socket or a device.
     """
     # Without this flag the opening of a pipe waits for its writer.
-    number = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    if not stat.S_ISREG(os.fstat(number).st_mode):
-        os.close(number)
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
         raise OSError(errno.EINVAL, "it is no regular file", str(path))
-    return os.fdopen(number, "rb")
+    return os.fdopen(descriptor, "rb")
 
 
 def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:

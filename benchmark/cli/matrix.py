@@ -80,11 +80,10 @@ def resolve(chosen: Chosen, places: Places) -> Matrix:
     Raises:
         UserError: a name or metric is not known, a setting does not fit, or data are missing.
     """
-    from benchmark.evaluation import metrics
+    from benchmark.planning.preset_check import check_preset
     from benchmark.runs.resolve import resolve_preset
 
-    metrics.get(chosen.whole.selection.metric)
-    metrics.check_judged(chosen.whole.primary.values())
+    check_preset(chosen.whole, chosen.name)
     there = dataclasses.replace(places, data=places.data or chosen.now.data)
     with console.status("reading the data"):
         return resolve_preset(chosen.name, chosen.now, there, write_embedded=places.data is None)

@@ -60,8 +60,8 @@ class OcclusionGrid(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    targets: tuple[str, ...]
-    percents: tuple[int, ...]
+    targets: tuple[str, ...] = Field(min_length=1)
+    percents: tuple[int, ...] = Field(min_length=1)
 
 
 class ConditionGrid(BaseModel):
@@ -79,7 +79,7 @@ class ConditionGrid(BaseModel):
 
     splits: tuple[str, ...] = Field(min_length=1)
     corruptions: tuple[str, ...] = ()
-    severities: tuple[int, ...] = SEVERITIES
+    severities: tuple[int, ...] = Field(default=SEVERITIES, min_length=1)
     occlusion: OcclusionGrid | None = None
     words: bool = False
 

@@ -5,6 +5,7 @@ environment variable or a preset for them again. No field is part of a run key.
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -78,6 +79,7 @@ _LEAST = {
     "threads": 1,
     "processes": 1,
 }
+_FRACTIONAL = ("checkpoint_seconds", "stall_seconds")
 DEVICES = ("auto", "cpu", "cuda")
 
 
@@ -105,13 +107,10 @@ class Execution:
             choose(name, fields(), "execution setting")
             if name == "device":
                 choose(str(value), DEVICES, "device")
-            elif (
-                isinstance(value, bool)
-                or not isinstance(value, int | float)
-                or value < _LEAST[name]
-            ):
+            elif not _fits(name, value):
+                kind = "number" if name in _FRACTIONAL else "whole number"
                 raise UserError(
-                    f"execution: {name} is {value!r} and must be a number of at least"
+                    f"execution: {name} is {value!r} and must be a {kind} of at least"
                     f" {_LEAST[name]}."
                 )
         halves = {
@@ -138,6 +137,13 @@ _HALVES = {
     "how": {field.name for field in dataclasses.fields(How)},
     "numerics": {field.name for field in dataclasses.fields(Numerics)},
 }
+
+
+def _fits(name: str, value: object) -> bool:
+    """Return whether a setting may have a value."""
+    is_whole = isinstance(value, int) and not isinstance(value, bool)
+    is_fraction = name in _FRACTIONAL and isinstance(value, float) and math.isfinite(value)
+    return (is_whole or is_fraction) and value >= _LEAST[name]
 
 
 def fields() -> list[str]:

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from benchmark.base.errors import UserError, choose
 from benchmark.base.files import parse_yaml, read_model, read_text, read_yaml
@@ -71,7 +71,7 @@ class Preset(BaseModel):
     strategies: tuple[str, ...] = Field(min_length=1)
     datasets: tuple[str, ...] = Field(min_length=1)
     variants: tuple[str, ...] = Field(min_length=1)
-    seeds: tuple[int, ...] = Field(min_length=1)
+    seeds: tuple[Annotated[int, Field(strict=True, ge=0)], ...] = Field(min_length=1)
     data: Path
     refshapes: RefShapes | None = None
     report: tuple[str, ...] = ()
@@ -79,10 +79,18 @@ class Preset(BaseModel):
     strategy: dict[str, Any] = {}
     selection: Selection
     primary: dict[Supervision, str]
-    margin: float = Field(gt=0)
+    margin: float = Field(gt=0, allow_inf_nan=False)
     robustness: dict[str, Any] = {}
     execution: dict[str, Any] = {}
-    jobs: int = Field(default=1, ge=1)
+    jobs: int = Field(default=1, ge=1, strict=True)
+
+    @model_validator(mode="after")
+    def _plans_each_once(self) -> "Preset":
+        for axis, values in self.axes().items():
+            for value in values:
+                if values.count(value) > 1:
+                    raise ValueError(f"{axis}: {value} stands there more than once")
+        return self
 
     def axes(self) -> dict[str, list[Any]]:
         """Return the values of each axis, by the name of the axis."""

@@ -283,9 +283,12 @@ class _Resolver:
         return spec.key
 
     def _selection(self, dataset: ReferDataset) -> Any:
+        dataset.refs_of(self.preset.selection.split)  # It must have some.
         own = tuple(split for split in dataset.splits if split != datasets.TRAIN)
         return self.preset.selection.model_copy(update={"report": (*own, *self.reported)})
 
     def _report_digests(self) -> dict[str, str]:
         owners = dict.fromkeys(splits.owner(split)[:2] for split in self.reported)
+        for name, split_by, split in map(splits.owner, self.reported):
+            self.opened.dataset(name, split_by).refs_of(split)  # It must have some.
         return {":".join(owner): self.opened.dataset(*owner).digest() for owner in owners}

@@ -1,0 +1,66 @@
+"""Checks every value of a preset before anything is read, written or trained."""
+
+import contextlib
+import itertools
+from collections.abc import Iterator
+
+import methods
+from benchmark import strategies
+from benchmark.base.errors import UserError, choose
+from benchmark.evaluation import metrics
+from benchmark.robustness.conditions import conditions_of
+from benchmark.runs import splits
+from benchmark.runs.execution import read_execution
+from benchmark.runs.preset import Preset
+from benchmark.runs.resolve import changed_recipe, planned_cells, resolve_strategy
+
+
+def check_preset(preset: Preset, name: str) -> None:
+    """Check the values of a preset that its fields cannot check by themselves.
+
+    Args:
+        preset: the preset, as it was read.
+        name: what messages call it.
+
+    Raises:
+        UserError: a name is not known (the message has the nearest ones), or a value does not fit.
+            The message says where it stands.
+    """
+    with _standing(f"preset {name}"):
+        cells = planned_cells(preset)
+    with _standing(f"preset {name}: recipes"):
+        for method, changes in preset.recipes.items():
+            definition = methods.definition(choose(method, methods.names(), "method"))
+            for variant in {*preset.variants} & {*definition.variants}:
+                changed_recipe(definition, definition.recipes[variant], changes)
+    with _standing(f"preset {name}: strategy"):
+        for setting in preset.strategy:
+            choose(setting, strategies.settings(), "setting")
+        kinds = {(cell.method, cell.variant, cell.dataset) for cell in cells}
+        for kind, strategy in itertools.product(sorted(kinds), preset.strategies):
+            method, variant, dataset = kind
+            definition = methods.definition(method)
+            config = definition.config_for(variant, dataset)
+            resolve_strategy(strategy, preset.strategy, definition, config)
+    with _standing(f"preset {name}: selection"):
+        metrics.get(preset.selection.metric)
+    with _standing(f"preset {name}: primary"):
+        metrics.check_judged(preset.primary.values())
+    with _standing(f"preset {name}: report"):
+        for entry in preset.report:
+            splits.parse(entry)
+    with _standing(f"preset {name}"):
+        read_execution(preset.execution)
+    if preset.robustness:
+        grid = conditions_of(preset, name)
+        with _standing(f"preset {name}: robustness"):
+            grid.conditions()
+
+
+@contextlib.contextmanager
+def _standing(where: str) -> Iterator[None]:
+    """Begin the message of an error with the place of what is wrong."""
+    try:
+        yield
+    except UserError as error:
+        raise type(error)(f"{where}: {error}") from None
