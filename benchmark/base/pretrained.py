@@ -52,10 +52,10 @@ class Source:
         paths = (self.folder / name for name in names)
         found = next((path for path in paths if path.exists()), None)
         inside = [found] if found and not found.is_dir() else found.iterdir() if found else []
-        for path in sorted(inside):
+        for path in sorted(path for path in inside if path.exists()):
             if path.suffix in weights_files.SUFFIXES:
                 weights_files.check(path)
-            elif path.exists() and not path.is_dir():
+            elif not path.is_dir():
                 weights_files.check_regular(path)
         return found
 

@@ -8,13 +8,13 @@ import itertools
 import os
 import pickle
 import pickletools
-import stat
 import struct
 import zipfile
 from pathlib import Path
 from typing import IO
 
 from benchmark.base.errors import UserError, WorldError
+from benchmark.base.files import open_regular
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 
@@ -41,9 +41,8 @@ def check(path: Path) -> None:
         FileNotFoundError: there is no such file.
         UserError: it is no regular file, or is damaged, compressed, or needs more.
     """
-    check_regular(path)
-    try:
-        with path.open("rb") as file:
+    with _open(path) as file:
+        try:
             if path.suffix == ".safetensors":
                 _check_header(file)
             elif is_archive(file):
@@ -51,17 +50,17 @@ def check(path: Path) -> None:
             else:
                 for _ in range(OLD_PICKLES):
                     check_pickle(file)
-    except OSError as error:
-        raise WorldError(
-            f"{path} cannot be read ({error.strerror}): check its permissions, or get it again."
-        ) from None
-    except pickle.UnpicklingError as error:
-        raise WorldError(
-            f"{path} is not read, because it {error}: get the file again, or save its state dict"
-            " alone."
-        ) from None
-    except (ValueError, LookupError, struct.error, zipfile.BadZipFile, NotImplementedError):
-        raise WorldError(f"{path} is damaged or no checkpoint: get the file again.") from None
+        except OSError as error:
+            raise WorldError(
+                f"{path} cannot be read ({error.strerror}): get the file again."
+            ) from None
+        except pickle.UnpicklingError as error:
+            raise WorldError(
+                f"{path} is not read, because it {error}: get the file again, or save its state"
+                " dict alone."
+            ) from None
+        except (ValueError, LookupError, struct.error, zipfile.BadZipFile, NotImplementedError):
+            raise WorldError(f"{path} is damaged or no checkpoint: get the file again.") from None
 
 
 def check_regular(path: Path) -> None:
@@ -69,10 +68,20 @@ def check_regular(path: Path) -> None:
 
     Raises:
         FileNotFoundError: there is no such file.
-        UserError: it is a folder, a pipe, a socket or a device.
+        UserError: it is a folder, a pipe, a socket or a device, or cannot be opened.
     """
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise UserError(f"{path} is a folder, a pipe or a device: name a file of weights.")
+    _open(path).close()
+
+
+def _open(path: Path) -> IO[bytes]:
+    try:
+        return open_regular(path)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be opened ({error.strerror}): name a regular file of weights."
+        ) from None
 
 
 def is_archive(file: IO[bytes]) -> bool:

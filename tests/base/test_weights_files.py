@@ -172,7 +172,7 @@ def test_what_is_no_regular_file_is_not_opened(make, suffix, tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)  # The path of a socket must be short.
     path = type(tmp_path)(f"x{suffix}")
     make(path)
-    with pytest.raises(UserError, match="is a folder, a pipe or a device: name a file of weights"):
+    with pytest.raises(UserError, match=r"cannot be opened \(.*\): name a regular file of weights"):
         checkpoint_reading.read(path)
 
 
@@ -192,13 +192,19 @@ def test_starting_weights_are_looked_at_as_well(name, read, tmp_path):
     path = tmp_path / name
     path.parent.mkdir(exist_ok=True)
     os.mkfifo(path)
-    with pytest.raises(UserError, match="is a folder, a pipe or a device"):
+    with pytest.raises(UserError, match=r"cannot be opened \(it is no regular file\)"):
         read(Source(tmp_path, offline=True))
     if path.suffix == ".pt":
         path.unlink()
         compressed(path)
         with pytest.raises(WorldError, match="is compressed"):
             read(Source(tmp_path, offline=True))
+
+
+def test_a_link_to_nothing_stops_nobody(tmp_path):
+    (tmp_path / "some-bert").mkdir()
+    (tmp_path / "some-bert" / "old.bin").symlink_to(tmp_path / "gone")
+    assert Source(tmp_path).local("some-bert") == tmp_path / "some-bert"
 
 
 def test_honest_files_pass(tmp_path):
