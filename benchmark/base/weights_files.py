@@ -8,8 +8,11 @@ import itertools
 import os
 import pickle
 import pickletools
+import re
 import struct
 import zipfile
+from encodings import normalize_encoding
+from encodings.aliases import aliases
 from pathlib import Path
 from typing import IO
 
@@ -24,11 +27,28 @@ MOST_OPERATIONS = 600_000  # of a pickle
 MOST_PICKLED = 256 * 2**20  # bytes beside the weights
 MOST_HEADER = 8 * 2**20  # bytes before the weights of a safetensors file
 DEEPEST = 100  # containers inside each other
+LONGEST_NAME = 200  # of a codec, or of a function with its module
+_UNCOUNTED = re.compile(r"[^0-9A-Za-z]{3,}")
 # What torch wrote before it wrote zip archives begins with these pickles: a magic number, the
 # protocol, the system, the content, and the names of its storages.
 OLD_PICKLES = 5
 # Operations that put the uppermost values of the stack into a container below them.
 _FILLING = {"APPEND", "APPENDS", "SETITEM", "SETITEMS", "ADDITEMS", "BUILD"}
+
+# What torch's unpickler allows, no checkpoint needs, and makes gigabytes of a few bytes.
+_GROWING = {
+    f"{module} {name}"
+    for module, name in (
+        ("builtins", "bytearray"),
+        ("__builtin__", "bytearray"),
+        ("torch._utils", "_rebuild_device_tensor_from_cpu_tensor"),
+        ("torch._utils", "_rebuild_device_tensor_from_numpy"),
+    )
+}
+# Pickles hold bytes as text that `_codecs.encode` turns back. With these codecs it can do so again
+# and again, each time to more bytes, or takes the square of the time.
+_ENCODE = "_codecs encode"
+_BAD_CODECS = {"hex_codec", "base64_codec", "quopri_codec", "uu_codec", "punycode", "idna"}
 
 
 def check(path: Path) -> None:
@@ -170,9 +190,11 @@ def check_pickle(file: IO[bytes]) -> None:
     becomes a key.
 
     Raises:
-        pickle.UnpicklingError: it has more operations, or is deeper, than weights need.
+        pickle.UnpicklingError: it has more operations, or is deeper, than weights need, or it
+            refers to what makes much of little.
         ValueError: it is damaged.
     """
+    texts: set[str] = set()
     # How deep each value on the stack is, and each value that the pickle refers to by number. A
     # mark is None.
     stack: list[int | None] = []
@@ -180,6 +202,11 @@ def check_pickle(file: IO[bytes]) -> None:
     for number, (operation, argument, _) in enumerate(pickletools.genops(_Bounded(file))):
         if number >= MOST_OPERATIONS:
             raise pickle.UnpicklingError("makes more objects than weights need")
+        if isinstance(argument, str):
+            # A name of a codec may hold any number of other characters, which do not count.
+            text = _UNCOUNTED.sub("_", argument.encode("ascii", "ignore").decode())
+            if len(text) < LONGEST_NAME:
+                texts.add(text)
         name = operation.name
         if name == "MARK":
             stack.append(None)
@@ -195,6 +222,21 @@ def check_pickle(file: IO[bytes]) -> None:
             if depth > DEEPEST:
                 raise pickle.UnpicklingError("holds objects that lie too deep inside each other")
             stack += [depth] * len(operation.stack_after)
+    _check_names(texts)
+
+
+def _check_names(texts: set[str]) -> None:
+    """Check that a pickle with these texts and names refers to nothing that makes much of little.
+
+    Raises:
+        pickle.UnpicklingError: it does.
+    """
+    if named := sorted(texts & _GROWING):
+        raise pickle.UnpicklingError(f"refers to {named[0].replace(' ', '.')}")
+    if _ENCODE in texts:
+        codecs = {normalize_encoding(text).lower().replace(".", "_") for text in texts}
+        if bad := sorted({aliases.get(codec, codec) for codec in codecs} & _BAD_CODECS):
+            raise pickle.UnpicklingError(f"encodes with {bad[0]}")
 
 
 def _taken(stack: list[int | None], operation: pickletools.OpcodeInfo) -> list[int]:

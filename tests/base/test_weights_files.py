@@ -70,6 +70,21 @@ def header(text, length=None):
     return struct.pack("<Q", len(content) if length is None else length) + content
 
 
+def text(value):
+    content = value.encode()
+    return b"X" + struct.pack("<I", len(content)) + content
+
+
+def encoded(codec, times):
+    """Return the pickle of bytes that are encoded again and again."""
+    value = b"c_codecs\nencode\n" + text("a") + text("latin1") + b"\x86R"
+    for _ in range(times):
+        value = b"c_codecs\nencode\n" + value + text(codec) + b"\x86R"
+    return b"\x80\x02" + value + b"."
+
+
+# Zeros of this many bytes, which are copied.
+ZEROS = b"cbuiltins\nbytearray\ncbuiltins\nbytearray\nJ\x00\x00\x00\x70\x85R\x85R"
 TENSOR = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
 MANY = b"{" + b",".join(b'"a%d":{"dtype":"U8","shape":[0]}' % i for i in range(400_000)) + b"}"
 BOMBS = {
@@ -99,6 +114,26 @@ BOMBS = {
         "x.pth",
         lambda path: archive(path, b"\x80\x02](" + b"}" * 5_000_000 + b"e."),
         "makes more objects than weights need",
+    ),
+    "bytes that double": (
+        "x.pth",
+        lambda path: archive(path, encoded("hex", 30)),
+        "encodes with hex_codec",
+    ),
+    "the same under another name": (
+        "x.pth",
+        lambda path: archive(path, encoded("HEX-Codec", 30)),
+        "encodes with hex_codec",
+    ),
+    "the same under a long name": (
+        "x.pth",
+        lambda path: archive(path, encoded(f"hex{'-' * 300}\u00e9", 30)),
+        "encodes with hex_codec",
+    ),
+    "many zeros": (
+        "x.pth",
+        lambda path: archive(path, b"\x80\x02" + ZEROS + b"."),
+        r"refers to builtins\.bytearray",
     ),
     "a pickle after many": (
         "x.pth",
