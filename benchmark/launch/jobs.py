@@ -95,7 +95,10 @@ def run_job(
         after: names of the jobs that it needs.
     """
     processes = execution.numerics.processes
-    torchrun = ("torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m")
+    # The one restart is for a run that stalls (`training.stall`).
+    restarts = ("--max-restarts", "1")
+    spread = ("--standalone", *restarts, "--nproc-per-node=" + str(processes), "-m")
+    torchrun = ("torch.distributed.run", *spread)
     command = (*PYTHON, *(torchrun if processes > 1 else ()), "benchmark.cli", "resume", run.key)
     # torchrun kills processes that need longer than this to save their state.
     patient = {"TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "100"} if processes > 1 else {}

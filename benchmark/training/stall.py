@@ -1,7 +1,8 @@
 """Notices a run that lives and makes no step, as with a dead loader or a hung collective call.
 
 What hangs cannot be ended from within. The process therefore writes where all of its threads are
-into its log, and takes its own place once more. The run goes on from its resume point.
+into its log, and takes its own place once more. Several processes end instead, and torchrun starts
+all of them anew. The run goes on from its resume point.
 """
 
 import contextlib
@@ -18,6 +19,7 @@ from benchmark.runs.rundir import RunDir
 
 FACTOR = 20  # A step may take this many times as long as the longest one before it.
 RETRIED = "RISBENCH_RETRIED"
+RESTARTS = "TORCHELASTIC_RESTART_COUNT"  # how often torchrun has started all processes anew
 FOLLOW_SECONDS = 10.0  # The first process writes the status before torchrun ends it.
 
 
@@ -72,6 +74,11 @@ class StallWatch:
                 return
 
 
+def is_retried() -> bool:
+    """Return whether this process was started anew."""
+    return RETRIED in os.environ or os.environ.get(RESTARTS, "0") != "0"
+
+
 def retry_or_fail(run: RunDir, seconds: float) -> None:
     """Start this process anew in its own place or, where that was done before, let the run fail.
 
@@ -88,12 +95,13 @@ def retry_or_fail(run: RunDir, seconds: float) -> None:
     for child in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):
             child.kill()
-    if RETRIED not in os.environ:
+    if not is_retried():
         print(f"{run.key} made no step for {seconds:.0f} s, so it is started anew.", file=log)
         log.flush()
-        # The processes of torchrun find each other again under the number of the attempt.
-        again = {RETRIED: "1", "TORCHELASTIC_RESTART_COUNT": "1"}
-        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, **again})
+        if os.environ.get("WORLD_SIZE", "1") != "1":
+            os._exit(os.EX_TEMPFAIL)
+        again = {**os.environ, RETRIED: "1"}
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], again)
     reason = (
         f"it made no step for {seconds:.0f} s, also after it was started anew: the stacks in the"
         " log say where it waits"

@@ -17,7 +17,7 @@ from benchmark.runs.execution import Execution
 from benchmark.runs.opened import Opened
 from benchmark.runs.rundir import RunDir
 from benchmark.training import resume_point
-from benchmark.training.stall import StallWatch, retry_or_fail
+from benchmark.training.stall import StallWatch, is_retried, retry_or_fail
 from benchmark.training.start import Stop
 from benchmark.training.trainer import Trainer
 
@@ -50,6 +50,9 @@ def work(
         Interrupted: a stop was asked for. The state is saved.
         UserError: the user can put something right. The run is marked as failed with this reason.
     """
+    if is_retried() and run.recorded_status().state == "failed":
+        # torchrun starts all processes anew whatever they ended of, and a stall alone is retried.
+        raise UserError(f"{run.key} failed: {run.recorded_status().reason}")
     # With torchrun, every process takes part in the training, and the first keeps the directory.
     if os.environ.get("RANK", "0") != "0":
         trainer = Trainer(run.spec(), run, opened, execution)

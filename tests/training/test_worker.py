@@ -9,7 +9,7 @@ import time
 import pytest
 from rich.console import Console
 
-from benchmark.base.errors import Interrupted
+from benchmark.base.errors import Interrupted, UserError
 from benchmark.runs.execution import Execution
 from benchmark.runs.opened import Opened
 from benchmark.runs.rundir import RunDir
@@ -89,6 +89,15 @@ def test_a_connection_that_breaks_of_itself_is_a_failure(boxes, tmp_path, monkey
     with pytest.raises(RuntimeError):
         work(run, Opened(places), execution, QUIET)
     assert run.status().state == "failed" and "Connection closed" in run.status().reason
+
+
+def test_torchrun_starts_nothing_anew_but_a_run_that_stalled(boxes, tmp_path, monkeypatch):
+    run, places = planned(boxes, tmp_path)
+    run.fail("no GPU can be used here")
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    with pytest.raises(UserError, match=f"{run.key} failed: no GPU can be used here"):
+        work(run, Opened(places), ALONE, QUIET)
+    assert run.status().reason == "no GPU can be used here"
 
 
 @pytest.mark.faults
