@@ -37,6 +37,10 @@ LIBRARIES = (
 TAKES_SEED = ("impulse_noise", "glass_blur")
 
 
+class TooSmall(UserError):
+    """A corruption cannot take an image, which has too few pixels."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Corruption:
     """One way of corrupting an image.
@@ -173,17 +177,16 @@ def corrupt(image: np.ndarray, corruption: str, severity: int, image_id: int) ->
         image_id: COCO's.
 
     Raises:
-        UserError: a name or severity is not known, or the image is smaller than the corruption
-            takes.
+        UserError: a name or severity is not known.
+        TooSmall: the image is smaller than the corruption takes.
     """
     entry = CORRUPTIONS.get(corruption)
     choose(str(severity), map(str, SEVERITIES), "severity")
     height, width = image.shape[:2]
     if min(height, width) < entry.smallest:
-        raise UserError(
+        raise TooSmall(
             f"image {image_id} is {width} x {height} pixels and {corruption} needs"
-            f" {entry.smallest} x {entry.smallest} or more: use the original images, or take it out"
-            " of the data set."
+            f" {entry.smallest} x {entry.smallest} or more"
         )
     seed = int(generator("corruption", image_id, corruption, severity).integers(2**31))
     state = np.random.get_state()

@@ -22,6 +22,7 @@ from benchmark.data.images import EvaluationImage, EvaluationImages, evaluation_
 from benchmark.data.refer import Ref, ReferDataset
 from benchmark.robustness import corruptions
 from benchmark.robustness.conditions import Condition
+from benchmark.robustness.corruptions import TooSmall
 from methods.config import DataNeeds
 
 # What of a method's needs decides its input: size, geometry and mean.
@@ -176,7 +177,8 @@ class CorruptedImages(Dataset):
             refs: of the image, whose expressions are evaluated. None means all refs of the split.
 
         Raises:
-            UserError: the image is missing, damaged or too small, or the cache's disk is full.
+            UserError: the image is missing or damaged, or the cache's disk is full.
+            TooSmall: the corruption cannot take it.
         """
         refs = refs or self.images.by_image[image_id]
         start = time.perf_counter()
@@ -213,8 +215,10 @@ class CorruptedImages(Dataset):
 
 def ahead(
     images: CorruptedImages, groups: Sequence[list[tuple[int, int]]], workers: int
-) -> Iterator[list[CorruptedImage]]:
-    """Yield the groups of images in order.
+) -> Iterator[tuple[list[CorruptedImage], list[TooSmall]]]:
+    """Yield the groups of images in order, without those that a corruption cannot take.
+
+    What is said of each such image is yielded beside its group.
 
     Args:
         images: make the images.
@@ -222,8 +226,8 @@ def ahead(
         workers: processes that make images ahead. With 0 this process makes them.
 
     Raises:
-        UserError: an image is missing, damaged or too small, the cache's disk is full, or a process
-            was killed.
+        UserError: an image is missing or damaged, the cache's disk is full, or a process was
+            killed.
     """
     if workers:
         # Imported once here and not in every worker, which inherits it.
@@ -231,10 +235,12 @@ def ahead(
 
     try:
         for group in DataLoader(images, batch_sampler=groups, num_workers=workers, collate_fn=list):
-            for item in group:
+            small = [item for item in group if isinstance(item, TooSmall)]
+            taken = [item for item in group if not isinstance(item, TooSmall)]
+            for item in taken:
                 if isinstance(item, UserError):
                     raise item
-            yield group
+            yield taken, small
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise

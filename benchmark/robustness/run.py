@@ -25,6 +25,7 @@ from benchmark.evaluation.records import Prediction, frame, records_of
 from benchmark.evaluation.timing import Meter, Timed
 from benchmark.robustness.conditions import Condition
 from benchmark.robustness.corruptions import Condition as Corruption
+from benchmark.robustness.corruptions import TooSmall
 from benchmark.robustness.covered_words import CoveredWords, CoveringTokenizer
 from benchmark.robustness.images import Cache, CorruptedImage, CorruptedImages, ahead, preparation
 from benchmark.robustness.results import (
@@ -91,8 +92,8 @@ def evaluate_conditions(
 
     Raises:
         Interrupted: somebody stopped the program. Finished conditions are kept.
-        UserError: a run is not finished or is held by another process, an image is missing or too
-            small, or a disk is full.
+        UserError: a run is not finished or is held by another process, an image is missing, a
+            corruption can take no image of a split, or a disk is full.
     """
     for run in runs:
         for split in splits:
@@ -203,14 +204,17 @@ class _Split:
                 start = time.perf_counter()
                 rows: dict[int, list[dict[str, Any]]] = {number: [] for number in numbers}
                 codes: dict[int, list[dict[str, Any]]] = {number: [] for number in numbers}
+                left_out: list[TooSmall] = []
                 for _ in range(0, count, IMAGES_AT_ONCE):
-                    group = next(batches)
+                    group, small = next(batches)
+                    left_out += small
                     self._count(condition, group)
                     for number in numbers:
                         for prediction in self._predictions(number, condition, group):
                             rows[number] += records_of(prediction)
                             codes[number] += masks.rows_of(prediction, stored)
-                    progress.advance(bar, len(group))
+                    progress.advance(bar, len(group) + len(small))
+                self._say(condition, left_out, count, console)
                 for number in numbers:
                     run = self.runs[number]
                     # A condition with results is finished, so its masks are written before them.
@@ -224,6 +228,24 @@ class _Split:
                         f"{self.split} {condition}: {count} images, {len(numbers)} runs,"
                         f" {seconds:.1f} s"
                     )
+
+    def _say(
+        self, condition: Condition, left_out: list[TooSmall], count: int, console: Console
+    ) -> None:
+        """Name the images that a corruption could not take.
+
+        Raises:
+            UserError: these are all images of the split.
+        """
+        if len(left_out) == count:
+            raise UserError(f"{left_out[0]}, as all of {self.split} are: leave {condition} out.")
+        if left_out:
+            more = f", and {len(left_out) - 1} more like it" if len(left_out) > 1 else ""
+            console.print(
+                f"{self.split} {condition}: {left_out[0]}{more}. The numbers under this condition"
+                f" are of the other {count - len(left_out)} images.",
+                markup=False,
+            )
 
     def _count(self, condition: Condition, group: list[CorruptedImage]) -> None:
         """Add the times of some images to their meter."""

@@ -1,10 +1,12 @@
 """Finished runs under conditions: plain numbers, nothing computed twice, nothing lost."""
 
+import io
 import json
 
 import numpy as np
 import pandas as pd
 import pytest
+from rich.console import Console
 
 from benchmark.base.errors import Interrupted, UserError
 from benchmark.evaluation import metrics
@@ -15,7 +17,8 @@ from benchmark.robustness.covered_words import CoveredWords
 from benchmark.robustness.occlusion import Occlusion
 from benchmark.robustness.results import finished_conditions, read_results, results_path
 from benchmark.robustness.run import evaluate_conditions
-from benchmark.runs.execution import Execution
+from benchmark.runs.execution import Execution, Places
+from benchmark.runs.opened import opened_for
 from tests.robustness.asking import CONDITIONS, QUIET, ask, opened
 
 
@@ -127,3 +130,27 @@ def test_splits_and_conditions_that_cannot_be_asked_are_named_at_once(fresh, cap
     with pytest.raises(UserError, match="split of run .* 'train' is not known"):
         evaluate_conditions(fresh, ["val", "train"], CONDITIONS[:1], opened, QUIET, device="cpu")
     assert finished_conditions(fresh[0], "val") == []
+
+
+def test_an_image_that_a_corruption_cannot_take_is_named_and_left_out(fresh, monkeypatch):
+    from benchmark.robustness import corruptions
+
+    small = int(fresh[0].records("val")["image_id"].iloc[0])
+    whole = corruptions.corrupt
+
+    def corrupt(pixels, corruption, severity, image_id):
+        if image_id == small:
+            raise corruptions.TooSmall(f"image {image_id} is 9 x 9 pixels and fog needs more")
+        return whole(pixels, corruption, severity, image_id)
+
+    monkeypatch.setattr(corruptions, "corrupt", corrupt)
+    console = Console(width=400, record=True, quiet=False, file=io.StringIO())
+    shared = opened_for(Places(None, runs=fresh[0].path.parent))
+    fog = corruptions.Condition("fog", 5)
+    evaluate_conditions(fresh, ["val"], [fog, CONDITIONS[3]], shared, console, device="cpu")
+    said = console.export_text()
+    assert f"val fog-5: image {small} is 9 x 9 pixels and fog needs more. The numbers" in said
+    for run in fresh:
+        clean = set(run.records("val")["image_id"])
+        assert set(read_results(run, "val", "fog-5")["image_id"]) == clean - {small}
+        assert set(read_results(run, "val", CONDITIONS[3])["image_id"]) == clean
