@@ -38,7 +38,18 @@ TAKES_SEED = ("impulse_noise", "glass_blur")
 
 
 class TooSmall(UserError):
-    """A corruption cannot take an image, which has too few pixels."""
+    """A corruption cannot take an image, which has too few pixels.
+
+    Attributes:
+        image_id: COCO's.
+    """
+
+    def __init__(self, message: str, image_id: int) -> None:
+        super().__init__(message, image_id)
+        self.image_id = image_id
+
+    def __str__(self) -> str:
+        return self.args[0]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,7 +197,8 @@ def corrupt(image: np.ndarray, corruption: str, severity: int, image_id: int) ->
     if min(height, width) < entry.smallest:
         raise TooSmall(
             f"image {image_id} is {width} x {height} pixels and {corruption} needs"
-            f" {entry.smallest} x {entry.smallest} or more"
+            f" {entry.smallest} x {entry.smallest} or more",
+            image_id,
         )
     seed = int(generator("corruption", image_id, corruption, severity).integers(2**31))
     state = np.random.get_state()

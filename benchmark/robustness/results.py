@@ -7,6 +7,7 @@ They are records in the directories of the runs:
                                   metrics.json                condition -> metrics, from the records
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -56,16 +57,31 @@ def read_results(run: RunDir, split: str, condition: Condition | str) -> pd.Data
         ) from None
 
 
-def write_results(run: RunDir, split: str, condition: Condition, records: pd.DataFrame) -> None:
+def write_results(
+    run: RunDir,
+    split: str,
+    condition: Condition,
+    records: pd.DataFrame,
+    left_out: Iterable[int] = (),
+) -> None:
     """Write the records of a run under a condition.
 
     The versions of the libraries that changed its images are kept with them, as
     `attrs["made_with"]`.
 
+    Args:
+        run: the run.
+        split: name of the split.
+        condition: what happened to its images and sentences.
+        records: one row per expression.
+        left_out: ids of images that the condition could not be applied to, of which there are no
+            records. They are kept as `attrs["left_out"]`.
+
     Raises:
         UserError: the disk is full.
     """
     records.attrs["made_with"] = made_with()
+    records.attrs["left_out"] = sorted(left_out)
     # There may be a hundred of these files, and zstd halves them.
     atomic_write(
         results_path(run, split, condition),

@@ -215,13 +215,14 @@ class _Split:
                             codes[number] += masks.rows_of(prediction, stored)
                     progress.advance(bar, len(group) + len(small))
                 self._say(condition, left_out, count, console)
+                small_ids = [each.image_id for each in left_out]
                 for number in numbers:
                     run = self.runs[number]
                     # A condition with results is finished, so its masks are written before them.
                     # A covered word makes another sentence with the same number.
                     if not isinstance(condition, CoveredWords):
                         write_masks(run, self.split, condition, masks.frame(codes[number]))
-                    write_results(run, self.split, condition, frame(rows[number]))
+                    write_results(run, self.split, condition, frame(rows[number]), small_ids)
                 if not console.is_terminal:
                     seconds = time.perf_counter() - start
                     console.print(

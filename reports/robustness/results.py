@@ -38,6 +38,8 @@ class Results:
         split: of their data set.
         records: of the seeds that enter. They are those that all strategies have, if there are any.
         missing: conditions that some run has no records of.
+        left_out: ids of images that some corruption cannot take. No record is of them, the clean
+            ones included, so that all numbers are of the same images.
     """
 
     group: Group
@@ -45,6 +47,7 @@ class Results:
     split: str
     records: Records
     missing: tuple[str, ...]
+    left_out: tuple[int, ...] = ()
 
     @property
     def conditions(self) -> list[str]:
@@ -114,7 +117,8 @@ def gather(
                 for label, by_seed in _paired(setting).items()
             }
             missing = tuple(text for text in texts if text not in names)
-            gathered.append(Results(collected.group, setting, split, records, missing))
+            records, left_out = _on_same_images(records)
+            gathered.append(Results(collected.group, setting, split, records, missing, left_out))
     if conditions and not any(results.conditions for results in gathered):
         raise UserError(
             f"no run of these in {runs} was evaluated under these conditions on"
@@ -148,6 +152,30 @@ def _paired(setting: Setting) -> dict[str, dict[int, Run]]:
     }
 
 
+def _on_same_images(records: Records) -> tuple[Records, tuple[int, ...]]:
+    """Return records without the images that some corruption could not take, and their ids."""
+    left_out = {
+        image_id
+        for by_seed in records.values()
+        for by_condition in by_seed.values()
+        for table in by_condition.values()
+        for image_id in table.attrs.get("left_out", ())
+    }
+    if not left_out:
+        return records, ()
+    same = {
+        label: {
+            seed: {
+                name: table[~table["image_id"].isin(left_out)].reset_index(drop=True)
+                for name, table in by_condition.items()
+            }
+            for seed, by_condition in by_seed.items()
+        }
+        for label, by_seed in records.items()
+    }
+    return same, tuple(sorted(left_out))
+
+
 def _records(run: Run, runs: Path, split: str, names: Sequence[str]) -> dict[str, pd.DataFrame]:
     """Return condition -> records of a run."""
     directory = RunDir(runs / run.key)
@@ -157,7 +185,8 @@ def _records(run: Run, runs: Path, split: str, names: Sequence[str]) -> dict[str
         records = read_results(directory, split, name)
         if name == WORDS:
             records = read_covered(records)
-        if set(records["sent_id"]) != set(clean["sent_id"]):
+        taken = clean[~clean["image_id"].isin(records.attrs.get("left_out", ()))]
+        if set(records["sent_id"]) != set(taken["sent_id"]):
             raise UserError(
                 f"{results_path(directory, split, name)} is not about the expressions of the run's"
                 " records: delete it and start `risbench robustness` again."

@@ -119,6 +119,11 @@ def _left_out(results: Results) -> list[str]:
             "These runs are left out, since another strategy has no finished run with this seed:"
             f" {', '.join(alone)}."
         )
+    if results.left_out:
+        lines.append(
+            f"Images {', '.join(map(str, results.left_out))} of {results.split} are too small for"
+            " a corruption, so no number is of them, the clean ones included."
+        )
     if results.missing:
         keys = [run.key for by_seed in strategies.values() for run in by_seed.values()]
         lines.append(

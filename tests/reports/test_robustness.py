@@ -323,6 +323,27 @@ def test_what_is_missing_is_named(evaluated):
         table_of(every, "another-run")
 
 
+def test_an_image_that_a_corruption_could_not_take_enters_no_number(tmp_path):
+    runs, specs = tmp_path, [make_spec(strategy, 0) for strategy in BOTH]
+    for spec in specs:
+        clean = sentences(make_run(runs, spec, better=0.1).records("val"))
+        RunDir(runs / spec.key).write_records("val", clean)
+        small = int(clean["image_id"].iloc[0])
+        taken = clean[clean["image_id"] != small].reset_index(drop=True)
+        write_results(RunDir(runs / spec.key), "val", CONDITIONS[0], worse(taken, 0.5), [small])
+        write_results(RunDir(runs / spec.key), "val", CONDITIONS[5], worse(clean, 0.7))
+    (results,) = gathered(runs, specs, [CONDITIONS[0], CONDITIONS[5]])
+    assert results.left_out == (small,)
+    for by_seed in results.records.values():
+        assert all(
+            set(table["image_id"]) == set(taken["image_id"]) for table in by_seed[0].values()
+        )
+    table = table_of([results])
+    row = table[(table["kind"] == "clean") & (table["strategy"] == "baseline")]
+    assert len(row)
+    assert f"Images {small} of val are too small" in "\n".join(words._left_out(results))
+
+
 def test_records_about_other_expressions_are_refused(evaluated, tmp_path):
     import shutil
 

@@ -140,7 +140,9 @@ def test_an_image_that_a_corruption_cannot_take_is_named_and_left_out(fresh, mon
 
     def corrupt(pixels, corruption, severity, image_id):
         if image_id == small:
-            raise corruptions.TooSmall(f"image {image_id} is 9 x 9 pixels and fog needs more")
+            raise corruptions.TooSmall(
+                f"image {image_id} is 9 x 9 pixels and fog needs more", image_id
+            )
         return whole(pixels, corruption, severity, image_id)
 
     monkeypatch.setattr(corruptions, "corrupt", corrupt)
