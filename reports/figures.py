@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import methods
+from benchmark.evaluation.drawn_text import fonts, quiet_glyphs
 
 COLUMN = 3.35  # width of a paper's column, inches
 PAGE = 6.9  # width of a paper's page, inches
@@ -29,7 +30,7 @@ DASHES = ("-", (0, (5, 1.5)), (0, (1, 1)), "-.", (0, (7, 1, 1, 1, 1, 1)), (0, (3
 STYLE = [
     "default",
     {
-        "font.family": "DejaVu Sans",  # the font that matplotlib brings along
+        "font.family": fonts(),  # the one that matplotlib brings along comes first
         "font.size": 7.5,
         "axes.labelsize": 7.5,
         "axes.linewidth": 0.6,
@@ -104,7 +105,8 @@ def files(name: str, figure: Figure) -> dict[str, bytes]:
         for picture, interpolation in zip(pictures, smooth, strict=True):
             picture.set_interpolation(interpolation if kind == "png" else "none")
         buffer = io.BytesIO()
-        figure.savefig(buffer, format=kind, metadata=metadata)
+        with quiet_glyphs():
+            figure.savefig(buffer, format=kind, metadata=metadata)
         contents[f"{name}.{kind}"] = buffer.getvalue().replace(PIXELATED, b"")
     for picture, interpolation in zip(pictures, smooth, strict=True):
         picture.set_interpolation(interpolation)

@@ -13,9 +13,11 @@ def text(value: Any) -> str:
 
     Raises:
         TypeError: it is none.
+        UnicodeEncodeError: it holds half a character, which no file of results can.
     """
     if not isinstance(value, str):
         raise TypeError(f"{value!r:.40} is not a string")
+    value.encode()
     return value
 
 

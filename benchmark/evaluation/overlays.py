@@ -1,7 +1,5 @@
 """Pictures of a few validation images per run, with sentence, ground truth and prediction."""
 
-import textwrap
-
 import matplotlib
 import numpy as np
 import torch
@@ -12,6 +10,7 @@ from benchmark.base.files import atomic_write
 from benchmark.data.images import EvaluationImages
 from benchmark.data.refer import ReferDataset
 from benchmark.data.tokenizers import Tokenizer
+from benchmark.evaluation import drawn_text
 from benchmark.evaluation.masks import overlap
 from benchmark.evaluation.predict import predict
 from benchmark.evaluation.records import Prediction
@@ -26,8 +25,8 @@ def panel(axis: matplotlib.axes.Axes, image: np.ndarray, title: str, color: str 
     """Show one picture with a wrapped title."""
     axis.imshow(image)
     # A sentence may hold a dollar sign, which is no formula.
-    text = "\n".join(textwrap.wrap(title, 34))
-    axis.set_title(text, fontsize=9, color=color, parse_math=False)
+    text = "\n".join(drawn_text.wrapped(title, 34))
+    axis.set_title(text, fontsize=9, color=color, parse_math=False, fontfamily=drawn_text.fonts())
     axis.set_axis_off()
 
 
@@ -89,7 +88,8 @@ def write(
         item = images[number]
         (prediction,) = predict(method, [item], tokenizer, device)
         figure = draw(dataset.image(item.image_id), prediction)
-        atomic_write(
-            run.path / "images" / f"{split}_{item.image_id}.png",
-            lambda temporary, figure=figure: figure.savefig(temporary, format="png", dpi=110),
-        )
+        with drawn_text.quiet_glyphs():
+            atomic_write(
+                run.path / "images" / f"{split}_{item.image_id}.png",
+                lambda temporary, figure=figure: figure.savefig(temporary, format="png", dpi=110),
+            )

@@ -6,7 +6,6 @@ from what `risbench examples` has cut, so neither the data nor a network is need
 """
 
 import dataclasses
-import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from PIL import Image, UnidentifiedImageError
 from benchmark.base.errors import UserError
 from benchmark.evaluation import examples as cut
 from benchmark.evaluation import masks
+from benchmark.evaluation.drawn_text import wrapped
 from benchmark.evaluation.example_rules import RULES
 from benchmark.evaluation.examples import Example
 from reports import labels, mask_panels
@@ -150,7 +150,7 @@ def figure(heading: Heading, rows: Sequence[Row], place: Path) -> Figure:
         rows: at least one.
         place: folder of the examples.
     """
-    sentences = [textwrap.wrap(f"“{row.example.sentence}”", LETTERS) for row in rows]
+    sentences = [wrapped(f"“{row.example.sentence}”", LETTERS) for row in rows]
     # A portrait gets no more height than a square.
     heights = [WIDTH * min(1.0, row.example.size[0] / row.example.size[1]) for row in rows]
     steps = [

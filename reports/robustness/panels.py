@@ -1,6 +1,5 @@
 """The parts that the figures of the report share: panels, bars, legends and names."""
 
-import textwrap
 from collections.abc import Sequence
 
 import pandas as pd
@@ -9,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from benchmark.evaluation.drawn_text import wrapped
 from benchmark.robustness import corruptions
 from reports import labels
 from reports.figures import COLORS, PAGE, QUIET, grid
@@ -65,7 +65,7 @@ def title(figure: Figure, text: str, letters: int | None = None) -> None:
             beside the title.
     """
     letters = letters or int(LETTERS_PER_INCH * figure.get_figwidth())
-    text = "\n".join(textwrap.wrap(text, letters))
+    text = "\n".join(wrapped(text, letters))
     # A sentence in it may hold a dollar sign, which is no formula.
     figure.suptitle(text, x=0.01, ha="left", fontsize=8, fontweight="bold", parse_math=False)
 
