@@ -158,7 +158,7 @@ def test_random_bytes_are_refused_or_plain(tmp_path):
         ([{"ref_id": 1}], "ref number 0 is damaged .no 'sentences'"),
         ([{**ref(), "ann_id": "10"}], "ref number 0 is damaged"),
         ([{**ref(), "sentences": [{"sent_id": 0, "sent": "x"}]}], "no 'raw'"),
-        ([ref(sentences=())], "no sentences"),
+        ([ref(sentences=())], "no ref with a sentence"),
     ],
 )
 def test_a_pickle_of_something_else_is_named(tmp_path, content, message):
@@ -206,9 +206,11 @@ def test_a_bomb_ends_soon_in_one_sentence(kind, tmp_path):
     path = write(tmp_path) / "refcoco" / "refs(unc).p"
     path.write_bytes(BOMBS[kind])
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # The largest child so far may be one of another test.
+    largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     with pytest.raises(UserError, match=r"^[^\n]*refs\(unc\).p is damaged[^\n]*$"):
         read_refer(tmp_path, "refcoco", "unc")
     # The child has a limit of its own, and this process reads nothing large.
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory < 2**19
     spent = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert spent.ru_maxrss < 2**20
+    assert spent.ru_maxrss < 2**20 or spent.ru_maxrss == largest
