@@ -4,6 +4,7 @@ import pickle
 import warnings
 
 import pytest
+import yaml
 
 from benchmark.base.errors import UserError
 from benchmark.data.refer import read_refer
