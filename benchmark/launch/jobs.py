@@ -19,6 +19,12 @@ ROOT = Path(__file__).parents[2]
 # The weights of a hundred runs take minutes to read, and are compared when they are used.
 DATA = [name for name in integrity.PATTERNS if name != integrity.WEIGHTS]
 PYTHON = (sys.executable, "-P", "-m")
+DISTRIBUTED = {
+    # torchrun kills processes that need longer than this to save their state, in seconds.
+    "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "100",
+    # Else processes that are started anew look for those that have ended, under their addresses.
+    "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
+}
 
 
 # --- command lines --------------------------------------------------------------------
@@ -96,17 +102,15 @@ def run_job(
     """
     processes = execution.numerics.processes
     # The one restart is for a run that stalls (`training.stall`).
-    restarts = ("--max-restarts", "1")
-    spread = ("--standalone", *restarts, "--nproc-per-node=" + str(processes), "-m")
+    spread = ("--standalone", "--max-restarts=1", f"--nproc-per-node={processes}", "-m")
     torchrun = ("torch.distributed.run", *spread)
     command = (*PYTHON, *(torchrun if processes > 1 else ()), "benchmark.cli", "resume", run.key)
-    # torchrun kills processes that need longer than this to save their state.
-    patient = {"TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "100"} if processes > 1 else {}
+    distributed = DISTRIBUTED if processes > 1 else {}
     return Job(
         name=run.key,
         command=(*command, *place_options(places), *execution_options(execution)),
         log=run.path / "log.txt",
-        environment=environment(execution) | patient,
+        environment=environment(execution) | distributed,
         resources=resources(execution, launcher),
         after=tuple(after),
         folder=run.path,
