@@ -37,8 +37,9 @@ test: lint
 parity: setup
 	$(BIN)/python -m pytest -m parity
 
+# With SHORT=1 the long campaigns are left out, which take a quarter of an hour.
 faults: setup
-	$(BIN)/python -m pytest -n 2 -m faults
+	$(BIN)/python -m pytest -n 2 -m "faults$(if $(SHORT), and not campaign)"
 
 cluster: setup
 	$(BIN)/python -m pytest -m cluster

@@ -85,7 +85,7 @@ def test_some_damages(world, tmp_path, monkeypatch, name, damage):
 
 
 @pytest.mark.faults
-@pytest.mark.slow
+@pytest.mark.campaign
 @pytest.mark.parametrize("name", FILES)
 def test_every_damage(world, tmp_path, monkeypatch, name):
     monkeypatch.setattr("builtins.input", lambda *_: "n")
