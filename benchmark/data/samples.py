@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from benchmark.base.errors import UserError
 from benchmark.base.geometry import Geometry, normalize, prepare_image, prepare_mask
 from benchmark.base.rng import generator
 from benchmark.data.refer import Ref, ReferDataset, Sentence
@@ -60,7 +61,8 @@ class TrainingSamples:
             needed where `needs.masks` asks for pseudo masks.
 
     Raises:
-        UserError: the data set does not have the split.
+        UserError: the data set does not have the split, or no sentence in it is a negative of
+            another and the method needs some.
     """
 
     def __init__(
@@ -89,11 +91,30 @@ class TrainingSamples:
         self.by_image: dict[int, list[Ref]] = defaultdict(list)
         for ref in refs:
             self.by_image[ref.image_id].append(ref)
+        if needs.negatives:
+            self._check_negatives(split)
         self._images: dict[int, np.ndarray] = {}
         self._masks: dict[int, np.ndarray] = {}
         masks = len(refs) if needs.masks != "none" else 0
         content_bytes = needs.size**2 * (3 * len(self.by_image) + masks)
         self.cached = content_bytes <= CACHE_BYTES
+
+    def _check_negatives(self, split: str) -> None:
+        """Check that there is a negative for every unit, which would be looked for without end.
+
+        Raises:
+            UserError: there is none.
+        """
+        texts = {sentence.sent for unit in self.units for sentence in unit.sentences}
+        is_alone = any(
+            all(other.ann_ids == refs[0].ann_ids for other in refs)
+            for refs in self.by_image.values()
+        )
+        if len(texts) == 1 and is_alone:
+            raise UserError(
+                f"all sentences of {split} in {self.dataset.name} are alike, so none is a negative"
+                " of another: train a method that needs none, or use other sentences."
+            )
 
     def __len__(self) -> int:
         return len(self.units)
