@@ -9,8 +9,9 @@ stands in `contract.py` and in each method's `method.py` and `network.py`.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -37,6 +38,16 @@ WIRE = ConfigDict(
     validate_by_alias=True,
     serialize_by_alias=True,
 )
+
+
+def revised(revision: int, *variants: str) -> dict[tuple[str, str], int]:
+    """Return the revisions after a fix that changed the numbers of variants in every precision.
+
+    Args:
+        revision: of these variants.
+        variants: names of those whose numbers changed.
+    """
+    return dict.fromkeys(itertools.product(variants, get_args(Precision)), revision)
 
 
 def added(default: Any, **limits: Any) -> Any:

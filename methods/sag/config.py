@@ -7,7 +7,7 @@ import pkgutil
 
 from methods import departures
 from methods.backbones.sizes import SMALL_BERT, TINY_BERT, BertSize, VitSize
-from methods.config import Config, Definition, Recipe
+from methods.config import Config, Definition, Recipe, revised
 
 _SCRATCH = (
     departures.from_scratch("ViT and BERT"),
@@ -93,6 +93,8 @@ DEFINITION = Definition(
     weakly_supervised=True,
     couples_batch=True,
     has_published_weights=True,
+    # Until revision 2, the cosine ran one iteration late.
+    revisions=revised(2, "paper", "small", "tiny"),
     variants={
         "paper": SagConfig.published(),
         "small": SagConfig(

@@ -127,8 +127,11 @@ class SaG(Method):
 
     def schedule(self, recipe: SagRecipe, step: int, steps_per_epoch: int) -> list[float]:
         """Return the rates of both groups, a cosine per iteration after the warm-up."""
+        # Published: the scheduler moves behind each update that has the whole loss, the last of
+        # the warm-up included.
+        moves = max(0, step - max(recipe.warmup_steps, 1) + 1)
         # Published: the cosine is as long as the whole training, so it never reaches 0.
-        turned = max(0, step - recipe.warmup_steps) / (recipe.epochs * steps_per_epoch)
+        turned = moves / (recipe.epochs * steps_per_epoch)
         rate = recipe.learning_rate * (1 + math.cos(math.pi * turned)) / 2
         return [recipe.backbone_multiplier * rate, rate]
 

@@ -220,15 +220,28 @@ def test_a_definition_describes_its_class(name):
 
 
 def test_a_revision_belongs_to_a_variant_and_a_precision():
-    raised = dataclasses.replace(methods.definition("cris"), revisions={("paper", "fp16"): 2})
+    raised = dataclasses.replace(methods.definition("lavt"), revisions={("paper", "fp16"): 2})
     assert raised.revision("paper", "fp16") == raised.revision("tiny", "fp16") + 1
     assert raised.revision("paper", "fp32") == raised.revision("tiny", "fp32") == 1
 
 
+def test_a_fix_of_numbers_raises_the_revision_of_what_it_moves_alone():
+    revisions = {
+        (name, variant, precision): methods.definition(name).revision(variant, precision)
+        for name in methods.names()
+        for variant in methods.definition(name).variants
+        for precision in ("fp32", "tf32", "bf16", "fp16")
+    }
+    moved = {"cris", "etris", "sag"}
+    assert revisions == {
+        row: (2 if row[0] in moved else 1) + (row[2] in ("bf16", "fp16")) for row in revisions
+    }
+
+
 def test_runs_with_autocast_have_a_revision_of_their_own():
     """They were evaluated in float32 once. Other runs keep their keys."""
-    cris = methods.definition("cris")
-    revisions = {name: cris.revision("tiny", name) for name in ("fp32", "tf32", "bf16", "fp16")}
+    lavt = methods.definition("lavt")
+    revisions = {name: lavt.revision("tiny", name) for name in ("fp32", "tf32", "bf16", "fp16")}
     assert revisions == {"fp32": 1, "tf32": 1, "bf16": 2, "fp16": 2}
 
 

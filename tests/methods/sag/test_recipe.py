@@ -63,24 +63,32 @@ def test_published_recipe():
     )
 
 
-def test_the_cosine_starts_after_the_warm_up_and_ends_above_zero():
-    method, recipe = meta("tiny"), SaG.definition.recipes["paper"]
+@pytest.mark.parametrize("warmup", [0, 1, 2, 5000])
+def test_the_cosine_moves_behind_the_last_update_of_the_warm_up(warmup):
+    """The published loop counts its iterations from 1, and from the warm-up's count on it moves
+    the scheduler behind each update.
+    """
+    method = meta("tiny")
+    recipe = SaG.definition.recipes["paper"].model_copy(update={"warmup_steps": warmup})
     steps = 50 * 200
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1e-5)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps)
     expected = []
-    for step in range(steps):
+    for iteration in range(1, steps + 1):
         expected.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
-        if step >= 5000:
+        if iteration >= warmup:
             scheduler.step()
     found = [method.schedule(recipe, step, 200)[1] for step in range(steps)]
     assert found == pytest.approx(expected, rel=1e-6)
-    assert set(found[:5001]) == {1e-5} and found[5001] < 1e-5
-    assert (
-        found[-1] == pytest.approx(1e-5 * (1 + math.cos(math.pi * 4999 / steps)) / 2)
-        and found[-1] > 5e-6
-    )
+    constant = max(warmup, 1)
+    assert set(found[:constant]) == {1e-5} and found[constant] < 1e-5
+
+
+def test_the_cosine_ends_above_zero():
+    method, recipe = meta("tiny"), SaG.definition.recipes["paper"]
+    last = method.schedule(recipe, 50 * 200 - 1, 200)[1]
+    assert last == pytest.approx(1e-5 * (1 + math.cos(math.pi * 5000 / 10000)) / 2)
 
 
 def test_the_warm_up_is_one_of_the_loss():
