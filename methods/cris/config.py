@@ -8,7 +8,7 @@ from typing import Any
 
 from methods import departures
 from methods.backbones.sizes import RN50, RN101, SMALL_CLIP, TINY_CLIP, ClipConfig
-from methods.config import Config, Definition, Recipe
+from methods.config import Config, Definition, Recipe, revised
 
 _SCRATCH = (
     departures.from_scratch("CLIP's towers"),
@@ -133,6 +133,8 @@ DEFINITION = CrisDefinition(
     recipe_type=CrisRecipe,
     text=("clip", "sent"),
     has_published_weights=True,
+    # Until revision 2, the position code was not the published one to the last digit.
+    revisions=revised(2, "paper", "paper-rn50", "small", "tiny"),
     batch_norm=True,
     variants={
         "paper": CrisConfig.published("RN101"),

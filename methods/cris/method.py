@@ -16,6 +16,7 @@ from methods.contract import Batch, Method, Output, Text
 from methods.cris import weights
 from methods.cris.config import DEFINITION, CrisRecipe
 from methods.cris.network import CrisNetwork, Maps
+from methods.precision import at_least_float32
 
 # The published threshold of the probability.
 THRESHOLD = 0.35
@@ -51,14 +52,14 @@ class CRIS(Method):
         That is what the published code computes. Its paper calls the loss text-to-pixel
         contrastive.
         """
-        logits = output.logits.float()
+        logits = at_least_float32(output.logits)
         target = F.interpolate(batch.targets, logits.shape[-2:], mode="nearest")
         return {"bce": F.binary_cross_entropy_with_logits(logits, target.to(logits.dtype))}
 
     def distillation(self, student: Output, teacher: Output) -> Tensor:
         """Return the same loss against the teacher's probability (MaskRIS, equation 4)."""
-        target = teacher.logits.float().sigmoid()
-        return F.binary_cross_entropy_with_logits(student.logits.float(), target)
+        target = at_least_float32(teacher.logits).sigmoid()
+        return F.binary_cross_entropy_with_logits(at_least_float32(student.logits), target)
 
     def mask(self, logits: Tensor, geometry: Geometry) -> np.ndarray:
         """Return where the probability exceeds 0.35 at the original size.

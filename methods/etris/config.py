@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from methods import departures
 from methods.backbones.sizes import RN50, RN101, SMALL_CLIP, TINY_CLIP, VIT_B16, ClipConfig
-from methods.config import Config
+from methods.config import Config, revised
 from methods.cris.config import CrisDefinition, MilestoneRecipe
 
 Triple: TypeAlias = tuple[int, int, int]
@@ -121,6 +121,8 @@ DEFINITION = CrisDefinition(
     recipe_type=EtrisRecipe,
     text=("clip", "sent"),
     has_published_weights=True,
+    # Until revision 2, the position code of CRIS was not the published one to the last digit.
+    revisions=revised(2, "paper", "paper-rn50", "paper-vitb16", "small", "tiny"),
     batch_norm=True,
     variants={
         "paper": EtrisConfig.published("RN101"),

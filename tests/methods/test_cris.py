@@ -11,6 +11,7 @@ from benchmark.base.geometry import Geometry
 from methods.contract import Batch, Output, Text
 from methods.cris import weights
 from methods.cris.method import CRIS
+from methods.cris.network import sinusoid
 from tests.helpers import PROJECT
 
 KEYS = json.loads(str(np.load(PROJECT / "tests" / "parity" / "fixtures" / "cris_r50.npz")["keys"]))
@@ -93,6 +94,38 @@ def test_loss_is_bce_on_the_nearest_soft_target():
         method.distillation(Output(logits), Output(teacher)),
         F.binary_cross_entropy(logits.sigmoid(), teacher.sigmoid()),
     )
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_losses_are_computed_in_float32_or_better(dtype):
+    method = CRIS(CRIS.definition.variants["tiny"], 50)
+    logits = 8 * torch.randn(2, 1, 24, 24, dtype=dtype)
+    target = torch.rand(2, 1, 24, 24, dtype=torch.promote_types(dtype, torch.float32))
+    batch = Batch(
+        torch.zeros(2, 3, 96, 96), Text(torch.zeros(2, 20), torch.zeros(2, 20)), target, []
+    )
+    (value,) = method.loss(Output(logits), batch).values()
+    assert value.dtype == target.dtype
+    exact = logits.double()
+    # -t log(s(x)) - (1 - t) log(1 - s(x)) is log(1 + e^x) - t x.
+    expected = (torch.logaddexp(exact, torch.zeros(())) - target.double() * exact).mean()
+    limit = 1e-12 if dtype == torch.float64 else 1e-5
+    assert float(value) == pytest.approx(float(expected), rel=limit)
+    distilled = method.distillation(Output(logits), Output(logits))
+    expected = (torch.logaddexp(exact, torch.zeros(())) - exact.sigmoid() * exact).mean()
+    assert float(distilled) == pytest.approx(float(expected), rel=limit)
+
+
+@pytest.mark.parametrize("width", [32, 64, 256, 512])
+def test_position_codes_are_the_published_ones_to_the_last_digit(width):
+    """The oracle is written out in numpy: the exponential of a product, in float32."""
+    even = torch.arange(0, width, 2, dtype=torch.float32)
+    rate = (even * -(np.log(10000.0) / width)).exp().numpy()
+    angle = torch.from_numpy(np.arange(26, dtype=np.float32)[:, None] * rate)
+    codes = sinusoid(torch.arange(26), width)
+    assert torch.equal(codes[:, 0::2], angle.sin()) and torch.equal(codes[:, 1::2], angle.cos())
+    exact = np.arange(26)[:, None] * 10000.0 ** (-np.arange(0, width, 2) / width)
+    np.testing.assert_allclose(codes[:, 0::2], np.sin(exact), atol=5e-6)
 
 
 def test_mask_is_where_the_probability_exceeds_035():
