@@ -10,6 +10,8 @@ that is not in this repository. A method takes part through one adapter,
 - `tolerance(quantity, suffixes) -> Tolerance`: how exactly an array is compared and in
   which precision;
 - `weights`: the method's `weights.py`, with `from_published` and `to_published`;
+- `names_of(keys)`, if a published network goes by several sets of names: what stands in the
+  place of `weights` for a fixture with these names;
 - `UNREAD`, if there are any: names of a published state dict that nothing reads and our
   network does without.
 
@@ -32,6 +34,9 @@ array's name and no suffixes:
   call. A value is an array, a tensor or a number. A dict is compared with JSON norms by
   name, a set with a JSON list of names (the difference counts those that disagree), and
   of stored uint8 arrays the bits that differ are counted;
+  Of the arrays `*_alt`, which are of another input and the same weights, it is asked once more
+  with `config["alternative"]` true and the archive's own inputs of that name in place of the
+  first. An array is called without `_alt` there;
 - `INPUTS`: arrays that it only reads. What is neither compared nor an input is
   reported, and the command fails.
 """

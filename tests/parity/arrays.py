@@ -82,6 +82,11 @@ def parse(name: str) -> tuple[str, tuple[str, ...]] | None:
     return None
 
 
+def plain(name: str) -> str:
+    """Return the name of the same array for the first input, without the suffix `alt`."""
+    return "_".join(part for part in name.split("_") if part != "alt")
+
+
 def _number(suffixes: tuple[str, ...], prefix: str, default: int) -> int:
     found = [
         int(suffix[len(prefix) :]) for suffix in suffixes if re.fullmatch(rf"{prefix}\d+", suffix)

@@ -12,21 +12,12 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-import torch
-from timm.layers import DropPath
-from torch import Tensor, nn
 
 from benchmark.base.errors import UserError, choose
-from benchmark.strategies.maskris import MaskRIS
-from benchmark.strategies.strategy import MicroBatch
-from methods.config import DataNeeds
-from methods.contract import Batch, Method, Output, Text
-from tests.parity import fill
-from tests.parity.arrays import STEP_INPUTS, STEP_QUANTITIES, Run, Tolerance, parse, run_of
-from tests.parity.names import published_names
+from tests.parity.arrays import STEP_INPUTS, STEP_QUANTITIES, Tolerance, parse, plain, run_of
+from tests.parity.network import Network
 
 _DESCRIPTION = ("keys", "config")
-# Published name -> the name of the same tensor, where a state dict lists one tensor twice.
 _ALIASES = "aliases"
 # A gradient that is exactly zero leaves rounding noise behind: a norm below this share
 # of the largest counts as noise.
@@ -60,17 +51,17 @@ def check(path: pathlib.Path, only: Collection[str] | None = None) -> list[Row]:
     archive, keys, config = _read(path)
     adapter = _adapter(config)
     inputs = getattr(adapter, "INPUTS", STEP_INPUTS)
-    chosen = [name for name in archive if name not in (*_DESCRIPTION, _ALIASES, *inputs)]
+    chosen = [name for name in archive if plain(name) not in (*_DESCRIPTION, _ALIASES, *inputs)]
     results = {name: archive[name] for name in chosen if only is None or name in only}
-    network = _Network(adapter, archive, config, keys)
+    network = Network(adapter, archive, config, keys)
     compare = _by_adapter if hasattr(adapter, "arrays") else _by_name
     order = {name: index for index, name in enumerate(archive)}
-    return sorted(
-        [network.names_row(), *compare(network, results)], key=lambda row: order[row.name]
-    )
+    wrong = network.wrong_names()
+    names = Row("keys", float(len(wrong)), Tolerance(0), f"first at {wrong[0]}" if wrong else "")
+    return sorted([names, *compare(network, results)], key=lambda row: order[row.name])
 
 
-def _by_name(network: "_Network", results: dict[str, np.ndarray]) -> Iterator[Row]:
+def _by_name(network: Network, results: dict[str, np.ndarray]) -> Iterator[Row]:
     """Yield the rows of arrays whose names say what they hold."""
     runs = collections.defaultdict(list)
     for name in results:
@@ -87,22 +78,43 @@ def _by_name(network: "_Network", results: dict[str, np.ndarray]) -> Iterator[Ro
     for run in sorted(runs, key=lambda run: (run.tokens[0], run.fill_seed, run.float64, run.train)):
         found = network.run(run)
         for name, quantity, suffixes, tolerance in runs[run]:
+            if quantity not in found:
+                yield Row(name, None, None, "the adapter does not compute this array")
+                continue
             yield Row(
                 name, _difference(results[name], found[quantity], suffixes, tolerance), tolerance
             )
 
 
-def _by_adapter(network: "_Network", results: dict[str, np.ndarray]) -> Iterator[Row]:
+def _by_adapter(network: Network, results: dict[str, np.ndarray]) -> Iterator[Row]:
     """Yield the rows of arrays that the adapter computes, and of those that it passes over."""
-    adapter, compared = network.adapter, set()
-    for name, found in adapter.arrays(
-        network.filled, network.archive, network.config, network.keys
-    ):
-        compared.add(name)
-        if name in results:
-            tolerance = adapter.tolerance(name, ())
-            yield Row(name, _difference(results[name], found, (), tolerance), tolerance)
-    for name in results.keys() - compared:
+    given, config = network.archive, {**network.config, "alternative": False}
+    yield from _computed(network, results, given, config, [n for n in results if plain(n) == n])
+    if alternatives := [name for name in results if plain(name) != name]:
+        # They are a fixture of their own, of another input and the same weights. What the first
+        # input was given the second is given, too, unless the fixture says otherwise.
+        given = {**given, **{plain(name): given[name] for name in given if plain(name) != name}}
+        size = config.get("size_alt", config["size"])
+        config = {**config, "alternative": True, "size": size}
+        yield from _computed(network, results, given, config, alternatives)
+
+
+def _computed(
+    network: Network,
+    results: dict[str, np.ndarray],
+    given: dict[str, np.ndarray],
+    config: dict[str, Any],
+    names: list[str],
+) -> Iterator[Row]:
+    """Yield the rows of `names`, which the adapter computes on one input."""
+    adapter, wanted = network.adapter, {plain(name): name for name in names}
+    found = adapter.arrays(network.filled, given, config, network.keys)
+    # What comes after the last array that is wanted, such as a training pass, is not computed.
+    while wanted and (pair := next(found, None)):
+        if name := wanted.pop(pair[0], None):
+            tolerance = adapter.tolerance(pair[0], ())
+            yield Row(name, _difference(results[name], pair[1], (), tolerance), tolerance)
+    for name in wanted.values():
         yield Row(name, None, None, "the adapter does not compute this array")
 
 
@@ -120,7 +132,7 @@ def _read(path: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, Any], di
 
 def _adapter(config: dict[str, Any]) -> ModuleType:
     here = pathlib.Path(__file__).parent
-    tools = {"__init__", "__main__", "arrays", "check", "fill"}
+    tools = {"__init__", "__main__", "arrays", "check", "fill", "names", "network"}
     adapters = {
         file.stem for file in here.glob("*.py") if not file.stem.startswith("test_")
     } - tools
@@ -129,197 +141,6 @@ def _adapter(config: dict[str, Any]) -> ModuleType:
     method = "tris_step2" if second else config["method"]
     choose(method, adapters, "parity adapter for method")
     return importlib.import_module(f"tests.parity.{method}")
-
-
-class _Network:
-    """The method's network under the fixture's weights; built once per sentence length,
-    refilled for every run.
-    """
-
-    def __init__(
-        self,
-        adapter: ModuleType,
-        archive: dict[str, np.ndarray],
-        config: dict[str, Any],
-        keys: dict[str, Any],
-    ) -> None:
-        self.adapter, self.archive, self.config, self.keys = adapter, archive, config, keys
-        self.inputs = {
-            name: torch.from_numpy(archive[name]) for name in STEP_INPUTS if name in archive
-        }
-        self.aliases = json.loads(str(archive[_ALIASES])) if _ALIASES in archive else {}
-        self.words = self.fill_seed = None
-        self._build(config["words"])
-
-    def _build(self, words: int) -> None:
-        if words != self.words:
-            self.method: Method = self.adapter.build(self.config, self.keys, words)
-            self.words = words
-            _without_dropout(self.method)
-
-    def _published(self) -> dict[str, Tensor]:
-        state = self.adapter.weights.to_published(self.method.network.state_dict())
-        return {name.removeprefix("module."): value for name, value in state.items()}
-
-    def names_row(self) -> Row:
-        """Compare the names, shapes and types of the state dict; the difference counts
-        the entries that disagree.
-        """
-        own = {
-            name: [list(value.shape), str(value.dtype).removeprefix("torch.")]
-            for name, value in self._published().items()
-        }
-        names = (own.keys() | self.keys.keys()) - getattr(self.adapter, "UNREAD", frozenset())
-        wrong = sorted(name for name in names if own.get(name) != self.keys.get(name))
-        return Row("keys", float(len(wrong)), Tolerance(0), f"first at {wrong[0]}" if wrong else "")
-
-    def _fill(self, seed: int) -> None:
-        if seed != self.fill_seed:
-            self.state = self.adapter.weights.from_published(
-                {
-                    name: torch.from_numpy(
-                        np.asarray(fill.fill(self.aliases.get(name, name), tuple(shape), seed))
-                    )
-                    for name, (shape, dtype) in self.keys.items()
-                    if dtype.startswith("float") and not name.startswith("criterion.")
-                }
-            )
-            self.fill_seed = seed
-        own = self.method.network.state_dict()
-        if missing := [
-            name
-            for name, value in own.items()
-            if value.is_floating_point() and name not in self.state
-        ]:
-            raise UserError(
-                f"The fixture lacks '{missing[0]}': the network is not the published one."
-            )
-        self.method.network.load_state_dict({**own, **self.state})
-
-    def filled(self, seed: int) -> Method:
-        """Return the network as an adapter's `arrays` takes it: filled with `seed`,
-        float32, in eval mode, without gradients.
-        """
-        self._fill(seed)
-        self.method.zero_grad(set_to_none=True)
-        return self.method.eval()
-
-    def run(self, run: Run) -> dict[str, Any]:
-        """Return quantity -> value of one pass."""
-        self._build(run.tokens[0])
-        self._fill(run.fill_seed)
-        dtype = torch.float64 if run.float64 else torch.float32
-        method = self.method.to(dtype).train(run.train)
-        method.zero_grad(set_to_none=True)
-        batch, height, width, seed = run.image
-        images = torch.from_numpy(fill.image(batch, height, width, seed)).to(dtype)
-        target = torch.from_numpy(fill.mask(batch, height, width)).to(dtype)[:, None]
-        if run.step:
-            return self._step(images, target)
-        ids, attention = map(torch.from_numpy, self.adapter.tokens(batch, *run.tokens))
-        with torch.set_grad_enabled(run.train):
-            if run.words:
-                states = torch.from_numpy(fill.words(batch, run.tokens[0])).to(dtype)
-                output = self.adapter.forward_words(method, images, states, attention)
-            else:
-                output = self.adapter.forward(method, images, ids, attention)
-        if not run.train:
-            found = {"eval_logits": self.adapter.logits(output)}
-            if hasattr(self.adapter, "full"):
-                found["eval_full"] = self.adapter.full(output, (height, width))
-            return found
-        loss = self._backward(
-            output, Batch(images, Text(ids, attention), target, list(range(batch)))
-        )
-        return {
-            "train_logits": self.adapter.logits(output).detach(),
-            "train_loss": loss,
-            "grad_norms": self._gradient_norms(),
-            "running_stat_norms_after": {
-                name: float(value.double().norm()) for name, value in self._published().items()
-            },
-        }
-
-    def _step(self, images: Tensor, target: Tensor) -> dict[str, Any]:
-        """Return what the suite's own step of MaskRIS computes, on the fixture's
-        sentences and masks.
-        """
-        text = Text(self.inputs["ids"], self.inputs["attention_mask"])
-        batch = _Prepared(images, text, target, list(range(len(images))))
-        strategy = _stored_masks(self.inputs["image_mask"].bool(), self.inputs["masked_ids"])
-        outputs = []
-
-        def network(batch: Batch, draws: dict[str, Tensor], purpose: str) -> Output:
-            outputs.append(self.method(batch, draws, purpose))
-            return outputs[-1]
-
-        losses = strategy.step(
-            MicroBatch(
-                network=network,
-                method=self.method,
-                samples=batch,
-                tokenizer=None,
-                seed=0,
-                epoch=0,
-                key=("parity",),
-                share=1.0,
-                add_gradient=Tensor.backward,
-                device=torch.device("cpu"),
-            )
-        )
-        gradients = [p.grad for p in self.method.parameters() if p.grad is not None]
-        return {
-            "maskris_losses": [float(losses[f"train/loss_{name}"]) for name in ("ce", "dist")],
-            "maskris_second_logits": self.adapter.logits(outputs[1]).detach(),
-            "maskris_grad_norms": self._gradient_norms(),
-            "maskris_total_grad_norm": float(nn.utils.get_total_norm(gradients)),
-        }
-
-    def _backward(self, output: Output, batch: Batch) -> float:
-        loss = sum(self.method.loss(output, batch).values())
-        loss.backward()
-        return float(loss.detach())
-
-    def _gradient_norms(self) -> dict[str, float | None]:
-        network = self.method.network
-        names = published_names(self.adapter.weights, network)
-        return {
-            names[name]: None if parameter.grad is None else float(parameter.grad.norm())
-            for name, parameter in network.named_parameters()
-        }
-
-
-class _Prepared(Batch):
-    """A batch in the place of `RawBatch`."""
-
-    def prepare(self, needs: DataNeeds, device: torch.device) -> Batch:
-        return self
-
-
-def _stored_masks(patches: Tensor, ids: Tensor) -> MaskRIS:
-    """Return the suite's MaskRIS, except that nothing is drawn.
-
-    Its patches, bool (B, g, g), and masked ids (B, L) are the fixture's.
-    """
-
-    class StoredMasks(MaskRIS):
-        def image_masks(self, micro: MicroBatch) -> Tensor:
-            return patches
-
-        def masked_text(self, micro: MicroBatch) -> Text:
-            return Text(ids, micro.samples.text.attention)
-
-    return StoredMasks(name="maskris", image_mask=True, text_mask=True, distillation=True)
-
-
-def _without_dropout(method: nn.Module) -> None:
-    for module in method.modules():
-        if isinstance(module, nn.modules.dropout._DropoutNd):
-            module.p = 0.0
-        elif isinstance(module, DropPath):
-            module.drop_prob = 0.0
-        elif isinstance(module, nn.MultiheadAttention):
-            module.dropout = 0.0
 
 
 def _difference(

@@ -2,17 +2,21 @@
 so it is compared in float64.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
+from methods.backbones import swin
 from methods.contract import Output, Text
 from methods.lavt import weights as weights
 from methods.lavt.config import LavtConfig
 from methods.lavt.method import LAVT
 from tests.parity import fill
 from tests.parity.arrays import Tolerance
+
+_ONE = "text_encoder."  # in front of the names of BERT in a checkpoint of LAVT-one
 
 
 def build(config: dict[str, Any], keys: dict[str, Any], words: int) -> LAVT:
@@ -24,7 +28,28 @@ def build(config: dict[str, Any], keys: dict[str, Any], words: int) -> LAVT:
         words,
         tuple(config.get("mha", (1, 1, 1, 1))),
     )
-    return LAVT(published, keys["embeddings.word_embeddings.weight"][0][0])
+    prefix = _ONE if _is_one(keys) else ""
+    return LAVT(published, keys[f"{prefix}embeddings.word_embeddings.weight"][0][0])
+
+
+def names_of(keys: dict[str, Any]) -> Any:
+    """Return LAVT's names, or those of LAVT-one, which has BERT inside the network as ours has."""
+    return _OneNames if _is_one(keys) else weights
+
+
+def _is_one(keys: dict[str, Any]) -> bool:
+    return any(name.startswith(_ONE) for name in keys)
+
+
+class _OneNames:
+    """The names of LAVT-one in the place of `weights`."""
+
+    from_published = staticmethod(weights.from_published)
+
+    @staticmethod
+    def to_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return our state dict with the buffers that the published code stores."""
+        return {**state, **swin.relative_position_indices(state)}
 
 
 def tokens(batch: int, words: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

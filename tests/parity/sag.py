@@ -70,11 +70,12 @@ def _tensor(array: np.ndarray) -> Tensor:
 
 
 def _batch(count: int, config: dict[str, Any]) -> Batch:
-    """Return the fixture's inputs, which have seed 0: the seed in its configuration is
-    that of the published training.
+    """Return the fixture's inputs. The first ones have seed 0, since the seed in its configuration
+    is that of the published training.
     """
-    ids, attention = map(torch.from_numpy, fill.bert_tokens(count, config["words"], 0))
-    images = _tensor(fill.image(count, config["size"], config["size"], 0))
+    seed = config["seed_alt"] if config["alternative"] else 0
+    ids, attention = map(torch.from_numpy, fill.bert_tokens(count, config["words"], seed))
+    images = _tensor(fill.image(count, config["size"], config["size"], seed))
     return Batch(images, Text(ids, attention), None, list(range(count)))
 
 

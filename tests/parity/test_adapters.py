@@ -44,10 +44,10 @@ def adapter_with(arrays):
     )
 
 
-def fixture(tmp_path, monkeypatch, adapter, **arrays):
+def fixture(tmp_path, monkeypatch, adapter, config=None, **arrays):
     """Write a fixture whose arrays `adapter` computes, and return its path."""
     path = tmp_path / "fixture.npz"
-    config = {"method": "fake", "network": "fake", "words": 4}
+    config = {"method": "fake", "network": "fake", "words": 4, **(config or {})}
     aliases = {"second.weight": "first.weight"}
     np.savez(
         path,
@@ -60,8 +60,8 @@ def fixture(tmp_path, monkeypatch, adapter, **arrays):
     return path
 
 
-def checked(tmp_path, monkeypatch, adapter, only=None, **arrays):
-    path = fixture(tmp_path, monkeypatch, adapter, **arrays)
+def checked(tmp_path, monkeypatch, adapter, only=None, config=None, **arrays):
+    path = fixture(tmp_path, monkeypatch, adapter, config, **arrays)
     return {row.name: row for row in check.check(path, only)}
 
 
@@ -124,6 +124,38 @@ def test_an_aliased_tensor_is_filled_under_its_first_name(tmp_path, monkeypatch)
         given=np.zeros(1),
     )
     assert rows["weight"] == Row("weight", 0.0, Tolerance(1))
+
+
+def test_alternative_inputs_are_computed_too(tmp_path, monkeypatch):
+    """Arrays `*_alt` are of the second input, whose own arrays take the place of the first's."""
+
+    def arrays(filled, archive, config, keys):
+        yield "sum_packed", float(archive["given"].sum()) + 10 * config["alternative"]
+        yield "shared", 5.0
+        yield "last", 7.0
+
+    adapter = adapter_with(arrays)
+    stored = {"given": np.ones(3), "given_alt": np.ones(4), "sum_packed": np.float64(3)}
+    alternative = {"sum_alt_packed": np.float64(14), "shared_alt": 5.0, "absent_alt": 1.0}
+    config = {"size": 8, "seed_alt": 7}
+    rows = checked(tmp_path, monkeypatch, adapter, config=config, **stored, **alternative)
+    assert {name: row.difference for name, row in rows.items()} == {
+        "keys": 0,
+        "sum_packed": 0,
+        "sum_alt_packed": 0,
+        "shared_alt": 0,
+        "absent_alt": None,
+    }
+    assert not rows["absent_alt"].ok
+
+
+def test_what_comes_behind_the_last_array_that_is_wanted_is_not_computed(tmp_path, monkeypatch):
+    def arrays(filled, archive, config, keys):
+        yield "weight", 1.0
+        raise AssertionError("a training pass that nobody asked for")
+
+    rows = checked(tmp_path, monkeypatch, adapter_with(arrays), weight=np.float64(1))
+    assert rows["weight"].ok
 
 
 def test_both_networks_of_tris_have_an_adapter_of_their_own():

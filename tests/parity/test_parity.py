@@ -86,6 +86,58 @@ def test_all_published_numbers(fixture):
     assert_parity(fixture, always)
 
 
+def changed(fixture: str, path: Path, names: dict[str, str], **config: object) -> Path:
+    """Write a part of a fixture, with arrays `names` (old to new) and a changed configuration."""
+    with np.load(FIXTURES / f"{fixture}.npz") as archive:
+        kept = {name: archive[name] for name in archive.files if name in ("keys", "aliases")}
+        kept |= {new: archive[old] for old, new in names.items()}
+        kept["config"] = json.dumps({**json.loads(str(archive["config"])), **config})
+    np.savez(path, **kept)
+    return path
+
+
+@pytest.mark.parity
+@pytest.mark.usefixtures("memory_given_back")
+@pytest.mark.parametrize(
+    ("fixture", "names"),
+    [
+        ("tris_stage2_rn50", {"logits": "logits_alt"}),
+        ("tris_rn50", {"score_low": "score_low_alt", "score_low_fill3": "score_low_alt_fill3"}),
+        (
+            "sag_vits16",
+            {
+                "slot_noise": "slot_noise",
+                "slots": "slots_alt",
+                "bert_cls_projected": "bert_cls_projected_alt",
+            },
+        ),
+    ],
+)
+def test_arrays_of_another_input_are_compared(fixture, names, tmp_path):
+    """What is published for the first input is right for the other where both are the same."""
+    aux = {"aux_keys": "aux_keys"} if fixture == "tris_rn50" else {}
+    same = check(changed(fixture, tmp_path / "same.npz", {**names, **aux}, seed_alt=0))
+    assert {row.name for row in same if row.ok} == {"keys", *names.values()} - {"slot_noise"}
+    rows = check(changed(fixture, tmp_path / "other.npz", {**names, **aux}, seed_alt=7))
+    assert {row.name for row in rows if row.ok} == {"keys"}
+    assert len(rows) == len(same)
+
+
+@pytest.mark.parity
+@pytest.mark.usefixtures("memory_given_back")
+def test_the_names_of_lavt_one_are_read(tmp_path):
+    """It has BERT inside the network, and is LAVT where the words are given."""
+    with np.load(FIXTURES / "lavt_tiny_w7.npz") as archive:
+        keys = {
+            f"text_encoder.{name}" if name.startswith(("embeddings.", "encoder.")) else name: entry
+            for name, entry in json.loads(str(archive["keys"])).items()
+        }
+        array, config = archive["eval_logits_words"], str(archive["config"])
+    path = tmp_path / "lavt_one.npz"
+    np.savez(path, keys=json.dumps(keys), config=config, eval_logits_words=array)
+    assert {row.name: row.ok for row in check(path)} == {"keys": True, "eval_logits_words": True}
+
+
 def test_names_say_which_run():
     def run(name: str, **config: object):
         return run_of(name, *parse(name), Tolerance(1), {**CONFIG, **config})

@@ -56,7 +56,8 @@ def arrays(
     """Yield what the fixture holds: two pairs under two fills, masks and selected maps
     of one picture, one training pass.
     """
-    batch, words, size, seed = (config[name] for name in ("batch", "words", "size", "seed"))
+    batch, words, size = (config[name] for name in ("batch", "words", "size"))
+    seed = input_seed(config)
     images, text = pictures(batch, size, seed), sentences(batch, words, seed)
     for fill_seed, suffix in (
         (0, ""),
@@ -83,6 +84,11 @@ def arrays(
     fill_auxiliary(method, json.loads(str(archive["aux_keys"])), config["aux_fill_seed"])
     yield from _masks(method, pictures(1, size, seed), text)
     yield from _training_pass(filled(0), config, archive["train_neg_word_ids"])
+
+
+def input_seed(config: dict[str, Any]) -> int:
+    """Return the seed of pictures and sentences."""
+    return config["seed_alt" if config["alternative"] else "seed"]
 
 
 def pictures(batch: int, size: int, seed: int) -> Tensor:
@@ -140,7 +146,7 @@ def _percentages(masks: list[np.ndarray], maps: np.ndarray, truth: np.ndarray) -
 def _training_pass(
     method: TRIS, config: dict[str, Any], negative_ids: np.ndarray
 ) -> Iterator[tuple[str, Any]]:
-    count, words, seed = config["train_batch"], config["words"], config["seed"]
+    count, words, seed = config["train_batch"], config["words"], input_seed(config)
     ids = torch.from_numpy(negative_ids).long().flatten(0, 1)
     batch = Batch(
         pictures(count, config["size"], seed),

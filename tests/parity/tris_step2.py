@@ -12,7 +12,7 @@ from methods.tris_step2 import weights as weights
 from methods.tris_step2.method import TrisStep2
 from tests.parity import fill
 from tests.parity.arrays import Tolerance
-from tests.parity.tris import pictures, sentences
+from tests.parity.tris import input_seed, pictures, sentences
 
 INPUTS = ()
 
@@ -40,7 +40,8 @@ def arrays(
     keys: dict[str, Any],
 ) -> Iterator[tuple[str, Any]]:
     """Yield the logits of head 1 at input size and one training pass."""
-    batch, words, size, seed = (config[name] for name in ("batch", "words", "size", "seed"))
+    batch, words, size = (config[name] for name in ("batch", "words", "size"))
+    seed = input_seed(config)
     images, text = pictures(batch, size, seed), sentences(batch, words, seed)
     method = filled(0)
     with torch.no_grad():
