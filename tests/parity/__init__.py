@@ -39,4 +39,12 @@ array's name and no suffixes:
   first. An array is called without `_alt` there;
 - `INPUTS`: arrays that it only reads. What is neither compared nor an input is
   reported, and the command fails.
+
+A fixture of six optimizer steps names another one, beside it, whose network is trained
+(`steps.py`). For it an adapter has `tokens`, as above, and, where a method needs them,
+
+- `STEP_VARIANT`: whose recipe is the published one, `paper` if it is not said;
+- `STEP_LIMITS`: tolerances other than the usual ones, for `moved` and `other`;
+- `step_noise(config, seed)` and `step_negatives(config, seed)`: what else a step is given;
+- `complete(method, archive, config)`: fills what is no part of the network.
 """

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 
 from benchmark.base.errors import UserError, choose
+from tests.parity import steps
 from tests.parity.arrays import STEP_INPUTS, STEP_QUANTITIES, Tolerance, parse, plain, run_of
 from tests.parity.network import Network
 
 _DESCRIPTION = ("keys", "config")
-_ALIASES = "aliases"
+_SHARED = ("aliases", "aux_keys")  # describe a network, too
 # A gradient that is exactly zero leaves rounding noise behind: a norm below this share
 # of the largest counts as noise.
 _NOISE_FLOOR = 1e-5
@@ -50,15 +51,34 @@ def check(path: pathlib.Path, only: Collection[str] | None = None) -> list[Row]:
     """
     archive, keys, config = _read(path)
     adapter = _adapter(config)
-    inputs = getattr(adapter, "INPUTS", STEP_INPUTS)
-    chosen = [name for name in archive if plain(name) not in (*_DESCRIPTION, _ALIASES, *inputs)]
+    if _is_of_steps(config):
+        inputs, compare = steps.INPUTS, _by_steps
+    else:
+        inputs = getattr(adapter, "INPUTS", STEP_INPUTS)
+        compare = _by_adapter if hasattr(adapter, "arrays") else _by_name
+    given = (*_DESCRIPTION, *_SHARED, *inputs)
+    chosen = [name for name in archive if plain(name) not in given]
     results = {name: archive[name] for name in chosen if only is None or name in only}
     network = Network(adapter, archive, config, keys)
-    compare = _by_adapter if hasattr(adapter, "arrays") else _by_name
     order = {name: index for index, name in enumerate(archive)}
     wrong = network.wrong_names()
     names = Row("keys", float(len(wrong)), Tolerance(0), f"first at {wrong[0]}" if wrong else "")
     return sorted([names, *compare(network, results)], key=lambda row: order[row.name])
+
+
+def _is_of_steps(config: dict[str, Any]) -> bool:
+    return "keys_of" in config
+
+
+def _by_steps(network: Network, results: dict[str, np.ndarray]) -> Iterator[Row]:
+    """Yield the rows of a fixture of several optimizer steps."""
+    wanted = dict(results)
+    for name, found in steps.arrays(network, network.archive):
+        if name in wanted:
+            apart = steps.difference(wanted.pop(name), found)
+            yield Row(name, apart, steps.tolerance(network, name))
+    for name in wanted:
+        yield Row(name, None, None, "nothing computes this array")
 
 
 def _by_name(network: Network, results: dict[str, np.ndarray]) -> Iterator[Row]:
@@ -119,10 +139,22 @@ def _computed(
 
 
 def _read(path: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, Any], dict[str, Any]]:
+    """Return the arrays, keys and configuration of a fixture.
+
+    One of several steps has the keys, and what else it shares, in the fixture that it names, which
+    lies beside it.
+    """
     try:
         with np.load(path) as file:
             archive = {name: file[name] for name in file.files}
-        keys, config = (json.loads(str(archive[name])) for name in _DESCRIPTION)
+        config = json.loads(str(archive["config"]))
+        if _is_of_steps(config):
+            shared, keys, whole = _read(path.with_name(config["keys_of"]))
+            archive |= {name: shared[name] for name in ("keys", *_SHARED) if name in shared}
+            # MaskRIS trains the network of another method.
+            config = {**whole, **config, "method": whole["method"], "trained": config["method"]}
+            return archive, keys, config
+        keys = json.loads(str(archive["keys"]))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(
             f"This is no parity fixture ({error}); give an .npz file with `keys` and `config`."
@@ -132,7 +164,7 @@ def _read(path: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, Any], di
 
 def _adapter(config: dict[str, Any]) -> ModuleType:
     here = pathlib.Path(__file__).parent
-    tools = {"__init__", "__main__", "arrays", "check", "fill", "names", "network"}
+    tools = {"__init__", "__main__", "arrays", "check", "fill", "names", "network", "steps"}
     adapters = {
         file.stem for file in here.glob("*.py") if not file.stem.startswith("test_")
     } - tools

@@ -9,6 +9,7 @@ from methods.etris import weights as weights
 from methods.etris.config import EtrisConfig
 from methods.etris.method import ETRIS
 from tests.parity.arrays import Tolerance
+from tests.parity.cris import STEP_LIMITS as STEP_LIMITS
 from tests.parity.cris import tokens as tokens
 
 

@@ -27,6 +27,19 @@ def build(config: dict[str, Any], keys: dict[str, Any], words: int) -> SaG:
     return SaG(SagConfig.published(config["size"], words), vocabulary)
 
 
+def tokens(batch: int, words: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return BERT ids and their mask."""
+    return fill.bert_tokens(batch, words, seed)
+
+
+def step_noise(config: dict[str, Any], seed: int) -> dict[str, Tensor]:
+    """Return the slots' noise of an optimizer step."""
+    rng = np.random.Generator(np.random.PCG64(4_000_003 + seed))
+    slots = SagConfig.published().slots, SagConfig.published().width
+    noise = rng.standard_normal((config["batch"], *slots), dtype=np.float32)
+    return {"slots": _tensor(noise).double()}
+
+
 def tolerance(quantity: str, suffixes: tuple[str, ...]) -> Tolerance:
     """Return float32 tolerances; of packed masks, how many bits may differ."""
     if quantity == "no_grad_keys":
@@ -74,7 +87,7 @@ def _batch(count: int, config: dict[str, Any]) -> Batch:
     is that of the published training.
     """
     seed = config["seed_alt"] if config["alternative"] else 0
-    ids, attention = map(torch.from_numpy, fill.bert_tokens(count, config["words"], seed))
+    ids, attention = map(torch.from_numpy, tokens(count, config["words"], seed))
     images = _tensor(fill.image(count, config["size"], config["size"], seed))
     return Batch(images, Text(ids, attention), None, list(range(count)))
 

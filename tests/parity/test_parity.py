@@ -5,6 +5,7 @@
 import ctypes
 import gc
 import json
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 import torch
 
 from benchmark.base.errors import UserError
+from tests.parity import steps
 from tests.parity.arrays import STEP_INPUTS, Tolerance, parse, run_of
 from tests.parity.check import _adapter, _difference, _norm_difference, check
 
@@ -24,6 +26,9 @@ CONFIG = {"size": 480, "words": 20, "batch": 2, "seed": 0, "seed_alt": 7, "size_
 def names_of(path: Path) -> list[str]:
     with np.load(path) as archive:
         return archive.files
+
+
+STEPS = ("cris", "lavt", "caris", "maskris", "sag", "tris")
 
 
 def assert_parity(fixture: str, chosen: Callable[[str], bool]) -> None:
@@ -84,6 +89,17 @@ def test_published_numbers(fixture):
 @pytest.mark.parametrize("fixture", WHOLE)
 def test_all_published_numbers(fixture):
     assert_parity(fixture, always)
+
+
+@pytest.mark.parity
+@pytest.mark.usefixtures("memory_given_back")
+@pytest.mark.parametrize("method", STEPS)
+def test_six_optimizer_steps_are_the_published_ones(method):
+    """It is the suite's own step and optimizer that takes them."""
+    path = FIXTURES / f"{method}_steps.npz"
+    rows = check(path)
+    assert not {row.name: row.difference for row in rows if not row.ok}
+    assert {row.name for row in rows} == {"keys", *names_of(path)} - {"config", "zero_gradient"}
 
 
 def changed(fixture: str, path: Path, names: dict[str, str], **config: object) -> Path:
@@ -183,6 +199,26 @@ def test_differences():
     assert _norm_difference(expected, {"a": 4.0, "b": 0.0, "noise": 0.0}) == float("inf")
     assert _norm_difference(expected, {"a": float("nan"), "b": None, "noise": 0.0}) == float("inf")
     assert _norm_difference(expected, {"b": None, "noise": 0.0}) == float("inf")
+
+
+def test_differences_of_steps():
+    stored = np.array([[1.0, 0.0], [4.0, 2.0]])
+    assert steps.difference(stored, stored.tolist()) == 0
+    assert steps.difference(stored, [[1.0, 0.5], [4.0, 3.0]]) == 0.5
+    assert steps.difference(stored, [[1.0, 0.0]]) == float("inf")
+    assert math.isnan(steps.difference(stored, [[1.0, 0.0], [float("nan"), 2.0]]))
+    named = np.array(json.dumps({"a": [1.0, 2.0], "b": [4.0]}))
+    assert steps.difference(named, {"a": [1.0, 3.0], "b": [4.0], "more": [1.0]}) == 0.5
+    assert steps.difference(named, {"a": [1.0, 2.0]}) == float("inf")
+    assert math.isnan(steps.difference(named, {"a": [1.0, float("nan")], "b": [5.0]}))
+    assert steps.difference(named, {"x", "y"}) == 2
+
+
+def test_a_fixture_of_steps_needs_the_one_that_it_names(tmp_path):
+    config = json.dumps({"method": "cris", "keys_of": "absent.npz"})
+    np.savez(tmp_path / "steps.npz", config=config)
+    with pytest.raises(UserError, match="absent.npz"):
+        check(tmp_path / "steps.npz")
 
 
 def test_wrong_files_are_refused(tmp_path):

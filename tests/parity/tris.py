@@ -18,6 +18,7 @@ from tests.parity import fill
 from tests.parity.arrays import Tolerance
 
 INPUTS = ("aux_keys", "train_neg_word_ids")
+STEP_VARIANT = "paper-head"  # whose losses the fixtures have
 HEIGHT, WIDTH = 428, 640  # of the picture whose masks the fixture holds
 
 
@@ -25,9 +26,25 @@ def build(config: dict[str, Any], keys: dict[str, Any], words: int) -> TRIS:
     """Return the published network with the losses and negatives of HEAD, which the
     fixture was made with.
     """
-    return TRIS(
-        TRIS.definition.variants["paper-head"], keys["backbone.token_embedding.weight"][0][0]
-    )
+    published = TRIS.definition.variants[STEP_VARIANT].model_copy(update={"size": config["size"]})
+    return TRIS(published, keys["backbone.token_embedding.weight"][0][0])
+
+
+def tokens(batch: int, words: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return CLIP ids and a mask, at which TRIS does not look."""
+    ids = fill.clip_tokens(batch, words, seed)
+    return ids, np.ones_like(ids)
+
+
+def step_negatives(config: dict[str, Any], seed: int) -> Text:
+    """Return the sentences of other referents of an optimizer step."""
+    count = config["batch"] * config["options"]["negative_samples"]
+    return sentences(count, config["words"], 1000 + seed)
+
+
+def complete(method: TRIS, archive: dict[str, np.ndarray], config: dict[str, Any]) -> None:
+    """Fill the auxiliary, which is no part of the network."""
+    fill_auxiliary(method, json.loads(str(archive["aux_keys"])), config["aux_fill_seed"])
 
 
 def tolerance(quantity: str, suffixes: tuple[str, ...]) -> Tolerance:
@@ -97,9 +114,8 @@ def pictures(batch: int, size: int, seed: int) -> Tensor:
 
 
 def sentences(batch: int, words: int, seed: int) -> Text:
-    """Return CLIP ids. TRIS does not look at their mask."""
-    ids = torch.from_numpy(fill.clip_tokens(batch, words, seed))
-    return Text(ids, torch.ones_like(ids))
+    """Return CLIP ids as the method takes them."""
+    return Text(*map(torch.from_numpy, tokens(batch, words, seed)))
 
 
 def fill_auxiliary(method: TRIS, keys: dict[str, Any], seed: int) -> None:
