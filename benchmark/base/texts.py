@@ -1,5 +1,7 @@
 """Text that comes from data, files and other people, as a terminal may show it."""
 
+from benchmark.base.addresses import masked
+
 # They join and part letters of some scripts, and emoji.
 JOINERS = "\u200c\u200d"
 
@@ -8,8 +10,9 @@ def printable(text: str) -> str:
     """Return a text whose control characters are written out, such as `\\x1b`.
 
     A terminal obeys such characters: they move its cursor, change its title, or turn the order of
-    letters around. Ends of lines and tabulators stay.
+    letters around. Ends of lines and tabulators stay. Passwords in addresses become `***`, too.
     """
+    text = masked(text)
     if text.isprintable():
         return text
     return "".join(

@@ -19,6 +19,7 @@ from rich.text import Text
 
 import methods
 from benchmark import launch, strategies, tracking
+from benchmark.base.addresses import has_password, masked
 from benchmark.base.errors import UserError
 from benchmark.base.pretrained import Source
 from benchmark.base.texts import printable
@@ -63,6 +64,27 @@ def run_keys(incomplete: str) -> list[str]:
     """Return the keys of runs that begin with `incomplete`, for completion in the shell."""
     folder = Path(os.environ.get("RISBENCH_RUNS", RUNS))
     return [path.parent.name for path in folder.glob(f"{incomplete}*/spec.yaml")]
+
+
+def without_password(
+    context: typer.Context, option: typer.CallbackParam, address: str | None
+) -> str | None:
+    """Return the address that an option gives.
+
+    Everybody on a machine can read the command lines of its processes, and shells keep them.
+
+    Raises:
+        UserError: a password was typed on the command line.
+    """
+    source = context.get_parameter_source(option.name)
+    if address and source.name == "COMMANDLINE" and has_password(address):
+        flag, variable = option.opts[0], option.envvar
+        raise UserError(
+            f"{flag} {masked(address)} holds a password, which others can read on a command line:"
+            f" set the environment variable {variable} to the address in place of {flag}, or leave"
+            " the password of a PostgreSQL database to ~/.pgpass."
+        )
+    return address
 
 
 def known(names: Callable[[], Iterable[str]], text: str) -> str:
@@ -122,7 +144,17 @@ UriOption = Annotated[
     typer.Option(
         "--uri",
         envvar="MLFLOW_TRACKING_URI",
+        callback=without_password,
         help="Address of the tracking store (default: RUNS/mlflow.db).",
+    ),
+]
+StorageOption = Annotated[
+    str | None,
+    typer.Option(
+        "--storage",
+        envvar="RISBENCH_STORAGE",
+        callback=without_password,
+        help="Optuna's storage (default: RUNS/optuna.db).",
     ),
 ]
 LauncherOption = Annotated[

@@ -24,6 +24,7 @@ from benchmark.cli.options import (
     named,
     names,
     spread,
+    without_password,
 )
 from benchmark.data import datasets
 from benchmark.runs.execution import Places
@@ -64,7 +65,12 @@ def report(
     ] = None,
     from_mlflow: Annotated[
         str | None,
-        typer.Option("--from-mlflow", help="Tracking address to read from in place of folders."),
+        typer.Option(
+            "--from-mlflow",
+            envvar="RISBENCH_FROM_MLFLOW",
+            callback=without_password,
+            help="Tracking address to read from in place of folders.",
+        ),
     ] = None,
     only: Annotated[
         str | None,

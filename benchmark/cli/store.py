@@ -54,11 +54,11 @@ def ui(
 
     store = tracking.TRACKERS.get(tracker)
     console.print(str(store.sync(runs, uri, maker(runs))))
-    command = store.ui_command(runs, uri, host, port)
+    command, variables = store.ui_command(runs, uri, host, port)
     console.print(f"MLflow's UI is on http://{host}:{port} (Ctrl-C ends it). In it,")
     for step in store.first_clicks:
         console.print(f"  {step}")
-    os.execvp(command[0], command)
+    os.execvpe(command[0], command, os.environ | variables)
 
 
 @app.command(rich_help_panel=PANEL)

@@ -18,6 +18,7 @@ from benchmark.cli.options import (
     PresetOption,
     Running,
     RunsOption,
+    StorageOption,
     Submission,
     Where,
     console,
@@ -37,12 +38,6 @@ app = typer.Typer(
 
 NameArgument = Annotated[
     str, typer.Argument(help="A study that was started (see `risbench study list`).")
-]
-StorageOption = Annotated[
-    str | None,
-    typer.Option(
-        "--storage", envvar="RISBENCH_STORAGE", help="Optuna's storage (default: RUNS/optuna.db)."
-    ),
 ]
 JobsOption = Annotated[
     int | None, typer.Option("--jobs", min=1, help="Runs at a time (default: the preset's).")
@@ -327,11 +322,12 @@ def trial(
     running: Running,
     job: Annotated[str, typer.Option("--job")],
     budget: Annotated[int, typer.Option()],
-    storage: Annotated[str, typer.Option("--storage", envvar="RISBENCH_STORAGE")],
+    storage: StorageOption = None,
 ) -> None:
     """Run one trial of a search in this process. The loop of the search starts this command."""
     from studies import study, trials
 
     started = study.load(where.runs, name)
     execution = running.execution()
-    trials.run_trial(started, storage, budget, where.places(), execution, console, job)
+    url = storage or trials.default_storage(where.runs)
+    trials.run_trial(started, url, budget, where.places(), execution, console, job)

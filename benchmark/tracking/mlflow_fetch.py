@@ -8,6 +8,7 @@ from pathlib import Path
 from mlflow.entities import FileInfo
 from mlflow.tracking import MlflowClient
 
+from benchmark.base.addresses import masked
 from benchmark.base.errors import UserError
 from benchmark.runs import groups
 from benchmark.tracking.mlflow_experiment import NAME
@@ -36,7 +37,9 @@ def fetched(uri: str) -> Iterator[Path]:
         with readable_errors(uri):
             _fetch(client_of(uri), folder)
         if not any(folder.iterdir()):
-            raise UserError(f"{uri} holds no runs of the suite: `risbench sync` brings them there.")
+            raise UserError(
+                f"{masked(uri)} holds no runs of the suite: `risbench sync` brings them there."
+            )
         yield folder
 
 

@@ -36,6 +36,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
+from benchmark.base.addresses import masked
 from benchmark.base.errors import UserError, WorldError
 from benchmark.base.locks import locked
 from benchmark.launch.jobs import PYTHON
@@ -68,7 +69,7 @@ def database_file(uri: str) -> Path | None:
         url = make_url(uri)
     except ArgumentError:
         raise UserError(
-            f"'{uri}' is no tracking address: give sqlite:///<file> or http://<host>:<port>."
+            f"'{masked(uri)}' is no tracking address: give sqlite:///<file> or http://<host>:<port>."
         ) from None
     if url.get_backend_name() != "sqlite":
         return None
@@ -126,7 +127,8 @@ def _lock_file(runs: Path, uri: str) -> Path:
     file = database_file(uri)
     if file:
         return file.with_name(f"{file.name}.lock")
-    return runs / f".sync-{hashlib.sha256(uri.encode()).hexdigest()[:10]}.lock"
+    # Without the password, of which even a digest tells something, and which may change.
+    return runs / f".sync-{hashlib.sha256(masked(uri).encode()).hexdigest()[:10]}.lock"
 
 
 @contextlib.contextmanager
@@ -148,10 +150,9 @@ def readable_errors(uri: str) -> Iterator[None]:
     except (MlflowException, SQLAlchemyError, OSError) as error:
         refused = re.search(r"\[Errno -?\d+\] ([\w ]+)", str(error))
         reason = refused[1] if refused else str(error).strip().split("\n")[0][:200]
-        address = make_url(uri).render_as_string(hide_password=True)
         raise WorldError(
-            f"the tracking store {address} cannot be used ({reason}). No run is lost: put it right"
-            " or give another --uri, and `risbench sync` sends what is missing."
+            f"the tracking store {masked(uri)} cannot be used ({masked(reason)}). No run is lost:"
+            " put it right or give another --uri, and `risbench sync` sends what is missing."
         ) from None
 
 
@@ -311,8 +312,8 @@ def _show_dataset(
 
 def ui_command(
     runs: Path, uri: str | None = None, host: str = "127.0.0.1", port: int = 5000
-) -> list[str]:
-    """Return the command line of MLflow's user interface on a store.
+) -> tuple[list[str], dict[str, str]]:
+    """Return the command line of MLflow's user interface on a store, and its environment.
 
     A sync must come first, so that two processes never make one database.
 
@@ -327,13 +328,14 @@ def ui_command(
     """
     uri = uri or default_uri(runs)
     if uri.startswith(("http:", "https:")):
-        raise UserError(f"{uri} is a running server: open it in a browser.")
+        raise UserError(f"{masked(uri)} is a running server: open it in a browser.")
     file = database_file(uri)
     if file and not file.exists():
         raise UserError(f"there is no database {file} yet: `risbench sync` makes it.")
-    command = [*PYTHON, "mlflow", "server", "--backend-store-uri", uri]
+    command = [*PYTHON, "mlflow", "server", "--workers", "1"]
     command += ["--artifacts-destination", str(artifact_folder(runs, uri))]
-    return [*command, "--host", host, "--port", str(port), "--workers", "1"]
+    command += ["--host", host, "--port", str(port)]
+    return command, {"MLFLOW_BACKEND_STORE_URI": uri}
 
 
 class MlflowTracker(Tracker):
@@ -355,8 +357,10 @@ class MlflowTracker(Tracker):
         """Make the store show the run directories, as the function `sync` does."""
         return sync(runs, address, reports, later)
 
-    def ui_command(self, runs: Path, address: str | None, host: str, port: int) -> list[str]:
-        """Return the command line of the user interface, as the function `ui_command` does."""
+    def ui_command(
+        self, runs: Path, address: str | None, host: str, port: int
+    ) -> tuple[list[str], dict[str, str]]:
+        """Return how the user interface is started, as the function `ui_command` does."""
         return ui_command(runs, address, host, port)
 
     def fetched(self, address: str) -> contextlib.AbstractContextManager[Path]:

@@ -73,8 +73,12 @@ class Tracker(abc.ABC):
         """
 
     @abc.abstractmethod
-    def ui_command(self, runs: Path, address: str | None, host: str, port: int) -> list[str]:
-        """Return the command line that shows the store in a browser.
+    def ui_command(
+        self, runs: Path, address: str | None, host: str, port: int
+    ) -> tuple[list[str], dict[str, str]]:
+        """Return the command line that shows the store in a browser, and variables for it.
+
+        A password is handed over in such a variable, since everybody can read command lines.
 
         Args:
             runs: folder of the run directories.

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from benchmark.base.errors import UserError, WorldError
 from benchmark.base.parent import launched_from_here
+from benchmark.base.texts import printable
 from benchmark.launch.jobs import PYTHON, own_code
 from benchmark.tracking import DEFAULT
 from benchmark.tracking.group_report import ReportMaker
@@ -140,7 +141,7 @@ def watch(
                 next_reports = started + max(REPORT_SECONDS, took / REPORT_SHARE)
             if problem != reported:
                 message = problem or "the tracking store is up to date again"
-                print(message, file=sys.stderr, flush=True)
+                print(printable(message), file=sys.stderr, flush=True)
                 reported = problem
             next_pass = time.monotonic() + interval
             while not over() and time.monotonic() < next_pass:

@@ -10,6 +10,7 @@ from optuna.storages import RDBStorage
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
+from benchmark.base.addresses import masked
 from benchmark.base.errors import UserError
 from studies.study import Started
 from studies.trials import queue
@@ -36,12 +37,9 @@ def readable_errors(url: str) -> Iterator[None]:
             yield
     except (ArgumentError, SQLAlchemyError, StorageInternalError) as error:
         reason = str(error.__cause__ or error).strip().split("\n")[0][:200]
-        try:
-            address = make_url(url).render_as_string(hide_password=True)
-        except ArgumentError:
-            address = url
         raise UserError(
-            f"the storage {address} cannot be used ({reason}). No run is lost: put it right or give"
+            f"the storage {masked(url)} cannot be used ({masked(reason)}). No run is lost: put it"
+            " right or give"
             " another --storage, such as sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE"
             " (`pip install risbench[postgres]`)."
         ) from None
@@ -58,7 +56,7 @@ def open_storage(url: str) -> RDBStorage:
         local = address.get_backend_name() == "sqlite"
         if local and address.database in (None, "", ":memory:"):
             raise UserError(
-                f"the storage {url} is no file, so workers could not share it: give sqlite:///FILE."
+                f"the storage {masked(url)} is no file, so workers could not share it: give sqlite:///FILE."
             )
         # Workers that wait for a file wait longer than by default. A server may have closed a
         # connection that was idle.
@@ -128,7 +126,7 @@ def existing(started: Started, url: str) -> optuna.Study:
         if address.get_backend_name() != "sqlite" or Path(address.database or "").exists():
             with contextlib.suppress(KeyError):
                 return optuna.load_study(study_name=started.name, storage=open_storage(url))
-        where = address.render_as_string(hide_password=True)
         raise UserError(
-            f"study {started.name} is not in {where}: give the --storage that it was started with."
+            f"study {started.name} is not in {masked(url)}: give the --storage that it was started"
+            " with."
         )

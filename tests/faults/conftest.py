@@ -1,4 +1,4 @@
-"""The campaign works on copies of what the tests of the commands work on."""
+"""What the fault campaign shares with the tests of commands and studies."""
 
 from tests.cli.conftest import world
 

@@ -1,11 +1,6 @@
 """A search whose trials lie in PostgreSQL."""
 
-import os
-import shutil
-import subprocess
-import tempfile
 import time
-from pathlib import Path
 
 import optuna
 import pytest
@@ -18,36 +13,14 @@ from studies.trials import (
     reap,
     run_trial,
 )
+from tests import servers
 from tests.studies.searches import FAST, QUIET, places, prepared
 
 
 @pytest.fixture
 def postgres():
-    """Start a PostgreSQL server of its own on a socket and return its URL."""
-    pytest.importorskip("psycopg")
-    if not (shutil.which("initdb") and shutil.which("pg_ctl")):
-        pytest.skip("no PostgreSQL server is installed here")
-    folder = Path(tempfile.mkdtemp(prefix="pg"))
-    user = "postgres" if os.getuid() == 0 else None  # PostgreSQL refuses to run as root
-    if user:
-        shutil.chown(folder, user)
-
-    def command(*parts):
-        subprocess.run(
-            parts,
-            user=user,
-            check=True,
-            cwd=folder,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-
-    data, options = str(folder / "data"), f"-c listen_addresses= -k {folder}"
-    command("initdb", "-D", data, "-U", "ris", "-A", "trust", "--no-sync")
-    command("pg_ctl", "-D", data, "-o", options, "-w", "start")
-    yield f"postgresql+psycopg://ris@/postgres?host={folder}"
-    command("pg_ctl", "-D", data, "-m", "immediate", "stop")
-    shutil.rmtree(folder)
+    with servers.postgres() as url:
+        yield url
 
 
 @pytest.mark.cluster

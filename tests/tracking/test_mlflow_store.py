@@ -176,12 +176,9 @@ def test_a_changed_file_is_sent_again_and_no_other(runs: Path):
 
 
 def test_ui_command_serves_the_store_that_sync_wrote(runs: Path, tmp_path: Path):
-    command = mlflow_store.ui_command(runs, None, "127.0.0.1", 5055)
-    assert (
-        f"sqlite:///{runs}/mlflow.db" in command
-        and str(runs / "mlartifacts") in command
-        and "5055" in command
-    )
+    command, variables = mlflow_store.ui_command(runs, None, "127.0.0.1", 5055)
+    assert str(runs / "mlartifacts") in command and "5055" in command
+    assert variables == {"MLFLOW_BACKEND_STORE_URI": f"sqlite:///{runs}/mlflow.db"}
     with pytest.raises(UserError, match="open it in a browser"):
         mlflow_store.ui_command(runs, "http://host:5000")
     with pytest.raises(UserError, match="risbench sync"):

@@ -67,8 +67,8 @@ class Asked(Tracker):
     def fetched(self, *_: object) -> None:
         return None
 
-    def ui_command(self, *_: object) -> list[str]:
-        return []
+    def ui_command(self, *_: object) -> tuple[list[str], dict[str, str]]:
+        return [], {}
 
 
 def test_watch_tells_of_a_dead_store_once_and_syncs_a_last_time(
