@@ -13,6 +13,7 @@ import tarfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TextIO
 
 import psutil
 import pytest
@@ -84,13 +85,16 @@ COMMANDS = {
 }
 
 
-def start(command: Command, world: Path, out: Path) -> subprocess.Popen:
+def start(
+    command: Command, world: Path, out: Path, output: int | TextIO = subprocess.DEVNULL
+) -> subprocess.Popen:
+    """Start a command, whose output goes to `output`."""
     words = command.words.format(world=world, out=out).split()
     return subprocess.Popen(
         [sys.executable, "-m", "benchmark.cli", *words],
         cwd=PROJECT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
         start_new_session=True,
     )
 
