@@ -109,7 +109,8 @@ def comparison(collected: Collected, against: str | None = None) -> pd.DataFrame
 
     `difference_low` and `difference_high` bound the difference over seeds and images, and over
     images alone where there is a single pair. `seed_deviation` and `image_error` are what the
-    interval is made of, and `p` is the two-sided p-value of no difference. `role` says what the
+    interval is made of, and `p` is the two-sided p-value of no difference. `undefined` is the
+    number of resamples in which the mean or the difference does not exist. `role` says what the
     split is to the runs. The columns of `verdicts.with_verdicts` follow.
 
     Args:
@@ -186,6 +187,11 @@ def compare(
                 "baseline_deviation": baseline_deviation,
                 "baseline_points": values_before,
                 **difference_columns(differences.get(name)),
+                "undefined": max(
+                    found[name].undefined for found in (means, differences) if name in found
+                )
+                if its
+                else 0,
                 "runs": tuple(run.key for run in used),
                 "baseline_runs": tuple(run.key for run in partners),
                 "left_out": tuple(run.key for run in alone),

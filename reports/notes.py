@@ -126,6 +126,7 @@ def footnotes(
     if (table["compared"] == CHECKPOINTS).any():
         notes.append(ONE_SEED)
     notes += undecided(table)
+    notes += undefined(table)
     if left_out := sorted({key for keys in table["left_out"] for key in keys}):
         notes.append(
             "These runs are not compared, since the other strategy has no finished run with this"
@@ -162,6 +163,30 @@ def undecided(table: pd.DataFrame) -> list[str]:
         if not (rows["role"] == "test").any():
             notes.append(f"{name} ({split_by}) has no test split, so nothing can be judged on it.")
     return notes
+
+
+def undefined(table: pd.DataFrame) -> list[str]:
+    """Return which numbers do not exist in some resamples, and in how many.
+
+    Without an interval there is nothing to say, since the table shows none.
+    """
+    rows = table[(table["undefined"] > 0) & (table["undefined"] < bootstrap.RESAMPLES)]
+    if rows.empty:
+        return []
+    about = ["dataset", "split", "method", "variant", "strategy" if "strategy" in table else "row"]
+    named = list(
+        dict.fromkeys(
+            " ".join([row.get("name", ""), metrics.get(row["metric"]).heading]).strip()
+            + f" of {' '.join(str(row[column]) for column in about)} ({row['undefined']})"
+            for row in rows.sort_values("undefined", ascending=False).to_dict("records")
+        )
+    )
+    more = len(named) - SHOWN
+    return [
+        f"Some numbers do not exist in some of the {bootstrap.RESAMPLES} resamples, for which no"
+        " image was drawn that has what they are about. Their intervals are over the others:"
+        f" {', '.join(named[:SHOWN])}{f' and {more} more' if more > 0 else ''}."
+    ]
 
 
 def _not_shown(collected: Collected) -> list[str]:

@@ -58,12 +58,15 @@ class Mean:
         estimate: of the mean over seeds, with the deviation between seeds and the standard error
             from the images.
         over_images: percentile interval of the mean, images resampled alone.
+        undefined: number of resamples in which the mean does not exist, since no drawn image has
+            what it is about. Interval and standard error are over the others.
     """
 
     value: float
     per_seed: dict[int, float]
     estimate: Estimate
     over_images: Interval
+    undefined: int = 0
 
     @property
     def interval(self) -> Interval:
@@ -213,6 +216,7 @@ def mean(per_seed: Mapping[int, float], drawn: np.ndarray) -> Mean:
         per_seed=dict(per_seed),
         estimate=Estimate.of(each, standard_error(drawn)),
         over_images=percentile_interval(drawn),
+        undefined=undefined(drawn),
     )
 
 
@@ -308,6 +312,11 @@ def _drawn_weights(images: int, resamples: int) -> Iterator[np.ndarray]:
         drawn = rng.integers(images, size=(count, images)) + images * np.arange(count)[:, None]
         often = np.bincount(drawn.ravel(), minlength=count * images).reshape(count, images)
         yield often.astype(np.uint16 if images < 2**16 else np.uint32)
+
+
+def undefined(drawn: np.ndarray) -> int:
+    """Return the number of resamples (N,) in which the number does not exist."""
+    return int(np.isnan(drawn).sum())
 
 
 def percentile_interval(drawn: np.ndarray) -> Interval:

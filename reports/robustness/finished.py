@@ -7,12 +7,10 @@ from pathlib import Path
 import pandas as pd
 
 from benchmark.robustness.conditions import Condition, parse_condition
-from benchmark.robustness.results import finished_conditions
 from benchmark.runs.comparisons import Comparison
-from benchmark.runs.rundir import RunDir
 from reports.collected import Collected
 from reports.compare import Setting, settings
-from reports.robustness.results import Results, gather
+from reports.robustness.results import Results, evaluated_runs, gather, shared_conditions
 from reports.robustness.table import table as numbers_of
 
 
@@ -42,7 +40,7 @@ def finished(
 ) -> Finished | None:
     """Return what corrupted images, covered objects and covered words change, or None.
 
-    Settings enter whose finished runs all have at least one condition in common. It is None where
+    Settings enter whose evaluated runs all have at least one condition in common. It is None where
     there is none, and no split is named.
 
     Args:
@@ -57,7 +55,7 @@ def finished(
             The message names them.
     """
     every: list[Results] = []
-    shared = dict.fromkeys(splits, []) | shared_conditions(settings(collected), runs)
+    shared = dict.fromkeys(splits, []) | conditions_by_split(settings(collected), runs)
     for split, conditions in shared.items():
         gathered = gather(collected, runs, [split], conditions)
         every += [results for results in gathered if results.conditions or split in splits]
@@ -68,14 +66,12 @@ def finished(
     return Finished(every, table, len(names), reference)
 
 
-def shared_conditions(every: Sequence[Setting], runs: Path) -> dict[str, list[Condition]]:
-    """Return split -> the conditions that all runs of some setting were evaluated under."""
+def conditions_by_split(every: Sequence[Setting], runs: Path) -> dict[str, list[Condition]]:
+    """Return split -> the conditions that all evaluated runs of some setting have."""
     by_split: dict[str, dict[str, None]] = {}
     for setting in every:
-        keys = [run.key for by_seed in setting.strategies.values() for run in by_seed.values()]
         for split in setting.splits:
-            done = [finished_conditions(RunDir(runs / key), split) for key in keys]
-            names = [name for name in done[0] if all(name in its for its in done)]
+            names = shared_conditions(evaluated_runs(setting, runs, split), runs, split)
             by_split.setdefault(split, {}).update(dict.fromkeys(names))
     return {
         split: [parse_condition(name) for name in names]

@@ -17,6 +17,7 @@ from benchmark.robustness.covered_words import CoveredWords, read_covered
 from benchmark.robustness.results import finished_conditions, read_results, results_path
 from benchmark.runs.groups import Group
 from benchmark.runs.rundir import RunDir
+from reports import labels
 from reports.collected import Collected, Run
 from reports.compare import Setting, settings
 
@@ -26,6 +27,8 @@ COMMON_CONDITIONS = len(corruptions.sets()["common"]) * len(corruptions.SEVERITI
 
 Records = Mapping[str, Mapping[int, Mapping[str, pd.DataFrame]]]
 """Strategy -> seed -> condition ("clean" too) -> records."""
+Strategies = Mapping[str, Mapping[int, Run]]
+"""Strategy -> seed -> run."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,8 +39,11 @@ class Results:
         group: the plan that they are of.
         setting: the runs.
         split: of their data set.
-        records: of the seeds that enter. They are those that all strategies have, if there are any.
+        records: of the runs that enter. A strategy is compared with the reference on the seeds that
+            both have, so it enters with these alone, or with all of its seeds if there are none.
         missing: conditions that some run has no records of.
+        without: keys of runs that have no records under any condition. None of them enters, so that
+            they take no condition from the others.
         left_out: ids of images that some corruption cannot take. No record is of them, the clean
             ones included, so that all numbers are of the same images.
     """
@@ -47,6 +53,7 @@ class Results:
     split: str
     records: Records
     missing: tuple[str, ...]
+    without: tuple[str, ...] = ()
     left_out: tuple[int, ...] = ()
 
     @property
@@ -108,17 +115,23 @@ def gather(
     gathered = []
     texts = [str(condition) for condition in conditions]
     for setting in _named_apart(settings(collected)):
-        every = [run for by_seed in setting.strategies.values() for run in by_seed.values()]
         for split in (split for split in splits if split in setting.splits):
-            finished = [{*finished_conditions(RunDir(runs / run.key), split)} for run in every]
-            names = [text for text in texts if all(text in each for each in finished)]
-            records = {
-                label: {seed: _records(run, runs, split, names) for seed, run in by_seed.items()}
-                for label, by_seed in _paired(setting).items()
-            }
+            evaluated = evaluated_runs(setting, runs, split, texts)
+            names = shared_conditions(evaluated, runs, split)
+            records, left_out = _on_same_images(
+                {
+                    label: {
+                        seed: _records(run, runs, split, [text for text in texts if text in names])
+                        for seed, run in by_seed.items()
+                    }
+                    for label, by_seed in _paired(evaluated).items()
+                }
+            )
             missing = tuple(text for text in texts if text not in names)
-            records, left_out = _on_same_images(records)
-            gathered.append(Results(collected.group, setting, split, records, missing, left_out))
+            without = tuple(sorted(_keys(setting.strategies) - _keys(evaluated)))
+            gathered.append(
+                Results(collected.group, setting, split, records, missing, without, left_out)
+            )
     if conditions and not any(results.conditions for results in gathered):
         raise UserError(
             f"no run of these in {runs} was evaluated under these conditions on"
@@ -143,12 +156,42 @@ def _named_apart(every: Sequence[Setting]) -> list[Setting]:
     return named
 
 
-def _paired(setting: Setting) -> dict[str, dict[int, Run]]:
-    """Return strategy -> seed -> run, with the seeds that all strategies have, if there are any."""
-    common = set.intersection(*(set(by_seed) for by_seed in setting.strategies.values()))
+def evaluated_runs(
+    setting: Setting, runs: Path, split: str, texts: Sequence[str] | None = None
+) -> Strategies:
+    """Return the runs of a setting that were evaluated under conditions, or all if none was.
+
+    Args:
+        setting: the runs.
+        runs: folder of the run directories.
+        split: of their data set.
+        texts: the conditions, of which one is enough [any].
+    """
+    chosen: Strategies = {}
+    for label, by_seed in setting.strategies.items():
+        for seed, run in by_seed.items():
+            done = finished_conditions(RunDir(runs / run.key), split)
+            if any(texts is None or name in texts for name in done):
+                chosen.setdefault(label, {})[seed] = run
+    return chosen or setting.strategies
+
+
+def shared_conditions(strategies: Strategies, runs: Path, split: str) -> list[str]:
+    """Return the conditions that runs were all evaluated under on a split."""
+    done = [finished_conditions(RunDir(runs / key), split) for key in sorted(_keys(strategies))]
+    return [name for name in done[0] if all(name in its for its in done)]
+
+
+def _keys(strategies: Strategies) -> set[str]:
+    return {run.key for by_seed in strategies.values() for run in by_seed.values()}
+
+
+def _paired(strategies: Strategies) -> Strategies:
+    """Return the runs that enter: of each strategy those with a partner, or all if none has one."""
+    partners = strategies.get(labels.reference(), {})
     return {
-        label: {seed: run for seed, run in by_seed.items() if not common or seed in common}
-        for label, by_seed in setting.strategies.items()
+        label: {seed: run for seed, run in by_seed.items() if seed in partners} or by_seed
+        for label, by_seed in strategies.items()
     }
 
 

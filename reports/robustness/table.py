@@ -24,7 +24,8 @@ def table(
     `mean` (over seeds), `deviation` (sample) and `points` are the number, `runs` the keys of the
     runs that it is of, and [`low`, `high`] its 95 % interval. `change` is the number minus the same
     without the condition. `difference` is the strategy minus the reference strategy on the seeds of
-    both. Both have intervals.
+    both. Both have intervals. `undefined` is the number of resamples in which one of these does not
+    exist.
 
     `kind` is one of these, and `name` says which:
 
@@ -95,9 +96,13 @@ def _rows(results: Results, line: Line, label: str) -> list[dict[str, Any]]:
     value = line.values[label]
     seeds = list(results.records[label])
     reference = labels.reference()
-    has_partner = label != reference and list(results.records.get(reference, ())) == seeds
+    partners = list(results.records.get(reference, ()))
+    # Either all seeds of a strategy have a partner or none has.
+    has_partner = label != reference and seeds[0] in partners
     change = value - line.before[label] if line.before else None
-    difference = value - line.values[reference] if has_partner else None
+    difference = None
+    if has_partner:
+        difference = value - line.values[reference][[partners.index(seed) for seed in seeds]]
     rows = []
     for number, metric in enumerate(results.metrics):
         row = results.setting.columns | {
@@ -119,6 +124,8 @@ def _rows(results: Results, line: Line, label: str) -> list[dict[str, Any]]:
         row |= difference_columns(
             None if difference is None else _difference(seeds, difference[:, number])
         )
+        given = [its[:, number] for its in (value, change, difference) if its is not None]
+        row["undefined"] = max(bootstrap.undefined(its[:, 1:].mean(axis=0)) for its in given)
         rows.append(row)
     return rows
 

@@ -69,6 +69,7 @@ def definitions(every: Sequence[Results], table: pd.DataFrame, reference: str | 
     lines.append(LANGUAGE)
     if (table["compared"] == CHECKPOINTS).any():
         lines.append(notes.ONE_SEED)
+    lines += notes.undefined(table)
     for results in every:
         lines += _left_out(results)
     return lines + _doubts(every)
@@ -112,12 +113,17 @@ def _left_out(results: Results) -> list[str]:
         run.key
         for label, by_seed in strategies.items()
         for seed, run in by_seed.items()
-        if seed not in results.records[label]
+        if run.key not in results.without and seed not in results.records[label]
     ]
     if alone:
         lines.append(
-            "These runs are left out, since another strategy has no finished run with this seed:"
+            f"These runs are left out, since the {labels.reference()} has no run with this seed:"
             f" {', '.join(alone)}."
+        )
+    if results.without:
+        lines.append(
+            f"These runs are left out, since they were not evaluated on {results.split} under any"
+            f" condition of this report: {', '.join(results.without)}."
         )
     if results.left_out:
         lines.append(
@@ -126,8 +132,9 @@ def _left_out(results: Results) -> list[str]:
         )
     if results.missing:
         keys = [run.key for by_seed in strategies.values() for run in by_seed.values()]
+        entering = [key for key in keys if key not in results.without]
         lines.append(
-            f"Not all of {', '.join(keys)} were evaluated on {results.split} under"
+            f"Not all of {', '.join(entering)} were evaluated on {results.split} under"
             f" {', '.join(results.missing)}, so these conditions are left out."
         )
     return lines

@@ -1,11 +1,15 @@
 """Robustness numbers against pandas and published arithmetic, and reports of the same bytes."""
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from benchmark.base.errors import UserError
-from benchmark.evaluation import masks, metrics
+from benchmark.base.rng import generator
+from benchmark.evaluation import bootstrap, masks, metrics
+from benchmark.evaluation.records import canonical
 from benchmark.robustness import corruptions
 from benchmark.robustness.conditions import conditions_of
 from benchmark.robustness.corruptions import Condition
@@ -20,7 +24,7 @@ from reports.collected import collect
 from reports.figures import contents_of
 from reports.layout import files
 from reports.robustness import figures, parts, report, strip, words
-from reports.robustness.finished import Finished
+from reports.robustness.finished import Finished, finished
 from reports.robustness.quantities import error_ratio, mean_of, quantities
 from reports.robustness.results import Results, gather
 from reports.robustness.table import table as table_of
@@ -321,6 +325,83 @@ def test_what_is_missing_is_named(evaluated):
         gathered(runs, specs, [Condition("frost", 1)])
     with pytest.raises(UserError, match="is not among the runs of this report"):
         table_of(every, "another-run")
+
+
+def extended(evaluated, folder, *seeds, conditions=CONDITIONS):
+    """Return a copy of the runs with runs of one more strategy, and its specs."""
+    runs, specs = evaluated
+    shutil.copytree(runs, folder, dirs_exist_ok=True)
+    crops = [make_spec("crop", seed) for seed in seeds]
+    for spec in crops:
+        run = make_run(folder, spec)
+        clean = sentences(run.records("val"))
+        run.write_records("val", clean)
+        for condition in conditions:
+            write_results(run, "val", condition, worse(clean, 0.5))
+    return specs, crops
+
+
+def test_a_strategy_of_one_seed_leaves_the_others_theirs(evaluated, tmp_path):
+    specs, crops = extended(evaluated, tmp_path, 1, 7)
+    before = table_of(gathered(evaluated[0], specs))
+    every = gathered(tmp_path, [*specs, *crops])
+    table = table_of(every)
+    for label in ("baseline", "+MaskRIS"):
+        for name in ("clean", "fog", "mpc", "rpc"):
+            old = before[(before["strategy"] == label) & (before["name"] == name)]
+            new = table[(table["strategy"] == label) & (table["name"] == name)]
+            columns = ["seeds", "points", "mean", "low", "high", "difference", "compared"]
+            pd.testing.assert_frame_equal(
+                old[columns].reset_index(drop=True), new[columns].reset_index(drop=True)
+            )
+    (crop,) = {*table["strategy"]} - {"baseline", "+MaskRIS"}
+    row = pick(table, name="mpc", strategy=crop, metric="oiou")
+    own, partner = (
+        [oiou(read_results(RunDir(tmp_path / spec.key), "val", its)) for its in CONDITIONS[:4]]
+        for spec in (crops[0], specs[1])
+    )
+    assert row["seeds"] == (1,) and row["compared"] == "these two checkpoints"
+    assert row["difference"] == pytest.approx(np.mean(own) - np.mean(partner))
+    (line,) = [line for line in words._left_out(every[0]) if "no run with this seed" in line]
+    assert crops[1].key in line and not any(spec.key in line for spec in [*specs, crops[0]])
+
+
+def test_a_run_without_conditions_takes_none_from_the_others(evaluated, tmp_path):
+    specs, crops = extended(evaluated, tmp_path, 0, conditions=())
+    (results,) = gathered(tmp_path, [*specs, *crops])
+    assert [*results.records] == ["baseline", "+MaskRIS"] and results.conditions
+    assert results.without == (crops[0].key,) and not results.missing
+    assert any(
+        "not evaluated on val" in line and crops[0].key in line for line in words._left_out(results)
+    )
+    collected = collect(plan([*specs, *crops]), tmp_path)
+    assert finished(collected, tmp_path).conditions == len(CONDITIONS) + 1  # and words
+
+
+def test_undefined_resamples_are_counted_and_said(tmp_path):
+    """rPC does not exist in a resample of images in which the clean score is 0."""
+    specs = [make_spec(strategy, 0) for strategy in BOTH]
+    for spec in specs:
+        run = make_run(tmp_path, spec)
+        clean = sentences(run.records("val"))
+        alone = clean["image_id"] == 3
+        run.write_records(
+            "val", clean := clean.assign(intersection=clean["intersection"].where(alone, 0))
+        )
+        run.write_json(
+            "result.json", run.read_json("result.json") | {"val": canonical(metrics.compute(clean))}
+        )
+        write_results(run, "val", CONDITIONS[0], worse(clean, 0.5))
+    every = gathered(tmp_path, specs, CONDITIONS[:1])
+    table = table_of(every)
+    images = clean["image_id"].nunique()
+    drawn = generator("bootstrap").integers(images, size=(bootstrap.RESAMPLES, images))
+    expected = int((drawn != 3).all(axis=1).sum())
+    row = pick(table, name="rpc", strategy="+MaskRIS", metric="oiou")
+    assert row["undefined"] == expected > 100
+    assert pick(table, name="mpc", strategy="+MaskRIS", metric="oiou")["undefined"] == 0
+    (said,) = [line for line in words.definitions(every, table, None) if "resamples, for" in line]
+    assert f"rpc oIoU of refshapes val cris tiny +MaskRIS ({expected})" in said
 
 
 def test_an_image_that_a_corruption_could_not_take_enters_no_number(tmp_path):

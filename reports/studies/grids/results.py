@@ -198,7 +198,7 @@ def _nothing() -> list[dict[str, Any]]:
     numbers = ("mean", "deviation", "low", "high", "half_width")
     numbers += ("baseline_mean", "baseline_deviation")
     empty = dict.fromkeys(tuples, ()) | dict.fromkeys(numbers, np.nan) | difference_columns(None)
-    return [{"metric": metric, **empty} for metric in metrics.names()]
+    return [{"metric": metric, "undefined": 0, **empty} for metric in metrics.names()]
 
 
 def training_hours(runs: Path, run: Run) -> float:
