@@ -278,8 +278,9 @@ def start(
         study=study,
         bases={spec.seed: spec for spec in matrix.specs},
         settings=preset.strategy,
-        data=places.data,
-        images=places.images,
+        # The next command on it may start in another folder.
+        data=places.data.resolve(),
+        images=places.images.resolve() if places.images else None,
         execution=preset.execution,
         jobs=preset.jobs,
     )

@@ -53,6 +53,9 @@ def git_state() -> dict[str, Any]:
         `commit`, the commit or `unknown`, and `dirty`, whether files that git tracks differ from
         it. `dirty` is None where git cannot tell.
     """
+    # The repository around an installed package is another one, which does not track it.
+    if _git("ls-files", "--error-unmatch", Path(__file__).name) == "unknown":
+        return {"commit": "unknown", "dirty": None}
     commit = _git("rev-parse", "HEAD")
     changes = _git("status", "--porcelain", "--untracked-files=no")
     return {"commit": commit, "dirty": None if "unknown" in (commit, changes) else bool(changes)}

@@ -21,6 +21,14 @@ TRIAL_SPACE = {
     "image_mask_ratio": {"low": 0.25, "high": 0.75, "step": 0.25},
 }
 TRIAL_PAPER = {"distill_weight": 0.5, "image_mask_ratio": 0.75}
+SEARCH = {
+    "kind": "search",
+    "strategy": "maskris",
+    "space": TRIAL_SPACE,
+    "paper": TRIAL_PAPER,
+    "trials": 3,
+    "pruner": "none",
+}
 
 
 def command(*arguments) -> int:
@@ -34,15 +42,7 @@ def written(folder: Path, **fields) -> str:
 
 
 def started_search(preset, folder, **fields) -> study.Started:
-    values = {
-        "kind": "search",
-        "strategy": "maskris",
-        "space": TRIAL_SPACE,
-        "paper": TRIAL_PAPER,
-        "trials": 3,
-        "pruner": "none",
-    }
-    return study.start(written(folder, **(values | fields)), preset, {})
+    return study.start(written(folder, **(SEARCH | fields)), preset, {})
 
 
 FAST = Execution.of(device="cpu", checkpoint_seconds=0, log_every=2)

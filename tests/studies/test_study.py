@@ -1,5 +1,7 @@
 """What the files of studies say, and what is kept of a study that was started."""
 
+from pathlib import Path
+
 import pytest
 
 import methods
@@ -11,7 +13,7 @@ from benchmark.runs.preset import narrow, read_preset
 from benchmark.runs.resolve import changed_recipe, resolve_preset
 from benchmark.runs.unpacking import unpack
 from studies import study
-from tests.studies.searches import TRIAL_PAPER, command, prepared, started_search
+from tests.studies.searches import SEARCH, TRIAL_PAPER, command, prepared, started_search, written
 
 
 @pytest.mark.parametrize(
@@ -107,3 +109,12 @@ def test_a_search_travels_with_its_runs(finished_search, tmp_path, capsys):
         assert command("study", "show", found.name, "--format", "csv", "--runs", folder) == 0
         said.append(capsys.readouterr().out)
     assert said[0] == said[1] and said[0].count("complete") == 4
+
+
+def test_a_study_finds_its_data_from_any_folder(preset, boxes, tmp_path, monkeypatch):
+    monkeypatch.chdir(boxes.parent)
+    places = Places(Path(boxes.name), Path(boxes.name) / "images" / "train2014", tmp_path / "runs")
+    name = written(tmp_path, **SEARCH)
+    found = study.start(name, preset, {}, places)
+    assert found.data == boxes.resolve()
+    assert found.images == boxes.resolve() / "images" / "train2014"
