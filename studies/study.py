@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from benchmark import strategies
-from benchmark.base.errors import UserError, choose
+from benchmark.base.errors import UserError, WorldError, choose
 from benchmark.base.files import atomic_write, read_model, read_yaml
 from benchmark.planning.preset_check import check_preset
 from benchmark.runs import groups
@@ -163,8 +163,8 @@ def load(runs: Path, name: str) -> Started:
     """Return a study that was started.
 
     Raises:
-        UserError: there is none of that name (the message lists the nearest), or its file is
-            damaged.
+        UserError: there is none of that name. The message lists the nearest.
+        WorldError: its file is damaged.
     """
     if not names(runs):
         raise UserError(
@@ -172,7 +172,13 @@ def load(runs: Path, name: str) -> Started:
             " `risbench study run components --preset quick`."
         )
     path = folder(runs, choose(name, names(runs), "study")) / "study.yaml"
-    return read_model(Started, read_yaml(path, "study", shipped()), str(path))
+    try:
+        return read_model(Started, read_yaml(path, "study", shipped()), str(path))
+    except UserError as error:
+        raise WorldError(
+            f"{str(error).rstrip('.')}. The file is damaged: delete it and start the study again as"
+            " before with `risbench study run`, which goes on from the runs and trials there are."
+        ) from None
 
 
 def save(runs: Path, started: Started) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from rich.table import Table
 
-from benchmark.base.errors import UserError
+from benchmark.base.errors import UserError, WorldError
 from benchmark.cli.jobs import conclude, syncing, work_through_runs
 from benchmark.cli.options import (
     OUT,
@@ -22,6 +22,7 @@ from benchmark.cli.options import (
     Submission,
     Where,
     console,
+    errors,
     names,
     numbers,
     spread,
@@ -241,16 +242,28 @@ def list_studies(runs: RunsOption = RUNS, storage: StorageOption = None) -> None
     if not study.names(runs):
         return
     table = Table("started", "kind", "method", "runs or trials finished", box=None)
+    problems = []
     for name in study.names(runs):
-        started = study.load(runs, name)
+        try:
+            started = study.load(runs, name)
+        except WorldError as error:
+            problems.append(str(error))
+            table.add_row(name, "damaged", "", "")
+            continue
         if started.study.kind == "grid":
             states = [RunDir(runs / spec.key).status().state for spec in started.specs()]
             done = f"{states.count('done')}/{len(states)}"
         else:
-            done = _finished_trials(started, storage, runs)
+            try:
+                done = _finished_trials(started, storage, runs)
+            except WorldError as error:
+                problems.append(str(error))
+                done = "not readable"
         table.add_row(name, started.study.kind, started.study.method, done)
     console.print()
     console.print(table)
+    for problem in dict.fromkeys(problems):
+        errors.print(problem, soft_wrap=True)
 
 
 def _finished_trials(started: Started, storage: str | None, runs: Path) -> str:
@@ -258,6 +271,8 @@ def _finished_trials(started: Started, storage: str | None, runs: Path) -> str:
 
     try:
         search = trials.existing(started, storage or trials.default_storage(runs))
+    except WorldError:
+        raise
     except UserError:
         return "not in this storage"
     return f"{trials.finished(search.trials)}/{started.study.trials}"

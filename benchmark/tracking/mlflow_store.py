@@ -38,6 +38,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from benchmark.base.addresses import masked
 from benchmark.base.errors import UserError, WorldError
+from benchmark.base.files import open_regular
 from benchmark.base.locks import locked
 from benchmark.launch.jobs import PYTHON
 from benchmark.runs.groups import Group, members, read_groups
@@ -107,6 +108,8 @@ def client_of(uri: str) -> MlflowClient:
     """Return a client of the store. An empty database is made if there is none."""
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    # What a database raises is said in one sentence, and MLflow would log its traceback, too.
+    logging.getLogger("mlflow.store").setLevel(logging.CRITICAL)
     file = database_file(uri)
     if file:
         # MLflow keeps a database open by its URI for the life of the process. A `watch` may see one
@@ -114,6 +117,8 @@ def client_of(uri: str) -> MlflowClient:
         # deleted file.
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch()
+        # MLflow would try for minutes to connect to a folder or a pipe.
+        open_regular(file).close()
         inode = file.stat().st_ino
         if inode not in _inodes[file]:
             _inodes[file].append(inode)

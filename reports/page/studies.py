@@ -4,7 +4,8 @@ import dataclasses
 from collections import Counter
 from pathlib import Path
 
-from benchmark.runs.groups import Group, names, read_group
+from benchmark.base.errors import WorldError
+from benchmark.runs.groups import Group, read_groups
 from benchmark.runs.rundir import RunDir
 from reports.layout.block import Block
 from reports.studies.grids import report as grids
@@ -39,10 +40,16 @@ def studies(runs: Path, known: Group) -> list[Study]:
         known: a plan of it that is read already.
 
     Raises:
-        UserError: a plan or a run of a study is damaged. The message names the file.
+        UserError: a run of a study is damaged. The message names the file.
     """
-    others = [read_group(runs, name) for name in names(runs) if name != known.name]
-    return [_study(group, runs) for group in [known, *others] if group.kind == "study"]
+    damaged: list[Study] = []
+
+    def note(name: str, error: WorldError) -> None:
+        damaged.append(Study(name, "", "damaged", [], [str(error)]))
+
+    others = [group for group in read_groups(runs, note) if group.name != known.name]
+    shown = [_study(group, runs) for group in [known, *others] if group.kind == "study"]
+    return shown + damaged
 
 
 def _study(group: Group, runs: Path) -> Study:
@@ -52,8 +59,12 @@ def _study(group: Group, runs: Path) -> Study:
     blocks: list[Block] = []
     notes: list[str] = []
     if states["done"] and group.name in study.names(runs):
-        started = study.load(runs, group.name)
-        if started.study.kind == "grid":
+        try:
+            started = study.load(runs, group.name)
+        except WorldError as error:
+            # The page is about more than this study.
+            started, notes = None, [str(error)]
+        if started and started.study.kind == "grid":
             rows = results(started, runs)
             main, others = grids.blocks(rows)
             blocks, notes = [*main, *others], grids.footnotes(rows)

@@ -5,19 +5,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import optuna
+from alembic.util import CommandError
 from optuna.exceptions import StorageInternalError
-from optuna.storages import RDBStorage
+from optuna.storages import InMemoryStorage, RDBStorage
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from benchmark.base.addresses import masked
-from benchmark.base.errors import UserError
+from benchmark.base.errors import UserError, WorldError
 from studies.study import Started
 from studies.trials import queue
 
 # These are the references that a trial may be.
 PAPER = "paper"
 BASELINE = "baseline"
+# What Optuna and Alembic raise of a database that is damaged, of another version or another tool's.
+UNREADABLE = (CommandError, LookupError, RuntimeError, TypeError, ValueError)
 
 
 def default_storage(runs: Path) -> str:
@@ -26,18 +29,24 @@ def default_storage(runs: Path) -> str:
 
 
 @contextlib.contextmanager
-def readable_errors(url: str) -> Iterator[None]:
+def readable_errors(url: str, others: tuple[type[Exception], ...] = ()) -> Iterator[None]:
     """Turn what a storage can raise into one sentence.
 
+    Args:
+        url: of the storage.
+        others: further errors that the storage can raise in the block, and nothing else can.
+
     Raises:
-        UserError: the storage cannot be used.
+        UserError: `url` is no address.
+        WorldError: the storage cannot be used.
     """
     try:
         with queue.without_warnings():
             yield
-    except (ArgumentError, SQLAlchemyError, StorageInternalError) as error:
+    except (SQLAlchemyError, StorageInternalError, *others) as error:
         reason = str(error.__cause__ or error).strip().split("\n")[0][:200]
-        raise UserError(
+        kind = UserError if isinstance(error, ArgumentError) else WorldError
+        raise kind(
             f"the storage {masked(url)} cannot be used ({masked(reason)}). No run is lost: put it"
             " right or give"
             " another --storage, such as sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE"
@@ -51,7 +60,7 @@ def open_storage(url: str) -> RDBStorage:
     Raises:
         UserError: it cannot be used.
     """
-    with readable_errors(url):
+    with readable_errors(url, UNREADABLE):
         address = make_url(url)
         local = address.get_backend_name() == "sqlite"
         if local and address.database in (None, "", ":memory:"):
@@ -96,7 +105,7 @@ def open_study(started: Started, url: str) -> optuna.Study:
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     search = started.study
-    with readable_errors(url):
+    with readable_errors(url, UNREADABLE):
         study = optuna.create_study(
             storage=open_storage(url),
             study_name=started.name,
@@ -115,17 +124,23 @@ def open_study(started: Started, url: str) -> optuna.Study:
 
 
 def existing(started: Started, url: str) -> optuna.Study:
-    """Return the study as it lies in its storage.
+    """Return a copy of the study as it lies in its storage. To read the copy fails no more.
 
     Raises:
-        UserError: the storage cannot be used or does not hold it.
+        UserError: the storage does not hold it.
+        WorldError: the storage cannot be used.
     """
-    with readable_errors(url):
+    copy = InMemoryStorage()
+    with readable_errors(url, UNREADABLE):
         address = make_url(url)
         # Optuna would make an empty database where there is none.
         if address.get_backend_name() != "sqlite" or Path(address.database or "").exists():
-            with contextlib.suppress(KeyError):
-                return optuna.load_study(study_name=started.name, storage=open_storage(url))
+            storage = open_storage(url)
+            if started.name in optuna.get_all_study_names(storage):
+                optuna.copy_study(
+                    from_study_name=started.name, from_storage=storage, to_storage=copy
+                )
+                return optuna.load_study(study_name=started.name, storage=copy)
         raise UserError(
             f"study {started.name} is not in {masked(url)}: give the --storage that it was started"
             " with."
