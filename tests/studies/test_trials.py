@@ -71,7 +71,7 @@ def test_a_spec_that_has_run_is_not_trained_again(finished_search, tmp_path, mon
     found, runs, done = finished_search
     again = found.model_copy(update={"name": "again"})
     study.save(runs, again)
-    monkeypatch.setattr(worker, "work", lambda *_: pytest.fail("it was trained again"))
+    monkeypatch.setattr(worker, "Trainer", lambda *_: pytest.fail("it was trained again"))
     second = in_order(again, runs, 2)
     for mine, first in zip(second.trials, done.trials[:2], strict=True):
         assert (mine.value, mine.intermediate_values) == (first.value, first.intermediate_values)
