@@ -131,10 +131,10 @@ def test_a_run_shows_its_data_parameters_and_images(runs, address):
 
 def test_the_command_says_where_it_is_and_what_to_click(runs, monkeypatch):
     started = []
-    monkeypatch.setattr(os, "execvp", lambda *arguments: started.append(arguments))
+    monkeypatch.setattr(os, "execvpe", lambda *arguments: started.append(arguments))
     done = CliRunner().invoke(app, ["ui", "--runs", str(runs), "--port", "5099"])
     assert done.exit_code == 0, done.output
     assert "http://127.0.0.1:5099" in done.output and '"Model training"' in done.output
-    ((_, command),) = started
+    ((_, command, variables),) = started
     assert command[command.index("--host") + 1] == "127.0.0.1"
-    assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
+    assert variables["MLFLOW_DISABLE_TELEMETRY"] == "true"
