@@ -227,7 +227,7 @@ def read_group(runs: Path, name: str) -> Group:
 
 
 def read_groups(
-    runs: Path, on_damage: Callable[[str, WorldError], None] | None = None
+    runs: Path, on_damage: Callable[[str, WorldError], None] | None = None, but: str = ""
 ) -> list[Group]:
     """Return all groups, presets before studies and each kind in the order of names.
 
@@ -235,12 +235,15 @@ def read_groups(
         runs: the folder of the run directories.
         on_damage: takes the name of a group whose file is damaged, and the error. Such a group is
             left out then.
+        but: the name of a group that is left out, too.
 
     Raises:
         WorldError: a file is damaged, and there is no `on_damage`.
     """
     groups = []
     for name in names(runs):
+        if name == but:
+            continue
         try:
             groups.append(_read(_path(runs, name)))
         except WorldError as error:

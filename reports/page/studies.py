@@ -47,7 +47,7 @@ def studies(runs: Path, known: Group) -> list[Study]:
     def note(name: str, error: WorldError) -> None:
         damaged.append(Study(name, "", "damaged", [], [str(error)]))
 
-    others = [group for group in read_groups(runs, note) if group.name != known.name]
+    others = read_groups(runs, note, but=known.name)
     shown = [_study(group, runs) for group in [known, *others] if group.kind == "study"]
     return shown + damaged
 
