@@ -54,6 +54,7 @@ def stored(world):
 
 
 @pytest.mark.faults
+@pytest.mark.campaign
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FILES)
 def test_every_damage(stored, tmp_path, capsys, name):

@@ -80,6 +80,7 @@ def test_the_watch_ends_with_its_block():
 
 
 @pytest.mark.faults
+@pytest.mark.campaign
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
 @pytest.mark.parametrize(("deaths", "state", "code"), [(1, "done", 0), (2, "failed", 1)])
