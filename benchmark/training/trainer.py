@@ -203,6 +203,7 @@ class Trainer:
             self.journal.lines = len(self.run.metrics())
             return
         elif self.main:
+            integrity.unseal(self.run.path)
             # A run whose status was deleted is trained again. Its results under conditions are
             # those of other weights.
             shutil.rmtree(self.run.path / "robustness", ignore_errors=True)

@@ -135,7 +135,7 @@ def test_the_length_is_that_of_the_data_that_a_run_was_trained_on(made, exported
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"revision": "77"}, r"of revision 77 of cris tiny, and this version has revision 1"),
+        ({"revision": "77"}, r"of revision 77 of cris tiny, and this version has revision 2"),
         ({"variant": "paper"}, r"trained with network\.\w+ = .*evaluate it with the version"),
         ({"variant": "huge"}, r"variant of cris 'huge' is not known"),
         ({"method": "crsi"}, r"did you mean cris"),

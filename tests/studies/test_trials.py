@@ -139,7 +139,7 @@ def test_a_failed_run_is_no_result_and_says_why(preset, tmp_path, monkeypatch):
     (again,) = [
         other
         for other in there.trials
-        if other.user_attrs.get("reference") == "paper" and other != trial
+        if other.user_attrs.get("reference") == "paper" and other.number != trial.number
     ]
     assert (again.state.name, again.params) == ("WAITING", trial.params)
     assert not {"key", "pid", "reason"} & again.user_attrs.keys()
