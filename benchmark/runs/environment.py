@@ -5,11 +5,13 @@ It is written beside the numbers of the run and is no part of its key.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.metadata
 import os
 import platform
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ PACKAGES = (
     "numpy",
     "pandas",
     "opencv-python",
+    "opencv-python-headless",  # has the same module, and one of them is enough
     "pycocotools",
     "pillow",
     "tokenizers",
@@ -61,6 +64,15 @@ def git_state() -> dict[str, Any]:
     return {"commit": commit, "dirty": None if "unknown" in (commit, changes) else bool(changes)}
 
 
+def versions(packages: Iterable[str]) -> dict[str, str]:
+    """Return the versions of those packages that are installed."""
+    found = {}
+    for name in packages:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
 def describe(
     spec: RunSpec, dataset: ReferDataset, execution: Execution, device: Any, world: int
 ) -> dict[str, Any]:
@@ -78,7 +90,7 @@ def describe(
     return {
         "git": git_state(),
         "python": platform.python_version(),
-        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "packages": versions(PACKAGES),
         "device": device_description(execution, device, world).model_dump(),
         "numerics": {
             **dataclasses.asdict(execution.numerics),

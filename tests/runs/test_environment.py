@@ -1,12 +1,13 @@
 """The commit that a run records is that of the suite's code."""
 
+import importlib.metadata
 import json
 import os
 import shutil
 import subprocess
 import sys
 
-from benchmark.runs.environment import git_state
+from benchmark.runs.environment import git_state, versions
 from tests.helpers import PROJECT
 
 CODE = (
@@ -32,6 +33,12 @@ def state_in(packages):
         check=True,
     )
     return json.loads(done.stdout)
+
+
+def test_a_package_that_has_another_distribution_is_left_out():
+    """OpenCV comes as `opencv-python`, as `opencv-python-headless`, or as neither with conda."""
+    numpy = importlib.metadata.version("numpy")
+    assert versions(["numpy", "opencv-python-nowhere"]) == {"numpy": numpy}
 
 
 def test_an_installed_package_records_no_commit_of_the_repository_around_it(tmp_path):

@@ -67,8 +67,7 @@ def groups(device: str, smoke: bool) -> list[Group]:
     speeds = {
         name: (
             *_steps(name, large, "published"),
-            # Evaluation knows no autocast.
-            Row("evaluate", name, large, "baseline", "fp32"),
+            Row("evaluate", name, large, "baseline", "published"),
             *(_steps(name, large, "fp32") if _published(name, large) != "fp32" else ()),
         )
         for name in names
