@@ -227,8 +227,9 @@ class Definition:
             say that the epoch was chosen on masks of val.
         couples_batch: whether a sample's loss depends on the others of its batch, if only
             by a denominator. Such a batch is not dealt to several processes.
-        batch_norm: whether a network of it normalizes by statistics of the batch while it
-            is trained. A batch of one sample has none.
+        batch_norm: what a network of it normalizes by statistics of the batch while it is
+            trained, or None. The maps of one sample have such statistics, and one vector a
+            sample has none where the sample is alone.
         draws_negatives: whether a sample needs sentences of other referents, as
             `DataNeeds.negatives` says.
         stage: which part of a published procedure of several the numbers are of. Tables
@@ -255,7 +256,7 @@ class Definition:
     unit: Literal["ref", "expression"] = "ref"
     weakly_supervised: bool = False
     couples_batch: bool = False
-    batch_norm: bool = False
+    batch_norm: Literal["maps", "vectors"] | None = None
     draws_negatives: bool = False
     stage: str = ""
     has_published_weights: bool = False

@@ -22,15 +22,16 @@ def check_trainable(definition: Definition, recipe: Recipe, dataset: ReferDatase
     """
     units = training_units(definition, dataset)
     smallest = recipe.smallest_micro_batch(units)
-    if definition.batch_norm and smallest == 1:
+    if definition.batch_norm == "vectors" and smallest == 1:
         where = (
             "recipe.micro_batch is 1"
             if recipe.micro_batch == 1
             else f"{units} training units leave a last batch with one alone"
         )
         raise UserError(
-            f"{definition.name} has BatchNorm, which a batch of one sample gives no statistics, and"
-            f" {where}: change recipe.batch_size or recipe.micro_batch, or set recipe.drop_last."
+            f"{definition.name} has BatchNorm over one vector a sample, which a batch of one sample"
+            f" gives no statistics, and {where}: change recipe.batch_size or recipe.micro_batch,"
+            " or set recipe.drop_last."
         )
     if definition.draws_negatives:
         _check_negatives(definition, dataset)

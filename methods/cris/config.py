@@ -135,7 +135,7 @@ DEFINITION = CrisDefinition(
     has_published_weights=True,
     # Until revision 2, the position code was not the published one to the last digit.
     revisions=revised(2, "paper", "paper-rn50", "small", "tiny"),
-    batch_norm=True,
+    batch_norm="vectors",
     variants={
         "paper": CrisConfig.published("RN101"),
         "paper-rn50": CrisConfig.published("RN50"),

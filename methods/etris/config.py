@@ -123,7 +123,7 @@ DEFINITION = CrisDefinition(
     has_published_weights=True,
     # Until revision 2, the position code of CRIS was not the published one to the last digit.
     revisions=revised(2, "paper", "paper-rn50", "paper-vitb16", "small", "tiny"),
-    batch_norm=True,
+    batch_norm="maps",
     variants={
         "paper": EtrisConfig.published("RN101"),
         "paper-rn50": EtrisConfig.published("RN50"),

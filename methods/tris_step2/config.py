@@ -52,7 +52,7 @@ DEFINITION = Definition(
     stage="step 2",
     has_published_weights=True,
     targets_from="tris",
-    batch_norm=True,
+    batch_norm="maps",
     variants={
         "paper": TrisStep2Config(size=320, max_length=20, pretrained="openai-RN50"),
         "small": TrisStep2Config(
