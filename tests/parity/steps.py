@@ -227,8 +227,10 @@ class _Log:
         yield "grad_norms_total", self.totals
         yield "learning_rates", self._learning_rates(groups)
         yield "groups", self._misplaced(groups)
-        # Rounding alone moves what has no true gradient, by far less than its norm.
-        for what, values, left_out in (("norms", self.norms, set()), ("moved", self.moved, noisy)):
+        # The fixtures' norms leave out what never gets a gradient. Rounding alone moves what has no
+        # true gradient, by far less than its norm.
+        unused = set(self.stored["no_gradient"])
+        for what, values, left_out in (("norms", self.norms, unused), ("moved", self.moved, noisy)):
             members = [[name for name in its["names"] if name not in left_out] for its in groups]
             everything = [name for names in members for name in names]
             yield f"group_{what}", [[_norm(step, names) for names in members] for step in values]
