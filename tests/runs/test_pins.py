@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 import methods
+from benchmark.runs.execution import Places
 from benchmark.runs.preset import read_preset
-from benchmark.runs.resolve import changed_recipe, resolve_strategy
+from benchmark.runs.resolve import changed_recipe, resolve_preset, resolve_strategy
 from benchmark.runs.rundir import RunDir
 from benchmark.runs.spec import RunSpec, Selection
 from benchmark.training import auxiliary
@@ -107,3 +108,12 @@ def test_specs_of_the_quick_matrix_are_read_and_give_their_key(path):
     run = RunDir(path)
     assert run.spec().key == run.key
     assert run.status().state == "done"
+
+
+@pytest.mark.docs
+def test_the_quick_preset_still_plans_the_runs_whose_numbers_are_pinned(tmp_path):
+    """Whatever planning refuses, it refuses at the embedded data's full size, too."""
+    places = Places(tmp_path / "data", runs=tmp_path / "runs")
+    matrix = resolve_preset("quick", read_preset("quick"), places, write_embedded=True)
+    planned = {spec.key for spec in matrix.specs}
+    assert planned == json.loads((PINS / "quick.json").read_text())["runs"].keys()
