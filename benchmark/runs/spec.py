@@ -90,15 +90,20 @@ class RunSpec(BaseModel):
     @classmethod
     def _typed_by_names(cls, values: dict[str, Any]) -> dict[str, Any]:
         """Read `recipe` and `network` as the method's own types, and `strategy` as its kind."""
+        if not isinstance(values, dict) or not isinstance(values.get("method"), str):
+            return values  # which is refused with the name of the field
         definition = methods.definition(values["method"])
-        typed = dict(values)
-        if isinstance(typed["recipe"], dict):
-            typed["recipe"] = definition.recipe_type.model_validate(typed["recipe"])
-        if isinstance(typed["network"], dict):
-            typed["network"] = definition.config_type.model_validate(typed["network"])
-        if isinstance(typed["strategy"], dict):
-            typed["strategy"] = strategies.read(typed["strategy"])
-        return typed
+        readers = {
+            "recipe": definition.recipe_type.model_validate,
+            "network": definition.config_type.model_validate,
+            "strategy": strategies.read,
+        }
+        typed = {
+            name: read(values[name])
+            for name, read in readers.items()
+            if isinstance(values.get(name), dict)
+        }
+        return values | typed
 
     @property
     def key(self) -> str:

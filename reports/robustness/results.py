@@ -75,13 +75,16 @@ class Results:
         return [metric.name for metric in metrics.judged() if metric.name in available]
 
     def pairs(self, reference: str) -> list[tuple[Run, Run]]:
-        """Return the runs that are compared, each with its partner of the strategy `reference`."""
+        """Return the runs that are compared, each with its partner of the strategy `reference`.
+
+        A strategy may have no run that was evaluated.
+        """
         partners = self.setting.strategies.get(reference, {})
         return [
             (run, partners[seed])
             for label, by_seed in self.setting.strategies.items()
             for seed, run in by_seed.items()
-            if label != reference and seed in self.records[label] and seed in partners
+            if label != reference and seed in self.records.get(label, {}) and seed in partners
         ]
 
     def is_whole(self) -> bool:

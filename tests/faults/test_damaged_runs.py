@@ -4,6 +4,7 @@ No command may end in a traceback, the damaged run counts nowhere and is named, 
 reported, and whatever makes runs makes the damaged one again.
 """
 
+import io
 import shutil
 import time
 from pathlib import Path
@@ -45,6 +46,12 @@ COMMANDS = (
 SECONDS = 30  # that a command may take
 
 
+@pytest.fixture(autouse=True)
+def unanswered(monkeypatch):
+    """Give no answer to whoever asks, as `clean` does."""
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+
+
 def through_all(world: Path, key: str, commands: tuple[str, ...], out: Path) -> list[str]:
     """Run commands on a folder of runs, and return those that took too long."""
     slow = []
@@ -79,16 +86,14 @@ def campaign(world: Path, name: str, damage: str, commands: tuple[str, ...], out
 
 @pytest.mark.parametrize("damage", ["flipped", "missing"])
 @pytest.mark.parametrize("name", ["result.json", "records/testA.parquet"])
-def test_some_damages(world, tmp_path, monkeypatch, name, damage):
-    monkeypatch.setattr("builtins.input", lambda *_: "n")
+def test_some_damages(world, tmp_path, name, damage):
     campaign(world, name, damage, COMMANDS[:3], tmp_path)
 
 
 @pytest.mark.faults
 @pytest.mark.campaign
 @pytest.mark.parametrize("name", FILES)
-def test_every_damage(world, tmp_path, monkeypatch, name):
-    monkeypatch.setattr("builtins.input", lambda *_: "n")
+def test_every_damage(world, tmp_path, name):
     for damage in DAMAGES:
         campaign(world, name, damage, COMMANDS, tmp_path / damage)
         shutil.rmtree(tmp_path / damage, ignore_errors=True)

@@ -374,6 +374,8 @@ def test_a_run_without_conditions_takes_none_from_the_others(evaluated, tmp_path
     assert any(
         "not evaluated on val" in line and crops[0].key in line for line in words._left_out(results)
     )
+    labels = {run.spec.strategy.name for run, _ in results.pairs("baseline")}
+    assert labels == {"maskris"}
     collected = collect(plan([*specs, *crops]), tmp_path)
     assert finished(collected, tmp_path).conditions == len(CONDITIONS) + 1  # and words
 

@@ -8,11 +8,12 @@ import pytest
 import yaml
 
 from benchmark.base.errors import UserError
-from benchmark.base.files import atomic_write
+from benchmark.base.files import atomic_write, read_model
 from benchmark.runs import archive
 from benchmark.runs.opened import Opened
 from benchmark.runs.preset import PRESETS, Preset, preset_names, read_preset
 from benchmark.runs.rundir import RunDir, all_runs, find_run
+from benchmark.runs.spec import RunSpec
 from benchmark.runs.unpacking import unpack
 from tests.helpers import tiny_matrix, tiny_spec
 
@@ -22,6 +23,20 @@ def test_every_shipped_preset_is_valid_and_says_what_its_numbers_mean():
         assert isinstance(read_preset(name), Preset)
         head = (PRESETS / f"{name}.yaml").read_text().split("description")[0]
         assert "What these numbers mean" in head and "do not mean" in head
+
+
+@pytest.mark.parametrize("wrong", ["missing", None, 3, "text", [], {}])
+@pytest.mark.parametrize("field", [*RunSpec.model_fields])
+def test_a_spec_with_a_wrong_field_is_refused_in_one_sentence(boxes, field, wrong):
+    """Whoever reads specs, of runs or of studies, says which field it is."""
+    values = tiny_spec(boxes)[0].model_dump(mode="json")
+    values = {**values, field: wrong}
+    if wrong == "missing":
+        del values[field]
+    try:
+        read_model(RunSpec, values, "the spec")
+    except UserError as error:
+        assert "Traceback" not in str(error) and len(str(error).splitlines()) == 1
 
 
 def test_the_matrix_is_the_product_of_its_axes(boxes):
