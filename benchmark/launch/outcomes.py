@@ -38,7 +38,8 @@ class Outcome:
 def outcome_of(run: RunDir, status: JobStatus) -> Outcome:
     """Return what became of a run whose job is over.
 
-    A run whose process died without a word is marked as failed.
+    A run whose process died without a word is marked as failed, and as interrupted where it was
+    asked to stop.
 
     Args:
         run: the directory of the run.
@@ -55,11 +56,17 @@ def outcome_of(run: RunDir, status: JobStatus) -> Outcome:
         return Outcome(run.key, "not started", status.reason)
     if run_status.state == "failed":
         return Outcome(run.key, "failed", run_status.reason)
-    reason = _last_words(status, run.path / "log.txt")
+    # A run that was asked to stop and wrote no reason was killed when its time to save was over, by
+    # the launcher or by torchrun. Its last resume point is whole, so it goes on from there.
+    interrupted = status.asked and run_status.state == "running"
+    reason = "" if interrupted else _last_words(status, run.path / "log.txt")
     # The loaders of a process that was killed may hold the run for another moment. A process that
     # holds it longer works on it, and writes its state.
     for _ in range(CLAIMS):
         with contextlib.suppress(Busy), run.claim():
+            if interrupted:
+                run.write_status("planned", **run_status.progress, message="interrupted")
+                return Outcome(run.key, "stopped")
             run.fail(reason)
             return Outcome(run.key, "failed", reason)
         time.sleep(CLAIM_SECONDS)

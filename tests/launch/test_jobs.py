@@ -212,6 +212,17 @@ def test_outcomes_of_runs(tmp_path, state, status, outcome, said):
     assert run.recorded_status().state == ("failed" if outcome == "failed" else state)
 
 
+@pytest.mark.parametrize("code", [-9, 1])  # The launcher's own kill, and torchrun's.
+def test_a_run_that_was_killed_after_its_time_to_save_is_interrupted(tmp_path, code):
+    run = RunDir(tmp_path / "a-key")
+    run.path.mkdir()
+    run.write_status("running", step=3, steps=9)
+    its = outcome_of(run, JobStatus(State.ENDED, code, asked=True))
+    assert (its.state, its.reason) == ("stopped", "")
+    status = run.recorded_status()
+    assert (status.state, status.message, status.step) == ("planned", "interrupted", 3)
+
+
 def test_a_run_that_another_process_holds_is_left_alone(tmp_path):
     run = RunDir(tmp_path / "a-key")
     with run.claim():
