@@ -12,15 +12,15 @@ import os
 import shutil
 import stat
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError
 
-from benchmark.base.errors import UserError, WorldError
+from benchmark.base.errors import UserError, WorldError, choose
 
 YAML_CHARACTERS = 2**20  # those of the largest shipped file are a hundredth of that
 YAML_NODES = 10**5  # values of a YAML file, where what an alias repeats counts anew
@@ -188,17 +188,33 @@ def read_model(model: type[BaseModel], values: Any, where: str) -> Any:
 
     Raises:
         UserError: the values do not fit. The message names the first wrong field and what was
-            expected of it.
+            expected of it, which are the nearest names first where no field is called so.
     """
     try:
         return model.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"])) or "the whole"
-        known = ""
         if first["type"] == "extra_forbidden":
-            known = f" (the fields are {', '.join(model.model_fields)})"
-        raise UserError(f"{where}: {field}: {first['msg'].lower()}{known}.") from None
+            *outer, unknown = first["loc"]
+            owner = _model_at(model, outer)
+            inside = f"{where}: {'.'.join(map(str, outer))}" if outer else where
+            if owner is not None:
+                choose(str(unknown), owner.model_fields, f"{inside}: field")
+        raise UserError(f"{where}: {field}: {first['msg'].lower()}.") from None
+
+
+def _model_at(model: type[BaseModel], path: Sequence[str | int]) -> type[BaseModel] | None:
+    """Return the model that is nested in another at a path of fields, or None where none is."""
+    for name in path:
+        field = model.model_fields.get(str(name))
+        # The annotation may be a model, or a model or None.
+        found = [] if field is None else [field.annotation, *get_args(field.annotation)]
+        models = [kind for kind in found if isinstance(kind, type) and issubclass(kind, BaseModel)]
+        if not models:
+            return None
+        model = models[0]
+    return model
 
 
 def atomic_write(path: Path, write: Callable[[Path], Any]) -> None:

@@ -11,10 +11,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from pydantic import BaseModel
 from safetensors.torch import save_file
 
 from benchmark.base.errors import UserError, WorldError
-from benchmark.base.files import atomic_write, open_regular, read_bytes, read_json, read_yaml
+from benchmark.base.files import (
+    atomic_write,
+    open_regular,
+    read_bytes,
+    read_json,
+    read_model,
+    read_yaml,
+)
 from tests.helpers import PROJECT
 
 # A limit on the size of files stands for a disk that is full: torch and safetensors find out in
@@ -200,3 +208,27 @@ def test_a_file_that_is_far_too_large_is_not_read(tmp_path):
         file.truncate(2**40)
     with pytest.raises(UserError, match="sparse cannot be read .it has more than 1,074 MB"):
         read_bytes(tmp_path / "sparse")
+
+
+class Inner(BaseModel, extra="forbid"):
+    metric: str = "iou"
+
+
+class Outer(BaseModel, extra="forbid"):
+    selection: Inner | None = None
+    epochs: int = 1
+
+
+@pytest.mark.parametrize(
+    "values, message",
+    [
+        ({"epoch": 3}, "it: field 'epoch' is not known: did you mean epochs"),
+        (
+            {"selection": {"metrc": "iou"}},
+            "it: selection: field 'metrc' is not known: did you mean metric",
+        ),
+    ],
+)
+def test_a_misspelt_field_is_answered_with_the_nearest_of_its_own_model(values, message):
+    with pytest.raises(UserError, match=message):
+        read_model(Outer, values, "it")

@@ -51,5 +51,7 @@ def test_the_demonstration_is_six_runs_under_the_common_corruptions():
 
 def test_a_wrong_field_is_named():
     preset = read_preset("demo").model_copy(update={"robustness": {"splits": ["val"], "matrix": 1}})
-    with pytest.raises(UserError, match="preset mine: robustness: matrix: .*the fields are splits"):
+    with pytest.raises(
+        UserError, match="preset mine: robustness: field 'matrix' .*valid are .*splits"
+    ):
         conditions_of(preset, "mine")
