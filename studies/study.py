@@ -14,11 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from benchmark import strategies
 from benchmark.base.errors import UserError, WorldError, choose
 from benchmark.base.files import atomic_write, read_model, read_yaml
-from benchmark.planning.preset_check import check_preset
+from benchmark.planning.preset_check import read_checked
 from benchmark.runs import groups
 from benchmark.runs.execution import Execution, Places, read_execution
 from benchmark.runs.groups import Cell, Group
-from benchmark.runs.preset import read_preset
 from benchmark.runs.resolve import derive, resolve_preset
 from benchmark.runs.spec import RunSpec
 from studies.grid import Grid, Row
@@ -249,13 +248,12 @@ def start(
     Raises:
         UserError: a name or a setting is wrong, or data are missing.
     """
-    preset = read_preset(preset_name)
+    preset = read_checked(preset_name)
     places = places or Places(None)
     write_embedded = places.data is None
     places = dataclasses.replace(places, data=places.data or preset.data)
     variant = options.get("variant") or preset.variants[0]
     study = _with_changes(read_study(name, variant), name, options, changes or {})
-    check_preset(preset, preset_name)
     if study.kind == "search" and not study.objectives:
         study = study.model_copy(update={"objectives": (preset.selection.metric,)})
     study.check()

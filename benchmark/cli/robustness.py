@@ -90,12 +90,12 @@ def robustness(
 
     Example: risbench robustness --preset gpu --splits testA --severities 1,3,5
     """
+    from benchmark.planning.preset_check import read_checked
     from benchmark.robustness.conditions import conditions_of, narrow_conditions, parse_condition
     from benchmark.runs.execution import Execution
-    from benchmark.runs.preset import read_preset
 
     plan = name or Path(preset).stem
-    planned = read_preset(preset)
+    planned = read_checked(preset)
     grid = narrow_conditions(
         conditions_of(planned, plan),
         names(splits),

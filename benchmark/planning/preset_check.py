@@ -11,8 +11,20 @@ from benchmark.evaluation import metrics
 from benchmark.robustness.conditions import conditions_of
 from benchmark.runs import splits
 from benchmark.runs.execution import read_execution
-from benchmark.runs.preset import Preset
+from benchmark.runs.preset import Preset, read_preset
 from benchmark.runs.resolve import changed_recipe, planned_cells, resolve_strategy
+
+
+def read_checked(name: str) -> Preset:
+    """Return the preset called `name`, or the one in the YAML file `name`, with values that fit.
+
+    Raises:
+        UserError: there is no such preset, its file cannot be read, or a value does not fit. The
+            message says where it stands.
+    """
+    preset = read_preset(name)
+    check_preset(preset, name)
+    return preset
 
 
 def check_preset(preset: Preset, name: str) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 import methods
 from benchmark import strategies
 from benchmark.base.errors import choose
+from benchmark.planning.preset_check import read_checked
 from benchmark.runs import splits
-from benchmark.runs.preset import Preset, read_preset
+from benchmark.runs.preset import Preset
 from benchmark.runs.resolve import changed_recipe, derive
 from benchmark.runs.spec import RunSpec
 from reports import labels
@@ -122,6 +123,6 @@ def named_preset(name: str) -> Preset:
     """Return a preset by which claims are asked.
 
     Raises:
-        UserError: there is none, or a field of it is wrong.
+        UserError: there is none, or a value of it is wrong.
     """
-    return read_preset(name)
+    return read_checked(name)

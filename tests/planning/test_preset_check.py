@@ -6,6 +6,7 @@ import yaml
 from benchmark.base.errors import UserError
 from benchmark.planning.preset_check import check_preset
 from benchmark.runs.preset import PRESETS, parse_preset, preset_names, read_preset
+from tests.cli.commands import run
 
 WRONG = [
     ({"methods": []}, "methods"),
@@ -26,7 +27,10 @@ WRONG = [
     ({"seeds": [-1]}, "seeds.0"),
     ({"seeds": [1, 1]}, "seeds: 1 stands there more than once"),
     ({"recipes": {"criss": {"epochs": 1}}}, "recipes: method 'criss' .* did you mean cris"),
-    ({"recipes": {"cris": {"epochz": 1}}}, "recipes: recipe of cris: epochz"),
+    (
+        {"recipes": {"cris": {"epochz": 1}}},
+        "recipes: recipe of cris: field 'epochz' .* did you mean epochs",
+    ),
     ({"recipes": {"cris": {"epochs": [1]}}}, "recipes: recipe of cris: epochs"),
     ({"recipes": {"cris": [1]}}, "recipes.cris"),
     ({"recipes": [1]}, "recipes"),
@@ -72,3 +76,25 @@ def test_a_wrong_value_is_refused_with_its_place(changes, message):
 @pytest.mark.parametrize("name", preset_names())
 def test_the_shipped_presets_are_right(name):
     check_preset(read_preset(name), name)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["matrix"],
+        ["plan"],
+        ["run"],
+        ["robustness"],
+        ["study", "run", "components"],
+    ],
+)
+def test_every_command_refuses_a_wrong_value_before_it_does_anything(command, tmp_path, capsys):
+    whole = yaml.safe_load((PRESETS / "quick.yaml").read_text())
+    file = tmp_path / "own.yaml"
+    file.write_text(yaml.safe_dump(whole | {"selection": {"metric": "oiuo"}}))
+    folders = [f"--{name}={tmp_path / name}" for name in ("runs", "data")]
+    assert run(*command, "--preset", file, *folders) == 2
+    shown = capsys.readouterr()
+    said = " ".join((shown.out + shown.err).split())
+    assert "own" in said and "selection: metric 'oiuo' is not known: did you mean oiou" in said
+    assert [*tmp_path.iterdir()] == [file]
