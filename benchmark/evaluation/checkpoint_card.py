@@ -78,13 +78,7 @@ class Card(BaseModel):
             )
         found = methods.definition(self.method)
         choose(self.variant, found.variants, f"{source}: variant of {self.method}")
-        here = found.revision(self.variant, self.precision)
-        if here != self.revision:
-            raise UserError(
-                f"{source} is of revision {self.revision} of {self.method} {self.variant}, and this"
-                f" version has revision {here}, whose numbers are others: evaluate it with the"
-                " version that wrote it."
-            )
+        check_revision(self.revision, found, self.variant, self.precision, source)
         return found
 
     def check_network(self, config: Config, source: str) -> None:
@@ -184,3 +178,27 @@ def _check(what: str, said: Mapping[str, Any], here: Mapping[str, Any], source: 
                 f"{source} was trained with {what}.{name} = {value}, and this version has"
                 f" {here.get(name, 'no such setting')}: evaluate it with the version that wrote it."
             )
+
+
+def check_revision(
+    revision: int, definition: Definition, variant: str, precision: str, source: str
+) -> None:
+    """Check that trained weights are of the revision that the code computes.
+
+    Args:
+        revision: the one that the weights were trained with.
+        definition: the method, as this version of the code has it.
+        variant: its variant.
+        precision: what it computes in.
+        source: what the message calls the run or the file.
+
+    Raises:
+        UserError: it is another one.
+    """
+    here = definition.revision(variant, precision)
+    if here != revision:
+        raise UserError(
+            f"{source} is of revision {revision} of {definition.name} {variant}, and this version"
+            f" has revision {here}, whose numbers are others: evaluate it with the version that"
+            " wrote it."
+        )

@@ -21,7 +21,7 @@ from benchmark.data.pictures import DECODING_ERRORS, decode
 from benchmark.data.refer import Ref, ReferDataset, Sentence
 from benchmark.data.tokenizers import Tokenizer
 from benchmark.evaluation import checkpoint_files, checkpoint_reading
-from benchmark.evaluation.checkpoint_card import Card
+from benchmark.evaluation.checkpoint_card import Card, check_revision
 from benchmark.evaluation.devices import pick_device
 from benchmark.evaluation.predict import predict
 from benchmark.evaluation.tint import PREDICTION, tinted
@@ -122,9 +122,13 @@ def load(run: RunDir, opened: Opened, device: str) -> Loaded:
         device: `auto`, `cpu` or `cuda`.
 
     Raises:
-        UserError: the run has no weights, or its data are not where they were.
+        UserError: the run has no weights, its method has another revision now, or its data are not
+            where they were.
     """
     spec = run.spec()
+    definition = methods.definition(spec.method)
+    precision = spec.recipe.precision
+    check_revision(spec.method_revision, definition, spec.variant, precision, f"run {run.key}")
     chosen = pick_device(device)
     dataset, tokenizer = opened.run(spec)
     method = build_method(spec, tokenizer)

@@ -193,6 +193,14 @@ def test_evaluate_repeats_the_runs_numbers(world, capsys):
     assert again == pickle.dumps(cli_records(world / "runs" / key / "records" / "testA.parquet"))
 
 
+def test_a_run_of_another_revision_is_not_evaluated(world, capsys, monkeypatch):
+    monkeypatch.setattr("methods.config.Definition.revision", lambda *its: 77)
+    key = keys(world)[0]
+    assert run("evaluate", key, "--split", "testA", "--runs", world / "runs") == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"run {key} is of revision" in said and "this version has revision 77" in said
+
+
 def test_evaluate_as_a_job_prints_the_same(world, capsys):
     key = keys(world)[0]
     command = ["evaluate", key, "--split", "val", "--runs", world / "runs", "--device", "cpu"]
