@@ -18,6 +18,9 @@ import psutil
 from benchmark.runs.rundir import RunDir
 
 FACTOR = 20  # A step may take this many times as long as the longest one before it.
+# The first step may come after this many times the seconds that a step may always take. Large data
+# are read and processes find each other before it, and neither says how far it is.
+FIRST = 6
 RETRIED = "RISBENCH_RETRIED"
 RESTARTS = "TORCHELASTIC_RESTART_COUNT"  # how often torchrun has started all processes anew
 FOLLOW_SECONDS = 10.0  # The first process writes the status before torchrun ends it.
@@ -28,7 +31,7 @@ class StallWatch:
 
     Args:
         least: seconds without a sign that are always allowed. Beyond them, `FACTOR` times the
-            longest time between two signs is allowed.
+            longest time between two signs is allowed, and `FIRST` times `least` before the first.
         on_stall: called with the seconds without a sign, in a thread of its own.
     """
 
@@ -41,15 +44,22 @@ class StallWatch:
         self._stop = threading.Event()
 
     def sign(self) -> None:
-        """Note that the loop goes on. The first sign begins the watch."""
+        """Note that the loop goes on. The first sign says that it begins."""
         if self._is_begun:
             self.longest = max(self.longest, self.silent)
         self.silent = 0.0
         self._is_begun = True
 
+    def prepare(self) -> None:
+        """Note that the preparation goes on. It counts for nothing once the loop has begun."""
+        if not self._is_begun:
+            self.silent = 0.0
+
     @property
     def limit(self) -> float:
         """The seconds without a sign that are allowed now."""
+        if not self._is_begun:
+            return FIRST * self.least
         return max(self.least, FACTOR * self.longest)
 
     @contextlib.contextmanager
@@ -69,7 +79,7 @@ class StallWatch:
             # A process that was suspended was not silent in that time.
             self.silent += min(now - looked, 2 * interval)
             looked = now
-            if self._is_begun and self.silent > self.limit:
+            if self.silent > self.limit:
                 self.on_stall(self.silent)
                 return
 

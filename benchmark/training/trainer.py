@@ -141,6 +141,8 @@ class Trainer:
         self.saved = time.monotonic()
         # Called when the loop begins, after each step and after each evaluated image.
         self.on_sign: Callable[[], None] = lambda: None
+        # Called with each message, since the preparation may decode pictures for hours.
+        self.on_preparing: Callable[[], None] = lambda: None
 
     def _on_image(self, split: str) -> None:
         self.on_sign()
@@ -364,6 +366,7 @@ class Trainer:
         spec = self.spec
 
         def tell(message: str, force: bool = True) -> None:
+            self.on_preparing()
             self.alive(self.step // self.steps_per_epoch, message, force)
             on_progress(self.step, self.steps, message)
 

@@ -55,8 +55,9 @@ def work(
         raise UserError(f"{run.key} failed: {run.recorded_status().reason}")
     # With torchrun, every process takes part in the training, and the first keeps the directory.
     if os.environ.get("RANK", "0") != "0":
-        trainer = Trainer(run.spec(), run, opened, execution)
-        with _watched(trainer):
+        with _watched(run, execution) as watch:
+            trainer = Trainer(run.spec(), run, opened, execution)
+            _tell(trainer, watch)
             trainer.train()
         return
     is_alone = os.environ.get("WORLD_SIZE", "1") == "1"
@@ -138,20 +139,24 @@ def _train(
             description = f"{run.key}  {message}"
             progress.update(bar, completed=step, total=steps, description=description)
 
-        trainer = Trainer(run.spec(), run, opened, execution)
-        with _watched(trainer):
+        with _watched(run, execution) as watch:
+            trainer = Trainer(run.spec(), run, opened, execution)
+            _tell(trainer, watch)
             trainer.train(on_progress, on_selected, stop)
 
 
 @contextlib.contextmanager
-def _watched(trainer: Trainer) -> Iterator[None]:
+def _watched(run: RunDir, execution: Execution) -> Iterator[StallWatch]:
     """Start this process anew where the training makes no step for too long."""
-    watch = StallWatch(
-        trainer.execution.how.stall_seconds, lambda seconds: retry_or_fail(trainer.run, seconds)
-    )
-    trainer.on_sign = watch.sign
+    watch = StallWatch(execution.how.stall_seconds, lambda seconds: retry_or_fail(run, seconds))
     with watch.watching():
-        yield
+        yield watch
+
+
+def _tell(trainer: Trainer, watch: StallWatch) -> None:
+    """Let a watch hear of what a training does."""
+    trainer.on_sign = watch.sign
+    trainer.on_preparing = watch.prepare
 
 
 def _print_result(run: RunDir, console: Console) -> None:

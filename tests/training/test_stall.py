@@ -10,7 +10,7 @@ import pytest
 
 from benchmark.launch.jobs import DISTRIBUTED
 from benchmark.runs.rundir import RunDir
-from benchmark.training.stall import FACTOR, StallWatch
+from benchmark.training.stall import FACTOR, FIRST, StallWatch
 from tests.helpers import PROJECT, tiny_spec
 
 TOY = PROJECT / "tests" / "plugins" / "toy_method.py"
@@ -59,8 +59,28 @@ def test_silence_is_noticed_and_signs_are_not():
     assert 0.2 < seconds < 1.0
 
 
-def test_the_watch_begins_with_the_first_sign():
-    assert not watched(0.1, lambda watch: time.sleep(0.5))
+def test_the_first_step_may_take_longer_and_is_watched():
+    assert not watched(0.5, lambda watch: time.sleep(1.0))
+    (seconds,) = watched(0.1, lambda watch: time.sleep(1.5))
+    assert FIRST * 0.1 < seconds < 1.5
+
+
+def test_a_long_preparation_that_reports_is_no_stall():
+    def prepare(watch):
+        for _ in range(12):
+            watch.prepare()
+            time.sleep(0.1)
+        assert watch.longest == 0.0
+
+    assert not watched(0.1, prepare)
+
+
+def test_a_message_in_the_loop_does_not_hide_its_silence():
+    watch = StallWatch(600, lambda seconds: None)
+    watch.sign()
+    watch.silent = 100.0
+    watch.prepare()
+    assert watch.silent == 100.0
 
 
 def test_long_steps_are_allowed_to_be_longer():
