@@ -11,9 +11,9 @@ from mlflow.tracking import MlflowClient
 from benchmark.base.addresses import masked
 from benchmark.base.errors import UserError
 from benchmark.runs import groups
+from benchmark.tracking.mlflow_client import client_of, database_file, readable_errors
 from benchmark.tracking.mlflow_experiment import NAME
 from benchmark.tracking.mlflow_models import WEIGHTS
-from benchmark.tracking.mlflow_store import client_of, database_file, readable_errors
 
 # No report reads these.
 LEFT = {WEIGHTS, "images", "report"}

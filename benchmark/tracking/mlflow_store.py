@@ -22,23 +22,14 @@ A repeated or interrupted sync does no harm, for these reasons:
 import contextlib
 import functools
 import hashlib
-import logging
-import re
-import sqlite3
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 from mlflow.exceptions import MlflowException
-from mlflow.tracking import MlflowClient
-from sqlalchemy import event
-from sqlalchemy.engine import Engine, make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from benchmark.base.addresses import masked
-from benchmark.base.errors import UserError, WorldError
-from benchmark.base.files import open_regular
+from benchmark.base.errors import UserError
 from benchmark.base.locks import locked
 from benchmark.launch.jobs import PYTHON
 from benchmark.runs.groups import Group, members, read_groups
@@ -46,85 +37,19 @@ from benchmark.runs.rundir import all_runs
 from benchmark.tracking import ledger
 from benchmark.tracking.group_report import GroupReport, ReportMaker
 from benchmark.tracking.ledger import Page
+from benchmark.tracking.mlflow_client import (
+    artifact_folder,
+    client_of,
+    database_file,
+    default_uri,
+    is_server,
+    readable_errors,
+)
 from benchmark.tracking.mlflow_experiment import Content, Experiment, by_parent
 from benchmark.tracking.mlflow_models import best_of, model_name, register
 from benchmark.tracking.plan import Plan
 from benchmark.tracking.projection import Entry, reading
 from benchmark.tracking.tracker import Summary, Tracker
-
-# --- the store ------------------------------------------------------------------------------------
-
-
-def default_uri(runs: Path) -> str:
-    """Return the tracking URI that is used if none is given, a database in the folder of runs."""
-    return f"sqlite:///{runs.resolve() / 'mlflow.db'}"
-
-
-def database_file(uri: str) -> Path | None:
-    """Return the file behind a SQLite URI, or None for any other store.
-
-    Raises:
-        UserError: `uri` is no URI. MLflow 3 refuses plain folders.
-    """
-    try:
-        url = make_url(uri)
-    except ArgumentError:
-        raise UserError(
-            f"'{masked(uri)}' is no tracking address: give sqlite:///<file> or http://<host>:<port>."
-        ) from None
-    if url.get_backend_name() != "sqlite":
-        return None
-    if not url.database:
-        raise UserError(f"'{uri}' names no file: give sqlite:///<file>.")
-    return Path(url.database).resolve()
-
-
-def artifact_folder(runs: Path, uri: str) -> Path:
-    """Return where artifacts lie for a store without a server, which is beside its database."""
-    file = database_file(uri)
-    return (file.parent if file else runs.resolve()) / "mlartifacts"
-
-
-_inodes: dict[Path, list[int]] = defaultdict(list)
-
-
-@event.listens_for(Engine, "connect")
-def _without_waiting(connection: Any, _: Any) -> None:
-    """Let SQLite leave it to the system when what it wrote reaches the disk.
-
-    Each commit would wait for the disk, and a run takes a dozen. The end of a process loses nothing
-    by this. After a power cut the database may have to be deleted, and a sync makes it again.
-    """
-    if not isinstance(connection, sqlite3.Connection):
-        return
-    # MLflow tries for minutes to connect to a file that is no database, but reads it only once.
-    with contextlib.suppress(sqlite3.DatabaseError):
-        files = [row[2] for row in connection.execute("PRAGMA database_list")]
-        if any(Path(file).resolve() in _inodes for file in files if file):
-            connection.execute("PRAGMA synchronous = OFF")
-
-
-def client_of(uri: str) -> MlflowClient:
-    """Return a client of the store. An empty database is made if there is none."""
-    logging.getLogger("mlflow").setLevel(logging.WARNING)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    # What a database raises is said in one sentence, and MLflow would log its traceback, too.
-    logging.getLogger("mlflow.store").setLevel(logging.CRITICAL)
-    file = database_file(uri)
-    if file:
-        # MLflow keeps a database open by its URI for the life of the process. A `watch` may see one
-        # deleted and made again. The new one gets another spelling, or its rows would go into the
-        # deleted file.
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.touch()
-        # MLflow would try for minutes to connect to a folder or a pipe.
-        open_regular(file).close()
-        inode = file.stat().st_ino
-        if inode not in _inodes[file]:
-            _inodes[file].append(inode)
-        spelling = f"{file.parent}{'/.' * _inodes[file].index(inode)}/{file.name}"
-        uri = make_url(uri).set(database=spelling).render_as_string(hide_password=False)
-    return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
 def _lock_file(runs: Path, uri: str) -> Path:
@@ -141,24 +66,6 @@ def _lock(runs: Path, uri: str) -> Iterator[None]:
     """Hold the store, after waiting for any other sync of this machine."""
     with locked(_lock_file(runs, uri)):
         yield
-
-
-@contextlib.contextmanager
-def readable_errors(uri: str) -> Iterator[None]:
-    """Turn what a store can raise into one sentence."""
-    try:
-        yield
-    except ImportError as error:
-        raise UserError(
-            f"{uri.split(':')[0]} needs a database driver ({error}): install it."
-        ) from None
-    except (MlflowException, SQLAlchemyError, OSError) as error:
-        refused = re.search(r"\[Errno -?\d+\] ([\w ]+)", str(error))
-        reason = refused[1] if refused else str(error).strip().split("\n")[0][:200]
-        raise WorldError(
-            f"the tracking store {masked(uri)} cannot be used ({masked(reason)}). No run is lost:"
-            " put it right or give another --uri, and `risbench sync` sends what is missing."
-        ) from None
 
 
 # --- a pass over all runs -------------------------------------------------------------------------
@@ -201,7 +108,7 @@ def sync(
             f"there is no folder {runs}: give the runs' folder with --runs, or start some first."
         )
     uri = uri or default_uri(runs)
-    location = None if uri.startswith(("http:", "https:")) else artifact_folder(runs, uri)
+    location = None if is_server(uri) else artifact_folder(runs, uri)
     summary = Summary()
     with readable_errors(uri), _lock(runs, uri):
         groups = read_groups(
@@ -332,7 +239,7 @@ def ui_command(
         UserError: the address is that of a running server, or the database is not there yet.
     """
     uri = uri or default_uri(runs)
-    if uri.startswith(("http:", "https:")):
+    if is_server(uri):
         raise UserError(f"{masked(uri)} is a running server: open it in a browser.")
     file = database_file(uri)
     if file and not file.exists():

@@ -8,10 +8,11 @@ import optuna
 from alembic.util import CommandError
 from optuna.exceptions import StorageInternalError
 from optuna.storages import InMemoryStorage, RDBStorage
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from benchmark.base.addresses import masked
+from benchmark.base.databases import alone, check_owner, limited, reason_of
 from benchmark.base.errors import UserError, WorldError
 from studies.study import Started
 from studies.trials import queue
@@ -19,6 +20,7 @@ from studies.trials import queue
 # These are the references that a trial may be.
 PAPER = "paper"
 BASELINE = "baseline"
+OWN = ("studies", "trials", "version_info")  # tables that Optuna has had in every version
 # What Optuna and Alembic raise of a database that is damaged, of another version or another tool's.
 UNREADABLE = (CommandError, LookupError, RuntimeError, TypeError, ValueError)
 
@@ -44,14 +46,19 @@ def readable_errors(url: str, others: tuple[type[Exception], ...] = ()) -> Itera
         with queue.without_warnings():
             yield
     except (SQLAlchemyError, StorageInternalError, *others) as error:
-        reason = str(error.__cause__ or error).strip().split("\n")[0][:200]
         kind = UserError if isinstance(error, ArgumentError) else WorldError
         raise kind(
-            f"the storage {masked(url)} cannot be used ({masked(reason)}). No run is lost: put it"
-            " right or give"
-            " another --storage, such as sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE"
+            f"the storage {masked(url)} cannot be used ({reason_of(error)}). No run is lost: put"
+            " it right or give another --storage, such as sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE"
             " (`pip install risbench[postgres]`)."
         ) from None
+
+
+def _address(url: str) -> URL:
+    try:
+        return make_url(url)
+    except ValueError as error:  # a port that is no number
+        raise ArgumentError(str(error)) from None
 
 
 def open_storage(url: str) -> RDBStorage:
@@ -61,7 +68,7 @@ def open_storage(url: str) -> RDBStorage:
         UserError: it cannot be used.
     """
     with readable_errors(url, UNREADABLE):
-        address = make_url(url)
+        address = _address(url)
         local = address.get_backend_name() == "sqlite"
         if local and address.database in (None, "", ":memory:"):
             raise UserError(
@@ -71,13 +78,16 @@ def open_storage(url: str) -> RDBStorage:
         # connection that was idle.
         engine = {"connect_args": {"timeout": 60}} if local else {"pool_pre_ping": True}
         try:
-            return RDBStorage(
-                url,
-                engine_kwargs=engine,
-                heartbeat_interval=queue.HEARTBEAT_SECONDS,
-                grace_period=queue.GRACE_SECONDS,
-                heartbeat_stale_trial_callback=queue.after_death,
-            )
+            # Optuna would make its tables among those of others.
+            tables = check_owner(url, OWN, "Optuna")
+            with contextlib.nullcontext() if tables else alone(url):
+                return RDBStorage(
+                    limited(url),
+                    engine_kwargs=engine,
+                    heartbeat_interval=queue.HEARTBEAT_SECONDS,
+                    grace_period=queue.GRACE_SECONDS,
+                    heartbeat_stale_trial_callback=queue.after_death,
+                )
         except ImportError as error:
             raise UserError(
                 f"{url.split(':')[0]} needs a driver ({error}): `pip install 'risbench[postgres]'`."
@@ -132,7 +142,7 @@ def existing(started: Started, url: str) -> optuna.Study:
     """
     copy = InMemoryStorage()
     with readable_errors(url, UNREADABLE):
-        address = make_url(url)
+        address = _address(url)
         # Optuna would make an empty database where there is none.
         if address.get_backend_name() != "sqlite" or Path(address.database or "").exists():
             storage = open_storage(url)

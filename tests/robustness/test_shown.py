@@ -10,7 +10,7 @@ from benchmark.robustness.corruptions import Condition
 from benchmark.robustness.covered_words import CoveredWords
 from benchmark.robustness.results import read_results
 from benchmark.runs.rundir import RunDir
-from benchmark.tracking import mlflow_store
+from benchmark.tracking import mlflow_client, mlflow_store
 from tests.robustness.asking import CONDITIONS, ask
 
 
@@ -18,7 +18,7 @@ def test_mlflow_shows_every_condition(fresh):
     ask(fresh[:1], [*CONDITIONS, CoveredWords()])
     runs = fresh[0].path.parent
     mlflow_store.sync(runs)
-    client = mlflow_store.client_of(mlflow_store.default_uri(runs))
+    client = mlflow_client.client_of(mlflow_client.default_uri(runs))
     experiment = client.get_experiment_by_name("refcoco")
     (shown,) = client.search_runs([experiment.experiment_id], f"tags.`ris.key` = '{fresh[0].key}'")
     expected = metrics.compute(read_results(fresh[0], "val", "fog-5"))

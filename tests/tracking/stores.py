@@ -12,7 +12,7 @@ from benchmark import strategies
 from benchmark.runs.groups import Cell, Group, write_plan
 from benchmark.runs.rundir import RunDir
 from benchmark.runs.spec import RunSpec, Selection
-from benchmark.tracking import mlflow_experiment, mlflow_store
+from benchmark.tracking import mlflow_client, mlflow_experiment
 from tests.helpers import PROJECT
 
 ROOT = PROJECT
@@ -81,7 +81,7 @@ def make_run(
 
 def stored(runs: Path) -> dict[str, dict]:
     """Return run key or name -> everything that MLflow holds of it, without its ids."""
-    client = mlflow_store.client_of(mlflow_store.default_uri(runs))
+    client = mlflow_client.client_of(mlflow_client.default_uri(runs))
     found = [
         run
         for experiment in client.search_experiments()

@@ -8,7 +8,7 @@ import pytest
 
 from benchmark.base.errors import UserError
 from benchmark.runs.groups import Cell
-from benchmark.tracking import mlflow_store
+from benchmark.tracking import mlflow_client, mlflow_store
 from tests.tracking.stores import make_run, plan, spec_of, stored
 
 
@@ -44,7 +44,7 @@ def test_what_a_user_deleted_in_mlflow_comes_back(runs: Path):
     make_run(runs, spec)
     mlflow_store.sync(runs)
     first = stored(runs)
-    client = mlflow_store.client_of(mlflow_store.default_uri(runs))
+    client = mlflow_client.client_of(mlflow_client.default_uri(runs))
     experiment = client.get_experiment_by_name("refcoco+").experiment_id
     for run in client.search_runs([experiment]):
         if run.info.run_name != spec.key:

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from benchmark.base.errors import UserError
 from benchmark.cli.app import app
 from benchmark.runs.groups import Cell
-from benchmark.tracking import mlflow_fetch, mlflow_store
+from benchmark.tracking import mlflow_client, mlflow_fetch, mlflow_store
 from tests.helpers import copied
 from tests.tracking.stores import plan
 
@@ -49,7 +49,7 @@ def test_the_same_report_comes_from_mlflow_alone(two, tmp_path):
 def test_a_store_is_laid_out_like_a_folder_of_runs(two):
     mlflow_store.sync(two)
     left = ("images", "best.safetensors", "state", "mlflow", "mlartifacts", ".")
-    with mlflow_store.TRACKER.fetched(mlflow_store.default_uri(two)) as folder:
+    with mlflow_store.TRACKER.fetched(mlflow_client.default_uri(two)) as folder:
         for path in two.rglob("*"):
             parts = path.relative_to(two).parts
             if path.is_file() and not any(part.startswith(left) for part in parts):
@@ -65,15 +65,15 @@ def test_a_store_without_runs_is_one_sentence(runs, tmp_path):
         pass
     with (
         pytest.raises(UserError, match="risbench sync"),
-        mlflow_store.TRACKER.fetched(mlflow_store.default_uri(runs)),
+        mlflow_store.TRACKER.fetched(mlflow_client.default_uri(runs)),
     ):
         pass
 
 
 def test_a_key_of_the_store_never_leaves_the_folder(two, tmp_path):
     mlflow_store.sync(two)
-    uri = mlflow_store.default_uri(two)
-    client = mlflow_store.client_of(uri)
+    uri = mlflow_client.default_uri(two)
+    client = mlflow_client.client_of(uri)
     (experiment,) = [its for its in client.search_experiments() if its.name == "refcoco"]
     run = next(
         its for its in client.search_runs([experiment.experiment_id]) if "ris.key" in its.data.tags
@@ -90,7 +90,7 @@ def test_an_experiment_of_somebody_else_is_left_alone(two, tmp_path):
     uri = f"sqlite:///{tmp_path}/shared.db"
     (tmp_path / "empty").mkdir()
     mlflow_store.sync(tmp_path / "empty", uri)
-    client = mlflow_store.client_of(uri)
+    client = mlflow_client.client_of(uri)
     theirs = client.create_experiment("refcoco")
     client.create_run(theirs)
     with pytest.raises(UserError, match="'refcoco' that is not of this suite"):
@@ -106,7 +106,7 @@ def test_an_artifact_of_the_store_never_leaves_the_folder(two, monkeypatch):
         def list_artifacts(self, run_id: str, path: str | None = None) -> list[FileInfo]:
             return [FileInfo("../../outside", False, 7)]
 
-    uri = mlflow_store.default_uri(two)
+    uri = mlflow_client.default_uri(two)
     monkeypatch.setattr(mlflow_fetch, "client_of", lambda address: Hostile(address, address))
     with (
         pytest.raises(UserError, match="'../../outside', which lies outside its run"),

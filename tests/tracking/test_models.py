@@ -12,7 +12,7 @@ from benchmark.data import tokenizers
 from benchmark.evaluation import inference
 from benchmark.runs.execution import Places
 from benchmark.runs.opened import Opened
-from benchmark.tracking import mlflow_store
+from benchmark.tracking import mlflow_client, mlflow_store
 from benchmark.tracking.mlflow_models import best_of
 from benchmark.tracking.projection import Entry
 from tests.helpers import PROJECT, copied
@@ -38,7 +38,7 @@ def test_another_process_loads_the_best_model_and_predicts(trained, boxes, runs)
     images = sorted((boxes / "images" / "train2014").glob("*.jpg"))
     masks = {path: inference.segment(loaded, path, "the red one")[1] for path in images}
     image = max(images, key=lambda path: masks[path].mean())
-    uri = mlflow_store.default_uri(runs)
+    uri = mlflow_client.default_uri(runs)
     arguments = [uri, "lavt-tiny-baseline-refcoco", str(image), "the red one"]
     done = subprocess.run(
         [sys.executable, "-c", CODE, *arguments],
@@ -66,14 +66,14 @@ def test_a_model_holds_no_pickle_and_no_copy_when_nothing_is_new(trained, runs):
     # A ledger that is lost makes the next pass look at everything again.
     (runs / "mlflow.db.ledger.json").unlink()
     mlflow_store.sync(runs)
-    client = mlflow_store.client_of(mlflow_store.default_uri(runs))
+    client = mlflow_client.client_of(mlflow_client.default_uri(runs))
     assert len(client.search_model_versions("name = 'cris-tiny-baseline-refcoco'")) == 1
     assert len([*(runs / "mlartifacts").glob("*/models/*/artifacts")]) == 1
 
 
 def test_the_best_by_the_selection_metric_is_named_best(trained, runs):
     made = copied(runs, trained("cris", "baseline"), trained("cris", "baseline", seeds=(1,)))
-    client = mlflow_store.client_of(mlflow_store.default_uri(runs))
+    client = mlflow_client.client_of(mlflow_client.default_uri(runs))
     # Each of them is the best once.
     for worse, better in (made, made[::-1]):
         for run, value in ((worse, 0.25), (better, 0.75)):
@@ -114,7 +114,7 @@ def test_a_model_whose_data_come_back_is_registered_later(trained, runs, tmp_pat
     link.symlink_to(there)
     summary = mlflow_store.sync(runs)
     assert not summary.unregistered and summary.unchanged == 1
-    client = mlflow_store.client_of(mlflow_store.default_uri(runs))
+    client = mlflow_client.client_of(mlflow_client.default_uri(runs))
     assert client.get_model_version_by_alias(name, "best").tags["risbench.run"].startswith(run.key)
 
 

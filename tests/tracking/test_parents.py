@@ -5,7 +5,7 @@ from pathlib import Path
 
 from benchmark.base.errors import UserError
 from benchmark.runs.groups import Cell, Group
-from benchmark.tracking import mlflow_store
+from benchmark.tracking import mlflow_client, mlflow_store
 from benchmark.tracking.group_report import GroupReport, ParentReport, ReportMaker
 from tests.tracking.stores import make_run, plan, spec_of, stored
 
@@ -106,7 +106,7 @@ def test_a_report_that_cannot_be_made_is_named_and_the_runs_are_shown(runs: Path
 
 
 def note(runs: Path) -> str:
-    client = mlflow_store.client_of(mlflow_store.default_uri(runs))
+    client = mlflow_client.client_of(mlflow_client.default_uri(runs))
     return client.get_experiment_by_name("refcoco+").tags["mlflow.note.content"]
 
 
@@ -189,9 +189,9 @@ def test_the_folder_may_be_named_in_two_ways(runs: Path, monkeypatch):
     make_run(runs, spec)
     plan(runs, "quick", "preset", Cell.of(spec))
     made, asked = maker(REPORT)
-    mlflow_store.sync(runs, mlflow_store.default_uri(runs), made)
+    mlflow_store.sync(runs, mlflow_client.default_uri(runs), made)
     monkeypatch.chdir(runs.parent)
-    mlflow_store.sync(Path(runs.name), mlflow_store.default_uri(runs), made)
+    mlflow_store.sync(Path(runs.name), mlflow_client.default_uri(runs), made)
     assert asked == ["quick"]
 
 

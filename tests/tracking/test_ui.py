@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from benchmark.cli.app import app
 from benchmark.runs.groups import Cell, Group, write_plan
-from benchmark.tracking import mlflow_store
+from benchmark.tracking import mlflow_client
 from tests.browser import visited
 from tests.helpers import PROJECT, copied
 
@@ -116,7 +116,7 @@ def test_the_curves_of_two_runs_stand_in_one_chart(address):
 @pytest.mark.browser
 @pytest.mark.slow
 def test_a_run_shows_its_data_parameters_and_images(runs, address):
-    client = mlflow_store.client_of(address)
+    client = mlflow_client.client_of(address)
     experiment = client.get_experiment_by_name("refcoco").experiment_id
     found = client.search_runs([experiment], "params.strategy = 'maskris' and params.seed = '0'")
     (run,) = [its for its in found if "ris.key" in its.data.tags]

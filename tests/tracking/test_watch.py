@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmark.base.errors import UserError
-from benchmark.tracking import mlflow_store, watch
+from benchmark.tracking import mlflow_client, mlflow_store, watch
 from benchmark.tracking.tracker import Summary, Tracker
 from tests.tracking.stores import make_run, spec_of, stored
 
@@ -17,7 +17,7 @@ from tests.tracking.stores import make_run, spec_of, stored
 def test_two_syncs_never_interleave(runs: Path):
     for seed in range(3):
         make_run(runs, spec_of(seed))
-    with mlflow_store._lock(runs, mlflow_store.default_uri(runs)):
+    with mlflow_store._lock(runs, mlflow_client.default_uri(runs)):
         summaries: list[Summary] = []
         threads = [
             threading.Thread(target=lambda: summaries.append(mlflow_store.sync(runs)))
