@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from sqlalchemy import create_engine, inspect, text
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
@@ -30,6 +30,11 @@ LOCKS = {
 }
 
 Answer = TypeVar("Answer")
+
+
+def sqlite_address(file: Path) -> str:
+    """Return the address of a file, in which `%`, `?`, `#` and the like are written out."""
+    return URL.create("sqlite", database=str(file)).render_as_string()
 
 
 def say(message: str) -> None:

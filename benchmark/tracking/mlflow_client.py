@@ -21,9 +21,19 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from benchmark.base.addresses import masked
-from benchmark.base.databases import SECONDS, TRIES, alone, check_owner, limited, reason_of, tried
+from benchmark.base.databases import (
+    SECONDS,
+    TRIES,
+    alone,
+    check_owner,
+    limited,
+    reason_of,
+    sqlite_address,
+    tried,
+)
 from benchmark.base.errors import UserError, WorldError, choose
 from benchmark.base.files import open_regular
+from benchmark.tracking.moved import FOLDER, follow
 
 KINDS = ("sqlite", "postgresql", "mysql", "mssql", "http", "https")
 OWN = ("experiments", "runs")  # tables that MLflow has had in every version
@@ -32,7 +42,7 @@ RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 
 def default_uri(runs: Path) -> str:
     """Return the tracking URI that is used if none is given, a database in the folder of runs."""
-    return f"sqlite:///{runs.resolve() / 'mlflow.db'}"
+    return sqlite_address(runs.resolve() / "mlflow.db")
 
 
 def database_file(uri: str) -> Path | None:
@@ -58,7 +68,7 @@ def database_file(uri: str) -> Path | None:
 def artifact_folder(runs: Path, uri: str) -> Path:
     """Return where artifacts lie for a store without a server, which is beside its database."""
     file = database_file(uri)
-    return (file.parent if file else runs.resolve()) / "mlartifacts"
+    return (file.parent if file else runs.resolve()) / FOLDER
 
 
 _inodes: dict[Path, list[int]] = defaultdict(list)
@@ -80,13 +90,24 @@ def _without_waiting(connection: Any, _: Any) -> None:
             connection.execute("PRAGMA synchronous = OFF")
 
 
+def for_mlflow(uri: str) -> str:
+    """Return an address by which MLflow makes no folder but that of the file.
+
+    It would read `sqlite:///a%20b/mlflow.db` as the name of a folder `a%20b`, and make it.
+    """
+    url = make_url(uri)
+    if url.drivername == "sqlite":
+        url = url.set(drivername="sqlite+pysqlite")
+    return url.render_as_string(hide_password=False)
+
+
 def client_of(uri: str) -> MlflowClient:
     """Return a client of the store. An empty database is made if there is none."""
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     # What a database raises is said in one sentence, and MLflow would log its traceback, too.
     logging.getLogger("mlflow.store").setLevel(logging.CRITICAL)
-    file = database_file(uri)
+    given, file = uri, database_file(uri)
     if file:
         # MLflow keeps a database open by its URI for the life of the process. A `watch` may see one
         # deleted and made again. The new one gets another spelling, or its rows would go into the
@@ -99,25 +120,20 @@ def client_of(uri: str) -> MlflowClient:
         if inode not in _inodes[file]:
             _inodes[file].append(inode)
         spelling = f"{file.parent}{'/.' * _inodes[file].index(inode)}/{file.name}"
-        uri = make_url(uri).set(database=spelling).render_as_string(hide_password=False)
+        uri = make_url(for_mlflow(uri)).set(database=spelling).render_as_string()
     if is_server(uri):
         return _answering(uri)
     # MLflow would try for minutes to reach a database, and make its tables among those of others.
-    tables = check_owner(uri, OWN, "MLflow")
+    tables = check_owner(given, OWN, "MLflow")
     uri = limited(uri)
     if tables and not tables >= Base.metadata.tables.keys():
         _check_version(uri)
     # A sync holds the lock of a file already.
     with contextlib.nullcontext() if tables or file else alone(uri):
-        return _opened(uri)
-
-
-def _opened(uri: str) -> MlflowClient:
-    try:
-        return MlflowClient(tracking_uri=uri, registry_uri=uri)
-    except MlflowException:
-        _check_version(uri)
-        raise
+        client = _opened(uri)
+    if file and tables:
+        follow(file, uri)
+    return client
 
 
 def is_server(uri: str) -> bool:
@@ -139,6 +155,14 @@ def _answering(uri: str) -> MlflowClient:
     return client
 
 
+def _opened(uri: str) -> MlflowClient:
+    try:
+        return MlflowClient(tracking_uri=uri, registry_uri=uri)
+    except MlflowException:
+        _check_version(uri)
+        raise
+
+
 def _check_version(uri: str) -> None:
     """Check that the tables are those of this MLflow, which would change older ones on its own.
 
@@ -158,13 +182,14 @@ def _check_version(uri: str) -> None:
         known = found is None or found in {its.revision for its in scripts.walk_revisions()}
         if known and not connection.execute(text("SELECT 1 FROM runs LIMIT 1")).all():
             return
+    shown = masked(uri).replace("sqlite+pysqlite:", "sqlite:")
     remedy = (
-        f"keep a copy and upgrade it with `mlflow db upgrade {masked(uri)}`"
+        f"keep a copy and upgrade it with `mlflow db upgrade {shown}`"
         if known
         else "update MLflow with `pip install --upgrade mlflow`"
     )
     raise UserError(
-        f"the tracking store {masked(uri)} was made by {'an older' if known else 'a newer'} MLflow"
+        f"the tracking store {shown} was made by {'an older' if known else 'a newer'} MLflow"
         f" than {mlflow.__version__}: {remedy}, or give another --uri."
     )
 

@@ -42,6 +42,7 @@ from benchmark.tracking.mlflow_client import (
     client_of,
     database_file,
     default_uri,
+    for_mlflow,
     is_server,
     readable_errors,
 )
@@ -247,7 +248,7 @@ def ui_command(
     command = [*PYTHON, "mlflow", "server", "--workers", "1"]
     command += ["--artifacts-destination", str(artifact_folder(runs, uri))]
     command += ["--host", host, "--port", str(port)]
-    return command, {"MLFLOW_BACKEND_STORE_URI": uri}
+    return command, {"MLFLOW_BACKEND_STORE_URI": for_mlflow(uri)}
 
 
 class MlflowTracker(Tracker):

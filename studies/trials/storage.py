@@ -12,7 +12,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from benchmark.base.addresses import masked
-from benchmark.base.databases import alone, check_owner, limited, reason_of
+from benchmark.base.databases import alone, check_owner, limited, reason_of, sqlite_address
 from benchmark.base.errors import UserError, WorldError
 from studies.study import Started
 from studies.trials import queue
@@ -27,7 +27,7 @@ UNREADABLE = (CommandError, LookupError, RuntimeError, TypeError, ValueError)
 
 def default_storage(runs: Path) -> str:
     """Return the storage that is used if none is given, an SQLite file beside the runs."""
-    return f"sqlite:///{runs.resolve() / 'optuna.db'}"
+    return sqlite_address(runs.resolve() / "optuna.db")
 
 
 @contextlib.contextmanager

@@ -79,9 +79,9 @@ def make_run(
     return run
 
 
-def stored(runs: Path) -> dict[str, dict]:
+def stored(runs: Path, uri: str | None = None) -> dict[str, dict]:
     """Return run key or name -> everything that MLflow holds of it, without its ids."""
-    client = mlflow_client.client_of(mlflow_client.default_uri(runs))
+    client = mlflow_client.client_of(uri or mlflow_client.default_uri(runs))
     found = [
         run
         for experiment in client.search_experiments()

@@ -69,8 +69,8 @@ def test_a_store_that_cannot_be_used_is_one_sentence_and_loses_nothing(runs: Pat
         "sqlite:////proc/nowhere/mlflow.db": "cannot write",
         "sqlite://": "names no file",
         str(tmp_path): "no tracking address",
-        f"file://{tmp_path}": "maintenance mode",
-        "gopher://host/db": "cannot be used",
+        f"file://{tmp_path}": "'file' is not known",
+        "gopher://host/db": "'gopher' is not known",
     }
     for address, words in addresses.items():
         with pytest.raises(UserError, match=words) as error:

@@ -178,7 +178,7 @@ def test_a_changed_file_is_sent_again_and_no_other(runs: Path):
 def test_ui_command_serves_the_store_that_sync_wrote(runs: Path, tmp_path: Path):
     command, variables = mlflow_store.ui_command(runs, None, "127.0.0.1", 5055)
     assert str(runs / "mlartifacts") in command and "5055" in command
-    assert variables == {"MLFLOW_BACKEND_STORE_URI": f"sqlite:///{runs}/mlflow.db"}
+    assert variables == {"MLFLOW_BACKEND_STORE_URI": f"sqlite+pysqlite:///{runs}/mlflow.db"}
     with pytest.raises(UserError, match="open it in a browser"):
         mlflow_store.ui_command(runs, "http://host:5000")
     with pytest.raises(UserError, match="risbench sync"):
