@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from benchmark.base.errors import UserError
+from benchmark.base.errors import UserError, WorldError
 from benchmark.base.locks import locked
 from benchmark.runs import integrity
 from benchmark.runs.rundir import RunDir
@@ -62,6 +62,8 @@ def unpack(archives: Sequence[Path], runs: Path) -> Unpacked:
         UserError: an archive is missing or damaged, holds anything but files and folders, a name
             that leads out of the folder, more than its size allows, or a run that is not what its
             key says. Nothing is unpacked then.
+        WorldError: the disk is full or the folder cannot be written. The same call completes what
+            was begun.
     """
     with locked(runs / LOCK):
         aside = runs / ASIDE
@@ -74,6 +76,11 @@ def unpack(archives: Sequence[Path], runs: Path) -> Unpacked:
                 if part.parent == aside and part.name not in FILES:
                     _check_run(part, runs / part.name)
             return _moved(parts, aside, runs)
+        except OSError as error:
+            raise WorldError(
+                f"the archives cannot be unpacked into {runs} ({error.strerror}): make room or"
+                " choose another --runs folder, and unpack them again."
+            ) from None
         finally:
             shutil.rmtree(aside, ignore_errors=True)
 

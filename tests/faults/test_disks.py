@@ -14,6 +14,7 @@ import pytest
 from benchmark.runs.rundir import RunDir
 from tests.cli.commands import keys, run
 from tests.faults.test_kills import COMMANDS, copy, of_runs, start
+from tests.studies.searches import written
 
 SENTENCE = re.compile(r"^(error|failed|not started)\b.*", re.MULTILINE)
 
@@ -117,3 +118,58 @@ def test_a_disk_that_may_only_be_read(world, tmp_path, capsys):
     assert of_runs(own / "runs") == before
     assert RunDir(own / "runs" / key).checked_status().state == "done"
     shutil.rmtree(out, ignore_errors=True)
+
+
+FILLING = (
+    "report boxes --out {place}/out",
+    "robustness {key} --corruptions fog --severities 2 --splits testA --out {place}/out",
+    "examples boxes",
+    "evaluate {key} --split testA --device cpu --out {place}/records.parquet",
+    "predict {key} --split testA --out {place}/masks.json",
+    "pack {place}/packed",
+    "export {key} --out {place}/exported.safetensors",
+    "sync",
+    "matrix --preset {preset} --seeds 4 --name other --no-sync",
+    "run --preset {preset} --seed 5",
+    "unpack {out}/packed/runs-00.tar.gz --runs {place}/unpacked",
+    "study run {study} --preset {preset} --no-sync --out {place}/out",
+)
+
+
+@pytest.mark.faults
+@pytest.mark.campaign
+@pytest.mark.parametrize("kilobytes", [0, 40, 400])
+@pytest.mark.parametrize("command", FILLING)
+def test_a_disk_that_is_full_under_every_command(
+    world, tmp_path, small_disk, capsys, command, kilobytes
+):
+    """What was there is kept, and the same command succeeds once there is room."""
+    out, disk = tmp_path / "out", small_disk("200m")
+    place = shutil.copytree(world, disk / "world")
+    preset, runs = place / "boxes.yaml", place / "runs"
+    first, *_ = keys(place)
+    if command.startswith("unpack"):
+        assert run("pack", out / "packed", "--runs", runs) == 0
+    rows = [{"label": name, "strategy": name} for name in ("baseline", "maskris")]
+    study = written(
+        tmp_path, kind="grid", method="cris", place="Table 3", reference="baseline", rows=rows
+    )
+    before = of_runs(runs)
+    places = {"key": first, "out": out, "place": place, "preset": preset, "study": study}
+    words = command.format(**places).split()
+    words += [] if "--runs" in words else ["--runs", runs]
+    ballast = disk / "ballast"
+    with ballast.open("wb") as file:
+        file.write(bytes(shutil.disk_usage(disk).free - 1024 * kilobytes))
+    capsys.readouterr()
+    code = run(*words)
+    said = capsys.readouterr()
+    errors = [line for line in said.err.splitlines() if line.startswith(("error:", "failed"))]
+    assert code in (0, 1) and len(errors) >= code, said
+    assert "Traceback" not in said.err + said.out
+    assert before.items() <= of_runs(runs).items()
+    # Whoever could not end a file has deleted what it had of it.
+    assert not [path for path in place.rglob(".*.[0-9]*") if path.is_file()]
+    ballast.unlink()
+    assert run(*words) == 0, capsys.readouterr()
+    assert before.items() <= of_runs(runs).items()
