@@ -7,9 +7,13 @@ They are records in the directories of the runs:
                                   metrics.json                condition -> metrics, from the records
 """
 
+import hashlib
+import io
+import json
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from benchmark.base.errors import UserError, WorldError
@@ -37,6 +41,44 @@ def finished_conditions(run: RunDir, split: str) -> list[str]:
     return sorted(path.stem for path in folder.glob("[!.]*.parquet"))
 
 
+# What pandas and pyarrow raise of a file that is cut, or of which bytes have changed.
+DAMAGED = (OSError, ValueError, LookupError, TypeError, MemoryError, NotImplementedError)
+
+
+def _read(path: Path) -> pd.DataFrame:
+    """Return a table that `_write` has written.
+
+    Raises:
+        ValueError, or another one of `DAMAGED`: it is not what was written. Tables of earlier
+            versions have no digest, so they are only read.
+    """
+    table = pd.read_parquet(path)
+    if table.attrs.get("sha256") not in (None, _digest(table)):
+        raise ValueError("the table is not what it was when it was written")
+    return table
+
+
+def _write(table: pd.DataFrame, path: Path) -> None:
+    """Write a table with its digest. It is made when the run has listed those of its files."""
+    # Types are those that a reader finds.
+    table.to_parquet(plain := io.BytesIO(), index=False)
+    table.attrs["sha256"] = _digest(pd.read_parquet(plain))
+    # There may be a hundred of these files, and zstd halves them.
+    table.to_parquet(path, index=False, compression="zstd")
+
+
+def _digest(table: pd.DataFrame) -> str:
+    """Return a digest of the names, the values and the attributes of a table."""
+    attributes = {name: value for name, value in table.attrs.items() if name != "sha256"}
+    found = hashlib.sha256(json.dumps([[*table.columns], attributes], sort_keys=True).encode())
+    for _, column in table.items():
+        if isinstance(column.dtype, np.dtype) and column.dtype.kind in "biuf":
+            found.update(column.to_numpy().tobytes())
+        else:
+            found.update("\0".join(map(str, column)).encode())
+    return found.hexdigest()
+
+
 def read_results(run: RunDir, split: str, condition: Condition | str) -> pd.DataFrame:
     """Return the records of a run under a condition.
 
@@ -45,13 +87,13 @@ def read_results(run: RunDir, split: str, condition: Condition | str) -> pd.Data
     """
     path = results_path(run, split, condition)
     try:
-        return pd.read_parquet(path)
+        return _read(path)
     except FileNotFoundError:
         raise UserError(
             f"run {run.key} was not evaluated under {condition} on {split}: start"
             " `risbench robustness`."
         ) from None
-    except (OSError, ValueError):
+    except DAMAGED:
         raise UserError(
             f"{path} is damaged: delete it and start `risbench robustness` again."
         ) from None
@@ -82,10 +124,9 @@ def write_results(
     """
     records.attrs["made_with"] = made_with()
     records.attrs["left_out"] = sorted(left_out)
-    # There may be a hundred of these files, and zstd halves them.
     atomic_write(
         results_path(run, split, condition),
-        lambda aside: records.to_parquet(aside, index=False, compression="zstd"),
+        lambda aside: _write(records, aside),
     )
 
 
@@ -123,7 +164,7 @@ def write_masks(run: RunDir, split: str, condition: Condition, masks: pd.DataFra
     """
     atomic_write(
         masks_path(run, split, condition),
-        lambda aside: masks.to_parquet(aside, index=False, compression="zstd"),
+        lambda aside: _write(masks, aside),
     )
 
 
@@ -135,8 +176,8 @@ def read_masks(run: RunDir, split: str, condition: Condition | str) -> pd.DataFr
     """
     path = masks_path(run, split, condition)
     try:
-        return pd.read_parquet(path)
-    except (OSError, ValueError):
+        return _read(path)
+    except DAMAGED:
         raise UserError(
             f"{path} is missing or damaged: delete {results_path(run, split, condition)}, and start"
             " `risbench robustness` again."
