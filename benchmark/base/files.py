@@ -26,6 +26,8 @@ YAML_CHARACTERS = 2**20  # those of the largest shipped file are a hundredth of 
 YAML_NODES = 10**5  # values of a YAML file, where what an alias repeats counts anew
 YAML_DEPTH = 50
 MOST_BYTES = 2**30  # of a file that is read whole, three times those of COCO's annotations
+# Lists and objects of a JSON file, twice those of COCO's annotations. Each takes up to 200 bytes.
+MOST_JSON = 6 * 10**6
 LEFT_SECONDS = 3600.0  # a temporary file that is older has no writer any more
 # Words of what torch raises when its archive cannot be written.
 TORCHS = ("PytorchStreamWriter", "inline_container", "iostream")
@@ -75,10 +77,17 @@ def read_json(path: Path) -> Any:
     """Return the content of a JSON file.
 
     Raises:
-        UserError: the file cannot be read or is damaged.
+        UserError: the file cannot be read or is damaged, or holds far more lists and objects than
+            any of the suite's data. Nothing is made of those then.
     """
+    content = read_bytes(path)
+    if content.count(b"[") + content.count(b"{") > MOST_JSON:
+        raise UserError(
+            f"{path} holds more than {MOST_JSON:,} lists and objects, which no annotations need:"
+            " get it again."
+        )
     try:
-        return json.loads(read_bytes(path))
+        return json.loads(content)
     except (ValueError, RecursionError, MemoryError) as error:
         raise UserError(f"{path} is damaged ({describe_error(error)}): get it again.") from error
 

@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from safetensors.torch import save_file
 
 from benchmark.base.errors import UserError, WorldError
 from benchmark.base.files import (
+    MOST_JSON,
     atomic_write,
     open_regular,
     read_bytes,
@@ -232,3 +234,17 @@ class Outer(BaseModel, extra="forbid"):
 def test_a_misspelt_field_is_answered_with_the_nearest_of_its_own_model(values, message):
     with pytest.raises(UserError, match=message):
         read_model(Outer, values, "it")
+
+
+@pytest.mark.parametrize("part", ["[],", '{"a":[]},', "[" * 10])
+def test_a_json_file_of_nothing_but_brackets_is_refused_before_it_is_made(tmp_path, part):
+    """Forty megabytes of them would become eight hundred."""
+    path = tmp_path / "instances.json"
+    path.write_text("[" + part * (MOST_JSON // part.count("[") + 1))
+    tracemalloc.start()
+    try:
+        with pytest.raises(UserError, match="more than 6,000,000 lists and objects"):
+            read_json(path)
+        assert tracemalloc.get_traced_memory()[1] < 4 * path.stat().st_size
+    finally:
+        tracemalloc.stop()
