@@ -17,8 +17,9 @@ from benchmark.evaluation import metrics
 from benchmark.evaluation.image_sums import ImageSums, validated
 from benchmark.runs import integrity
 from benchmark.runs.groups import Cell, Group
-from benchmark.runs.rundir import SPEC_REMEDY, RunDir, RunStatus, all_runs
+from benchmark.runs.rundir import SPEC_REMEDY, RunDir, all_runs
 from benchmark.runs.spec import RunSpec
+from benchmark.runs.status import RunStatus
 
 NOT_RESOLVED = "not resolved yet"
 

@@ -23,7 +23,7 @@ from benchmark.cli.options import (
 
 if TYPE_CHECKING:  # Help must not import what runs need.
     from benchmark.runs.groups import Cell
-    from benchmark.runs.rundir import RunStatus
+    from benchmark.runs.status import RunStatus
 
 app = typer.Typer()
 

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 import methods
 from benchmark.runs.opened import Opened
 from benchmark.runs.resolve import Matrix
-from benchmark.runs.rundir import RunDir, RunStatus
+from benchmark.runs.rundir import RunDir
 from benchmark.runs.spec import RunSpec
+from benchmark.runs.status import RunStatus
 from benchmark.runs.trainable import training_units
 
 if TYPE_CHECKING:

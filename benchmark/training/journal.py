@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from benchmark.evaluation.records import canonical
-from benchmark.runs.rundir import HEARTBEAT_SECONDS, RunDir
+from benchmark.runs.rundir import RunDir
+from benchmark.runs.status import HEARTBEAT_SECONDS
 
 
 class Journal:
