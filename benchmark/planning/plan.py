@@ -139,10 +139,10 @@ def _seconds_per_step(trainer: Trainer) -> float:
     recipe = trainer.spec.recipe
     seconds = []
     steps = trainer.samples.order(0, recipe.batch_size, recipe.drop_last)[: MEASURED_STEPS + 1]
-    trainer.network.train()
+    trainer.stepper.network.train()
     for batches in training_batches(trainer.samples, 0, steps, recipe.micro_batch, 0, 1, 0):
         started = time.perf_counter()
-        trainer.optimize(batches, 0)
+        trainer.stepper.optimize(batches, 0)
         seconds.append(time.perf_counter() - started)
     # An epoch may have a single step.
     return min(seconds[1:] or seconds)

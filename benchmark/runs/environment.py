@@ -15,9 +15,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from benchmark.base.errors import WorldError
 from benchmark.data.refer import ReferDataset
+from benchmark.runs import integrity
 from benchmark.runs.costs import Device
 from benchmark.runs.execution import Execution
+from benchmark.runs.rundir import RunDir
 from benchmark.runs.spec import RunSpec
 
 PACKAGES = (
@@ -106,6 +109,15 @@ def describe(
             "images": str(dataset.folder.resolve()),
         },
     }
+
+
+def is_described(run: RunDir) -> bool:
+    """Return whether the `environment.json` of a run says where it was trained."""
+    try:
+        is_there = bool(run.read_json("environment.json"))
+    except WorldError:
+        return False
+    return is_there and not integrity.changed(run.path, ["environment.json"])
 
 
 def device_description(execution: Execution, device: Any, world: int) -> Device:

@@ -1,4 +1,4 @@
-"""The start and the stop of a training: its optimizer and published weights, and its signals."""
+"""The start and the stop of a training: processes, optimizer, published weights and signals."""
 
 import contextlib
 import signal
@@ -6,13 +6,42 @@ from collections.abc import Iterator
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs
 
 from benchmark.base import pretrained
 from benchmark.base.errors import UserError
+from benchmark.evaluation.devices import pick_device
 from benchmark.runs.spec import RunSpec
 from benchmark.training import auxiliary
 from methods.config import Definition
 from methods.contract import Method
+from methods.precision import set_float32
+
+
+def join_processes(device: str, precision: str) -> Accelerator:
+    """Return what the processes of a run share, which is a single one where torchrun started none.
+
+    Args:
+        device: `auto`, `cpu` or `cuda`.
+        precision: the one of the recipe.
+
+    Raises:
+        UserError: the device cannot be used.
+    """
+    wanted = pick_device(device)
+    # Precision is the method's own affair (`methods.precision`), in evaluation, too.
+    set_float32(precision)
+    accelerator = Accelerator(
+        mixed_precision="no",
+        cpu=wanted.type == "cpu",
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+    )
+    if accelerator.device.type != wanted.type:
+        raise UserError(
+            f"accelerate takes the device {accelerator.device} where {wanted} was asked for: unset"
+            " ACCELERATE_TORCH_DEVICE and ACCELERATE_USE_CPU."
+        )
+    return accelerator
 
 
 def build_optimizer(method: Method, spec: RunSpec) -> torch.optim.Optimizer:

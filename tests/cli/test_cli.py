@@ -415,13 +415,13 @@ def test_a_failed_run_says_why_and_is_tried_again(world, tmp_path, capsys, monke
         tmp_path / "data",
     ]
     from benchmark.base.errors import UserError
-    from benchmark.training import trainer
+    from benchmark.training.stepper import Stepper
 
     def broken(self, *arguments):
         raise UserError("the disk is full; make room.")
 
     with monkeypatch.context() as patch:
-        patch.setattr(trainer.Trainer, "optimize", broken)
+        patch.setattr(Stepper, "optimize", broken)
         assert run(*command) == 2
     assert "the disk is full" in capsys.readouterr().err
     key = next((tmp_path / "runs").glob("*/spec.yaml")).parent

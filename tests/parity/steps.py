@@ -1,6 +1,6 @@
 """Six optimizer steps of the suite's own training beside those of the published loop.
 
-The steps are `Trainer.optimize`, on the optimizer that `build_optimizer` makes. A fixture's
+The steps are `Stepper.optimize`, on the optimizer that `build_optimizer` makes. A fixture's
 published groups may be divided otherwise than ours, so what is said of a group is looked up by the
 names of its parameters.
 """
@@ -17,8 +17,7 @@ from torch import Tensor
 
 from benchmark.strategies.baseline import Baseline
 from benchmark.strategies.strategy import Strategy
-from benchmark.training.start import build_optimizer
-from benchmark.training.trainer import Trainer
+from benchmark.training.stepper import Stepper
 from benchmark.training.updates import Updates
 from methods.config import Recipe
 from methods.contract import Method, Text
@@ -55,18 +54,12 @@ class _Watched(Updates):
         return self.norm
 
 
-class _Loop(Trainer):
-    """A trainer with what `optimize` needs, and without data and the directory of a run."""
-
-    def __init__(self, method: Method, recipe: Recipe, steps_per_epoch: int) -> None:
-        self.spec = types.SimpleNamespace(recipe=recipe, strategy=None, seed=0, key="parity")
-        self.method = self.network = method.train()
-        self.optimizer = build_optimizer(method, self.spec)
-        self.device = torch.device("cpu")
-        self.updates = _Watched(self.spec, method, self.optimizer, self.device)
-        self.accelerator = Accelerator(cpu=True)
-        self.world, self.tokenizer = 1, None
-        self.step, self.steps_per_epoch = 0, steps_per_epoch
+def _watched(method: Method, recipe: Recipe, steps_per_epoch: int) -> Stepper:
+    """Return what takes the steps of a method, without data and the directory of a run."""
+    spec = types.SimpleNamespace(recipe=recipe, strategy=None, seed=0, key="parity")
+    stepper = Stepper(spec, method.train(), None, Accelerator(cpu=True), steps_per_epoch)
+    stepper.updates = _Watched(spec, stepper.network, stepper.optimizer, stepper.device)
+    return stepper
 
 
 def arrays(network: Network, archive: dict[str, np.ndarray]) -> Iterator[tuple[str, Any]]:
@@ -77,11 +70,11 @@ def arrays(network: Network, archive: dict[str, np.ndarray]) -> Iterator[tuple[s
         archive: the arrays of the fixture.
     """
     config = network.config
-    loop = _Loop(_started(network), _recipe(network), config["steps_per_epoch"])
-    log = _Log(network, loop, archive)
+    stepper = _watched(_started(network), _recipe(network), config["steps_per_epoch"])
+    log = _Log(network, stepper, archive)
     for step in range(config["steps"]):
-        loop.spec.strategy = _strategy(config, step)
-        losses = loop.optimize([_batch(network, step)], step // config["steps_per_epoch"])
+        stepper.spec.strategy = _strategy(config, step)
+        losses = stepper.optimize([_batch(network, step)], step // config["steps_per_epoch"])
         log.note(losses["train/loss"])
     yield from log.arrays()
 
@@ -173,8 +166,8 @@ def _strategy(config: dict[str, Any], step: int) -> Strategy:
 class _Log:
     """The norms of parameters, gradients and movements after each step, by published name."""
 
-    def __init__(self, network: Network, loop: _Loop, archive: dict[str, np.ndarray]) -> None:
-        self.network, self.loop = network, loop
+    def __init__(self, network: Network, stepper: Stepper, archive: dict[str, np.ndarray]) -> None:
+        self.network, self.stepper = network, stepper
         self.stored = {name: json.loads(str(archive[name])) for name in _JSON}
         own = dict(network.method.network.named_parameters())
         names = published_names(network.weights, network.method.network)
@@ -182,7 +175,7 @@ class _Log:
         self.start = {name: its.detach().clone() for name, its in self.parameters.items()}
         self.group_of = {
             id(parameter): group
-            for group in loop.optimizer.param_groups
+            for group in stepper.optimizer.param_groups
             for parameter in group["params"]
         }
         # Names of the published code's optimizer that our network does without.
@@ -206,15 +199,15 @@ class _Log:
     def note(self, loss: float) -> None:
         """Note the step that was just taken."""
         self.losses.append(loss)
-        self.totals.append(self.loop.updates.norm)
+        self.totals.append(self.stepper.updates.norm)
         rates, norms, moved, gradients = {}, {}, {}, {}
         for name, parameter in self.parameters.items():
             if group := self.group_of.get(id(parameter)):
                 rates[name] = group["lr"]
             norms[name] = float(parameter.detach().norm())
             moved[name] = float((parameter.detach() - self.start[name]).norm())
-            if id(parameter) in self.loop.updates.gradients:
-                gradients[name] = self.loop.updates.gradients[id(parameter)]
+            if id(parameter) in self.stepper.updates.gradients:
+                gradients[name] = self.stepper.updates.gradients[id(parameter)]
         self.rates.append(rates)
         self.norms.append({**norms, **self.unused})
         self.moved.append({**moved, **dict.fromkeys(self.unused, 0.0)})

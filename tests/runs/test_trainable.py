@@ -68,13 +68,13 @@ def test_what_is_refused_is_what_torch_refuses(boxes, tmp_path, method):
     alone = {"batch_size": 4, "micro_batch": 2, "drop_last": False}
     spec, places = tiny_spec(boxes, method, "baseline", recipes={method: alone})
     trainer = Trainer(spec, RunDir(tmp_path / spec.key), Opened(places), Execution.of(device="cpu"))
-    trainer.network.train()
+    trainer.stepper.network.train()
     batch = [trainer.samples.batch(trainer.samples.order(0, 1, False)[0], 0)]
     if methods.definition(method).batch_norm == "vectors":
         with pytest.raises(ValueError, match="more than 1 value per channel"):
-            trainer.optimize(batch, 0)
+            trainer.stepper.optimize(batch, 0)
     else:
-        assert math.isfinite(trainer.optimize(batch, 0)["train/loss"])
+        assert math.isfinite(trainer.stepper.optimize(batch, 0)["train/loss"])
 
 
 @pytest.mark.parametrize("name", methods.names())

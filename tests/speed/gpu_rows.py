@@ -170,7 +170,7 @@ def trainer_of(
     # accelerate keeps the first device of a process, and an equality needs two of them.
     AcceleratorState._reset_state(reset_partial_state=True)
     trainer = Trainer(spec, run, opened, execution, published_start=False)
-    trainer.network.train()
+    trainer.stepper.network.train()
     return trainer
 
 
@@ -253,9 +253,11 @@ def equality(row: Row, bench: Bench) -> dict[str, Any]:
     # The CPU knows neither TF32 nor fp16.
     for device, its in (("cpu", dataclasses.replace(row, mode="fp32")), (bench.device, row)):
         trainer = trainer_of(its, bench, device=device)
-        trainer.network.eval()
+        trainer.stepper.network.eval()
         batches = next(batches_of(trainer, 1))
-        losses[device, its.mode] = [trainer.optimize(batches, 0)["train/loss"] for _ in range(2)]
+        losses[device, its.mode] = [
+            trainer.stepper.optimize(batches, 0)["train/loss"] for _ in range(2)
+        ]
         precision = trainer.spec.recipe.precision
     expected = losses["cpu", "fp32"]
     found = losses[bench.device, row.mode]
@@ -280,7 +282,7 @@ def repeat(row: Row, bench: Bench) -> dict[str, Any]:
     for _ in range(2):
         trainer = trainer_of(row, bench)
         batches = itertools.islice(batches_of(trainer, 4), steps)
-        losses.append([trainer.optimize(its, 0)["train/loss"] for its in batches])
+        losses.append([trainer.stepper.optimize(its, 0)["train/loss"] for its in batches])
         weights.append({name: its.cpu() for name, its in trainer.method.state_dict().items()})
     pairs = [*zip(weights[0].values(), weights[1].values(), strict=True)]
     differing = [step for step in range(steps) if losses[0][step] != losses[1][step]]
@@ -313,13 +315,13 @@ def _step(row: Row, bench: Bench, batch_size: int) -> dict[str, Any]:
     trainer = trainer_of(row, bench, batch_size)
     batches = batches_of(trainer, 3)
     for _ in range(WARM_UP):
-        trainer.optimize(next(batches), 0)
+        trainer.stepper.optimize(next(batches), 0)
     seconds = []
     for _ in range(bench.steps):
         its = next(batches)
         finish(bench.device)
         started = time.perf_counter()
-        trainer.optimize(its, 0)
+        trainer.stepper.optimize(its, 0)
         finish(bench.device)
         seconds.append(time.perf_counter() - started)
     middle = statistics.median(seconds)
@@ -327,7 +329,7 @@ def _step(row: Row, bench: Bench, batch_size: int) -> dict[str, Any]:
     peak = peak_bytes(trainer.device)
     syncs = host_syncs(trainer, next(batches))
     with FlopCounterMode(display=False) as counter:
-        trainer.optimize(next(batches), 0)
+        trainer.stepper.optimize(next(batches), 0)
     return {
         "precision": trainer.spec.recipe.precision,
         "size": trainer.spec.network.size,
@@ -350,7 +352,7 @@ def host_syncs(trainer: Trainer, batches: list[RawBatch]) -> dict[str, int]:
         warnings.simplefilter("always")
         torch.cuda.set_sync_debug_mode("warn")
         try:
-            trainer.optimize(batches, 0)
+            trainer.stepper.optimize(batches, 0)
         finally:
             torch.cuda.set_sync_debug_mode("default")
     root = Path(__file__).parents[2]

@@ -15,7 +15,7 @@ from benchmark.runs.costs import read_costs
 from benchmark.runs.execution import Execution
 from benchmark.runs.opened import Opened
 from benchmark.runs.rundir import RunDir
-from benchmark.training import costs, report
+from benchmark.training import costs, report, state
 from benchmark.training import trainer as trainer_module
 from benchmark.training.trainer import Trainer
 from tests.helpers import PROJECT, tiny_spec
@@ -161,7 +161,7 @@ def test_hours_add_up_over_a_resumed_run(boxes, tmp_path, no_pictures, monkeypat
     """With a clock that advances by a second a look, two sessions take as long as one."""
     ticks = itertools.count()
     clock = types.SimpleNamespace(monotonic=lambda: float(next(ticks)))
-    for module in (trainer_module, report):
+    for module in (trainer_module, state, report):
         monkeypatch.setattr(module, "time", clock)
     spec, places = tiny_spec(boxes, "cris", "baseline")
     execution = Execution.of(device="cpu", checkpoint_seconds=1e9, log_every=2)

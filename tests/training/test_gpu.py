@@ -76,17 +76,17 @@ def test_fp16_lowers_a_scale_that_overflows_until_it_fits(boxes, tmp_path, metho
     """Gradients overflow of themselves here, and the fused optimizer has to notice."""
     run, opened = planned(boxes, tmp_path, "fp16", epochs=4, method=method)
     trainer = Trainer(run.spec(), run, opened, EXECUTION)
-    trainer.updates.scaler = torch.amp.GradScaler("cuda", init_scale=2.0**26)
+    trainer.stepper.updates.scaler = torch.amp.GradScaler("cuda", init_scale=2.0**26)
     before = {name: value.clone() for name, value in trainer.method.state_dict().items()}
     order = trainer.samples.order(0, 4, True)
-    trainer.optimize([trainer.samples.batch(order[0], 0)], 0)
+    trainer.stepper.optimize([trainer.samples.batch(order[0], 0)], 0)
     after = trainer.method.state_dict()
-    assert trainer.updates.skipped == 1
+    assert trainer.stepper.updates.skipped == 1
     assert all(torch.equal(before[name], value) for name, value in after.items())
     trainer.train()
     assert run.status().state == "done"
-    scale = trainer.updates.scaler.get_scale()
-    assert scale == 2.0 ** (26 - trainer.updates.skipped) and trainer.updates.skipped < 20
+    updates = trainer.stepper.updates
+    assert updates.scaler.get_scale() == 2.0 ** (26 - updates.skipped) and updates.skipped < 20
     assert all(value.isfinite().all() for value in trainer.method.state_dict().values())
 
 

@@ -6,12 +6,12 @@ import sys
 
 import pytest
 import torch
+from accelerate import Accelerator
 from safetensors.torch import load_file
 
 from benchmark.base.errors import UserError
 from benchmark.data.samples import dealt_shares
 from benchmark.runs.rundir import RunDir
-from benchmark.training import trainer as trainer_module
 from benchmark.training.start import check_dealing
 from methods import definition
 from tests.helpers import PROJECT, tiny_spec
@@ -53,7 +53,7 @@ def test_batchnorm_is_shared_on_gpus_where_each_process_has_a_sample(method):
 
 def test_a_run_is_refused_before_it_begins(boxes, tmp_path, monkeypatch):
     spec, places = tiny_spec(boxes, "cris", "baseline")
-    monkeypatch.setattr(trainer_module.Accelerator, "num_processes", 2)
+    monkeypatch.setattr(Accelerator, "num_processes", 2)
     with pytest.raises(UserError, match="on GPUs alone: start it with --processes 1"):
         started(spec, places, tmp_path)
 

@@ -52,7 +52,7 @@ def test_a_truncated_photograph_of_a_test_split_is_found_before_the_first_step(o
     run, trainer = started(own, tmp_path / "runs")
     with pytest.raises(UserError, match=f"testB is damaged.*cannot be decoded: 1 .{path.name}"):
         trainer.train()
-    assert trainer.step == 0 and not (run.path / "metrics.jsonl").exists()
+    assert trainer.stepper.step == 0 and not (run.path / "metrics.jsonl").exists()
 
 
 def test_a_set_is_read_once_for_all_runs(own, tmp_path, monkeypatch):

@@ -23,7 +23,7 @@ from benchmark.runs.costs import read_costs
 from benchmark.runs.execution import Execution
 from benchmark.runs.opened import Opened
 from benchmark.runs.rundir import RunDir
-from benchmark.training import report, resume_point
+from benchmark.training import report, resume_point, selection
 from benchmark.training import trainer as trainer_module
 from benchmark.training.trainer import Trainer
 from tests.helpers import tiny_spec
@@ -91,13 +91,15 @@ def test_killed_and_resumed_is_bit_identical(uninterrupted, tmp_path, monkeypatc
 
     match point:
         case "mid-epoch":
-            kill_at(trainer, "optimize", 6)
+            kill_at(trainer.stepper, "optimize", 6)
         case "while saving":
             kill_at(torch, "save", 4)
         case "between selection and saving":
-            select = trainer.select
+            select = trainer.selection.select
             monkeypatch.setattr(
-                trainer, "select", lambda epoch: (select(epoch), (_ for _ in ()).throw(Killed))[0]
+                trainer.selection,
+                "select",
+                lambda *place: (select(*place), (_ for _ in ()).throw(Killed))[0],
             )
         case "between saving and keeping":
             kill_at(trainer.report, "keep", 1)
@@ -216,8 +218,8 @@ def test_accumulation_reaches_the_global_batch(boxes, tmp_path):
     recipe = {"epochs": 1, "batch_size": 8, "micro_batch": 4}
     spec, places = tiny_spec(boxes, "lavt", "baseline", recipes={"lavt": recipe})
     _, trainer = started(spec, places, tmp_path)
-    grads, optimizer_step = [], trainer.optimizer.step
-    trainer.optimizer.step = lambda: grads.append(
+    grads, optimizer_step = [], trainer.stepper.optimizer.step
+    trainer.stepper.optimizer.step = lambda: grads.append(
         {
             name: p.grad.clone()
             for name, p in trainer.method.named_parameters()
@@ -225,12 +227,12 @@ def test_accumulation_reaches_the_global_batch(boxes, tmp_path):
         }
     )
     raws = next(training_batches(trainer.samples, 0, trainer.samples.order(0, 8, True), 4, 0, 1, 0))
-    trainer.optimize(raws, 0)
+    trainer.stepper.optimize(raws, 0)
     each = []
     for number, raw in enumerate(raws):
         trainer.method.zero_grad()
         key = (spec.seed, "step", 0, number, 0)
-        micro = trainer.micro_batch(raw, 0, key)
+        micro = trainer.stepper.micro_batch(raw, 0, key)
         micro.add_gradient = lambda loss: loss.backward()
         spec.strategy.step(micro)
         each.append(
@@ -285,7 +287,7 @@ def test_a_kept_network_is_the_one_that_is_reported(boxes, tmp_path, monkeypatch
     first = resume_point.load(run)
     _, trainer = started(spec, places, tmp_path)
     # No later epoch is better, whatever it gives.
-    monkeypatch.setattr(trainer_module.metrics, "compute", lambda records: {"oiou": -1.0})
+    monkeypatch.setattr(selection.metrics, "compute", lambda records: {"oiou": -1.0})
     trainer.train()
     kept = load_file(run.path / "best.safetensors")
     assert all(torch.equal(kept[name], value) for name, value in first["method"].items())
@@ -335,7 +337,7 @@ def test_a_full_disk_loses_nothing(boxes, tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    trainer.save()
+    trainer.state.save()
     before = (run.path / "state" / "latest.pt").read_bytes()
     monkeypatch.setattr(torch, "save", full)
     with pytest.raises(UserError, match="No space left on device.*make room"):
@@ -418,7 +420,7 @@ def test_the_probe_leaves_nothing_behind(boxes, tmp_path, monkeypatch, method):
         weights.append((run.path / "best.safetensors").read_bytes())
         lines.append([line for line in run.metrics() if "probe/loss_original" in line])
     assert weights[0] == weights[1]
-    assert len(lines[0]) == trainer.steps and len(lines[1]) == 1
+    assert len(lines[0]) == trainer.state.steps and len(lines[1]) == 1
     assert all(line["probe/loss_masked"] != line["probe/loss_original"] for line in lines[0])
 
 

@@ -30,12 +30,12 @@ def poison(monkeypatch, trainer, steps, factor=NAN, inputs=False):
     loss, forward = trainer.method.loss, trainer.method.forward
 
     def poisoned_loss(output, batch):
-        wrong = trainer.step in steps and torch.is_grad_enabled() and not inputs
+        wrong = trainer.stepper.step in steps and torch.is_grad_enabled() and not inputs
         terms = loss(output, batch)
         return {name: term * (factor if wrong else 1.0) for name, term in terms.items()}
 
     def poisoned_forward(batch, draws, purpose):
-        if inputs and trainer.step in steps and torch.is_grad_enabled():
+        if inputs and trainer.stepper.step in steps and torch.is_grad_enabled():
             batch.images = batch.images * factor
         return forward(batch, draws, purpose)
 
@@ -59,16 +59,16 @@ def state_of(trainer):
 
 def watched(monkeypatch, trainer, step):
     """Keep the state of the network before and after a step."""
-    optimize, kept = trainer.optimize, []
+    optimize, kept = trainer.stepper.optimize, []
 
     def wrapped(*arguments):
-        now = trainer.step == step
+        now = trainer.stepper.step == step
         kept.extend([state_of(trainer)] if now else [])
         losses = optimize(*arguments)
         kept.extend([state_of(trainer)] if now else [])
         return losses
 
-    monkeypatch.setattr(trainer, "optimize", wrapped)
+    monkeypatch.setattr(trainer.stepper, "optimize", wrapped)
     return kept
 
 
@@ -78,13 +78,13 @@ def test_fp16_skips_the_step_lowers_the_scale_and_counts(boxes, tmp_path, monkey
     """With poisoned inputs the running statistics of BatchNorm are in danger, too."""
     run, trainer = started(boxes, tmp_path, "fp16")
     # At this scale nothing overflows of itself.
-    trainer.updates.scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    trainer.stepper.updates.scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
     poison(monkeypatch, trainer, {3, 4}, inputs=inputs)
     kept = watched(monkeypatch, trainer, 3)
     trainer.train()
     assert all(torch.equal(kept[0][name], value) for name, value in kept[1].items())
-    assert trainer.updates.scaler.get_scale() == 1024 / 4
-    assert trainer.updates.in_a_row == 0
+    assert trainer.stepper.updates.scaler.get_scale() == 1024 / 4
+    assert trainer.stepper.updates.in_a_row == 0
     lines = [line for line in run.metrics() if "train/skipped_steps" in line]
     assert [line["train/skipped_steps"] for line in lines] == [0, 1, 2, 2]
     # Steps 3 and 4 are one each of two lines, whose averages are of the other ones.
@@ -96,12 +96,13 @@ def test_fp16_skips_the_step_lowers_the_scale_and_counts(boxes, tmp_path, monkey
 def test_fp16_skips_gradients_that_overflow(boxes, tmp_path, monkeypatch):
     """The loss is finite all the same: the root of 0 is, and its derivative is not."""
     run, trainer = started(boxes, tmp_path, "fp16")
-    before = trainer.updates.scaler.get_scale()
+    before = trainer.stepper.updates.scaler.get_scale()
     with_steep_term(monkeypatch, trainer)
     order = trainer.samples.order(0, 4, True)
-    losses = trainer.optimize([trainer.samples.batch(order[0], 0)], 0)
+    losses = trainer.stepper.optimize([trainer.samples.batch(order[0], 0)], 0)
     assert math.isfinite(losses["train/loss"])
-    assert trainer.updates.skipped == 1 and trainer.updates.scaler.get_scale() == before / 2
+    assert trainer.stepper.updates.skipped == 1
+    assert trainer.stepper.updates.scaler.get_scale() == before / 2
 
 
 @pytest.mark.usefixtures("no_pictures")
@@ -150,13 +151,13 @@ def test_gradients_are_looked_at_too(boxes, tmp_path, monkeypatch):
 
 def test_no_resume_point_holds_poisoned_weights(boxes, tmp_path):
     run, trainer = started(boxes, tmp_path, "fp32")
-    trainer.save()
+    trainer.state.save()
     before = (run.path / resume_point.FILE).read_bytes()
     name, weight = next(iter(trainer.method.named_parameters()))
     with torch.no_grad():
         weight[0] = NAN
     with pytest.raises(UserError, match=f"not finite in {name}"):
-        trainer.save()
+        trainer.state.save()
     assert (run.path / resume_point.FILE).read_bytes() == before
 
 
