@@ -20,12 +20,12 @@ from rich.text import Text
 import methods
 from benchmark import launch, strategies, tracking
 from benchmark.base.addresses import has_password, masked
-from benchmark.base.errors import UserError
+from benchmark.base.errors import UserError, choose
 from benchmark.base.pretrained import Source
 from benchmark.base.texts import printable
 from benchmark.data import datasets
 from benchmark.launch.base import Launcher
-from benchmark.runs.execution import Execution, Places
+from benchmark.runs.execution import DEVICES, Execution, Places
 from benchmark.runs.preset import preset_names
 
 # Tables need 100 columns, and without a terminal rich would assume 80.
@@ -90,6 +90,17 @@ def without_password(
 def known(names: Callable[[], Iterable[str]], text: str) -> str:
     """Return the help text of an option, which ends with the names that are known."""
     return f"{text} Known: {', '.join(names())}."
+
+
+def known_device(device: str) -> str:
+    """Return the device that an option gives.
+
+    A command that may run no network, such as `predict` with stored masks, refuses it, too.
+
+    Raises:
+        UserError: there is no device of this name.
+    """
+    return choose(device, DEVICES, "device")
 
 
 def named(flag: str, names: Callable[[], Iterable[str]], text: str) -> Any:
@@ -160,7 +171,9 @@ StorageOption = Annotated[
 LauncherOption = Annotated[
     str, named("--launcher", launch.LAUNCHERS.names, "Launcher that starts the jobs.")
 ]
-DeviceOption = Annotated[str, typer.Option("--device", help="Device: auto, cpu or cuda.")]
+DeviceOption = Annotated[
+    str, typer.Option("--device", callback=known_device, help="Device: auto, cpu or cuda.")
+]
 ThreadsOption = Annotated[int, typer.Option(min=1, help="Threads of a network on a CPU.")]
 RunArgument = Annotated[
     str,
@@ -296,11 +309,7 @@ class Running:
     ] = 600.0
 
     def execution(self) -> Execution:
-        """Return how runs are executed.
-
-        Raises:
-            UserError: the device is not known.
-        """
+        """Return how runs are executed."""
         return Execution.of(**dataclasses.asdict(self))
 
 

@@ -128,7 +128,7 @@ class LocalLauncher(Launcher):
         raise UserError(
             f"job {job.name} asks for {job.resources.gpus:.3g} GPUs and there are {self.gpus}"
             f" ({seen}): ask for fewer, name more in {VISIBLE}, or compute on the processor with"
-            " --device cpu."
+            " --device cpu, or where a preset plans the job, with `device: cpu` in its execution."
         )
 
     def _record(self, submitted: _Submitted) -> JobRecord | None:
