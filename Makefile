@@ -37,7 +37,7 @@ test: lint
 parity: setup
 	$(BIN)/python -m pytest -m parity
 
-# With SHORT=1 the long campaigns are left out, which take a quarter of an hour.
+# With SHORT=1 the long campaigns are left out, which take half an hour.
 faults: setup
 	$(BIN)/python -m pytest -n 2 -m "faults$(if $(SHORT), and not campaign)"
 

@@ -205,6 +205,7 @@ print(mlflow_store.sync(Path(sys.argv[1]), sys.argv[2]))
 
 
 @pytest.mark.faults
+@pytest.mark.campaign
 def test_eight_folders_are_synced_into_an_empty_database_at_once(tmp_path):
     folders = [tmp_path / f"runs{number}" for number in range(8)]
     keys = {make_run(folder, spec_of(seed)).key for seed, folder in enumerate(folders)}
@@ -223,6 +224,7 @@ STORAGE = "import sys; from studies.trials.storage import open_storage; open_sto
 
 
 @pytest.mark.faults
+@pytest.mark.campaign
 def test_eight_searches_make_one_empty_storage_at_once(tmp_path):
     with postgres() as address:
         for storage in (address, databases.sqlite_address(tmp_path / "shared.db")):
