@@ -57,6 +57,7 @@ class Job:
         after: ids or names of jobs that it needs. It starts when all of these have ended with exit
             code 0, and never otherwise.
         folder: the folder whose `job.json` keeps its id, from which another process can find it.
+        makes: the files that the job makes one after the other, where these say how far it is.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Job:
     resources: Resources = Resources()
     after: tuple[str, ...] = ()
     folder: Path | None = None
+    makes: tuple[Path, ...] = ()
 
 
 class State(enum.StrEnum):

@@ -287,6 +287,9 @@ def robustness_job(
         cache: the folder that keeps corrupted images, or None to keep none.
         after: names of the jobs that it needs.
     """
+    # The import brings pandas, which most jobs do without.
+    from benchmark.robustness.results import results_path
+
     alone = execution.changed(processes=1)
     command = (*PYTHON, "benchmark.cli", "robustness", *(run.key for run in runs))
     options = ["--here"]
@@ -302,4 +305,10 @@ def robustness_job(
         resources=resources(alone, launcher),
         after=tuple(after),
         folder=folder,
+        makes=tuple(
+            results_path(run, split, condition)
+            for split in splits
+            for condition in conditions
+            for run in runs
+        ),
     )

@@ -124,7 +124,7 @@ def work_through(
             for id, job in zip(ids, jobs, strict=True):
                 status = statuses[id]
                 if status.state == State.RUNNING:
-                    running[job.name] = share_of(job.folder)
+                    running[job.name] = share_of(job.folder, job.makes)
                 elif status.over and id not in outcomes:
                     outcomes[id] = _outcome(job, status)
                     if not (status.state == State.NOT_STARTED and status.asked):

@@ -5,7 +5,7 @@ A terminal shows moving lines, and a log file gets a line now and then.
 
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -36,8 +36,19 @@ class Share:
         return f"{100 * self.step / self.steps:.0f} %" if self.steps else self.note or "starting"
 
 
-def share_of(folder: Path | None) -> Share:
-    """Return how far the job in `folder` is. Only the job of a run says so."""
+def share_of(folder: Path | None, makes: Sequence[Path] = ()) -> Share:
+    """Return how far a job is.
+
+    A job that makes many files is as far as they are, those counted that were there before. They
+    are looked at themselves, so a job that was killed or adopted shows no more than it has made. Of
+    other jobs, that of a run alone says how far it is.
+
+    Args:
+        folder: the folder of the job, if it has one.
+        makes: the files that it makes.
+    """
+    if makes:
+        return Share(sum(path.exists() for path in makes), len(makes), "results")
     if folder is None or not (folder / "status.json").exists():
         return Share(note="running")
     status = RunDir(folder).recorded_status()

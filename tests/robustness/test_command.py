@@ -1,13 +1,21 @@
 """The robustness command: what it asks, reports and refuses."""
 
+import re
+
 import pytest
 
+from benchmark.launch import progress
+from benchmark.launch.jobs import robustness_job
+from benchmark.launch.local import LocalLauncher
 from benchmark.robustness import run as run_module
+from benchmark.robustness.corruptions import Condition
+from benchmark.robustness.covered_words import CoveredWords
 from benchmark.robustness.results import finished_conditions, read_results, results_path
-from benchmark.runs.execution import Places
+from benchmark.runs.execution import Execution, Places
 from benchmark.runs.groups import write_plan
 from benchmark.runs.preset import read_preset
 from benchmark.runs.resolve import resolve_preset
+from tests.robustness.asking import CONDITIONS, ask
 
 
 def command(*arguments):
@@ -50,6 +58,29 @@ def test_the_command_asks_reports_and_says_what_it_wrote(fresh, tmp_path, capsys
     log = (runs / "robustness" / "refcoco-unc" / "log.txt").read_text()
     assert "every condition was evaluated before, so no network ran" in log
     assert (out / "runs" / "robustness" / "robustness.md").read_bytes() == first
+
+
+def test_a_job_shows_the_share_of_its_results(fresh, capsys, monkeypatch):
+    monkeypatch.setattr(progress, "REPORT_SECONDS", 0)
+    ask(fresh[:1], [Condition("fog", 1)])
+    options = ["--runs", fresh[0].path.parent, "--corruptions", "fog", "--severities", "1,4"]
+    options += ["--no-occlusion", "--no-words", "--no-sync", "--no-report", "--jobs", "1"]
+    assert command("robustness", *(run.key for run in fresh), *options) == 0
+    shares = re.findall(r"1 running: refcoco-unc (.+)", capsys.readouterr().out)
+    # One of four results is there before, and none is lost.
+    assert shares[0] == "25 %" and {*shares} <= {"25 %", "50 %", "75 %", "100 %"}
+
+
+def test_a_job_is_over_when_all_that_it_makes_is_there(fresh):
+    places = Places(None, runs=fresh[0].path.parent)
+    conditions = [*CONDITIONS[:2], CoveredWords()]
+    execution = Execution.of(device="cpu")
+    job = robustness_job("job", fresh, conditions, ["val"], places, execution, LocalLauncher(1))
+    assert progress.share_of(job.folder, job.makes) == progress.Share(0, 6, "results")
+    ask(fresh, conditions[:1])
+    assert progress.share_of(job.folder, job.makes) == progress.Share(2, 6, "results")
+    ask(fresh, conditions)
+    assert progress.share_of(job.folder, job.makes).words == "100 %"
 
 
 def test_language_subsets_need_no_network(fresh, tmp_path, capsys, monkeypatch):
