@@ -15,7 +15,7 @@ from benchmark.robustness.conditions import conditions_of
 from benchmark.robustness.corruptions import Condition
 from benchmark.robustness.covered_words import CLOSE, OPEN, CoveredWords, read_covered
 from benchmark.robustness.occlusion import Occlusion
-from benchmark.robustness.results import read_results, results_path, write_masks, write_results
+from benchmark.robustness.results import read_results, write_masks, write_results
 from benchmark.robustness.strips import Strip
 from benchmark.runs.groups import write_plan
 from benchmark.runs.preset import read_preset
@@ -433,8 +433,7 @@ def test_records_about_other_expressions_are_refused(evaluated, tmp_path):
     runs, specs = evaluated
     shutil.copytree(runs, tmp_path / "runs")
     run = RunDir(tmp_path / "runs" / specs[0].key)
-    path = results_path(run, "val", "fog-1")
-    pd.read_parquet(path).iloc[1:].to_parquet(path)
+    write_results(run, "val", CONDITIONS[0], read_results(run, "val", "fog-1").iloc[1:])
     with pytest.raises(UserError, match="fog-1.parquet is not about the expressions"):
         gathered(tmp_path / "runs", specs)
 
