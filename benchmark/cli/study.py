@@ -198,7 +198,7 @@ def write_study_report(started: Started, runs: Path, storage: str | None, out: P
         storage: the URL of Optuna's storage. None stands for the one in the folder of runs.
         out: the folder for the report.
     """
-    from benchmark.base.files import atomic_write
+    from reports.layout import files
     from studies import study
 
     if started.study.kind == "grid":
@@ -217,11 +217,7 @@ def write_study_report(started: Started, runs: Path, storage: str | None, out: P
         paths = search_report.write(started, existing, runs, out)
         search_report.render(console, started, existing, runs)
     copies = study.folder(runs, started.name) / "report"
-    for path in paths:
-        content = path.read_bytes()
-        atomic_write(
-            copies / path.name, lambda temporary, content=content: temporary.write_bytes(content)
-        )
+    files.write(copies, {path.name: path.read_bytes() for path in paths})
     tell_written(paths)
 
 
