@@ -24,6 +24,7 @@ state and who holds it.
 from __future__ import annotations
 
 import contextlib
+import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -42,7 +43,7 @@ from benchmark.runs.status import RunStatus, State
 
 SYSTEM_METRICS = "system.jsonl"
 SPEC_REMEDY = f"plan the run again, which writes it anew, or {ANEW}"
-STALE_SECONDS = 120  # A running run whose heartbeat is older than this is taken for dead.
+STALE_SECONDS = 120  # A run of another machine is taken for dead when its heartbeat is older.
 
 Kind = Literal["trained", "predictions"]
 
@@ -124,7 +125,8 @@ class RunDir(RunFiles):
         Raises:
             UserError: the disk is full, or the folder cannot be written.
         """
-        self.write_json("status.json", {"state": state, "heartbeat": time.time(), **more})
+        now = {"state": state, "heartbeat": time.time(), "host": socket.gethostname()}
+        self.write_json("status.json", now | more)
 
     def recorded_status(self) -> RunStatus:
         """Return the status as it was last written.
@@ -147,8 +149,9 @@ class RunDir(RunFiles):
             status = self.recorded_status()
         except WorldError as error:
             return RunStatus(state="damaged", reason=str(error))
-        # A heartbeat may come from another machine, whose lock cannot be seen from here.
-        silent = time.time() - status.heartbeat > STALE_SECONDS
+        # The lock of another machine cannot be seen from here, so its heartbeat is waited for.
+        here = status.host == socket.gethostname()
+        silent = here or time.time() - status.heartbeat > STALE_SECONDS
         if status.state == "running" and silent and not self.claimed():
             return status.model_copy(update={"state": "planned"})
         return status

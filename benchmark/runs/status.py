@@ -16,6 +16,7 @@ class RunStatus(BaseModel):
         state: how far the run is. An interrupted run is `planned`, too, and goes on from its
             resume point. A `damaged` one counts nowhere, and is made again by whatever runs it.
         heartbeat: when the status was written, in seconds since 1970.
+        host: the machine that wrote it. Statuses of earlier versions do not say.
         step: the number of optimizer steps that are done.
         steps: the number of all optimizer steps, or 0 where it is not known yet.
         epoch: the epoch that was begun last.
@@ -29,6 +30,7 @@ class RunStatus(BaseModel):
 
     state: State = "planned"
     heartbeat: float = 0.0
+    host: str = ""
     step: int = 0
     steps: int = 0
     epoch: int = 0

@@ -22,7 +22,7 @@ def test_report_is_byte_identical_on_rerun(world, capsys):
 def test_parts_of_a_report_are_written_by_their_names(world, tmp_path, capsys):
     command = ["report", "boxes", "--runs", world / "runs", "--out", tmp_path]
     assert run(*command, "--only", "TABLE2,costs") == 0
-    written = {str(path.relative_to(tmp_path / "boxes")) for path in tmp_path.rglob("*.*")}
+    written = {str(path.relative_to(tmp_path / "boxes")) for path in tmp_path.rglob("[!.]*.*")}
     wanted = {f"paper/maskris-table2.{kind}" for kind in ("md", "tex", "html")}
     assert written == wanted | {"costs.md", "costs.csv"}
     capsys.readouterr()
@@ -43,7 +43,7 @@ def test_against_another_strategy_there_is_what_compares_with_it(world, tmp_path
     command = ["report", "boxes", "--runs", world / "runs", "--out", tmp_path]
     assert run(*command, "--against", "maskris") == 0
     folder = tmp_path / "boxes-against-maskris"
-    assert {path.name.split(".")[0].split("-")[0] for path in folder.rglob("*.*")} <= {
+    assert {path.name.split(".")[0].split("-")[0] for path in folder.rglob("[!.]*.*")} <= {
         "table",
         "differences",
     }

@@ -102,7 +102,8 @@ def make_run(runs, spec, state="done", better=0.0, environment=None, **status):
     run.write_json("result.json", result)
     git = {"commit": "c0ffee", "dirty": spec.seed == 1}
     run.write_json("environment.json", {"git": git, **(environment or {})})
-    run.write_status(state, **status)
+    # Nobody here holds a run that is running.
+    run.write_status(state, **{"host": "elsewhere"} | status)
     return run
 
 

@@ -157,10 +157,14 @@ def test_a_run_that_died_reads_as_planned(boxes, tmp_path, monkeypatch):
     spec, _ = tiny_spec(boxes)
     run = RunDir(tmp_path / spec.key)
     run.create(spec)
-    run.write_status("running", step=3)
+    with run.claim():
+        run.write_status("running", step=3)
+        assert run.status().state == "running"
+    assert run.status().state == "planned" and run.status().step == 3
+    run.write_status("running", host="another machine", step=4)
     assert run.status().state == "running"
     monkeypatch.setattr("benchmark.runs.rundir.STALE_SECONDS", -1)
-    assert run.status().state == "planned" and run.status().step == 3
+    assert run.status().state == "planned" and run.status().step == 4
 
 
 def test_a_cut_last_line_of_metrics_is_left_out(tmp_path):

@@ -146,7 +146,8 @@ def test_states_are_followed(runs: Path):
         ("running", "RUNNING"),
     ]
     for state, status in steps:
-        run.write_status(state, **({"reason": "the loss became nan"} if state == "failed" else {}))
+        reason = {"reason": "the loss became nan"} if state == "failed" else {}
+        run.write_status(state, host="elsewhere", **reason)
         mlflow_store.sync(runs)
         shown = stored(runs)
         assert {shown[name]["status"] for name in (spec.key, "cris +MaskRIS tiny")} == {status}

@@ -57,7 +57,7 @@ def make(runs: Path) -> Group:
     running = RunDir(runs / make_spec("maskris", 0, "lavt").key)
     running.create(make_spec("maskris", 0, "lavt"))
     _log(running, 16, 0.0)
-    running.write_status("running", step=16, steps=40, best=0.41)
+    running.write_status("running", host="elsewhere", step=16, steps=40, best=0.41)
     failed = RunDir(runs / make_spec("baseline", 0, "caris").key)
     failed.create(make_spec("baseline", 0, "caris"))
     failed.write_status("failed", reason=EVIL)
