@@ -7,13 +7,10 @@ They are records in the directories of the runs:
                                   metrics.json                condition -> metrics, from the records
 """
 
-import hashlib
 import io
-import json
 from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from benchmark.base.errors import UserError, WorldError
@@ -25,6 +22,7 @@ from benchmark.evaluation.records import canonical
 from benchmark.robustness.conditions import Condition
 from benchmark.robustness.corruptions import made_with
 from benchmark.robustness.covered_words import CoveredWords, read_covered
+from benchmark.runs import integrity
 from benchmark.runs.rundir import RunDir
 
 EXAMPLES = 32  # images of a split that have an expression whose masks are stored
@@ -41,42 +39,24 @@ def finished_conditions(run: RunDir, split: str) -> list[str]:
     return sorted(path.stem for path in folder.glob("[!.]*.parquet"))
 
 
-# What pandas and pyarrow raise of a file that is cut, or of which bytes have changed.
-DAMAGED = (OSError, ValueError, LookupError, TypeError, MemoryError, NotImplementedError)
-
-
-def _read(path: Path) -> pd.DataFrame:
-    """Return a table that `_write` has written.
+def _read(run: RunDir, path: Path) -> pd.DataFrame:
+    """Return a table of a run.
 
     Raises:
-        ValueError, or another one of `DAMAGED`: it is not what was written. Tables of earlier
-            versions have no digest, so they are only read.
+        ValueError: it is no table, or not the one that was written.
+        OSError: it cannot be read.
     """
-    table = pd.read_parquet(path)
-    if table.attrs.get("sha256") not in (None, _digest(table)):
-        raise ValueError("the table is not what it was when it was written")
-    return table
+    return pd.read_parquet(io.BytesIO(integrity.read(run.path, _name(run, path))))
 
 
-def _write(table: pd.DataFrame, path: Path) -> None:
-    """Write a table with its digest. It is made when the run has listed those of its files."""
-    # Types are those that a reader finds.
-    table.to_parquet(plain := io.BytesIO(), index=False)
-    table.attrs["sha256"] = _digest(pd.read_parquet(plain))
+def _write(run: RunDir, path: Path, table: pd.DataFrame) -> None:
     # There may be a hundred of these files, and zstd halves them.
-    table.to_parquet(path, index=False, compression="zstd")
+    atomic_write(path, lambda aside: table.to_parquet(aside, index=False, compression="zstd"))
+    integrity.renew(run.path, _name(run, path))
 
 
-def _digest(table: pd.DataFrame) -> str:
-    """Return a digest of the names, the values and the attributes of a table."""
-    attributes = {name: value for name, value in table.attrs.items() if name != "sha256"}
-    found = hashlib.sha256(json.dumps([[*table.columns], attributes], sort_keys=True).encode())
-    for _, column in table.items():
-        if isinstance(column.dtype, np.dtype) and column.dtype.kind in "biuf":
-            found.update(column.to_numpy().tobytes())
-        else:
-            found.update("\0".join(map(str, column)).encode())
-    return found.hexdigest()
+def _name(run: RunDir, path: Path) -> str:
+    return path.relative_to(run.path).as_posix()
 
 
 def read_results(run: RunDir, split: str, condition: Condition | str) -> pd.DataFrame:
@@ -87,13 +67,13 @@ def read_results(run: RunDir, split: str, condition: Condition | str) -> pd.Data
     """
     path = results_path(run, split, condition)
     try:
-        return _read(path)
+        return _read(run, path)
     except FileNotFoundError:
         raise UserError(
             f"run {run.key} was not evaluated under {condition} on {split}: start"
             " `risbench robustness`."
         ) from None
-    except DAMAGED:
+    except (OSError, ValueError):
         raise UserError(
             f"{path} is damaged: delete it and start `risbench robustness` again."
         ) from None
@@ -124,10 +104,7 @@ def write_results(
     """
     records.attrs["made_with"] = made_with()
     records.attrs["left_out"] = sorted(left_out)
-    atomic_write(
-        results_path(run, split, condition),
-        lambda aside: _write(records, aside),
-    )
+    _write(run, results_path(run, split, condition), records)
 
 
 # --- masks ----------------------------------------------------------------------------------------
@@ -162,10 +139,7 @@ def write_masks(run: RunDir, split: str, condition: Condition, masks: pd.DataFra
     Raises:
         UserError: the disk is full.
     """
-    atomic_write(
-        masks_path(run, split, condition),
-        lambda aside: _write(masks, aside),
-    )
+    _write(run, masks_path(run, split, condition), masks)
 
 
 def read_masks(run: RunDir, split: str, condition: Condition | str) -> pd.DataFrame:
@@ -176,8 +150,8 @@ def read_masks(run: RunDir, split: str, condition: Condition | str) -> pd.DataFr
     """
     path = masks_path(run, split, condition)
     try:
-        return _read(path)
-    except DAMAGED:
+        return _read(run, path)
+    except (OSError, ValueError):
         raise UserError(
             f"{path} is missing or damaged: delete {results_path(run, split, condition)}, and start"
             " `risbench robustness` again."
@@ -213,3 +187,16 @@ def summarize(run: RunDir, split: str) -> None:
     new = {condition: numbers(condition) for condition in finished_conditions(run, split)}
     if new != known:
         run.write_json(name, new)
+    _list_all(run, split)
+
+
+def _list_all(run: RunDir, split: str) -> None:
+    """List the digests of results that a kill came before."""
+    made = [
+        path
+        for condition in finished_conditions(run, split)
+        for path in (results_path(run, split, condition), masks_path(run, split, condition))
+        if path.exists()
+    ]
+    known = integrity.listed(run.path)
+    integrity.renew(run.path, *({_name(run, path) for path in made} - known.keys()))

@@ -1,17 +1,19 @@
 """The digests of a finished run's files, from which a change of a single byte is noticed.
 
-`files.json` lists them when a run is done. What is added later, such as results under conditions,
-is not among them. Runs of earlier versions have no list.
+`files.json` lists them when a run is done, and results under conditions as they are added. Runs of
+earlier versions have no list.
 """
 
+import contextlib
 import fnmatch
 import functools
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from benchmark.base.files import atomic_write
+from benchmark.base.locks import locked
 
 FILE = "files.json"
 WEIGHTS = "best.safetensors"
@@ -25,6 +27,8 @@ PATTERNS = (
     "records/*.parquet",
     "masks/*.parquet",
 )
+# What a finished run gets later. It may be missing, since people delete what they want made again.
+LATER = "robustness/*"
 # The small files that carry what is said of a run.
 SMALL = ("spec.yaml", "environment.json", "result.json", "metrics.jsonl", "costs.json")
 SMALL_BYTES = 2**18
@@ -51,15 +55,33 @@ def unseal(folder: Path) -> None:
     (folder / FILE).unlink(missing_ok=True)
 
 
-def renew(folder: Path, name: str) -> None:
-    """List the digest of a file of a finished run that was made again on purpose.
+def renew(folder: Path, *names: str) -> None:
+    """List the digests of files of a finished run that were added, or made again on purpose.
 
     Raises:
         WorldError: the list cannot be written.
     """
-    known = listed(folder)
-    if known and any(fnmatch.fnmatch(name, pattern) for pattern in PATTERNS):
-        _write(folder, known | {name: digest(folder / name)})
+    patterns = (*PATTERNS, LATER)
+    its = [name for name in names if any(fnmatch.fnmatch(name, pattern) for pattern in patterns)]
+    if its and listed(folder):
+        with _held(folder):
+            _write(folder, listed(folder) | {name: digest(folder / name) for name in its})
+
+
+def join(folder: Path, others: Mapping[str, str]) -> None:
+    """List the digests that another list of the same run has of files that this one lacks.
+
+    Raises:
+        WorldError: the list cannot be written.
+    """
+    if listed(folder) and not others.keys() <= listed(folder).keys():
+        with _held(folder):
+            _write(folder, {**others, **listed(folder)})
+
+
+def _held(folder: Path) -> contextlib.AbstractContextManager[None]:
+    """Keep others from changing the list in the same moment, of which one would be lost."""
+    return locked(folder / ".files.lock")
 
 
 def listed(folder: Path) -> dict[str, str]:
@@ -110,7 +132,8 @@ def _read_small(path: Path, mtime_ns: int, size: int, inode: int, wanted: str) -
 def changed(folder: Path, patterns: Iterable[str] = PATTERNS) -> str | None:
     """Return the name of the first file that is not as the list says, or None.
 
-    Weights and masks may be missing, since archives leave weights out and old runs have no masks.
+    Weights and masks may be missing, since archives leave weights out and old runs have no masks,
+    and so may what was added later.
 
     Args:
         folder: the folder of a run.
@@ -125,7 +148,7 @@ def changed(folder: Path, patterns: Iterable[str] = PATTERNS) -> str | None:
             elif digest(folder / name) != wanted:
                 return name
         except FileNotFoundError:
-            if not name.startswith(("best.", "masks/")):
+            if not name.startswith(("best.", "masks/", "robustness/")):
                 return name
         except (OSError, ValueError):
             return name
@@ -133,5 +156,5 @@ def changed(folder: Path, patterns: Iterable[str] = PATTERNS) -> str | None:
 
 
 def _write(folder: Path, digests: dict[str, str]) -> None:
-    text = json.dumps(digests, indent=1) + "\n"
+    text = json.dumps(digests, indent=1, sort_keys=True) + "\n"
     atomic_write(folder / FILE, lambda temporary: temporary.write_text(text))

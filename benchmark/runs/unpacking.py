@@ -222,7 +222,7 @@ def _check_run(part: Path, there: Path) -> None:
                 f"the archives hold a finished run {part.name} without {missing[0]}: get them"
                 " again."
             )
-        if name := integrity.changed(part):
+        if name := integrity.changed(part, (*integrity.PATTERNS, integrity.LATER)):
             raise UserError(
                 f"the archives hold a finished run {part.name} whose {name} is not what was packed:"
                 " get them again."
@@ -245,6 +245,8 @@ def _moved(parts: Sequence[Path], aside: Path, runs: Path) -> Unpacked:
         elif _differ(part, target):
             result.kept.append(str(target.relative_to(runs)))
         else:
+            # What was packed at another time has a list of other results.
+            integrity.join(target, integrity.listed(part))
             for path in _files(part):
                 if not (own := target / path.relative_to(part)).exists():
                     own.parent.mkdir(parents=True, exist_ok=True)
@@ -257,6 +259,8 @@ def _differ(part: Path, target: Path) -> bool:
     """Return whether a file of a part has another content in the folder of runs."""
     for path in _files(part):
         own = target / path.relative_to(part)
+        if path.name == integrity.FILE:
+            continue
         if own.exists() and not (own.is_file() and filecmp.cmp(path, own, shallow=False)):
             return True
     return False

@@ -4,12 +4,16 @@ import gzip
 import io
 import os
 import random
+import shutil
 import tarfile
 from pathlib import Path
 
 import pytest
 
 from benchmark.base.errors import UserError
+from benchmark.robustness.conditions import parse_condition
+from benchmark.robustness.results import write_results
+from benchmark.runs import integrity
 from benchmark.runs.archive import pack
 from benchmark.runs.groups import write_plan
 from benchmark.runs.unpacking import ASIDE, unpack
@@ -178,6 +182,24 @@ def test_what_is_there_already_is_compared_and_kept(packed, tmp_path):
     unpacked = unpack([archive], there)
     assert (unpacked.new, unpacked.same, unpacked.kept) == (0, 3, [one.name])
     assert tree(one) == before and tree(two) == tree(runs / two.name)
+
+
+def test_results_of_two_archives_are_joined_and_so_are_their_digests(tmp_path):
+    runs, there = tmp_path / "runs", tmp_path / "there"
+    run = make_run(runs, make_spec("baseline", 0))
+    integrity.seal(run.path)
+    names, archives = [], []
+    for condition in ("fog-1", "snow-2"):
+        write_results(run, "val", parse_condition(condition), run.records("val"))
+        names.append(f"robustness/val/{condition}.parquet")
+        archives += pack(runs, tmp_path / condition, 2**24)
+    # The second one holds both results, and its list names both. The first one's list does not.
+    for order in (archives, archives[::-1]):
+        for archive in order:
+            assert not unpack([archive], there).kept
+        assert {*names} <= integrity.listed(there / run.key).keys()
+        assert tree(there) == tree(runs)
+        shutil.rmtree(there)
 
 
 def test_an_unpacking_that_was_interrupted_is_completed_by_the_next(packed, tmp_path, monkeypatch):
