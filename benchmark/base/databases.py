@@ -2,7 +2,6 @@
 
 import contextlib
 import re
-import sys
 import time
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
@@ -10,13 +9,13 @@ from typing import TypeVar
 
 from sqlalchemy import create_engine, inspect, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import ArgumentError, OperationalError
 from sqlalchemy.pool import NullPool
 
 from benchmark.base.addresses import masked
 from benchmark.base.errors import UserError
 from benchmark.base.locks import locked
-from benchmark.base.texts import printable
+from benchmark.base.texts import say
 
 SECONDS = 20  # in which a server has to answer
 TRIES = 3
@@ -37,9 +36,16 @@ def sqlite_address(file: Path) -> str:
     return URL.create("sqlite", database=str(file)).render_as_string()
 
 
-def say(message: str) -> None:
-    """Print a message on stderr."""
-    print(printable(message), file=sys.stderr, flush=True)
+def parsed(address: str) -> URL:
+    """Return the parts of an address.
+
+    Raises:
+        ArgumentError: it is no address of a database.
+    """
+    try:
+        return make_url(address)
+    except ValueError as error:  # a port that is no number
+        raise ArgumentError(str(error)) from None
 
 
 def limited(address: str) -> str:
@@ -48,35 +54,32 @@ def limited(address: str) -> str:
     Raises:
         ArgumentError: it is no address of a database.
     """
-    url = make_url(address)
+    url = parsed(address)
     on_server = url.get_backend_name() in ("postgresql", "mysql", "mariadb")
     if on_server and "connect_timeout" not in url.query:
         url = url.update_query_dict({"connect_timeout": str(SECONDS)})
     return url.render_as_string(hide_password=False)
 
 
-def check_owner(
-    address: str, own: Collection[str], owner: str, tell: Callable[[str], None] = say
-) -> set[str]:
+def check_owner(address: str, own: Collection[str], owner: str) -> set[str]:
     """Return the tables of a database that is empty or its owner's, once it has answered.
 
-    Nothing is written. A server that does not answer is tried again, which is told.
+    Nothing is written. A server that does not answer is tried again, which is shown.
 
     Args:
         address: of the database.
         own: names of tables by one of which the owner's database is known.
         owner: name of what the database is for, which a message names.
-        tell: takes a message for every try that failed and is followed by another one.
 
     Raises:
         ArgumentError, ImportError: the address is wrong, or a driver is missing.
         SQLAlchemyError: the database does not answer, or is none.
         UserError: it holds tables of something else.
     """
-    if make_url(address).get_backend_name() == "sqlite":
+    if parsed(address).get_backend_name() == "sqlite":
         tables = _tables(address)  # A file does not come back.
     else:
-        tables = tried(lambda: _tables(address), OperationalError, address, tell)
+        tables = with_retries(lambda: _tables(address), OperationalError, address)
     if tables and not tables & {*own}:
         some = ", ".join(sorted(tables)[:3])
         raise UserError(
@@ -92,13 +95,13 @@ def _tables(address: str) -> set[str]:
 
 
 @contextlib.contextmanager
-def alone(address: str) -> Iterator[None]:
+def creation_lock(address: str) -> Iterator[None]:
     """Keep other processes waiting that make tables in the same database, on any machine.
 
     Of two processes that make the same tables at once, one fails. The lock is the server's own, and
     a file's is a lock file beside it. It is free again once its process is dead.
     """
-    url = make_url(address)
+    url = parsed(address)
     if url.get_backend_name() == "sqlite":
         with locked(Path(f"{url.database}.lock")):
             yield
@@ -111,26 +114,22 @@ def alone(address: str) -> Iterator[None]:
         yield
 
 
-def tried(
-    ask: Callable[[], Answer],
-    error: type[Exception],
-    address: str,
-    tell: Callable[[str], None] = say,
-) -> Answer:
+def with_retries(ask: Callable[[], Answer], error: type[Exception], address: str) -> Answer:
     """Return what a server answers, which is asked `TRIES` times if it has to be.
+
+    Every try that failed and is followed by another one is shown on stderr.
 
     Args:
         ask: asks it.
         error: what a server that does not answer raises. The last one is passed on.
         address: of the server, which messages name.
-        tell: takes a message for every try that failed and is followed by another one.
     """
     for number in range(1, TRIES):
         try:
             return ask()
         except error as last:
             reason = reason_of(last)
-            tell(f"{masked(address)} does not answer, try {number} of {TRIES} ({reason}).")
+            say(f"{masked(address)} does not answer, try {number} of {TRIES} ({reason}).")
             time.sleep(PAUSE)
     return ask()
 

@@ -29,7 +29,6 @@ MOST_BYTES = 2**30  # of a file that is read whole, three times those of COCO's 
 # Lists and objects of a JSON file, twice those of COCO's annotations. Each takes up to 200 bytes.
 MOST_JSON = 6 * 10**6
 LEFT_SECONDS = 3600.0  # a temporary file that is older has no writer any more
-FULL = (errno.ENOSPC, errno.EDQUOT)  # a disk is, or what a user may have of it
 # Words of what torch raises when its archive cannot be written.
 TORCHS = ("PytorchStreamWriter", "inline_container", "iostream")
 
@@ -282,7 +281,7 @@ def _unwritten(error: BaseException, temporary: Path) -> str | None:
     """
     if isinstance(error, OSError):
         said = error.strerror or str(error)
-        is_full = error.errno in FULL
+        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     else:
         is_torchs = any(words in str(error) for words in TORCHS)
         if not isinstance(error, SafetensorError) and not is_torchs:
@@ -295,20 +294,6 @@ def _unwritten(error: BaseException, temporary: Path) -> str | None:
     except OSError:
         return said
     return f"{said}: {reached / 1e6:.1f} MB were written, and {free / 1e6:.1f} MB were free then"
-
-
-def describe_unwritten(error: OSError, folder: Path, size: int) -> str:
-    """Return why something could not be written, with the room that it needs on a full disk.
-
-    Args:
-        error: what the system said.
-        folder: lies on the disk.
-        size: bytes of what is written as a whole.
-    """
-    said = error.strerror or str(error)
-    if error.errno not in FULL:
-        return said
-    return f"{said}: it takes {size / 1e6:.1f} MB, and {free_bytes(folder) / 1e6:.1f} MB are free"
 
 
 def free_bytes(folder: Path) -> int:

@@ -1,9 +1,16 @@
 """Text that comes from data, files and other people, as a terminal may show it."""
 
+import sys
+
 from benchmark.base.addresses import masked
 
 # They join and part letters of some scripts, and emoji.
 JOINERS = "\u200c\u200d"
+
+
+def say(message: str) -> None:
+    """Print a message on stderr, as a terminal may show it."""
+    print(printable(message), file=sys.stderr, flush=True)
 
 
 def printable(text: str) -> str:

@@ -24,12 +24,13 @@ from benchmark.base.addresses import masked
 from benchmark.base.databases import (
     SECONDS,
     TRIES,
-    alone,
     check_owner,
+    creation_lock,
     limited,
+    parsed,
     reason_of,
     sqlite_address,
-    tried,
+    with_retries,
 )
 from benchmark.base.errors import UserError, WorldError, choose
 from benchmark.base.files import open_regular
@@ -52,8 +53,8 @@ def database_file(uri: str) -> Path | None:
         UserError: `uri` is no URI. MLflow 3 refuses plain folders.
     """
     try:
-        url = make_url(uri)
-    except (ArgumentError, ValueError):
+        url = parsed(uri)
+    except ArgumentError:
         raise UserError(
             f"'{masked(uri)}' is no tracking address: give sqlite:///<file> or http://<host>:<port>."
         ) from None
@@ -129,7 +130,7 @@ def client_of(uri: str) -> MlflowClient:
     if tables and not tables >= Base.metadata.tables.keys():
         _check_version(uri)
     # A sync holds the lock of a file already.
-    with contextlib.nullcontext() if tables or file else alone(uri):
+    with contextlib.nullcontext() if tables or file else creation_lock(uri):
         client = _opened(uri)
     if file and tables:
         follow(file, uri)
@@ -142,20 +143,21 @@ def is_server(uri: str) -> bool:
 
 
 def _answering(uri: str) -> MlflowClient:
-    """Return a client of a server, once it has answered."""
+    """Return a client of an MLflow server, once it has answered."""
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(SECONDS))
     client = MlflowClient(tracking_uri=uri, registry_uri=uri)
     retries = os.environ.get(RETRIES)
-    # Here every try is shown. Later ones are MLflow's own.
+    # Here every try is shown. Later ones are MLflow's own, which would try for many minutes.
     os.environ[RETRIES] = "0"
     try:
-        tried(lambda: client.search_experiments(max_results=1), MlflowException, uri)
+        with_retries(lambda: client.search_experiments(max_results=1), MlflowException, uri)
     finally:
         os.environ[RETRIES] = retries or str(TRIES)
     return client
 
 
 def _opened(uri: str) -> MlflowClient:
+    """Return a client of a database, whose tables MLflow makes where it is empty."""
     try:
         return MlflowClient(tracking_uri=uri, registry_uri=uri)
     except MlflowException:

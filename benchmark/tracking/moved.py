@@ -6,42 +6,40 @@ they would not be found, and new ones would be written to the old place.
 
 from pathlib import Path
 
-from sqlalchemy import MetaData, Table, create_engine, func, inspect, select, update
+from sqlalchemy import column, create_engine, func, select, table, update
 from sqlalchemy.pool import NullPool
 
 FOLDER = "mlartifacts"  # beside the database
-# Where MLflow keeps such paths: table -> columns.
-COLUMNS = {
-    "experiments": ("artifact_location",),
-    "runs": ("artifact_uri",),
-    "logged_models": ("artifact_location",),
-    "model_versions": ("source", "storage_location"),
-}
+EXPERIMENTS = table("experiments", column("artifact_location"))
+# Where MLflow keeps such paths.
+TABLES = (
+    EXPERIMENTS,
+    table("runs", column("artifact_uri")),
+    table("logged_models", column("artifact_location")),
+    table("model_versions", column("source"), column("storage_location")),
+)
 
 
 def follow(database: Path, address: str) -> None:
     """Correct the paths of a store whose artifacts lie beside its database, and not where it says.
 
     Args:
-        database: the file, with the store's tables or none.
+        database: the file, which holds MLflow's tables.
         address: of the same file.
+
+    Raises:
+        SQLAlchemyError: the database cannot be read or written.
     """
-    folder = database.parent / FOLDER
+    folder, mark = database.parent / FOLDER, f"/{FOLDER}/"
     if not folder.is_dir():
         return
-    engine = create_engine(address, poolclass=NullPool)
-    present = {*inspect(engine).get_table_names()}
-    if not present >= COLUMNS.keys():
-        return
-    metadata = MetaData()
-    tables = {name: Table(name, metadata, autoload_with=engine) for name in COLUMNS}
-    here = folder.as_uri()
-    with engine.begin() as connection:
-        places = connection.scalars(select(tables["experiments"].c.artifact_location))
-        roots = {f"{place.rpartition(f'/{FOLDER}/')[0]}/{FOLDER}" for place in places if place}
-        for old in roots - {here, f"/{FOLDER}"}:
-            for name, columns in COLUMNS.items():
-                for column in (tables[name].c[its] for its in columns):
-                    moved = here + func.substr(column, len(old) + 1)
-                    its_own = func.substr(column, 1, len(old) + 1) == f"{old}/"
-                    connection.execute(update(tables[name]).where(its_own).values({column: moved}))
+    here = f"{folder.as_uri()}/"
+    with create_engine(address, poolclass=NullPool).begin() as connection:
+        places = connection.scalars(select(EXPERIMENTS.c.artifact_location)).all()
+        roots = {place.rpartition(mark)[0] + mark for place in places if mark in (place or "")}
+        for old in roots - {here}:
+            for its in TABLES:
+                for path in its.c:
+                    moved = here + func.substr(path, len(old) + 1)
+                    is_old = func.substr(path, 1, len(old)) == old
+                    connection.execute(update(its).where(is_old).values({path: moved}))

@@ -6,14 +6,13 @@ A child process syncs every few seconds. This module starts it and holds the loo
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
 
 from benchmark.base.errors import UserError, WorldError
 from benchmark.base.parent import launched_from_here
-from benchmark.base.texts import printable
+from benchmark.base.texts import say
 from benchmark.launch.jobs import PYTHON, own_code
 from benchmark.tracking import DEFAULT
 from benchmark.tracking.group_report import ReportMaker
@@ -141,12 +140,12 @@ def watch(
                 next_reports = started + max(REPORT_SECONDS, took / REPORT_SHARE)
             if problem != reported:
                 message = problem or "the tracking store is up to date again"
-                print(printable(message), file=sys.stderr, flush=True)
+                say(message)
                 reported = problem
             next_pass = time.monotonic() + interval
             while not over() and time.monotonic() < next_pass:
                 time.sleep(min(0.2, interval))
-        print(tracker.sync(runs, address, reports), file=sys.stderr, flush=True)
+        say(str(tracker.sync(runs, address, reports)))
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)

@@ -1,7 +1,6 @@
 """Tables as CSV, and the writing of a report's files."""
 
 import errno
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from benchmark.base.errors import WorldError
-from benchmark.base.files import describe_unwritten
+from benchmark.base.files import atomic_write
 from benchmark.base.locks import locked
 
 # Hidden entries of a report's folder: who writes it, what is written by now, and a whole report
@@ -50,48 +49,37 @@ def write(
     Raises:
         WorldError: the folder cannot be written. The old report is kept.
     """
-    whole = {
-        file: content if isinstance(content, bytes) else content.encode()
-        for file, content in contents.items()
-    }
-    aside = folder / ASIDE
     with locked(folder / LOCK):
         try:
-            _put_in_place(folder)
-            shutil.rmtree(aside, ignore_errors=True)  # of a writer that was killed
-            try:
-                aside.mkdir()
-                for file, content in whole.items():
-                    _write_aside(folder, file, content)
-                aside.rename(folder / WHOLE)
-            finally:
-                shutil.rmtree(aside, ignore_errors=True)
+            _put_in_place(folder)  # what a writer that was killed had ready
+            _write_aside(folder, contents)
             _put_in_place(folder)
             written = {folder / file for file in contents}
             for old in (path for name in owned for path in (folder / name).glob("*")):
                 if old not in written and old.is_file():
                     old.unlink()
         except OSError as error:
-            size = sum(map(len, whole.values()))
             raise WorldError(
-                f"cannot write the report {folder} ({describe_unwritten(error, folder, size)}):"
-                " make room or choose another --out folder, and start the same command again."
+                f"cannot write the report {folder} ({error.strerror}): make room or choose another"
+                " --out folder, and start the same command again."
             ) from None
     return [folder / file for file in contents]
 
 
-def _write_aside(folder: Path, file: str, content: bytes) -> None:
-    """Write a file aside, and see that nothing is in the way of its place."""
-    place, aside = folder / file, folder / ASIDE / file
-    place.parent.mkdir(parents=True, exist_ok=True)
-    if place.is_dir():
-        raise OSError(errno.EISDIR, f"{place} is a directory")
-    aside.parent.mkdir(parents=True, exist_ok=True)
-    with aside.open("wb") as opened:
-        opened.write(content)
-        opened.flush()
-        # The content must reach the disk before the name does, as in `atomic_write`.
-        os.fsync(opened.fileno())
+def _write_aside(folder: Path, contents: Mapping[str, str | bytes]) -> None:
+    """Write a report as a whole beside the one that it will replace."""
+    aside = folder / ASIDE
+    shutil.rmtree(aside, ignore_errors=True)  # of a writer that was killed
+    try:
+        aside.mkdir()
+        for file, content in contents.items():
+            if (folder / file).is_dir():
+                raise IsADirectoryError(errno.EISDIR, f"{folder / file} is a directory")
+            whole = content if isinstance(content, bytes) else content.encode()
+            atomic_write(aside / file, lambda path, whole=whole: path.write_bytes(whole))
+        aside.rename(folder / WHOLE)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _put_in_place(folder: Path) -> None:

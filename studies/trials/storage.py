@@ -8,11 +8,17 @@ import optuna
 from alembic.util import CommandError
 from optuna.exceptions import StorageInternalError
 from optuna.storages import InMemoryStorage, RDBStorage
-from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from benchmark.base.addresses import masked
-from benchmark.base.databases import alone, check_owner, limited, reason_of, sqlite_address
+from benchmark.base.databases import (
+    check_owner,
+    creation_lock,
+    limited,
+    parsed,
+    reason_of,
+    sqlite_address,
+)
 from benchmark.base.errors import UserError, WorldError
 from studies.study import Started
 from studies.trials import queue
@@ -49,16 +55,9 @@ def readable_errors(url: str, others: tuple[type[Exception], ...] = ()) -> Itera
         kind = UserError if isinstance(error, ArgumentError) else WorldError
         raise kind(
             f"the storage {masked(url)} cannot be used ({reason_of(error)}). No run is lost: put"
-            " it right or give another --storage, such as sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE"
-            " (`pip install risbench[postgres]`)."
+            " it right or give another --storage, such as sqlite:///FILE or"
+            " postgresql+psycopg://USER@HOST/DATABASE (`pip install risbench[postgres]`)."
         ) from None
-
-
-def _address(url: str) -> URL:
-    try:
-        return make_url(url)
-    except ValueError as error:  # a port that is no number
-        raise ArgumentError(str(error)) from None
 
 
 def open_storage(url: str) -> RDBStorage:
@@ -68,11 +67,12 @@ def open_storage(url: str) -> RDBStorage:
         UserError: it cannot be used.
     """
     with readable_errors(url, UNREADABLE):
-        address = _address(url)
+        address = parsed(url)
         local = address.get_backend_name() == "sqlite"
         if local and address.database in (None, "", ":memory:"):
             raise UserError(
-                f"the storage {masked(url)} is no file, so workers could not share it: give sqlite:///FILE."
+                f"the storage {masked(url)} is no file, so workers could not share it: give"
+                " sqlite:///FILE."
             )
         # Workers that wait for a file wait longer than by default. A server may have closed a
         # connection that was idle.
@@ -80,7 +80,7 @@ def open_storage(url: str) -> RDBStorage:
         try:
             # Optuna would make its tables among those of others.
             tables = check_owner(url, OWN, "Optuna")
-            with contextlib.nullcontext() if tables else alone(url):
+            with contextlib.nullcontext() if tables else creation_lock(url):
                 return RDBStorage(
                     limited(url),
                     engine_kwargs=engine,
@@ -142,7 +142,7 @@ def existing(started: Started, url: str) -> optuna.Study:
     """
     copy = InMemoryStorage()
     with readable_errors(url, UNREADABLE):
-        address = _address(url)
+        address = parsed(url)
         # Optuna would make an empty database where there is none.
         if address.get_backend_name() != "sqlite" or Path(address.database or "").exists():
             storage = open_storage(url)
