@@ -7,8 +7,8 @@ from benchmark.runs import integrity
 from benchmark.runs.rundir import RunDir
 from benchmark.runs.spec import RunSpec
 from benchmark.training import costs, resume_point
+from benchmark.training.best_epoch import BestEpoch, best_of_trained
 from benchmark.training.journal import Journal
-from benchmark.training.selection import Selection, best_of_trained
 from benchmark.training.stepper import Stepper
 
 
@@ -19,7 +19,7 @@ class TrainingState:
         spec: the spec of the run.
         run: the directory of the run.
         stepper: has the network, and counts the steps.
-        selection: has the best epoch.
+        best_epoch: the one that is kept so far.
         journal: counts the lines of metrics, and writes the heartbeat.
         spent: has the times and the memory.
 
@@ -34,14 +34,14 @@ class TrainingState:
         spec: RunSpec,
         run: RunDir,
         stepper: Stepper,
-        selection: Selection,
+        best_epoch: BestEpoch,
         journal: Journal,
         spent: costs.Spent,
     ) -> None:
         self.spec = spec
         self.run = run
         self.stepper = stepper
-        self.selection = selection
+        self.best_epoch = best_epoch
         self.journal = journal
         self.spent = spent
         self.epochs = 0
@@ -68,7 +68,7 @@ class TrainingState:
             steps=self.steps,
             epoch=step // self.stepper.steps_per_epoch if epoch is None else epoch,
             message=message,
-            best=self.selection.value,
+            best=self.best_epoch.value,
         )
 
     def save(self) -> None:
@@ -81,7 +81,7 @@ class TrainingState:
         if self.journal.is_main:
             state = {
                 "epochs": self.epochs,  # wire format, as all names of the parts are
-                **self.selection.state(),
+                **self.best_epoch.state(),
                 **self.journal.state(),
                 **self.spent.state(),
                 **self.stepper.state(),
@@ -100,17 +100,17 @@ class TrainingState:
             self.stepper.restore(state)
             # Earlier versions saved nothing between the last step of an epoch and its selection.
             self.epochs = state.get("epochs", self.stepper.step // self.stepper.steps_per_epoch)
-            self.selection.restore(state)
+            self.best_epoch.restore(state)
             self.spent.restore(state)
             if self.epochs and self.stepper.step == self.stepper.steps_per_epoch * self.epochs:
                 # A kill may have come between the saving and the keeping of the best weights.
-                self.selection.keep(self.epochs - 1)
+                self.best_epoch.keep(self.epochs - 1)
         elif best := best_of_trained(self.run, self.spec):
             if self.journal.is_main and integrity.changed(self.run.path, ["costs.json"]):
                 # What the training cost cannot be measured again.
                 (self.run.path / "costs.json").unlink(missing_ok=True)
             self.stepper.step = self.steps
-            self.selection.best = best
+            self.best_epoch.best = best
             self.epochs = self.spec.recipe.epochs
             self.journal.lines = len(self.run.metrics())
             return

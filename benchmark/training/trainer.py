@@ -24,11 +24,11 @@ from benchmark.runs.spec import RunSpec
 from benchmark.runs.trainable import check_trainable
 from benchmark.strategies.probe import probe_masks
 from benchmark.training import auxiliary, costs, pseudo_masks, resume_point
+from benchmark.training.best_epoch import BestEpoch
 from benchmark.training.disk import check_room, disk
 from benchmark.training.journal import Journal
 from benchmark.training.rehearsal import rehearse
 from benchmark.training.report import Report
-from benchmark.training.selection import Selection
 from benchmark.training.start import Stop, check_dealing, join_processes, start_from_published
 from benchmark.training.state import TrainingState
 from benchmark.training.stepper import Stepper
@@ -112,10 +112,10 @@ class Trainer:
             spec, self.method, self.tokenizer, self.accelerator, self.steps_per_epoch
         )
         self.journal = Journal(run, self.main, execution.how.log_every)
-        self.selection = Selection(spec, self.report, self.journal)
+        self.best_epoch = BestEpoch(spec, self.report, self.journal)
         self.spent = costs.Spent(self.report.meter, self.device)
         self.state = TrainingState(
-            spec, run, self.stepper, self.selection, self.journal, self.spent
+            spec, run, self.stepper, self.best_epoch, self.journal, self.spent
         )
         # Called when the loop begins, after each step and after each evaluated image.
         self.on_sign: Callable[[], None] = lambda: None
@@ -156,7 +156,7 @@ class Trainer:
 
         self._prepare(tell)
         split = spec.selection.split
-        for epoch, value in self.run.epoch_values(split, self.selection.metric).items():
+        for epoch, value in self.run.epoch_values(split, self.best_epoch.metric).items():
             on_selected(epoch, value)
         self.stepper.network.train()
         self.on_sign()
@@ -169,25 +169,25 @@ class Trainer:
                 evaluated = (epoch + 1) % spec.selection.every == 0 or self.state.is_over
                 if evaluated:
                     tell(f"epoch {epoch + 1}/{spec.recipe.epochs}  evaluating {split}")
-                    value = self.selection.select(self.stepper.step, epoch)
+                    value = self.best_epoch.select(self.stepper.step, epoch)
                 self.state.epochs += 1
                 self.state.save()
                 # The resume point comes first. It knows the best epoch and, right after this
                 # epoch, has its weights, so a killed run never keeps weights of another epoch.
-                self.selection.keep(epoch)
+                self.best_epoch.keep(epoch)
                 if stop.agreed(self.accelerator):
                     self._interrupt(epoch)
                 if evaluated:
                     on_selected(epoch, value)
-        if self.selection.sha256:
-            self.report.check_kept(self.selection.sha256)
-        self.report.write(self.selection.best, tell)
+        if self.best_epoch.sha256:
+            self.report.check_kept(self.best_epoch.sha256)
+        self.report.write(self.best_epoch.best, tell)
         if self.main:
             if self.spent.meter.seconds.get("training"):
                 self._write_costs()
             integrity.seal(self.run.path)
             self.run.write_status(
-                "done", step=self.stepper.step, steps=self.state.steps, best=self.selection.value
+                "done", step=self.stepper.step, steps=self.state.steps, best=self.best_epoch.value
             )
             resume_point.remove(self.run)
         on_progress(self.state.steps, self.state.steps, "done")

@@ -95,9 +95,9 @@ def test_killed_and_resumed_is_bit_identical(uninterrupted, tmp_path, monkeypatc
         case "while saving":
             kill_at(torch, "save", 4)
         case "between selection and saving":
-            select = trainer.selection.select
+            select = trainer.best_epoch.select
             monkeypatch.setattr(
-                trainer.selection,
+                trainer.best_epoch,
                 "select",
                 lambda *place: (select(*place), (_ for _ in ()).throw(Killed))[0],
             )

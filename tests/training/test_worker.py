@@ -14,8 +14,8 @@ from benchmark.runs.execution import Execution
 from benchmark.runs.opened import Opened
 from benchmark.runs.rundir import RunDir
 from benchmark.training import worker
+from benchmark.training.best_epoch import BestEpoch
 from benchmark.training.report import Report
-from benchmark.training.selection import Selection
 from benchmark.training.worker import work
 from tests.helpers import PROJECT, tiny_spec
 
@@ -51,7 +51,7 @@ def test_a_signal_outside_of_the_loop_leaves_interrupted(
         monkeypatch.setattr(worker.Trainer, "_prepare", lambda *_: send(number))
     else:
         monkeypatch.setattr(worker.Trainer, "_epoch", lambda *_: None)
-        monkeypatch.setattr(Selection, "select", lambda *_: 0.0)
+        monkeypatch.setattr(BestEpoch, "select", lambda *_: 0.0)
         monkeypatch.setattr(Report, "write", lambda *_: send(number))
     before = [signal.getsignal(number) for number in SIGNALS]
     with pytest.raises(Interrupted, match="is saved: the same command goes on"):

@@ -11,7 +11,7 @@ from benchmark.training.journal import Journal
 from benchmark.training.report import Report
 
 
-class Selection:
+class BestEpoch:
     """Evaluates the selection split after an epoch, and remembers the best one.
 
     Args:
