@@ -31,13 +31,17 @@ class StallWatch:
 
     Args:
         least: seconds without a sign that are always allowed. Beyond them, `FACTOR` times the
-            longest time between two signs is allowed, and `FIRST` times `least` before the first.
+            longest time between two signs is allowed.
         on_stall: called with the seconds without a sign, in a thread of its own.
+        first: `least` times this are allowed before the first sign.
     """
 
-    def __init__(self, least: float, on_stall: Callable[[float], None]) -> None:
+    def __init__(
+        self, least: float, on_stall: Callable[[float], None], first: float = FIRST
+    ) -> None:
         self.least = least
         self.on_stall = on_stall
+        self.first = first
         self.longest = 0.0
         self.silent = 0.0
         self._is_begun = False
@@ -59,7 +63,7 @@ class StallWatch:
     def limit(self) -> float:
         """The seconds without a sign that are allowed now."""
         if not self._is_begun:
-            return FIRST * self.least
+            return self.first * self.least
         return max(self.least, FACTOR * self.longest)
 
     @contextlib.contextmanager

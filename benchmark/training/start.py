@@ -1,12 +1,13 @@
 """The start and the stop of a training: processes, optimizer, published weights and signals."""
 
 import contextlib
+import datetime
 import signal
 from collections.abc import Iterator
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs
+from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 
 from benchmark.base import pretrained
 from benchmark.base.errors import UserError
@@ -16,6 +17,8 @@ from benchmark.training import auxiliary
 from methods.config import Definition
 from methods.contract import Method
 from methods.precision import set_float32
+
+PREPARATION = datetime.timedelta(days=1)  # that processes wait for each other
 
 
 def join_processes(device: str, precision: str) -> Accelerator:
@@ -34,7 +37,11 @@ def join_processes(device: str, precision: str) -> Accelerator:
     accelerator = Accelerator(
         mixed_precision="no",
         cpu=wanted.type == "cpu",
-        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+        kwargs_handlers=[
+            DistributedDataParallelKwargs(find_unused_parameters=True),
+            # The preparation may take hours, and what hangs is noticed by the stall watch.
+            InitProcessGroupKwargs(timeout=PREPARATION),
+        ],
     )
     if accelerator.device.type != wanted.type:
         raise UserError(

@@ -155,6 +155,8 @@ class Trainer:
             on_progress(self.stepper.step, self.state.steps, message)
 
         self._prepare(tell)
+        # The first process prepares for all of them, and no step waits for it.
+        self.accelerator.wait_for_everyone()
         split = spec.selection.split
         for epoch, value in self.run.epoch_values(split, self.best_epoch.metric).items():
             on_selected(epoch, value)

@@ -1,6 +1,7 @@
 """Work on one run in this process, with its lock, its progress, and a true status in the end."""
 
 import contextlib
+import math
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ from benchmark.runs.execution import Execution
 from benchmark.runs.opened import Opened
 from benchmark.runs.rundir import RunDir
 from benchmark.training import resume_point
-from benchmark.training.stall import StallWatch, is_retried, retry_or_fail
+from benchmark.training.stall import FIRST, StallWatch, is_retried, retry_or_fail
 from benchmark.training.start import Stop
 from benchmark.training.trainer import Trainer
 
@@ -55,7 +56,8 @@ def work(
         raise UserError(f"{run.key} failed: {run.recorded_status().reason}")
     # With torchrun, every process takes part in the training, and the first keeps the directory.
     if os.environ.get("RANK", "0") != "0":
-        with _watched(run, execution) as watch:
+        # It waits for the preparation of the first process, which is watched there.
+        with _watched(run, execution, first=math.inf) as watch:
             trainer = Trainer(run.spec(), run, opened, execution)
             _tell(trainer, watch)
             trainer.train()
@@ -146,9 +148,10 @@ def _train(
 
 
 @contextlib.contextmanager
-def _watched(run: RunDir, execution: Execution) -> Iterator[StallWatch]:
+def _watched(run: RunDir, execution: Execution, first: float = FIRST) -> Iterator[StallWatch]:
     """Start this process anew where the training makes no step for too long."""
-    watch = StallWatch(execution.how.stall_seconds, lambda seconds: retry_or_fail(run, seconds))
+    least = execution.how.stall_seconds
+    watch = StallWatch(least, lambda seconds: retry_or_fail(run, seconds), first)
     with watch.watching():
         yield watch
 

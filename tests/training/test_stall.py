@@ -38,6 +38,24 @@ main()
 """
 
 
+# The first process decodes pictures for a while, of which it tells, and the other one waits for it.
+LONG_PREPARATION = """
+import sys, time
+from benchmark.training import trainer
+from benchmark.cli.app import main
+rehearse, seconds = trainer.rehearse, int(sys.argv.pop(1))
+
+def slowly(*arguments):
+    for number in range(10 * seconds):
+        time.sleep(0.1)
+        arguments[-1](f"decoding {number}")
+    rehearse(*arguments)
+
+trainer.rehearse = slowly
+main()
+"""
+
+
 def watched(least, during):
     """Return the seconds of silence with which a watch called, or nothing where it did not."""
     called = []
@@ -130,3 +148,26 @@ def test_a_dead_loader_is_retried_once(
     if state == "failed":
         assert "s, also after it was started anew" in run.status().reason
         assert f"error: {run.key}: it made no step" in done.stderr
+
+
+@pytest.mark.faults
+@pytest.mark.campaign
+@pytest.mark.slow
+def test_a_process_waits_for_the_preparation_of_the_first_one(boxes, tmp_path, monkeypatch):
+    monkeypatch.setenv("RISBENCH_PLUGINS", str(TOY))
+    spec, places = tiny_spec(boxes, "toy", "baseline")
+    run = RunDir(tmp_path / "runs" / spec.key)
+    run.create(spec)
+    script = tmp_path / "long_preparation.py"
+    script.write_text(LONG_PREPARATION)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--max-restarts=1"]
+    # Eight times the stall limit is more than a process alone would be given before its first step.
+    command += ["--nproc-per-node=2", script, "16"]
+    command += ["resume", run.key, "--runs", run.path.parent, "--data", places.data]
+    command += ["--device", "cpu", "--stall-seconds", "2", "--processes", "2"]
+    environment = {**os.environ, **DISTRIBUTED, "PYTHONPATH": str(PROJECT)}
+    done = subprocess.run(
+        [*map(str, command)], capture_output=True, text=True, env=environment, timeout=240
+    )
+    assert (done.returncode, run.status().state) == (0, "done"), done.stderr
+    assert "started anew" not in done.stderr

@@ -23,7 +23,7 @@ from benchmark.runs.costs import read_costs
 from benchmark.runs.execution import Execution
 from benchmark.runs.opened import Opened
 from benchmark.runs.rundir import RunDir
-from benchmark.training import report, resume_point, selection
+from benchmark.training import best_epoch, report, resume_point
 from benchmark.training import trainer as trainer_module
 from benchmark.training.trainer import Trainer
 from tests.helpers import tiny_spec
@@ -287,7 +287,7 @@ def test_a_kept_network_is_the_one_that_is_reported(boxes, tmp_path, monkeypatch
     first = resume_point.load(run)
     _, trainer = started(spec, places, tmp_path)
     # No later epoch is better, whatever it gives.
-    monkeypatch.setattr(selection.metrics, "compute", lambda records: {"oiou": -1.0})
+    monkeypatch.setattr(best_epoch.metrics, "compute", lambda records: {"oiou": -1.0})
     trainer.train()
     kept = load_file(run.path / "best.safetensors")
     assert all(torch.equal(kept[name], value) for name, value in first["method"].items())
