@@ -10,7 +10,7 @@ from benchmark.runs.groups import write_plan
 from reports import figures
 from reports.group_report import group_report, maker
 from tests.reports.fakes import make_run, make_spec, plan
-from tests.reports.test_robustness import worse
+from tests.reports.robustness.runs import worse
 
 PLACES = (("refcoco", "unc"), ("refcoco+", "unc"), ("refcocog", "umd"), ("refcocog", "google"))
 FOG = Condition("fog", 1)
