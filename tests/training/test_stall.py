@@ -117,31 +117,36 @@ def test_the_watch_ends_with_its_block():
     assert "stall watch" not in [thread.name for thread in threading.enumerate()]
 
 
+def resumed(boxes, folder, script, *arguments, processes):
+    """Train the toy method by a script that changes the suite, and return its run and the end."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("RISBENCH_PLUGINS", str(TOY))
+        spec, places = tiny_spec(boxes, "toy", "baseline")
+        run = RunDir(folder / "runs" / spec.key)
+        run.create(spec)
+        path = folder / "script.py"
+        path.write_text(script)
+        torchrun = ["-m", "torch.distributed.run", "--standalone", "--max-restarts=1"]
+        torchrun = [*torchrun, "--nproc-per-node=2"] if processes == 2 else []
+        command = [sys.executable, *torchrun, path, *arguments]
+        command += ["resume", run.key, "--runs", run.path.parent, "--data", places.data]
+        command += ["--device", "cpu", "--stall-seconds", "2", "--checkpoint-seconds", "0"]
+        command += ["--processes", processes]
+        environment = {**os.environ, **DISTRIBUTED, "PYTHONPATH": str(PROJECT)}
+    return run, subprocess.run(
+        [*map(str, command)], capture_output=True, text=True, env=environment, timeout=240
+    )
+
+
 @pytest.mark.faults
 @pytest.mark.campaign
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
 @pytest.mark.parametrize(("deaths", "state", "code"), [(1, "done", 0), (2, "failed", 1)])
-def test_a_dead_loader_is_retried_once(
-    boxes, tmp_path, monkeypatch, processes, deaths, state, code
-):
+def test_a_dead_loader_is_retried_once(boxes, tmp_path, processes, deaths, state, code):
     """Of two processes one has a dead loader, and the other waits for its gradients."""
-    monkeypatch.setenv("RISBENCH_PLUGINS", str(TOY))
-    spec, places = tiny_spec(boxes, "toy", "baseline")
-    run = RunDir(tmp_path / "runs" / spec.key)
-    run.create(spec)
-    script = tmp_path / "dead_loader.py"
-    script.write_text(DEAD_LOADER)
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--max-restarts=1"]
-    torchrun = [*torchrun, "--nproc-per-node=2"] if processes == 2 else []
-    command = [sys.executable, *torchrun, script, tmp_path / "deaths", str(deaths)]
-    command += ["resume", run.key, "--runs", run.path.parent, "--data", places.data]
-    command += ["--device", "cpu", "--stall-seconds", "2", "--checkpoint-seconds", "0"]
-    environment = {**os.environ, **DISTRIBUTED, "PYTHONPATH": str(PROJECT)}
-    command += ["--processes", str(processes)]
-    done = subprocess.run(
-        [*map(str, command)], capture_output=True, text=True, env=environment, timeout=240
-    )
+    arguments = (tmp_path / "deaths", deaths)
+    run, done = resumed(boxes, tmp_path, DEAD_LOADER, *arguments, processes=processes)
     assert (done.returncode, run.status().state) == (code, state), done.stderr
     assert "so it is started anew" in done.stderr and "batch_or_silence" in done.stderr
     assert "most recent call first" in done.stderr
@@ -153,21 +158,8 @@ def test_a_dead_loader_is_retried_once(
 @pytest.mark.faults
 @pytest.mark.campaign
 @pytest.mark.slow
-def test_a_process_waits_for_the_preparation_of_the_first_one(boxes, tmp_path, monkeypatch):
-    monkeypatch.setenv("RISBENCH_PLUGINS", str(TOY))
-    spec, places = tiny_spec(boxes, "toy", "baseline")
-    run = RunDir(tmp_path / "runs" / spec.key)
-    run.create(spec)
-    script = tmp_path / "long_preparation.py"
-    script.write_text(LONG_PREPARATION)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--max-restarts=1"]
-    # Eight times the stall limit is more than a process alone would be given before its first step.
-    command += ["--nproc-per-node=2", script, "16"]
-    command += ["resume", run.key, "--runs", run.path.parent, "--data", places.data]
-    command += ["--device", "cpu", "--stall-seconds", "2", "--processes", "2"]
-    environment = {**os.environ, **DISTRIBUTED, "PYTHONPATH": str(PROJECT)}
-    done = subprocess.run(
-        [*map(str, command)], capture_output=True, text=True, env=environment, timeout=240
-    )
+def test_a_process_waits_for_the_preparation_of_the_first_one(boxes, tmp_path):
+    """Eight times the limit is more than it would be given alone before its first step."""
+    run, done = resumed(boxes, tmp_path, LONG_PREPARATION, 16, processes=2)
     assert (done.returncode, run.status().state) == (0, "done"), done.stderr
     assert "started anew" not in done.stderr
