@@ -232,6 +232,10 @@ class Definition:
             sample has none where the sample is alone.
         draws_negatives: whether a sample needs sentences of other referents, as
             `DataNeeds.negatives` says.
+        guides: whether the method is a `GuidedMethod`, which hands out the features that bring
+            image and text together.
+        hides: whether its network has learned tokens that take the place of what a pass must
+            not see, so that it reads `Batch.hidden`.
         stage: which part of a published procedure of several the numbers are of. Tables
             name it.
         has_published_weights: whether the method has a `weights.py`, and so reads and
@@ -258,6 +262,8 @@ class Definition:
     couples_batch: bool = False
     batch_norm: Literal["maps", "vectors"] | None = None
     draws_negatives: bool = False
+    guides: bool = False
+    hides: bool = False
     stage: str = ""
     has_published_weights: bool = False
     targets_from: str | None = None

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from benchmark.base.errors import UserError
 from benchmark.base.geometry import Geometry
 from methods.config import DataNeeds, Definition, Purpose, Recipe
+from methods.precision import at_least_float32
 from methods.weights import PublishedWeights
 
 
@@ -112,9 +113,9 @@ class Output:
 class Aligned:
     """Features that tell how well parts of an image and of its sentence go together.
 
-    All tensors are detached and float32. `places` and `sentence` share a width, and so
-    do `words` and `image`: each pair lies in one space, where a dot product says
-    something. `places` and `words` need not.
+    All tensors are detached, and float32 or more precise. `places` and `sentence` share
+    a width, and so do `words` and `image`: each pair lies in one space, where a dot
+    product says something. `places` and `words` need not.
 
     Attributes:
         places: (B, C, h, w), features of the image's places.
@@ -330,8 +331,18 @@ class GuidedMethod(Method):
     scores places against words. CM-MaskSD (IEEE TMM 2024) scores places against the
     sentence and words against the image. The method says which features belong
     together, and the strategy scores, ranks and draws.
+
+    An output of purpose "loss" holds these features among its extras, under the names of
+    the fields of `Aligned`. The method's `Definition.guides` says so without the network.
     """
 
-    @abc.abstractmethod
     def aligned(self, output: Output) -> Aligned:
         """Return these features of the clean pass, from an output of purpose "loss"."""
+        names = [field.name for field in dataclasses.fields(Aligned)]
+        return Aligned(
+            **{
+                name: at_least_float32(output.extras[name].detach())
+                for name in names
+                if name in output.extras
+            }
+        )

@@ -4,6 +4,7 @@ Their input is a square, and their networks end in two maps at stride 4, one of 
 background and one of the referent.
 """
 
+import abc
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,11 +14,11 @@ from torch import Tensor, nn
 
 from benchmark.base.geometry import Geometry, resize, restore
 from methods.config import IMAGENET_MEAN, IMAGENET_STD, DataNeeds, Purpose, Recipe
-from methods.contract import Batch, Method, Output
+from methods.contract import Batch, GuidedMethod, Output
 from methods.precision import at_least_float32
 
 
-class TwoClassMethod(Method):
+class TwoClassMethod(GuidedMethod):
     """A method whose logits are the difference of two maps, referent minus background.
 
     `Output.extras["two_class"]` holds both, (B, 2, h, w). The field `class_weights` of the
@@ -30,8 +31,23 @@ class TwoClassMethod(Method):
         return self.fed(geometry="square", mean=IMAGENET_MEAN, std=IMAGENET_STD)
 
     def forward(self, batch: Batch, draws: dict[str, Tensor], purpose: Purpose) -> Output:
-        """Return logits (B, 1, S/4, S/4) and `two_class` (B, 2, S/4, S/4)."""
-        return self.segment(self.encode_image(batch.images, draws), batch.text)
+        """Return logits (B, 1, S/4, S/4) and `two_class` (B, 2, S/4, S/4).
+
+        The extras of the loss are also `places` (B, C, S/32, S/32) and `words` (B, L, T).
+        """
+        if purpose == "prediction":
+            return self.segment(self.encode_image(batch.images, draws), batch.text)
+        two_class, places, words = self.whole(batch)
+        output = self.output(two_class)
+        output.extras |= {"places": places, "words": words}
+        return output
+
+    @abc.abstractmethod
+    def whole(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Return two-class logits, the encoder's last map, and the words' states.
+
+        Their shapes are (B, 2, S/4, S/4), (B, C, S/32, S/32) and (B, L, T).
+        """
 
     @staticmethod
     def output(two_class: Tensor) -> Output:

@@ -106,6 +106,7 @@ DEFINITION = Definition(
     text=("bert", "sent"),
     couples_batch=True,  # The sum of class weights is a denominator of the loss.
     has_published_weights=True,
+    guides=True,
     variants={
         "paper": CarisConfig.published("base"),
         "paper-s": CarisConfig.published("small"),

@@ -11,7 +11,7 @@ from torch import Tensor
 from methods.caris import weights
 from methods.caris.config import DEFINITION, CarisRecipe
 from methods.caris.network import CarisNetwork, Features
-from methods.contract import Output, Text
+from methods.contract import Batch, Output, Text
 from methods.two_class import TwoClassMethod
 
 # Each part of the network has words that the names of its parameters without decay
@@ -37,6 +37,14 @@ class CARIS(TwoClassMethod):
     def segment(self, features: Features, text: Text) -> Output:
         """Return logits (m, 1, S/4, S/4) and `two_class` (m, 2, S/4, S/4)."""
         return self.output(self.network.segment(features, text.ids, text.attention))
+
+    def whole(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Return logits, Swin's last map, and BERT's words, which have seen the image."""
+        network, text = self.network, batch.text
+        maps = network.backbone.vis_encoder(batch.images)
+        features = network.project(maps)
+        words = network.backbone.encode_words(text.ids, text.attention, features.prompts)
+        return network.decode(features, words, text.attention), maps[-1], words
 
     def parameter_groups(self, recipe: CarisRecipe) -> list[dict[str, Any]]:
         """Return the published groups.

@@ -120,7 +120,10 @@ class CarisNetwork(nn.Module):
 
     def encode_image(self, images: Tensor) -> Features:
         """Return what needs no text, for normalized images (B, 3, H, W)."""
-        maps = self.backbone.vis_encoder(images)
+        return self.project(self.backbone.vis_encoder(images))
+
+    def project(self, maps: list[Tensor]) -> Features:
+        """Return what `encode_image` returns, for Swin's four maps, from fine to coarse."""
         return Features(
             self.backbone.conditional_prompts(maps[-1]), *self.pixel_decoder.project(maps)
         )

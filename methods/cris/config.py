@@ -136,6 +136,7 @@ DEFINITION = CrisDefinition(
     # Until revision 2, the position code was not the published one to the last digit.
     revisions=revised(2, "paper", "paper-rn50", "small", "tiny"),
     batch_norm="vectors",
+    guides=True,
     variants={
         "paper": CrisConfig.published("RN101"),
         "paper-rn50": CrisConfig.published("RN50"),

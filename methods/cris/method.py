@@ -12,7 +12,7 @@ from torch import Tensor
 
 from benchmark.base.geometry import Geometry, resize, restore
 from methods.config import CLIP_MEAN, CLIP_STD, DataNeeds, Purpose
-from methods.contract import Batch, Method, Output, Text
+from methods.contract import Batch, GuidedMethod, Output, Text
 from methods.cris import weights
 from methods.cris.config import DEFINITION, CrisRecipe
 from methods.cris.network import CrisNetwork, Maps
@@ -22,7 +22,7 @@ from methods.precision import at_least_float32
 THRESHOLD = 0.35
 
 
-class CRIS(Method):
+class CRIS(GuidedMethod):
     """CRIS: CLIP-Driven Referring Image Segmentation (CVPR 2022)."""
 
     definition = DEFINITION
@@ -35,8 +35,18 @@ class CRIS(Method):
         return self.fed(geometry="letterbox", mean=CLIP_MEAN, std=CLIP_STD)
 
     def forward(self, batch: Batch, draws: dict[str, Tensor], purpose: Purpose) -> Output:
-        """Return logits (B, 1, S/4, S/4)."""
-        return self.segment(self.encode_image(batch.images, draws), batch.text)
+        """Return logits (B, 1, S/4, S/4).
+
+        The extras of the loss are `places` (B, E, S/32, S/32), the attention pool's grid
+        before the neck, and `words` (B, L, D), not projected.
+        """
+        if purpose == "prediction":
+            return self.segment(self.encode_image(batch.images, draws), batch.text)
+        network, text = self.network, batch.text
+        stages = network.stages(batch.images)
+        words, state = network.encode_words(text.ids)
+        logits = network.decode(network.neck.project(stages), words, state, text.attention)
+        return Output(logits, {"places": stages[-1], "words": words})
 
     def encode_image(self, images: Tensor, draws: dict[str, Tensor]) -> Maps:
         """Return the neck's three maps, which need no text."""

@@ -266,9 +266,17 @@ class CrisNetwork(nn.Module):
         self.proj = Projector(clip.embed, middle)
         scale_start(self.decoder, self.proj, config.branch_gain, config.kernel_gain)
 
+    def stages(self, images: Tensor) -> Maps:
+        """Return the image tower's maps v3, v4 and v5 of images (B, 3, S, S)."""
+        return resnet_stages(self.backbone.visual, images)
+
     def encode_image(self, images: Tensor) -> Maps:
         """Return the neck's text-free maps for images (B, 3, S, S)."""
-        return self.neck.project(resnet_stages(self.backbone.visual, images))
+        return self.neck.project(self.stages(images))
+
+    def encode_words(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Return words (B, L, D), not projected, and sentence states (B, E) for ids (B, L)."""
+        return encode_words(self.backbone, ids)
 
     def segment(self, maps: Maps, ids: Tensor, attention: Tensor) -> Tensor:
         """Return logits (B, 1, S/4, S/4).
@@ -278,9 +286,12 @@ class CrisNetwork(nn.Module):
             ids: int64 (B, L), the sentences' word pieces.
             attention: int64 (B, L), 0 at padding.
         """
+        return self.decode(maps, *self.encode_words(ids), attention)
+
+    def decode(self, maps: Maps, words: Tensor, state: Tensor, attention: Tensor) -> Tensor:
+        """Return what `segment` returns, for words and states of `encode_words`."""
         # The decoder reads words before CLIP's projection, the neck and the kernel the
         # projected sentence state (published).
-        words, state = encode_words(self.backbone, ids)
         fused = self.neck(maps, state)
         return self.proj(self.decoder(fused, words, attention == 0), state)
 

@@ -124,6 +124,7 @@ DEFINITION = CrisDefinition(
     # Until revision 2, the position code of CRIS was not the published one to the last digit.
     revisions=revised(2, "paper", "paper-rn50", "paper-vitb16", "small", "tiny"),
     batch_norm="maps",
+    guides=True,
     variants={
         "paper": EtrisConfig.published("RN101"),
         "paper-rn50": EtrisConfig.published("RN50"),

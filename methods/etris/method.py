@@ -6,6 +6,10 @@ its own.
 
 from typing import Any
 
+from torch import Tensor
+
+from methods.config import Purpose
+from methods.contract import Batch, Output
 from methods.cris.method import CRIS
 from methods.etris import weights
 from methods.etris.config import DEFINITION, EtrisRecipe
@@ -21,6 +25,19 @@ class ETRIS(CRIS):
     definition = DEFINITION
     network_type = EtrisNetwork
     weights = weights
+
+    def forward(self, batch: Batch, draws: dict[str, Tensor], purpose: Purpose) -> Output:
+        """Return logits (B, 1, S/4, S/4).
+
+        The extras of the loss are `places` (B, E, h, w), the joint embedding of the last
+        stage, and `words` (B, L, D). Both have been through the Bridger.
+        """
+        features = self.encode_image(batch.images, draws)
+        if purpose == "prediction":
+            return self.segment(features, batch.text)
+        maps, words, state = self.network.encode(features, batch.text.ids)
+        logits = self.network.decode(maps, words, state, batch.text.attention)
+        return Output(logits, {"places": maps[-1], "words": words})
 
     def parameter_groups(self, recipe: EtrisRecipe) -> list[dict[str, Any]]:
         """Freeze what the recipe freezes and return `backbone` and `rest`, as published.

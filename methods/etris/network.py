@@ -244,7 +244,10 @@ class EtrisNetwork(nn.Module):
             ids: int64 (B, L), the sentences' word pieces.
             attention: int64 (B, L), 0 at padding.
         """
-        maps, words, state = self.encode(features, ids)
+        return self.decode(*self.encode(features, ids), attention)
+
+    def decode(self, maps: Maps, words: Tensor, state: Tensor, attention: Tensor) -> Tensor:
+        """Return what `segment` returns, for what `encode` returned."""
         return self.proj(self.decoder(self.neck(maps, state), words, attention == 0), state)
 
     def encode(self, features: tuple[Tensor, Tensor], ids: Tensor) -> tuple[Maps, Tensor, Tensor]:

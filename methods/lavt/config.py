@@ -106,6 +106,7 @@ DEFINITION = Definition(
     text=("bert", "raw"),
     couples_batch=True,  # The sum of class weights is a denominator of the loss.
     has_published_weights=True,
+    guides=True,
     batch_norm="maps",
     variants={
         "paper": LavtConfig.published("base"),

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from torch import Tensor
 
-from methods.contract import Output, Text
+from methods.contract import Batch, Output, Text
 from methods.lavt import weights
 from methods.lavt.config import DEFINITION, LavtRecipe
 from methods.lavt.network import LavtNetwork
@@ -41,6 +41,13 @@ class LAVT(TwoClassMethod):
     def segment(self, features: Tensor, text: Text) -> Output:
         """Return logits (m, 1, S/4, S/4) and `two_class` (m, 2, S/4, S/4)."""
         return self.output(self.network(features, text.ids, text.attention))
+
+    def whole(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Return logits, the backbone's last map, fused with the text, and BERT's words."""
+        network, text = self.network, batch.text
+        words = network.encode_words(text.ids, text.attention)
+        maps = network.backbone(batch.images, words, text.attention)
+        return network.classifier(maps), maps[-1], words
 
     def parameter_groups(self, recipe: LavtRecipe) -> list[dict[str, Any]]:
         """Freeze what the recipe freezes and return the published groups.

@@ -175,8 +175,11 @@ class LavtNetwork(nn.Module):
             ids: int64 (B, L), the sentences' word pieces.
             attention: int64 (B, L), 0 at padding.
         """
-        words = bert.encode(self.text_encoder, self.text_encoder.embeddings(ids), attention)
-        return self.segment(images, words, attention)
+        return self.segment(images, self.encode_words(ids, attention), attention)
+
+    def encode_words(self, ids: Tensor, attention: Tensor) -> Tensor:
+        """Return BERT's states (B, L, T) for ids and attention int64 (B, L)."""
+        return bert.encode(self.text_encoder, self.text_encoder.embeddings(ids), attention)
 
     def segment(self, images: Tensor, words: Tensor, attention: Tensor) -> Tensor:
         """Return what `forward` returns, for word states (B, L, T) of any origin."""

@@ -93,6 +93,7 @@ DEFINITION = Definition(
     weakly_supervised=True,
     couples_batch=True,
     has_published_weights=True,
+    guides=True,
     # Until revision 2, the cosine ran one iteration late.
     revisions=revised(2, "paper", "small", "tiny"),
     variants={

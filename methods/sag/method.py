@@ -15,7 +15,7 @@ from torch import Tensor
 
 from benchmark.base.geometry import Geometry, restore
 from methods.config import DataNeeds, Purpose
-from methods.contract import Batch, Method, Output, Text
+from methods.contract import Batch, GuidedMethod, Output, Text
 from methods.precision import at_least_float32
 from methods.sag import weights
 from methods.sag.config import DEFINITION, SagRecipe
@@ -25,7 +25,7 @@ from methods.sag.network import Features, SagNetwork
 _CERTAIN = 1e-6
 
 
-class SaG(Method):
+class SaG(GuidedMethod):
     """SaG: Shatter and Gather (ICCV 2023)."""
 
     definition = DEFINITION
@@ -59,12 +59,13 @@ class SaG(Method):
 
         The extras of the loss are `sentences` (B, C), `gathered` (B, B, C) of all images
         and all sentences, and `tokens` and their `reconstruction`, both (B, h * w, T).
+        Beside them are `places` (B, T, h, w), the same tokens, and `words` (B, L, D).
         """
         if purpose == "prediction":
             return self.segment(self.encode_image(batch.images, draws), batch.text)
         network = self.network
         features, tokens = network.encode_image(batch.images, draws["slots"])
-        sentences = network.encode_text(batch.text.ids, batch.text.attention)
+        words, sentences = network.encoders["txt_enc"].encode(batch.text.ids, batch.text.attention)
         # Every sentence gathers the slots of every image. Own pairs are the diagonal.
         gathered, shares = network.cma(sentences.expand(len(sentences), -1, -1), features.slots)
         score = network.score(features.maps, shares.diagonal().T)
@@ -73,6 +74,8 @@ class SaG(Method):
             "gathered": gathered,
             "tokens": tokens,
             "reconstruction": network.decoder(features.slots, *features.maps.shape[-2:]),
+            "places": tokens.detach().transpose(1, 2).unflatten(-1, features.maps.shape[-2:]),
+            "words": words.detach(),
         }
         extras = {name: at_least_float32(value) for name, value in extras.items()}
         return Output(at_least_float32(score), extras)

@@ -81,7 +81,12 @@ class TextEncoder(nn.Module):
 
     def forward(self, ids: Tensor, attention: Tensor) -> Tensor:
         """Return sentences (B, C) for ids and attention int64 (B, L)."""
-        return self.linear(bert.encode(self.bert, self.bert.embeddings(ids), attention)[:, 0])
+        return self.encode(ids, attention)[1]
+
+    def encode(self, ids: Tensor, attention: Tensor) -> tuple[Tensor, Tensor]:
+        """Return BERT's states (B, L, T), of which only the first is read, and sentences (B, C)."""
+        words = bert.encode(self.bert, self.bert.embeddings(ids), attention)
+        return words, self.linear(words[:, 0])
 
 
 class Gather(nn.Module):

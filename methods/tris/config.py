@@ -112,6 +112,7 @@ DEFINITION = Definition(
     couples_batch=True,
     stage="step 1",
     has_published_weights=True,
+    guides=True,
     batch_norm="maps",
     draws_negatives=True,
     variants={

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from benchmark.base.geometry import Geometry, resize
 from methods.config import IMAGENET_MEAN, IMAGENET_STD, DataNeeds, Purpose
-from methods.contract import AuxiliaryMethod, Batch, Output, Text
+from methods.contract import AuxiliaryMethod, Batch, GuidedMethod, Output, Text
 from methods.precision import at_least_float32
 from methods.tris import auxiliary, pseudo, weights
 from methods.tris.config import DEFINITION, TrisConfig, TrisRecipe
@@ -65,7 +65,7 @@ def decide(response: Tensor, geometry: Geometry) -> np.ndarray:
     return (original / (original.max() + 1e-5) > 1e-9).cpu().numpy()
 
 
-class TRIS(AuxiliaryMethod):
+class TRIS(AuxiliaryMethod, GuidedMethod):
     """TRIS: Referring Image Segmentation Using Text Supervision (ICCV 2023), step 1.
 
     `auxiliary` is the frozen CLIP of the loss. It is no submodule, so it is neither
@@ -124,11 +124,14 @@ class TRIS(AuxiliaryMethod):
         are `scores` (B, B, S/32, S/32) of all images and sentences, and what the
         auxiliary says: `foreground` (B, 1) and `negatives` (B, K), cosines of what an
         own map leaves visible with the own sentence and with those of other referents.
+        Beside them are `places` (B, C, S/32, S/32), scaled so that a channel is near 1,
+        and `words` (B, L, D).
         """
         v = self.encode_image(batch.images, draws)
         if purpose == "prediction" and not self.training:
             return self.segment(v, batch.text)
-        t = self.network.encode_text(batch.text.ids)[None]
+        words, t = self.network.encode_words(batch.text.ids)
+        t = t[None]
         scores = at_least_float32(self.network.score(v, t))
         own = torch.arange(len(batch), device=scores.device)
         logits = scores[own, own][:, None]
@@ -142,7 +145,10 @@ class TRIS(AuxiliaryMethod):
         # Under autocast a matrix product would round cosines, whose logarithm is taken,
         # to eight bits.
         foreground, negatives = ((visible * texts).sum(-1) for texts in (said, others))
-        return Output(logits, {"scores": scores, "foreground": foreground, "negatives": negatives})
+        extras = {"scores": scores, "foreground": foreground, "negatives": negatives}
+        # Unit vectors have tiny channels, which no random projection would tell apart.
+        places = v.detach() * v.shape[1] ** 0.5
+        return Output(logits, extras | {"places": places, "words": words})
 
     def encode_image(self, images: Tensor, draws: dict[str, Tensor]) -> Tensor:
         """Return projected and normalized visual features (n, C, S/32, S/32)."""

@@ -90,7 +90,12 @@ class TrisNetwork(nn.Module):
         its end id has the state of the start id, the same for all such sentences
         (published).
         """
-        return F.normalize(self.lan_project(encode_words(self.backbone, ids)[1]), dim=-1)
+        return self.encode_words(ids)[1]
+
+    def encode_words(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the words (N, L, D), which nothing else reads, and `encode_text`'s t (N, C)."""
+        words, state = encode_words(self.backbone, ids)
+        return words, F.normalize(self.lan_project(state), dim=-1)
 
     def score(self, v: Tensor, t: Tensor) -> Tensor:
         """Return the scores (B, N, h, w) of texts at locations.

@@ -51,6 +51,7 @@ DEFINITION = Definition(
     weakly_supervised=True,
     stage="step 2",
     has_published_weights=True,
+    guides=True,
     targets_from="tris",
     batch_norm="maps",
     variants={

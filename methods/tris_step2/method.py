@@ -12,7 +12,7 @@ from torch import Tensor
 
 from benchmark.base.geometry import Geometry, resize
 from methods.config import DataNeeds, Purpose
-from methods.contract import Batch, Method, Output, Text
+from methods.contract import Batch, GuidedMethod, Output, Text
 from methods.precision import at_least_float32
 from methods.tris.method import INPUT, decide
 from methods.tris_step2 import weights
@@ -20,7 +20,7 @@ from methods.tris_step2.config import DEFINITION, TrisStep2Recipe
 from methods.tris_step2.network import Maps, TrisStep2Network
 
 
-class TrisStep2(Method):
+class TrisStep2(GuidedMethod):
     """TRIS: Referring Image Segmentation Using Text Supervision (ICCV 2023), step 2.
 
     Its training masks are pseudo masks, made of the first step's maps.
@@ -36,8 +36,18 @@ class TrisStep2(Method):
         return self.fed(**INPUT, masks="pseudo")
 
     def forward(self, batch: Batch, draws: dict[str, Tensor], purpose: Purpose) -> Output:
-        """Return what `segment` returns."""
-        return self.segment(self.encode_image(batch.images, draws), batch.text)
+        """Return what `segment` returns.
+
+        The extras of the loss are also `places` (B, C_4, S/32, S/32), CLIP's coarsest
+        map, and `words` (B, L, D).
+        """
+        maps = self.encode_image(batch.images, draws)
+        if purpose == "prediction":
+            return self.segment(maps, batch.text)
+        words = self.network.encode_words(batch.text.ids)
+        output = self.output(self.network.decode(maps, words))
+        output.extras |= {"places": maps[-1], "words": words}
+        return output
 
     def encode_image(self, images: Tensor, draws: dict[str, Tensor]) -> Maps:
         """Return CLIP's four maps, from (n, C_1, S/4, S/4) to (n, C_4, S/32, S/32)."""
@@ -48,7 +58,12 @@ class TrisStep2(Method):
 
         Their strides are 4, 8 and 16.
         """
-        first, *others = map(at_least_float32, self.network.segment(features, text.ids))
+        return self.output(self.network.segment(features, text.ids))
+
+    @staticmethod
+    def output(heads: Maps) -> Output:
+        """Return the logits of the four heads as an output, in float32 or better."""
+        first, *others = map(at_least_float32, heads)
         return Output(first, {f"head{number}": logits for number, logits in enumerate(others, 2)})
 
     def loss(self, output: Output, batch: Batch) -> dict[str, Tensor]:
@@ -92,4 +107,5 @@ class TrisStep2(Method):
 
 
 def _heads(output: Output) -> dict[str, Tensor]:
-    return {"head1": output.logits, **output.extras}
+    others = {name: value for name, value in output.extras.items() if name.startswith("head")}
+    return {"head1": output.logits, **others}

@@ -89,7 +89,15 @@ class TrisStep2Network(nn.Module):
 
         They are (B, 1, S/4, S/4) twice, (B, 1, S/8, S/8) and (B, 1, S/16, S/16).
         """
-        words = encode_words(self.backbone, ids)[0].transpose(1, 2)
+        return self.decode(maps, self.encode_words(ids))
+
+    def encode_words(self, ids: Tensor) -> Tensor:
+        """Return CLIP's words (B, L, D), not projected, for ids (B, L)."""
+        return encode_words(self.backbone, ids)[0]
+
+    def decode(self, maps: Maps, words: Tensor) -> Maps:
+        """Return what `segment` returns, for words (B, L, D) of `encode_words`."""
+        words = words.transpose(1, 2)
         # The finest map meets no word.
         fused = [maps[0]]
         for level in (2, 3, 4):

@@ -31,7 +31,10 @@ def prepared(boxes, method, name, /, **changes):
     spec, places = tiny_spec(boxes, method, name, **changes)
     dataset, tokenizer = Opened(places).run(spec)
     network = build_method(spec, tokenizer).train()
-    samples = TrainingSamples(dataset, "train", network.needs, tokenizer, spec.seed)
+    # A method that learns from pseudo masks is given the annotated ones here.
+    samples = TrainingSamples(
+        dataset, "train", network.needs, tokenizer, spec.seed, pseudo_masks=dataset.target
+    )
     raw = samples.batch([0, 1, 2, 3], 0)
 
     def micro(samples=raw):

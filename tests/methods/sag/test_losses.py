@@ -58,7 +58,8 @@ def test_own_pairs_are_the_diagonal_of_all_pairs(tiny, batch):
         every, own = tiny(batch, draws, "loss"), tiny(batch, draws, "prediction")
     torch.testing.assert_close(every.logits, own.logits)
     assert (
-        set(every.extras) == {"sentences", "gathered", "tokens", "reconstruction"}
+        set(every.extras)
+        == {"sentences", "gathered", "tokens", "reconstruction", "places", "words"}
         and not own.extras
     )
     torch.testing.assert_close(every.extras["gathered"].norm(dim=-1), torch.ones(4, 4))
