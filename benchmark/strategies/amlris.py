@@ -137,9 +137,9 @@ class AMLRIS(Strategy):
         return "+AMLRIS" if self.name == "amlris" else f"+{self.name}"
 
     @property
-    def passes(self) -> int:
-        """The number of passes of a step."""
-        return 2
+    def passes(self) -> float:
+        """Two passes, or one and a forward, which is a third of one."""
+        return 4 / 3 if self.masked_weight == 1 else 2
 
     def describe(self) -> list[str]:
         """Return its mask, and how the passes are weighed."""

@@ -207,7 +207,7 @@ class MaskRIS(Strategy):
         return "+MaskRIS" if self.name == "maskris" else f"+{self.name}"
 
     @property
-    def passes(self) -> int:
+    def passes(self) -> float:
         """The number of passes of a step: two with distillation, else one."""
         return 2 if self.distillation else 1
 

@@ -54,8 +54,8 @@ class Strategy(BaseModel, abc.ABC):
         return f"+{self.name}"
 
     @property
-    def passes(self) -> int:
-        """The number of passes of a step, which is roughly its cost in units of the baseline."""
+    def passes(self) -> float:
+        """The cost of a step in passes with their backward, of which the baseline has one."""
         return 1
 
     @classmethod

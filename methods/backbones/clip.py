@@ -202,7 +202,14 @@ class VitStages:
 
     def start(self, images: Tensor) -> Tensor:
         """Return the tokens (B, 1 + g^2, C) before the first stage, for images (B, 3, S, S)."""
-        patches = self.visual.conv1(images).flatten(2).transpose(1, 2)
+        return self.enter(self.embed(images))
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Return the patches' embeddings (B, g^2, C), row-major, for images (B, 3, S, S)."""
+        return self.visual.conv1(images).flatten(2).transpose(1, 2)
+
+    def enter(self, patches: Tensor) -> Tensor:
+        """Return what `start` does, for embeddings of `embed`."""
         first = self.visual.class_embedding.to(patches.dtype).expand(len(patches), 1, -1)
         x = torch.cat([first, patches], 1)
         return self.visual.ln_pre(x + self.visual.positional_embedding.to(x.dtype))
@@ -227,7 +234,11 @@ class VitStages:
 
     def finish(self, x: Tensor) -> Tensor:
         """Return the joint embedding (B, E, g, g) of the patches."""
-        return self.grid(self.visual.ln_post(x) @ self.visual.proj)
+        return self.grid(self.joint(x))
+
+    def joint(self, x: Tensor) -> Tensor:
+        """Return the joint embedding (B, 1 + g^2, E) of all tokens, the class token first."""
+        return self.visual.ln_post(x) @ self.visual.proj
 
 
 def thirds(blocks: nn.ModuleList) -> tuple[nn.ModuleList, ...]:
@@ -244,8 +255,12 @@ def causal_mask(length: int, like: Tensor) -> Tensor:
 
 def embed_words(clip: CLIP, ids: Tensor) -> Tensor:
     """Return what enters the text blocks, (B, L, D), for ids int64 (B, L)."""
-    x = clip.token_embedding(ids)
-    return x + clip.positional_embedding[: ids.shape[1]].to(x.dtype)
+    return add_positions(clip, clip.token_embedding(ids))
+
+
+def add_positions(clip: CLIP, x: Tensor) -> Tensor:
+    """Return embeddings of word pieces x (B, L, D) with their positions added."""
+    return x + clip.positional_embedding[: x.shape[1]].to(x.dtype)
 
 
 def run_words(blocks: Iterable[nn.Module], x: Tensor) -> Tensor:

@@ -114,8 +114,8 @@ class ClipConfig(BaseModel):
             stage outputs have 4, 8, 16 and 32 times as many.
         image_size: side of the images that the position table was made for, in pixels.
             The table of a ResNet has a grid of side image_size / 32, and any input fits
-            it. That of a ViT has one of side image_size / 16, and the input must have
-            this very size.
+            it. That of a ViT has one of side image_size / 16 (or / 14, where its patches
+            have 14 pixels), and the input must have this very size.
         text_width: channels of a word in the text transformer.
         text_heads: attention heads of its blocks.
         text_layers: number of its blocks.
@@ -143,6 +143,7 @@ class ClipConfig(BaseModel):
 RN50 = ClipConfig(embed=1024, layers=(3, 4, 6, 3), width=64)
 RN101 = ClipConfig(embed=512, layers=(3, 4, 23, 3), width=64)
 VIT_B16 = ClipConfig(embed=512, layers=12, width=768)
+VIT_L14 = ClipConfig(embed=768, layers=24, width=1024, text_width=768, text_heads=12)
 
 # Nobody published the sizes below. They are for networks that are trained from scratch:
 # the small ones on one GPU, the tiny ones on a CPU within a minute.

@@ -94,16 +94,24 @@ class Neck(nn.Module):
         (B, coarse, S/32, S/32).
         """
         v3, v4, v5 = maps
-        return F.avg_pool2d(self.f3_v_proj(v3), 2, 2), self.f2_v_proj(v4), self.f1_v_proj(v5)
+        return self.down(self.f3_v_proj(v3)), self.f2_v_proj(v4), self.f1_v_proj(v5)
+
+    def down(self, x: Tensor) -> Tensor:
+        """Return the finest map at half its size, so that it fits the middle one."""
+        return F.avg_pool2d(x, 2, 2)
+
+    def up(self, x: Tensor) -> Tensor:
+        """Return the coarsest map at twice its size, so that it fits the middle one."""
+        return up2(x)
 
     def forward(self, projected: Maps, state: Tensor) -> Tensor:
         """Return (B, middle, S/16, S/16) for projected maps and sentence states (B, E)."""
         p3, p4, p5 = projected
         f5 = self.norm_layer(p5 * self.txt_proj(state)[:, :, None, None])
-        f4 = self.f2_cat(torch.cat([p4, up2(f5)], 1))
+        f4 = self.f2_cat(torch.cat([p4, self.up(f5)], 1))
         f3 = self.f3_cat(torch.cat([p3, f4], 1))
         q5, q4, q3 = self.f4_proj5(f5), self.f4_proj4(f4), self.f4_proj3(f3)
-        return self.coordconv(self.aggr(torch.cat([q3, q4, up2(q5)], 1)))
+        return self.coordconv(self.aggr(torch.cat([q3, q4, self.up(q5)], 1)))
 
 
 def sinusoid(positions: Tensor, width: int) -> Tensor:

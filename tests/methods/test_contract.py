@@ -19,8 +19,7 @@ from benchmark.runs.execution import Execution
 from benchmark.runs.opened import Opened
 from benchmark.runs.rundir import RunDir
 from benchmark.training.trainer import Trainer
-from methods.contract import Aligned, Batch, GuidedMethod, Hidden, Output, Text
-from methods.cris.method import CRIS
+from methods.contract import Batch, GuidedMethod, Hidden, Output, Text
 from tests.helpers import PROJECT, tiny_spec
 
 NAMES = methods.names()
@@ -265,15 +264,41 @@ print({"torch", "timm", "transformers", "open_clip", "numpy"} & set(sys.modules)
     assert done.stdout.strip() == "set()", done.stderr
 
 
-def test_a_guided_method_says_what_it_brought_together():
-    guided = type("Guided", (CRIS, GuidedMethod), {})
-    assert guided.__abstractmethods__ == {"aligned"}
-    batch = batch_for(build("cris"))
-    assert batch.hidden is None
-    hidden = dataclasses.replace(batch, hidden=Hidden(words=batch.text.ids > 0)).hidden
-    assert hidden.patches is None and hidden.words.dtype == torch.bool
-    places = Aligned(torch.zeros(4, 8, 6, 6), torch.zeros(4, 20, 5))
-    assert places.image is None and places.sentence is None
+@pytest.mark.parametrize("name", NAMES)
+def test_a_guided_method_says_what_it_brought_together(name):
+    definition = methods.definition(name)
+    assert definition.guides == issubclass(methods.get(name), GuidedMethod)
+    network = build(name).train()
+    batch = batch_for(network)
+    aligned = network.aligned(network(batch, network.draws(noise(4)), "loss"))
+    assert aligned.places.ndim == 4 and aligned.words.shape[:2] == batch.text.ids.shape
+    features = [value for value in vars(aligned).values() if value is not None]
+    assert all(value.dtype == torch.float32 and len(value) == 4 for value in features)
+    assert not any(value.requires_grad for value in features)
+    if definition.hides:
+        assert aligned.sentence.shape[1] == aligned.places.shape[1]
+        assert aligned.image.shape[1] == aligned.words.shape[2]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_method_that_hides_does_not_see_what_is_hidden(name):
+    network = build(name).eval()
+    batch = batch_for(network)
+    draws = network.draws(noise(4))
+    words = torch.zeros(batch.text.ids.shape, dtype=torch.bool)
+    words[:, 1] = True
+    ids = batch.text.ids.clone()
+    ids[:, 1] = 7
+    with torch.no_grad():
+        logits = [
+            network(
+                dataclasses.replace(batch, text=text, hidden=Hidden(words=words)),
+                draws,
+                "prediction",
+            ).logits
+            for text in (batch.text, dataclasses.replace(batch.text, ids=ids))
+        ]
+    assert torch.equal(*logits) == methods.definition(name).hides
 
 
 @pytest.mark.usefixtures("no_pictures")

@@ -1,0 +1,1 @@
+"""CM-MaskSD: Cross-Modality Masked Self-Distillation for Referring Image Segmentation."""
