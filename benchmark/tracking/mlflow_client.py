@@ -127,10 +127,11 @@ def client_of(uri: str) -> MlflowClient:
     # MLflow would try for minutes to reach a database, and make its tables among those of others.
     tables = check_owner(given, OWN, "MLflow")
     uri = limited(uri)
-    if tables and not tables >= Base.metadata.tables.keys():
-        _check_version(uri)
-    # A sync holds the lock of a file already.
-    with contextlib.nullcontext() if tables or file else creation_lock(uri):
+    # A sync holds the lock of a file already. Of a server's database, another process may have made
+    # some tables and not all, so it is looked at again once that process is done.
+    with contextlib.nullcontext() if file else creation_lock(uri):
+        if tables and not check_owner(given, OWN, "MLflow") >= Base.metadata.tables.keys():
+            _check_version(uri)
         client = _opened(uri)
     if file and tables:
         follow(file, uri)

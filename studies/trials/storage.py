@@ -79,8 +79,9 @@ def open_storage(url: str) -> RDBStorage:
         engine = {"connect_args": {"timeout": 60}} if local else {"pool_pre_ping": True}
         try:
             # Optuna would make its tables among those of others.
-            tables = check_owner(url, OWN, "Optuna")
-            with contextlib.nullcontext() if tables else creation_lock(url):
+            check_owner(url, OWN, "Optuna")
+            # Another process may be making them, of which only some are there.
+            with creation_lock(url):
                 return RDBStorage(
                     limited(url),
                     engine_kwargs=engine,

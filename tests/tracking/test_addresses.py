@@ -15,7 +15,7 @@ import sqlalchemy
 from benchmark.base import databases
 from benchmark.base.errors import UserError, WorldError
 from benchmark.tracking import mlflow_client, mlflow_store
-from studies.trials import default_storage
+from studies.trials import default_storage, storage
 from studies.trials.storage import open_storage
 from tests.cli.commands import run
 from tests.helpers import PROJECT
@@ -221,6 +221,22 @@ def test_eight_folders_are_synced_into_an_empty_database_at_once(tmp_path):
 
 
 STORAGE = "import sys; from studies.trials.storage import open_storage; open_storage(sys.argv[1])"
+
+
+def test_a_storage_that_another_process_has_half_made_is_not_opened_yet(tmp_path, monkeypatch):
+    address = databases.sqlite_address(tmp_path / "shared.db")
+    with sqlite3.connect(tmp_path / "shared.db") as half_made:
+        half_made.execute("CREATE TABLE studies (study_id INTEGER)")
+    looked, opened = threading.Event(), threading.Event()
+    owner = storage.check_owner
+    monkeypatch.setattr(storage, "check_owner", lambda *args: (owner(*args), looked.set())[0])
+    monkeypatch.setattr(storage, "RDBStorage", lambda *args, **how: opened.set())
+    opening = threading.Thread(target=open_storage, args=[address])
+    with databases.creation_lock(address):
+        opening.start()
+        assert looked.wait(60) and not opened.wait(0.5)
+    opening.join(60)
+    assert opened.is_set()
 
 
 @pytest.mark.faults
