@@ -31,11 +31,13 @@ child = subprocess.Popen([sys.executable, "-c", sleep], start_new_session=True)
 print("up", child.pid, flush=True)
 time.sleep(60)
 """
+# A terminal's end reaches it even where the tests themselves are run under nohup.
 LAUNCH = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from benchmark.launch.base import Job
 from benchmark.launch.local import LocalLauncher
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 folder = Path(sys.argv[1])
 codes = dict(zip(("saves", "deaf"), sys.argv[2:]))
 jobs = [

@@ -85,12 +85,16 @@ def test_three_clicks_lead_from_the_start_page_to_baseline_against_maskris(addre
         assert clicks == 3
         header = [cell.strip() for cell in table.locator("th").all_inner_texts()]
         assert header[2:5] == ["baseline", "+MaskRIS", "difference [95 %]"]
-        assert page.get_by_role("link", name="+MaskRIS, seed 0").count() == 1
+        # What the page asks for after the table comes later.
+        child = page.get_by_role("link", name="+MaskRIS, seed 0")
+        child.first.wait_for()
+        assert child.count() == 1
         # The figure of the note is there, and has loaded.
         page.get_by_text("Show more", exact=True).first.click()
         figure = page.locator("img[src*=differences]").first
         figure.wait_for()
-        assert figure.evaluate("image => image.naturalWidth") > 300
+        loaded = "image => image.decode().then(() => image.naturalWidth)"
+        assert figure.evaluate(loaded) > 300
 
 
 @pytest.mark.browser
@@ -110,7 +114,7 @@ def test_the_curves_of_two_runs_stand_in_one_chart(address):
         compared.set_default_timeout(1000 * SECONDS)
         compared.get_by_text("Comparing 2 Runs").first.wait_for()
         for name in ("baseline, seed 0", "+MaskRIS, seed 0"):
-            assert compared.get_by_text(name).count()
+            compared.get_by_text(name).first.wait_for()
 
 
 @pytest.mark.browser
