@@ -1,7 +1,6 @@
 """Checks every value of a preset before anything is read, written or trained."""
 
 import contextlib
-import itertools
 from collections.abc import Iterator
 
 import methods
@@ -40,6 +39,15 @@ def check_preset(preset: Preset, name: str) -> None:
     """
     with _standing(f"preset {name}"):
         cells = planned_cells(preset)
+    with _standing(f"preset {name}: leave_out"):
+        for method, left_out in preset.leave_out.items():
+            choose(method, preset.methods, "method of the preset")
+            for strategy in left_out:
+                choose(strategy, preset.strategies, "strategy of the preset")
+    with _standing(f"preset {name}: rivals"):
+        for pair in preset.rivals:
+            for strategy in pair:
+                choose(strategy, preset.strategies, "strategy of the preset")
     with _standing(f"preset {name}: recipes"):
         for method, changes in preset.recipes.items():
             definition = methods.definition(choose(method, methods.names(), "method"))
@@ -48,9 +56,8 @@ def check_preset(preset: Preset, name: str) -> None:
     with _standing(f"preset {name}: strategy"):
         for setting in preset.strategy:
             choose(setting, strategies.settings(), "setting")
-        kinds = {(cell.method, cell.variant, cell.dataset) for cell in cells}
-        for kind, strategy in itertools.product(sorted(kinds), preset.strategies):
-            method, variant, dataset = kind
+        kinds = {(cell.method, cell.variant, cell.dataset, cell.strategy) for cell in cells}
+        for method, variant, dataset, strategy in sorted(kinds):
             definition = methods.definition(method)
             config = definition.config_for(variant, dataset)
             resolve_strategy(strategy, preset.strategy, definition, config)

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 from benchmark import strategies
 from benchmark.data import datasets
 from benchmark.runs import splits
-from benchmark.runs.groups import Group
+from benchmark.runs.groups import Cell, Group
 from benchmark.runs.spec import RunSpec
 
 Role = Literal["test", "chosen on", "other"]
@@ -79,6 +79,31 @@ def planned_comparisons(
         named = tests[where] if where in tests else _known_tests(*where)
         planned |= {Comparison(*what, split): None for split in named}
     return [*planned]
+
+
+def planned_rivals(group: Group, specs: Iterable[RunSpec]) -> list[tuple[Comparison, str]]:
+    """Return the comparisons between rivals that a preset planned to judge, each once.
+
+    Args:
+        group: the plan.
+        specs: of its runs, as far as they are known.
+
+    Returns:
+        Each comparison with the name of the strategy that it is one with.
+    """
+    specs = list(specs)
+    planned = {(*_where(cell), cell.strategy) for cell in group.cells if cell.trial is None}
+    return [
+        (its, other)
+        for strategy, other in group.rivals
+        for its in planned_comparisons(group, specs, other)
+        if its.strategy == strategy
+        and (its.method, its.variant, its.dataset, its.split_by, other) in planned
+    ]
+
+
+def _where(cell: Cell) -> tuple[str, str, str, str]:
+    return cell.method, cell.variant, cell.dataset, cell.split_by
 
 
 def _known_tests(name: str, split_by: str) -> tuple[str, ...]:

@@ -121,6 +121,7 @@ class Group:
         cells: the planned runs.
         gone: cells that were planned once and are not now.
         needed: keys of runs that make targets for others.
+        rivals: pairs of strategies that are compared with each other, beside the reference.
         changes: one sentence for each change of primary metric or margin that was made after a run
             was done. Every table prints them.
     """
@@ -135,6 +136,7 @@ class Group:
     cells: list[Cell] = dataclasses.field(default_factory=list)
     gone: list[Cell] = dataclasses.field(default_factory=list)
     needed: list[str] = dataclasses.field(default_factory=list)
+    rivals: list[list[str]] = dataclasses.field(default_factory=list)
     changes: list[str] = dataclasses.field(default_factory=list)
 
     @property
@@ -317,7 +319,7 @@ def _merged(before: Group, plan: Group, runs: Path) -> Group:
     cells = [_carried(known.pop(cell.identity, None), cell) for cell in plan.cells]
     changes = list(before.changes)
     if any(RunDir(runs / key).status().state == "done" for key in before.keys):
-        for field in ("primary", "margin"):
+        for field in ("primary", "margin", "rivals"):
             was, now = getattr(before, field), getattr(plan, field)
             if was != now:
                 changes.append(

@@ -49,6 +49,9 @@ class Preset(BaseModel):
         datasets: the third axis. A data set may say how it is split: `refcocog:google`.
         variants: the fourth axis.
         seeds: the fifth axis.
+        leave_out: method -> strategies that are not planned of it.
+        rivals: pairs of strategies that reports compare with each other, too, the second as the
+            reference of the first.
         data: the folder of the data sets where a command names none.
         refshapes: how large the embedded sets are written. None leaves them unwritten.
         report: splits of other data sets on which runs are reported, too, such as `refcoco:testA`.
@@ -72,6 +75,8 @@ class Preset(BaseModel):
     datasets: tuple[str, ...] = Field(min_length=1)
     variants: tuple[str, ...] = Field(min_length=1)
     seeds: tuple[Annotated[int, Field(strict=True, ge=0)], ...] = Field(min_length=1)
+    leave_out: dict[str, tuple[str, ...]] = {}
+    rivals: tuple[tuple[str, str], ...] = ()
     data: Path
     refshapes: RefShapes | None = None
     report: tuple[str, ...] = ()

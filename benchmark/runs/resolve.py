@@ -171,6 +171,7 @@ class Matrix:
             axes=whole.axes(),
             primary=dict(whole.primary),
             margin=whole.margin,
+            rivals=[list(pair) for pair in whole.rivals],
             cells=[resolved.get(cell.identity, cell) for cell in planned_cells(whole)],
             needed=[spec.key for spec in self.needed],
         )
@@ -190,6 +191,8 @@ def planned_cells(preset: Preset) -> list[Cell]:
             choose(variant, definition.variants, f"variant of {method}")
             for strategy, seed in itertools.product(preset.strategies, preset.seeds):
                 strategies.get(strategy)
+                if strategy in preset.leave_out.get(method, ()):
+                    continue
                 cells.append(Cell(method, variant, strategy, name, split_by, seed))
     return cells
 

@@ -158,7 +158,7 @@ DEFINITION = CrisDefinition(
                 text_layers=1,
                 context=20,
             ),
-            patch=8,
+            patch=12,
             neck=(64, 64, 128),
             decoder_layers=2,
             decoder_heads=4,
@@ -168,7 +168,7 @@ DEFINITION = CrisDefinition(
             kernel_gain=0.1,
             departures=(
                 *_SCRATCH,
-                "patches of 8 pixels, so that a small object covers some",
+                "patches of 12 pixels, so that a small object covers some",
                 "no dropout in the decoder: a minute of training does not overfit",
             ),
         ),

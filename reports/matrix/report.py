@@ -16,7 +16,7 @@ from reports.collected import Collected
 from reports.compare import points
 from reports.layout import files, html, latex, markdown, terminal
 from reports.layout.block import Block
-from reports.matrix import compared, every_run, text_blind
+from reports.matrix import compared, every_run, rivals, text_blind
 
 RUNS_IN_TERMINAL = 40  # beyond them a terminal says where they stand
 
@@ -30,7 +30,7 @@ class Report:
         title: the name of the plan.
         description: of the plan.
         table: what `compare.comparison` returns.
-        compared: the tables of strategies, which come first.
+        compared: the tables of strategies and of rivals, which come first.
         text_blind: the tables of weak supervision beside baselines that see no sentence.
         runs: the tables of every finished run.
         footnotes: what the tables leave out, what casts doubt on them, and what code made the runs.
@@ -72,7 +72,10 @@ def made(
         title=group.name,
         description=group.description,
         table=table,
-        compared=_compared(collected, table, against),
+        compared=[
+            *_compared(collected, table, against),
+            *([] if against else rivals.blocks(collected)),
+        ],
         text_blind=text_blind.blocks(collected, folder) if folder else [],
         runs=every_run.blocks(points(collected)),
         footnotes=notes.footnotes(collected, table),
@@ -151,6 +154,7 @@ def definitions(collected: Collected, against: str | None = None) -> list[str]:
         "a ± b is the mean and the sample standard deviation (ddof = 1) over the seeds that both"
         " strategies have. A number without ± is from one seed.",
         notes.verdicts(collected.group, family),
+        *([] if against else rivals.notes(collected)),
         notes.SELECTION,
         *notes.strategies(collected.specs),
         *notes.about(collected.specs),

@@ -302,7 +302,7 @@ def test_a_method_that_hides_does_not_see_what_is_hidden(name):
 
 
 @pytest.mark.usefixtures("no_pictures")
-@pytest.mark.parametrize("strategy", ["baseline", "maskris", "masking"])
+@pytest.mark.parametrize("strategy", ["baseline", "maskris", "masking", "amlris", "split-masking"])
 def test_a_seventh_method_needs_no_edit_elsewhere(boxes, tmp_path, monkeypatch, strategy):
     monkeypatch.setenv("RISBENCH_PLUGINS", str(TOY))
     assert "toy" in methods.names()

@@ -31,9 +31,9 @@ def load() -> type[Method]:
     from torch import nn
 
     from benchmark.base.geometry import restore
-    from methods.contract import Method, Output
+    from methods.contract import GuidedMethod, Output
 
-    class Toy(Method):
+    class Toy(GuidedMethod):
         definition = TOY
 
         def __init__(self, config, vocabulary_size):
@@ -47,7 +47,11 @@ def load() -> type[Method]:
             return DataNeeds(32, "square", IMAGENET_MEAN, IMAGENET_STD, "sent", "bert", 8)
 
         def forward(self, batch, draws, purpose):
-            return self.segment(self.encode_image(batch.images, draws), batch.text)
+            places = self.encode_image(batch.images, draws)
+            output = self.segment(places, batch.text)
+            if purpose == "loss":
+                output.extras = {"places": places, "words": self.words(batch.text.ids)}
+            return output
 
         def encode_image(self, images, draws):
             return self.pixels(images)
@@ -86,6 +90,7 @@ TOY = Definition(
     config_type=Config,
     recipe_type=ToyRecipe,
     text=("bert", "sent"),
+    guides=True,
     variants={
         "tiny": Config(size=32, max_length=8, departures=("a toy",)),
         "paper": Config(size=32, max_length=8),

@@ -79,13 +79,13 @@ def test_relevance_is_what_clip_says_of_an_image_and_a_sentence(boxes):
     torch.testing.assert_close(
         aligned.words[torch.arange(len(ends)), ends], sentence, rtol=1e-4, atol=1e-5
     )
-    assert aligned.places.shape == (4, 128, 12, 12)
+    assert aligned.places.shape == (4, 128, 8, 8)
 
 
 def test_nothing_hidden_is_the_clean_pass(boxes):
     _, network, micro = prepared(boxes, "cmmasksd", "baseline")
     batch = micro().batch
-    nothing = Hidden(torch.zeros(4, 144, dtype=torch.bool), torch.zeros(4, 20, dtype=torch.bool))
+    nothing = Hidden(torch.zeros(4, 64, dtype=torch.bool), torch.zeros(4, 20, dtype=torch.bool))
     network.eval()
     with torch.no_grad():
         clean = network(batch, {}, "prediction").logits
@@ -97,13 +97,13 @@ def test_a_hidden_place_is_not_seen(boxes):
     """What stands in a hidden patch, or at a hidden word, changes nothing."""
     _, network, micro = prepared(boxes, "cmmasksd", "baseline")
     batch = micro().batch
-    patches = torch.zeros(4, 12, 12, dtype=torch.bool)
-    patches[:, 2:5, 3:7] = True
+    patches = torch.zeros(4, 8, 8, dtype=torch.bool)
+    patches[:, 2:5, 3:6] = True
     words = torch.zeros(4, 20, dtype=torch.bool)
     words[:, 1] = True
     hidden = dataclasses.replace(batch, hidden=Hidden(patches.flatten(1), words))
     images, ids = batch.images.clone(), batch.text.ids.clone()
-    images[:, :, 16:40, 24:56] = 7.0
+    images[:, :, 24:60, 36:72] = 7.0
     ids[:, 1] = 2
     text = dataclasses.replace(batch.text, ids=ids)
     other = dataclasses.replace(hidden, images=images, text=text)
@@ -126,11 +126,11 @@ def test_hidden_places_are_among_the_most_relevant_candidates(boxes):
     patches = hidden["lmvsd"].patches
     assert hidden["lmvsd"].words is None and hidden["vmlsd"].patches is None
     relevance = torch.einsum("bchw,bc->bhw", aligned.places, aligned.sentence).flatten(1)
-    best = relevance.argsort(1, descending=True)[:, :72]
+    best = relevance.argsort(1, descending=True)[:, :32]
     among = torch.zeros_like(patches).scatter(1, best, True)
     assert not (patches & ~among).any()
-    # 0.25 of 72 candidates is a whole number.
-    assert patches.sum(1).tolist() == [18] * 4
+    # 0.25 of 32 candidates is a whole number.
+    assert patches.sum(1).tolist() == [8] * 4
 
     words, ids = hidden["vmlsd"].words, its.samples.text.ids
     special = torch.isin(ids, torch.tensor(sorted(its.tokenizer.special_ids)))
