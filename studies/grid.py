@@ -22,6 +22,7 @@ class Row(BaseModel):
         settings: changes to the strategy's settings.
         recipe: changes to the recipe.
         epochs: length of the training relative to the recipe's, greater than 0.
+        no_value: why its published numbers cannot be compared with ours, or "" where they can.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -33,6 +34,7 @@ class Row(BaseModel):
     settings: dict[str, Any] = {}
     recipe: dict[str, Any] = {}
     epochs: float = Field(default=1, gt=0)
+    no_value: str = ""
 
 
 class Grid(Study):
@@ -41,6 +43,8 @@ class Grid(Study):
     Attributes:
         kind: tells a grid from a search in YAML.
         strategy: name of the strategy of rows that name none.
+        paper: what reports call the paper.
+        variant: of the method, which the paper's numbers are of.
         place: table or figure of the paper, as reports/published.csv names it.
         system: whose numbers in it are meant, as reports/published.csv names it.
         note: what a reader of the table must know.
@@ -54,6 +58,8 @@ class Grid(Study):
 
     kind: Literal["grid"] = "grid"
     strategy: str = ""
+    paper: str = "MaskRIS (arXiv 2411.19067)"
+    variant: str = "paper"
     place: str
     system: str = ""
     note: str = ""

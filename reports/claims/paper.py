@@ -135,19 +135,22 @@ class Table(BaseModel):
 @functools.cache
 def _grid_rows(name: str, protocol: str) -> tuple[Row, ...]:
     """Return the rows of a shipped grid."""
-    grid = study.read_study(name, "paper")
+    grid = study.read_study(name)
+    grid = study.read_study(name, grid.variant)
     return tuple(
         Row(
             label=row.label,
             system=grid.system_of(row) if row.published else "",
             condition=row.published,
             method=grid.method,
+            variant=grid.variant,
             strategy=row.strategy or grid.strategy,
             settings=row.settings,
             recipe={**grid.recipe, **row.recipe},
             epochs=row.epochs,
             protocol=protocol,
             against="" if row.label == grid.reference else grid.reference,
+            no_value=row.no_value,
         )
         for row in grid.rows
     )

@@ -23,6 +23,7 @@ Where = tuple[str, str, str]
 """Data set and split as published.csv calls them, and heading of the metric."""
 
 NO_METHOD = "no method here"
+NOT_MEASURED = "no metric here"
 VERDICTS = {"confirmed": "better", "contradicted": "worse"}
 OPPOSITE = {"better": "worse", "worse": "better"}
 
@@ -154,7 +155,9 @@ def _cell(
 ) -> Cell:
     value = answers.values.get(number)
     sign = answers.by_id.get(claim_id(paper, table, row, line))
-    metric = printed.metric_names()[line["metric"]]
+    metric = printed.metric_names().get(line["metric"])
+    if metric is None:
+        return Cell(numbers.PERCENT, published=float(line["value"]), why=NOT_MEASURED)
     cell = Cell(numbers.factor(metric), verdict=_verdict(sign, row), published=float(line["value"]))
     if value is None:
         return dataclasses.replace(cell, why=row.no_value and "not comparable")

@@ -9,9 +9,8 @@ from benchmark.base.errors import choose
 from benchmark.runs.spec import RunSpec
 from reports import published as printed
 from reports.published import HOURS
+from studies.grid import Grid
 from studies.study import Started
-
-PAPER = "MaskRIS (arXiv 2411.19067)"  # whose tables and figures the places of the grids are
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,11 +82,24 @@ def note(started: Started, paper: Published) -> str:
     base = next(iter(started.bases.values()))
     systems = dict.fromkeys(grid.system_of(row) for row in grid.rows if row.published)
     what = (
-        f"The published numbers are from {grid.place} of {PAPER}: {' and '.join(systems)} on"
+        f"The published numbers are from {grid.place} of {grid.paper}: {' and '.join(systems)} on"
         f" {' and '.join(paper.datasets)}"
     )
-    is_method = base.method == grid.system.split("+")[0].lower()
-    if is_method and base.variant == "paper" and {*paper.datasets} <= _names(base):
+    # A system is called like its method, if it has one, but for hyphens and capitals.
+    is_method = base.method == grid.system.split("+")[0].lower().replace("-", "")
+    if is_method and base.variant == grid.variant and {*paper.datasets} <= _names(base):
         return f"{what}, one run each and without intervals."
     ours = f"{base.method} {base.variant} on {base.dataset}"
     return f"{what}. These runs are {ours}, so the numbers stand there for orientation only."
+
+
+def cautions(grid: Grid) -> list[str]:
+    """Return why published numbers of some rows cannot be compared with ours, a line a reason."""
+    labels: dict[str, list[str]] = {}
+    for row in grid.rows:
+        if row.no_value:
+            labels.setdefault(row.no_value, []).append(row.label)
+    return [
+        f"The published numbers of {', '.join(own)} cannot be compared with ours: {reason}"
+        for reason, own in labels.items()
+    ]

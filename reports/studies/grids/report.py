@@ -82,6 +82,7 @@ def render(console: Console, results: Results) -> None:
     known = [title(results)] + ([results.grid.note] if results.grid.note else [])
     if results.paper.numbers:
         known.append(published.note(results.started, results.paper))
+        known += published.cautions(results.grid)
     width = min(console.width, WIDTH)
     terminal.print_blocks(console, [*main, *others], [*known, *footnotes(results)], width)
 
@@ -101,7 +102,7 @@ def title(results: Results) -> str:
     """Return what was compared, and which table of the paper it is about."""
     base = results.base
     what = f"{base.method} {base.variant} on {base.dataset} (split by {base.split_by})"
-    place = f"{results.grid.place} of {published.PAPER}"
+    place = f"{results.grid.place} of {results.grid.paper}"
     return f"{results.grid.description}: {place} with {what}."
 
 
@@ -124,6 +125,7 @@ def definitions(results: Results) -> list[str]:
         lines.append(notes.verdicts(results.collected.group, results.comparisons))
     if results.paper.numbers:
         lines.append(published.note(results.started, results.paper))
+        lines += published.cautions(grid)
     lines += [f"{row.label}: {'; '.join(_settings(results, row))}." for row in grid.rows]
     lines += notes.about(results.specs)
     lines += [losses.NOTE] if grid.curves else []
