@@ -27,7 +27,13 @@ from pydantic import Field
 from benchmark.base.errors import UserError
 from benchmark.base.rng import generator
 from benchmark.strategies.masking import apply_image_masks, check_image_mask
-from benchmark.strategies.strategy import MicroBatch, Strategy, frozen_running_statistics, logged
+from benchmark.strategies.strategy import (
+    Limit,
+    MicroBatch,
+    Strategy,
+    frozen_running_statistics,
+    logged,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -161,6 +167,19 @@ class AMLRIS(Strategy):
             f"the masked pass {updates} BatchNorm's running statistics",
         ]
         return [part for part in parts if part]
+
+    def limits(self) -> list[Limit]:
+        """Return that some of an image must be hidden, and some seen."""
+        return [
+            Limit(
+                name="train/masked_share",
+                what="share of blocks that AMLRIS hides",
+                low=0.01,
+                high=0.9,
+                below="the masked pass is nearly the clean one",
+                above="the masked pass sees next to nothing",
+            )
+        ]
 
     def notes(self, families: set[str]) -> list[str]:
         """Return what AMLRIS' relevance is, and what its published gain was measured against."""

@@ -31,6 +31,27 @@ if TYPE_CHECKING:
     from methods.contract import Batch, Method, Output
 
 
+@dataclasses.dataclass(frozen=True)
+class Limit:
+    """What the mean of a logged value must lie between for a strategy to do what it is named for.
+
+    Attributes:
+        name: of the value, as it is logged.
+        what: it is, in words.
+        low: least mean, a fraction.
+        high: greatest mean, a fraction.
+        below: what a lower mean means, in words.
+        above: what a higher mean means, in words.
+    """
+
+    name: str
+    what: str
+    low: float
+    high: float
+    below: str
+    above: str
+
+
 class Strategy(BaseModel, abc.ABC):
     """One way of using the samples of a training step.
 
@@ -115,6 +136,10 @@ class Strategy(BaseModel, abc.ABC):
         Args:
             families: tokenizer families of the table's methods, of `bert` and `clip`.
         """
+        return []
+
+    def limits(self) -> list[Limit]:
+        """Return what reports warn of in a run's training."""
         return []
 
     @abc.abstractmethod

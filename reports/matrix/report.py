@@ -16,7 +16,7 @@ from reports.collected import Collected
 from reports.compare import points
 from reports.layout import files, html, latex, markdown, terminal
 from reports.layout.block import Block
-from reports.matrix import compared, every_run, rivals, text_blind
+from reports.matrix import compared, every_run, limits, rivals, text_blind
 
 RUNS_IN_TERMINAL = 40  # beyond them a terminal says where they stand
 
@@ -78,7 +78,10 @@ def made(
         ],
         text_blind=text_blind.blocks(collected, folder) if folder else [],
         runs=every_run.blocks(points(collected)),
-        footnotes=notes.footnotes(collected, table),
+        footnotes=[
+            *notes.footnotes(collected, table),
+            *(limits.warnings(collected, folder) if folder else []),
+        ],
         definitions=definitions(collected, against),
     )
 
