@@ -110,7 +110,7 @@ def tiny_matrix(root: Path, runs: Path | None = None, **changes: object) -> Matr
     recipe = {"epochs": 2, "batch_size": 4, "micro_batch": 4}
     update = {
         "datasets": ("refcoco",),
-        "recipes": {name: recipe for name in preset.methods},
+        "recipes": dict.fromkeys({*preset.methods, *changes.get("methods", ())}, recipe),
         "selection": preset.selection.model_copy(update={"every": 1}),
         **changes,
     }

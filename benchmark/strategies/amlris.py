@@ -124,7 +124,7 @@ class AMLRIS(Strategy):
         drawn = [
             micro.rng(purpose, sample).random((side, side)) for sample in micro.samples.samples
         ]
-        return torch.from_numpy(np.stack(drawn)).to(device)
+        return torch.from_numpy(np.stack(drawn)).to(device, non_blocking=True)
 
     # --- settings and words -----------------------------------------------------------------------
 
@@ -281,7 +281,8 @@ def _projection(
     bound = text_channels**-0.5
     weight = rng.uniform(-bound, bound, (channels, text_channels))
     bias = rng.uniform(-bound, bound, channels)
-    return tuple(torch.tensor(x, dtype=torch.float32, device=device) for x in (weight, bias))
+    drawn = (torch.tensor(x, dtype=torch.float32) for x in (weight, bias))
+    return tuple(x.to(device, non_blocking=True) for x in drawn)
 
 
 STRATEGIES = (

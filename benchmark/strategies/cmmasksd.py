@@ -191,10 +191,11 @@ def _hidden(
     def least(values: Tensor, numbers: list[int]) -> Tensor:
         # A stable order, so that equal relevances are taken from the left.
         ranks = values.argsort(dim=1, stable=True).argsort(1)
-        return ranks < torch.tensor(numbers, device=device)[:, None]
+        return ranks < torch.tensor(numbers).to(device, non_blocking=True)[:, None]
 
-    top = least((-relevance).masked_fill(~candidates.to(device), torch.inf), kept)
-    random = torch.from_numpy(np.stack(keys)).to(device)
+    left_out = (~candidates).to(device, non_blocking=True)
+    top = least((-relevance).masked_fill(left_out, torch.inf), kept)
+    random = torch.from_numpy(np.stack(keys)).to(device, non_blocking=True)
     return least(random.masked_fill(~top, torch.inf), hidden)
 
 
