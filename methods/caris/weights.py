@@ -1,7 +1,7 @@
 """CARIS' checkpoints, whose names are the ones of `CarisNetwork`.
 
 A published checkpoint holds one state dict, `model`, encoders included. MaskRIS'
-published code trains the same network.
+published code trains the same network, and so does AMLRIS'.
 """
 
 from collections.abc import Mapping
@@ -20,6 +20,8 @@ UNNEEDED = {
     **bert.UNNEEDED,
     r"^criterion\.seg_criterion\.weight$": "the class weights of the loss are configured",
     r"^backbone\.vis_encoder\.mask_token$": "MaskRIS' code has it, but nothing reads it",
+    r"^aug\.": "AMLRIS' code has this projection, which training alone reads",
+    r"^criterion\.ce_loss\.weight$": "the class weights of the loss are configured",
 }
 
 

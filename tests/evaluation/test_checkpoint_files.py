@@ -16,7 +16,10 @@ from benchmark.evaluation import checkpoint_files, checkpoint_reading
 from tests.helpers import PROJECT
 
 FIXTURES = PROJECT / "tests" / "parity" / "fixtures"
-FULL_LISTS = sorted(path for path in FIXTURES.glob("*.npz") if "keys" in np.load(path).files)
+AMLRIS = FIXTURES / "amlris_step_64.npz"  # CARIS' network and what its own training adds
+FULL_LISTS = sorted(
+    path for path in {*FIXTURES.glob("*.npz")} - {AMLRIS} if "keys" in np.load(path).files
+)
 WORDS = 60
 PUBLISHING = [name for name in methods.names() if methods.definition(name).has_published_weights]
 
@@ -102,6 +105,16 @@ def test_every_entry_of_a_published_checkpoint_comes_back(name, fixture):
         key: (value.shape, value.dtype) for key, value in state.items() if key not in lost
     }
     assert all(back[key] is value for key, value in kept.items())
+
+
+def test_a_checkpoint_of_amlris_is_one_of_caris():
+    keys = json.loads(str(np.load(AMLRIS)["keys"]))
+    weights = methods.get("caris").weights
+    left_out = {key: checkpoint_files._reason(weights, key) for key in keys}
+    added = {key for key in keys if key.startswith(("aug.", "criterion."))}
+    assert len(added) == 5 and all(left_out[key] for key in added)
+    own = json.loads(str(np.load(FIXTURES / "caris_tiny_w7.npz")["keys"]))
+    assert {*keys} - added == {*own} - {"criterion.seg_criterion.weight"}
 
 
 @pytest.mark.parametrize("name", PUBLISHING)
