@@ -10,7 +10,15 @@ import torch
 import typer
 
 from benchmark.cli.app import guarded
-from benchmark.cli.options import DeviceOption, ThreadsOption, Where, console, numbers, spread
+from benchmark.cli.options import (
+    DeviceOption,
+    ThreadsOption,
+    Where,
+    console,
+    names,
+    numbers,
+    spread,
+)
 from benchmark.evaluation import devices, inference
 from benchmark.robustness.conditions import parse_condition
 from benchmark.runs.opened import Opened, places_of
@@ -86,12 +94,17 @@ def gpu(
     smoke: Annotated[
         bool, typer.Option("--smoke", help="Measure one row of each kind, with two steps.")
     ] = False,
+    methods: Annotated[str, typer.Option(help="Methods, comma-separated (default: all).")] = "",
+    strategies: Annotated[
+        str, typer.Option(help="Strategies whose steps are measured, comma-separated.")
+    ] = "baseline,maskris",
     device: DeviceOption = "auto",
 ) -> None:
     """Measure what one GPU does with every network. No file and no network is needed."""
     from tests.speed.gpu import run
 
-    run(out, devices.pick_device(device).type, minutes, smoke, console)
+    kind = devices.pick_device(device).type
+    run(out, kind, minutes, smoke, console, names(methods) or (), names(strategies))
 
 
 @app.command(hidden=True)

@@ -45,15 +45,22 @@ class Group:
     timed: bool = True
 
 
-def groups(device: str, smoke: bool) -> list[Group]:
+def groups(
+    device: str,
+    smoke: bool,
+    names: Sequence[str] = (),
+    strategies: Sequence[str] = STRATEGIES,
+) -> list[Group]:
     """Return everything that is measured, what a user waits for first.
 
     Args:
         device: a CPU measures `tiny` in place of `paper` and `small`.
         smoke: measure one row of each kind.
+        names: of methods [all].
+        strategies: whose steps are measured. Those that a method cannot serve fail by themselves.
     """
     large, middle = ("paper", "small") if device == "cuda" else ("tiny", "tiny")
-    names = methods.names()
+    names = list(names) or methods.names()
     checks = {
         name: (
             *(
@@ -66,9 +73,9 @@ def groups(device: str, smoke: bool) -> list[Group]:
     }
     speeds = {
         name: (
-            *_steps(name, large, "published"),
+            *_steps(name, large, "published", strategies),
             Row("evaluate", name, large, "baseline", "published"),
-            *(_steps(name, large, "fp32") if _published(name, large) != "fp32" else ()),
+            *(_steps(name, large, "fp32", STRATEGIES) if _published(name, large) != "fp32" else ()),
         )
         for name in names
     }
@@ -85,7 +92,7 @@ def groups(device: str, smoke: bool) -> list[Group]:
         first,
         *(Group(speeds[name]) for name in names),
         *(Group(checks[name], timed=False) for name in names),
-        *(Group(_steps(name, large, "tf32")) for name in names),
+        *(Group(_steps(name, large, "tf32", STRATEGIES)) for name in names),
     ]
 
 
@@ -93,8 +100,8 @@ def _published(name: str, variant: str) -> str:
     return methods.definition(name).recipes[variant].precision
 
 
-def _steps(name: str, variant: str, mode: str) -> tuple[Row, ...]:
-    return tuple(Row("step", name, variant, strategy, mode) for strategy in STRATEGIES)
+def _steps(name: str, variant: str, mode: str, strategies: Sequence[str]) -> tuple[Row, ...]:
+    return tuple(Row("step", name, variant, strategy, mode) for strategy in strategies)
 
 
 def measure(
@@ -310,7 +317,15 @@ def show(content: dict[str, Any], console: Console) -> None:
         console.print(f"{content['counts'].get(name, 0)} rows {name}")
 
 
-def run(out: Path, device: str, minutes: float, smoke: bool, console: Console) -> dict[str, Any]:
+def run(
+    out: Path,
+    device: str,
+    minutes: float,
+    smoke: bool,
+    console: Console,
+    names: Sequence[str] = (),
+    strategies: Sequence[str] = STRATEGIES,
+) -> dict[str, Any]:
     """Prepare the data, measure all rows that the time allows, and print the table.
 
     Args:
@@ -319,6 +334,8 @@ def run(out: Path, device: str, minutes: float, smoke: bool, console: Console) -
         minutes: the time in which all must be done.
         smoke: measure one row of each kind, with two steps.
         console: is printed on.
+        names: of methods [all].
+        strategies: whose steps are measured.
 
     Returns:
         The content of the file.
@@ -329,6 +346,6 @@ def run(out: Path, device: str, minutes: float, smoke: bool, console: Console) -
         bench = Bench(Path(folder), device, steps=2 if smoke else 5, large=large)
         prepare(bench.folder, *((256, 48) if large else (24, 4)))
         left = minutes - (time.monotonic() - started) / 60
-        content = measure(out, bench, groups(device, smoke), left, console)
+        content = measure(out, bench, groups(device, smoke, names, strategies), left, console)
     show(content, console)
     return content
