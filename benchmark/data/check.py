@@ -19,7 +19,8 @@ from benchmark.data import soundness
 from benchmark.data.datasets import DATASETS, Count, get
 from benchmark.data.folders import find_datasets
 from benchmark.data.pictures import Stored, stored
-from benchmark.data.refer import Ref, ReferDataset, read_refer
+from benchmark.data.refer import ReferDataset, read_refer
+from benchmark.data.refs import Ref
 from benchmark.data.soundness import find_image
 
 

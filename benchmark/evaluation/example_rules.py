@@ -15,7 +15,8 @@ import pandas as pd
 from pycocotools import mask as coco_mask
 
 from benchmark.base.rng import generator
-from benchmark.data.refer import Ref, ReferDataset
+from benchmark.data.refer import ReferDataset
+from benchmark.data.refs import Ref
 
 CHOSEN = "chosen"  # stands for a rule where the user names expressions
 FAILED = 0.5  # An IoU below this is a failure, as in P@0.5.

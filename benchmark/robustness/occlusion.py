@@ -20,7 +20,8 @@ import numpy as np
 
 from benchmark.base.errors import UserError, choose
 from benchmark.base.rng import generator
-from benchmark.data.refer import Ref, ReferDataset
+from benchmark.data.refer import ReferDataset
+from benchmark.data.refs import Ref
 
 TARGETS = ("image", "referent", "distractors", "background")
 PATCHES_ACROSS = 6  # patches along the side of a square as large as the region
