@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 from collections.abc import Iterator
+from pathlib import Path
 
 import methods
 from benchmark import strategies
@@ -27,19 +28,20 @@ def read_checked(name: str) -> Preset:
     return preset
 
 
-def check_preset(preset: Preset, name: str) -> None:
+def check_preset(preset: Preset, name: str, data: Path | None = None) -> None:
     """Check the values of a preset that its fields cannot check by themselves.
 
     Args:
         preset: the preset, as it was read.
         name: what messages call it.
+        data: folder of the data [the preset's].
 
     Raises:
         UserError: a name is not known (the message has the nearest ones), or a value does not fit.
             The message says where it stands.
     """
     with _standing(f"preset {name}"):
-        cells = planned_cells(preset)
+        cells = planned_cells(preset, data)
     with _standing(f"preset {name}: recipes"):
         for method, changes in preset.recipes.items():
             definition = methods.definition(choose(method, methods.names(), "method"))
@@ -60,7 +62,7 @@ def check_preset(preset: Preset, name: str) -> None:
         metrics.check_judged(preset.primary.values())
     with _standing(f"preset {name}: report"):
         for entry in preset.report:
-            splits.parse(entry)
+            splits.parse(entry, data or preset.data)
     with _standing(f"preset {name}"):
         read_execution(preset.execution)
     if preset.robustness:
