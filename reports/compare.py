@@ -166,7 +166,7 @@ def compare(
     points = [summed.points for summed in own.values()]
     points_before = [summed.points for summed in before.values()]
     rows = []
-    for name in metrics.names():
+    for name in metrics.expected(name for values in points for name in values):
         values = _values(points, name)
         values_before = _values(points_before, name)
         mean, deviation = _spread(values)

@@ -69,9 +69,10 @@ SHOWN = 6  # comparisons that a note names
 # --- what numbers mean ----------------------------------------------------------------------------
 
 
-def metrics_note() -> str:
-    """Return what the metrics are, in the words of their definitions."""
-    every = [metrics.get(name) for name in metrics.names()]
+def metrics_note(runs: Iterable[Run]) -> str:
+    """Return what the metrics of some runs are, in the words of their definitions."""
+    recorded = {name for run in runs for summed in run.splits.values() for name in summed.points}
+    every = [metrics.get(name) for name in metrics.expected(recorded)]
     units = [f"{metric.heading} ({metric.unit})" for metric in every if metric.unit != "percent"]
     first = f"All numbers but those of {', '.join(units)} are percent." if units else ""
     iou = (
@@ -220,7 +221,7 @@ def _finished(count: int, where: str = "") -> str:
 def not_recorded(runs: Sequence[Run]) -> list[str]:
     """Return which metrics some runs were evaluated without."""
     notes = []
-    for name in metrics.names():
+    for name in metrics.expected(()):
         lacking = [
             run.key
             for run in runs

@@ -109,6 +109,10 @@ class Search(Study):
             for severity in self.severities
         ]
 
+    def judged(self) -> list[str]:
+        """Return the metrics of the objectives, on images as they are or corrupted."""
+        return [name.removeprefix(CORRUPTED) for name in self.objectives]
+
     def check(self) -> None:
         """Check that all names are known.
 
@@ -116,7 +120,7 @@ class Search(Study):
             UserError: an objective may not be judged, a corruption or severity is not known, or an
                 objective over corrupted images has none.
         """
-        metrics.check_judged(name.removeprefix(CORRUPTED) for name in self.objectives)
+        metrics.check_judged(self.judged())
         over_corrupted = [name for name in self.objectives if name.startswith(CORRUPTED)]
         if not self.conditions() and over_corrupted:
             raise UserError(

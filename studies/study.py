@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from benchmark import strategies
 from benchmark.base.errors import UserError, WorldError, choose
 from benchmark.base.files import atomic_write, read_model, read_yaml
-from benchmark.planning.preset_check import read_checked
+from benchmark.planning.preset_check import check_defined, read_checked
 from benchmark.runs import groups
 from benchmark.runs.execution import Execution, Places, read_execution
 from benchmark.runs.groups import Cell, Group
@@ -257,6 +257,9 @@ def start(
     if study.kind == "search" and not study.objectives:
         study = study.model_copy(update={"objectives": (preset.selection.metric,)})
     study.check()
+    dataset = options.get("dataset") or preset.datasets[0]
+    shown = study.metrics if study.kind == "grid" else study.judged()
+    check_defined(shown, [dataset])
 
     # All specs of the study are made from those of the baseline.
     baselines = preset.model_copy(
@@ -264,7 +267,7 @@ def start(
             "methods": (study.method,),
             "strategies": (strategies.reference().name,),
             "variants": (variant,),
-            "datasets": (options.get("dataset") or preset.datasets[0],),
+            "datasets": (dataset,),
             "seeds": study.seeds,
             "recipes": {study.method: {**preset.recipes.get(study.method, {}), **study.recipe}},
         }

@@ -215,7 +215,7 @@ def _run(name: str, what: What, where: Where) -> Loaded:
     if what.dataset is None:
         return loaded
     # The split may belong to another data set than the one that the run was trained on.
-    dataset = opened.dataset(*datasets.parse(what.dataset))
+    dataset = opened.dataset(*datasets.parse(what.dataset, opened.places.data))
     return dataclasses.replace(loaded, dataset=dataset)
 
 
@@ -231,7 +231,7 @@ def _checkpoint(what: What, where: Where) -> Loaded:
         what.weights,
         what.method,
         what.variant,
-        *datasets.parse(what.dataset),
+        *datasets.parse(what.dataset, folder),
         Opened(where.places(data=folder)),
         what.device,
         on_fit=lambda fitted: _print_fit(fitted, what.weights),

@@ -83,7 +83,7 @@ def resolve(chosen: Chosen, places: Places) -> Matrix:
     from benchmark.planning.preset_check import check_preset
     from benchmark.runs.resolve import resolve_preset
 
-    check_preset(chosen.whole, chosen.name)
+    check_preset(chosen.whole, chosen.name, places.data)
     there = dataclasses.replace(places, data=places.data or chosen.now.data)
     with console.status("reading the data"):
         return resolve_preset(chosen.name, chosen.now, there, write_embedded=places.data is None)

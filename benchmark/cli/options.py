@@ -144,7 +144,7 @@ RunsOption = Annotated[
 ]
 ImagesOption = Annotated[
     Path | None,
-    typer.Option("--images", help="Folder of the photographs (default: DATA/images/train2014)."),
+    typer.Option("--images", help="Folder of COCO's photographs (default: DATA/images/train2014)."),
 ]
 OutOption = Annotated[Path, typer.Option("--out", help="Folder for the reports.")]
 TrackerOption = Annotated[

@@ -16,11 +16,14 @@ from rich.text import Text
 
 from benchmark.base.errors import UserError
 from benchmark.data import soundness
-from benchmark.data.datasets import DATASETS, Count, get
-from benchmark.data.folders import find_datasets
+from benchmark.data.datasets import DATASETS, Count, get, read
+from benchmark.data.folders import INSTANCES, find_datasets, present_datasets
 from benchmark.data.pictures import Stored, stored
-from benchmark.data.refer import Ref, ReferDataset, read_refer
+from benchmark.data.refer import ReferDataset
+from benchmark.data.refs import Ref
 from benchmark.data.soundness import find_image
+
+NO_REFS = "refs(...).p or grefs(...).json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +32,7 @@ class Row:
 
     Attributes:
         dataset: its name.
-        split_by: its way of splitting.
+        split_by: its way of splitting, or nothing for a folder without refs.
         split: name of the split, or `all` for their union.
         found: counts of what is there, or None where nothing can be counted.
         known: counts of the published files, or None where they are not known. A difference is
@@ -56,7 +59,12 @@ class Row:
     @property
     def differs(self) -> bool:
         """Whether the counts differ from the known ones."""
-        return None not in (self.found, self.known) and self.found != self.known
+        if self.found is None or self.known is None:
+            return False
+        return any(
+            known not in (None, getattr(self.found, name))
+            for name, known in vars(self.known).items()
+        )
 
 
 def check(
@@ -64,12 +72,13 @@ def check(
 ) -> list[Row]:
     """Check every data set in the REFER folder `root`.
 
-    The check compares the files and the counts. It also finds refs whose image or annotation is
+    These are the known data sets and every other folder of the same layout. The check compares the
+    files and the counts. It also finds refs whose image or annotation is
     missing, images of another size than the annotations say, and empty masks.
 
     Args:
         root: folder that holds the data sets' folders.
-        images: folder with the images, ROOT/images/train2014 by default.
+        images: folder with the photographs, by default each set's own in ROOT.
         full: whether to decode every image, too. This takes minutes and finds truncated images.
         console: where to show progress. None shows none.
 
@@ -81,19 +90,20 @@ def check(
         UserError: `root` is no folder or holds no data set.
     """
     present = find_datasets(root)
+    incomplete = sorted(present_datasets(root).keys() - present.keys())
     # The standard sets come first, whether they are there or not. Whatever else is there follows.
     standard = [
         (name, split_by) for name, dataset in DATASETS.items() for split_by in dataset.counts
     ]
     others = [(name, split_by) for name in present for split_by in present[name]]
     sizes: dict[Path, Stored | None] = {}
-    rows = []
+    rows: list[Row] = []
     for name, split_by in dict.fromkeys((*standard, *others)):
         if split_by not in present.get(name, ()):
-            rows.append(Row(name, split_by))
+            rows += [] if name in incomplete else [Row(name, split_by)]
             continue
         try:
-            dataset = read_refer(root, name, split_by, images)
+            dataset = read(name, split_by, root, images)
         except UserError as error:
             rows.append(Row(name, split_by, problems=(str(error),)))
             continue
@@ -110,7 +120,7 @@ def check(
                 sizes[path] = stored(path, full)
         counts = get(name).counts.get(split_by, {}) if name in DATASETS else {}
         for split in dict.fromkeys((*dataset.splits, *counts, "all")):
-            refs = [ref for ref in dataset.refs if split in (ref.split, "all")]
+            refs = [ref for ref in dataset.refs if split in (*ref.splits, "all")]
             problems = () if split == "all" else soundness.problems(dataset, refs, sizes)
             turned = 0 if split == "all" else _turned(dataset, refs, sizes)
             found = Count(
@@ -122,6 +132,9 @@ def check(
             rows.append(
                 Row(name, split_by, split, found, counts.get(split), problems, turned, skipped)
             )
+    for name in incomplete:
+        problem = f"{Path(root) / name} has {INSTANCES} and no {NO_REFS}: get this file, too."
+        rows.append(Row(name, "", problems=(problem,)))
     return rows
 
 
@@ -144,8 +157,10 @@ def render(rows: list[Row], console: Console) -> bool:
             no_wrap=True,
         )
     for row in rows:
+        if row.absent:
+            continue
         cells = [_cell(row, field.name) for field in dataclasses.fields(Count)]
-        table.add_row(_dataset(row), "" if row.absent else row.split, *cells, _state(row))
+        table.add_row(_dataset(row), row.split, *cells, _state(row))
     console.print(table)
     if different := [row for row in rows if row.differs]:
         _say(
@@ -155,6 +170,14 @@ def render(rows: list[Row], console: Console) -> bool:
         )
     if absent := [row for row in rows if row.absent]:
         _say(console, f"Absent: {_names(absent)}.")
+    others = [row for row in rows if row.found is not None and row.dataset not in DATASETS]
+    if others:
+        named = dict.fromkeys(f"{row.dataset}:{row.split_by}" for row in others)
+        _say(
+            console,
+            "Without an entry in the suite, and named in commands and presets as"
+            f" {', '.join(named)}.",
+        )
     for row in (row for row in rows if row.turned):
         images = "image is" if row.turned == 1 else "images are"
         _say(console, f"{_names([row])}: {row.turned} {images} turned as EXIF says.", "yellow")
@@ -184,7 +207,7 @@ def _turned(dataset: ReferDataset, refs: list[Ref], sizes: dict[Path, Stored | N
 
 
 def _dataset(row: Row) -> str:
-    return f"{row.dataset} ({row.split_by})"
+    return f"{row.dataset} ({row.split_by})" if row.split_by else row.dataset
 
 
 def _names(rows: Iterable[Row]) -> str:
@@ -201,12 +224,12 @@ def _cell(row: Row, field: str) -> Text:
     if row.known is None:
         return Text(f"{count:,}")
     known = getattr(row.known, field)
+    if known is None:
+        return Text(f"{count:,}")
     return Text(f"{count:,}", "green") if count == known else Text(f"{count:,}/{known:,}", "yellow")
 
 
 def _state(row: Row) -> Text:
-    if row.absent:
-        return Text("absent", "dim")
     if row.problems:
         return Text("damaged", "red")
     if row.known is None:

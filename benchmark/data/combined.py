@@ -14,7 +14,8 @@ from typing import Literal
 from benchmark.base.errors import UserError, choose
 from benchmark.data.folders import require_dataset
 from benchmark.data.pickles import read_pickle
-from benchmark.data.refer import Ref, ReferDataset, read_refer
+from benchmark.data.refer import ReferDataset, read_refer
+from benchmark.data.refs import Ref
 
 PARTS = (("refcoco", "unc"), ("refcoco+", "unc"), ("refcocog", "umd"))
 

@@ -9,11 +9,11 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from benchmark.base.errors import choose
+from benchmark.base.errors import UserError, choose
 from benchmark.base.names import check_name
 from benchmark.base.registry import Registry
 from benchmark.data.combined import PARTS, read_combined
-from benchmark.data.folders import find_datasets, require_dataset
+from benchmark.data.folders import COCO, find_datasets, present_datasets, require_dataset
 from benchmark.data.refer import ReferDataset, read_refer
 
 Reader = Callable[[Path, str, Path | None], ReferDataset]  # root, split_by, images
@@ -23,11 +23,11 @@ SELECT = "val"
 
 @dataclasses.dataclass(frozen=True)
 class Count:
-    """Images, refs and expressions of a split."""
+    """Images, refs and expressions of a split. None stands for what is not known."""
 
-    images: int
-    refs: int
-    expressions: int
+    images: int | None = None
+    refs: int | None = None
+    expressions: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +45,8 @@ class DataSet:
             union of the others.
         joins: names and ways of splitting of the sets that it is made of, if it joins some.
         selects_on: name and way of splitting of the set whose `select` split is its own, too.
+        images: folder of its photographs in a REFER folder, from there.
+        metrics: names of the metrics that such a set has beside those of every set.
         quirks: what a user must know of it.
         write: writes an embedded set into a REFER folder, given the number of images of each split
             and a seed. It is None for a set whose files come from elsewhere.
@@ -58,6 +60,8 @@ class DataSet:
     counts: Mapping[str, Mapping[str, Count]] = dataclasses.field(default_factory=dict)
     joins: tuple[tuple[str, str], ...] = ()
     selects_on: tuple[str, str] | None = None
+    images: str = COCO
+    metrics: tuple[str, ...] = ()
     quirks: str = ""
     write: Callable[[Path, Mapping[str, int], int], None] | None = None
 
@@ -68,6 +72,19 @@ class DataSet:
     def split_by(self) -> str:
         """The way of splitting that is used where none is named."""
         return next(iter(self.tests))
+
+    def images_in(self, root: Path, images: Path | None) -> Path | None:
+        """Return the folder of its photographs, or None for that of COCO's in `root`.
+
+        Args:
+            root: folder that holds the data sets' folders.
+            images: the folder that the user names, or None. A folder of photographs is COCO's for
+                most sets. So another set has its own in `root`, if that is there.
+        """
+        own = Path(root) / self.images
+        if self.images != COCO and (images is None or own.is_dir()):
+            return own
+        return images
 
 
 def _refer(name: str) -> Reader:
@@ -89,8 +106,9 @@ def _embedded(name: str, sentences: str) -> DataSet:
     return DataSet(name, _refer(name), {"unc": ("testA", "testB")}, quirks=quirks, write=write)
 
 
-# These are the counts of REFER's own files, whose sources docs/refcoco.md names. The totals in the
-# literature differ from some of them.
+# These are the counts of the published files, as far as a source says them: REFER's notebook,
+# TensorFlow Datasets' catalogue and CRIS' table of data sets. The totals in the literature differ
+# from some of them.
 _SHIPPED = (
     DataSet(
         "refcoco",
@@ -148,6 +166,65 @@ _SHIPPED = (
             " split. Its val is RefCOCO's."
         ),
     ),
+    DataSet(
+        "grefcoco",
+        _refer("grefcoco"),
+        {"unc": ("testA", "testB")},
+        # The images are those of RefCOCO. The paper has 278,232 expressions, of which some are held
+        # back: https://github.com/henghuiding/gRefCOCO/issues/6
+        counts={
+            "unc": {
+                "val": Count(images=1500),
+                "testA": Count(images=750),
+                "testB": Count(images=750),
+                "all": Count(images=19994, expressions=259859),
+            }
+        },
+        metrics=("giou", "n_acc", "t_acc"),
+        quirks=(
+            "An expression may name several objects or none. Its cIoU is oIoU. mIoU and P@X count"
+            " an expression without a target as a miss, whatever is predicted, and gIoU does not."
+        ),
+    ),
+    DataSet(
+        "refclef",
+        _refer("refclef"),
+        {"unc": ("testA", "testB", "testC"), "berkeley": ("test",)},
+        # REFER's README says that berkeley lacks two training images of 9,000 and one test image of
+        # 10,000. No source was found for refs and expressions.
+        counts={
+            "unc": {
+                "val": Count(images=2000),
+                "testA": Count(images=485),
+                "testB": Count(images=490),
+                "testC": Count(images=465),
+            },
+            "berkeley": {
+                "train": Count(images=8998),
+                "val": Count(images=1000),
+                "test": Count(images=9999),
+                "all": Count(images=19997),
+            },
+        },
+        images="images/saiapr_tc-12",
+        quirks="Its photographs are SAIAPR TC-12's. A ref may be in several test splits of unc.",
+    ),
+    DataSet(
+        "rrsisd",
+        _refer("rrsisd"),
+        {"unc": ("test",)},
+        # The paper counts triplets of an image, an expression and a mask.
+        counts={
+            "unc": {
+                "train": Count(refs=12181, expressions=12181),
+                "val": Count(refs=1740, expressions=1740),
+                "test": Count(refs=3481, expressions=3481),
+                "all": Count(refs=17402, expressions=17402),
+            }
+        },
+        images="images/rrsisd/JPEGImages",
+        quirks="Its photographs are taken from above.",
+    ),
     _embedded("refshapes", "All kinds of sentences, as in RefCOCO."),
     _embedded("refshapes+", "No sentence says where something is, as in RefCOCO+."),
     _embedded("refshapesg", "Long sentences that relate objects, as in RefCOCOg."),
@@ -175,22 +252,45 @@ def get(name: str) -> DataSet:
     return DATASETS.get(name)
 
 
-def parse(entry: str) -> tuple[str, str]:
+def parse(entry: str, root: Path | None = None) -> tuple[str, str]:
     """Return name and way of splitting of `refcocog`, `refcocog:google` or `mine:unc`.
 
+    Args:
+        entry: what a preset or command calls the data set.
+        root: folder that holds the data sets' folders, for the message about a name that is not
+            known.
+
     Raises:
-        UserError: the name is not known and no way of splitting is given, or the known set is not
-            split this way.
+        UserError: the name is not known and no way of splitting is given (if it is a folder in
+            `root`, the message says how it is named), or the known set is not split this way.
     """
     name, _, split_by = entry.partition(":")
     if name not in DATASETS and split_by:
         check_name(name, "a data set")
         check_name(split_by, f"the way of splitting {name}")
         return name, split_by
+    if name not in DATASETS and root and (full := named_in(root, name)):
+        raise UserError(
+            f"data set '{name}' is not one that the suite knows, so its way of splitting must be"
+            f" named: write {' or '.join(full)}."
+        )
     dataset = get(name)
     if not split_by:
         return name, dataset.split_by
     return name, choose(split_by, dataset.tests, f"way of splitting {name}:")
+
+
+def images_folder(name: str) -> str:
+    """Return where a data set's photographs lie in a REFER folder, if the user names no folder."""
+    return get(name).images if name in DATASETS else COCO
+
+
+def named_in(root: Path, name: str) -> list[str]:
+    """Return how commands and presets name a folder of `root` that is not a known data set.
+
+    There is one name for each of its ways of splitting.
+    """
+    return [f"{name}:{split_by}" for split_by in present_datasets(root).get(name, ())]
 
 
 def read(name: str, split_by: str, root: Path, images: Path | None = None) -> ReferDataset:
@@ -200,13 +300,15 @@ def read(name: str, split_by: str, root: Path, images: Path | None = None) -> Re
         name: of the data set, or of a folder in REFER's layout.
         split_by: its way of splitting.
         root: folder that holds the data sets' folders.
-        images: folder with the images, ROOT/images/train2014 by default.
+        images: folder with the photographs, by default the set's own in ROOT (see
+            `DataSet.images_in`).
 
     Raises:
         UserError: a folder, name or file is missing, or a file is damaged.
     """
     if name in DATASETS:
-        return get(name).read(Path(root), split_by, images)
+        dataset = get(name)
+        return dataset.read(Path(root), split_by, dataset.images_in(root, images))
     known = {*names(), *find_datasets(root)}
     return read_refer(root, choose(name, known, "data set"), split_by, images)
 

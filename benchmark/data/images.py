@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from benchmark.base.geometry import Geometry, prepare_image
-from benchmark.data.refer import Ref, ReferDataset, Sentence
+from benchmark.data.refer import ReferDataset
+from benchmark.data.refs import Ref, Sentence
 from methods.config import DataNeeds
 
 # Changes an original image, uint8 (height, width, 3), into another one of the same size before it

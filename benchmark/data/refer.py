@@ -1,19 +1,18 @@
 """The only reader of REFER folders. It gives annotations, expressions, images and masks.
 
     ROOT/<name>/instances.json         COCO annotations of the images
-    ROOT/<name>/refs(<split_by>).p     a pickled list of refs, written by Python 2
+    ROOT/<name>/refs(<split_by>).p     the refs, or grefs(<split_by>).json (see `refs`)
     ROOT/images/train2014/*.jpg        the photographs
 
 The format is that of Kazemzadeh et al. (2014), Yu et al. (2016) and Mao et al. (2016), as REFER
-distributes their data.
+distributes their data. gRefCOCO (Liu et al., 2023) and RRSIS-D (Liu et al., 2024) have it, too.
 """
 
 import dataclasses
 import functools
 import operator
 import os
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -24,58 +23,13 @@ from benchmark.base.errors import UserError, choose
 from benchmark.base.files import describe_error, read_json
 from benchmark.base.names import check_name
 from benchmark.data.digests import content_digest
-from benchmark.data.folders import find_datasets
-from benchmark.data.pickles import read_pickle
+from benchmark.data.folders import COCO, find_datasets, refs_path
 from benchmark.data.pictures import DECODING_ERRORS, decode
+from benchmark.data.refs import Ref, read_refs
 from benchmark.data.segmentations import parts, read_segmentation, text
 
 MOST_PIXELS = 178_956_970  # of an image, as many as Pillow decodes
-SPLIT_ORDER = ("train", "val", "testA", "testB", "test")
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Sentence:
-    """One referring expression.
-
-    Attributes:
-        sent_id: its number in the data set.
-        sent: the expression in lower case and cleaned.
-        raw: the expression as it was written.
-    """
-
-    sent_id: int
-    sent: str
-    raw: str
-
-
-NO_TARGET = -1  # annotation id of a ref whose expressions name nothing in the image
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Ref:
-    """What some expressions refer to.
-
-    Attributes:
-        ref_id: its number in the data set.
-        ann_ids: annotations of the image. Most data sets have one per ref. There is none where the
-            expressions name nothing in the image.
-        image_id: COCO's.
-        category_id: COCO's.
-        split: name of the split that it belongs to.
-        sentences: the expressions, at least one.
-    """
-
-    ref_id: int
-    ann_ids: tuple[int, ...]
-    image_id: int
-    category_id: int
-    split: str
-    sentences: tuple[Sentence, ...]
-
-    @property
-    def ann_id(self) -> int:
-        """The annotation, or the first of several, or NO_TARGET where there is none."""
-        return self.ann_ids[0] if self.ann_ids else NO_TARGET
+SPLIT_ORDER = ("train", "val", "testA", "testB", "testC", "test")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -137,7 +91,7 @@ class ReferDataset:
     @property
     def splits(self) -> tuple[str, ...]:
         """The splits that have refs: train first, then val, then the test splits."""
-        present = {ref.split for ref in self.refs}
+        present = {split for ref in self.refs for split in ref.splits}
         known = [split for split in SPLIT_ORDER if split in present]
         return (*known, *sorted(present - set(SPLIT_ORDER)))
 
@@ -156,7 +110,7 @@ class ReferDataset:
             UserError: the data set does not have the split.
         """
         choose(split, self.splits, f"split of {self.name} ({self.split_by})")
-        return [ref for ref in self.refs if ref.split == split]
+        return [ref for ref in self.refs if split in ref.splits]
 
     def info(self, image_id: int) -> ImageInfo:
         """Return path and size of an image.
@@ -289,10 +243,10 @@ def read_refer(root: Path, name: str, split_by: str, images: Path | None = None)
 
     Args:
         root: folder that holds the data sets' folders.
-        name: `refcoco`, `refcoco+`, `refcocog`, or another folder of the same layout.
+        name: of a folder, such as `refcoco`.
         split_by: says which refs file is read, e.g. `unc`, `umd` or `google`.
-        images: folder with the images, ROOT/images/train2014 by default. The images have COCO's
-            2014 or 2017 names.
+        images: folder with the images, ROOT/images/train2014 by default. COCO's images have their
+            names of 2014 or 2017.
 
     Raises:
         UserError: a folder, name or file is missing, or a file is damaged.
@@ -302,19 +256,22 @@ def read_refer(root: Path, name: str, split_by: str, images: Path | None = None)
     choose(name, present, f"{root}: data set")
     choose(split_by, present[name], f"{root / name}: split_by")
     instances_path = root / name / "instances.json"
-    refs_path = root / name / f"refs({split_by}).p"
-    folder = root / "images" / "train2014" if images is None else Path(images)
-    refs, skipped = _read_refs(refs_path)
+    path = refs_path(root, name, split_by)
+    folder = root / COCO if images is None else Path(images)
     instances = read_json(instances_path)
+    text_ids = _text_ids(instances)
+    refs, skipped = read_refs(path, text_ids)
     try:
         infos = _used(
             instances["images"],
             {ref.image_id for ref in refs},
+            {},
             lambda entry: _image_info(entry, folder),
         )
         annotations = _used(
             instances["annotations"],
             {ann_id for ref in refs for ann_id in ref.ann_ids},
+            text_ids,
             lambda entry: (
                 operator.index(entry["image_id"]),
                 operator.index(entry["category_id"]),
@@ -339,20 +296,37 @@ def read_refer(root: Path, name: str, split_by: str, images: Path | None = None)
         folder=folder,
         sources=(
             (f"{name}/instances.json", instances_path),
-            (f"{name}/refs({split_by}).p", refs_path),
+            (f"{name}/{path.name}", path),
         ),
         skipped=skipped,
     )
 
 
+def _text_ids(instances: Any) -> dict[str, int]:
+    """Return the number of each annotation whose id is a text, as all of RefCLEF's are.
+
+    It is the annotation's place in the file, since records and other sets have numbers.
+    """
+    entries = instances.get("annotations") if isinstance(instances, dict) else None
+    return {
+        entry["id"]: place
+        for place, entry in enumerate(entries if isinstance(entries, list) else [], start=1)
+        if isinstance(entry, dict) and isinstance(entry.get("id"), str)
+    }
+
+
 def _used(
-    entries: list[dict[str, Any]], used: set[int], read: Callable[[dict[str, Any]], Any]
+    entries: list[dict[str, Any]],
+    used: set[int],
+    text_ids: Mapping[str, int],
+    read: Callable[[dict[str, Any]], Any],
 ) -> dict[int, Any]:
     """Return id -> entry of instances.json. One that no ref uses is left out where it is damaged.
 
     Args:
         entries: images or annotations.
         used: ids that refs name.
+        text_ids: the number of each entry whose id is a text.
         read: returns what is kept of an entry.
 
     Raises:
@@ -361,6 +335,7 @@ def _used(
     found: dict[int, Any] = {}
     for entry in entries:
         number = entry["id"] if isinstance(entry, dict) and "id" in entry else None
+        number = text_ids.get(number, number) if isinstance(number, str) else number
         is_used = isinstance(number, int) and number in used
         if is_used and number in found:
             raise ValueError(f"two entries have the id {number}")
@@ -370,63 +345,6 @@ def _used(
             if is_used:
                 raise
     return found
-
-
-def _read_refs(path: Path) -> tuple[tuple[Ref, ...], int]:
-    """Return the refs of a file that have sentences, and the number of those that have none."""
-    records = read_pickle(path)
-    if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
-        what = "a list of other things"
-        if not isinstance(records, list):
-            what = f"a {type(records).__name__}"
-        raise UserError(
-            f"{path} holds {what} and not a list of refs (dicts): get REFER's own file."
-        )
-    if not records:
-        raise UserError(f"{path} holds an empty list: get REFER's own file.")
-    refs: list[Ref] = []
-    for index, record in enumerate(records):
-        try:
-            if record["sentences"] != []:
-                refs.append(_ref(record))
-        except (KeyError, TypeError, ValueError) as error:
-            raise UserError(
-                f"{path}: ref number {index} is damaged ({describe_error(error)}): get the file"
-                " again."
-            ) from error
-    if not refs:
-        raise UserError(f"{path} holds no ref with a sentence: get REFER's own file.")
-    ref_ids = Counter(ref.ref_id for ref in refs)
-    sent_ids = Counter(sentence.sent_id for ref in refs for sentence in ref.sentences)
-    for what, ids in (("ref_id", ref_ids), ("sent_id", sent_ids)):
-        number, count = ids.most_common(1)[0]
-        if count > 1:
-            raise UserError(
-                f"{path} has {count} times the {what} {number}, which must be one alone: get the"
-                " file again."
-            )
-    return tuple(refs), len(records) - len(refs)
-
-
-def _ref(record: dict[str, Any]) -> Ref:
-    sentences = tuple(
-        Sentence(operator.index(entry["sent_id"]), text(entry["sent"]), text(entry["raw"]))
-        for entry in record["sentences"]
-    )
-    # ann_id is a list where expressions may name several objects or none. This is gRefCOCO's way,
-    # which writes [-1] for none.
-    given = record["ann_id"]
-    ann_ids = [
-        operator.index(ann_id) for ann_id in (given if isinstance(given, list | tuple) else [given])
-    ]
-    return Ref(
-        ref_id=operator.index(record["ref_id"]),
-        ann_ids=tuple(ann_id for ann_id in ann_ids if ann_id != NO_TARGET),
-        image_id=operator.index(record["image_id"]),
-        category_id=operator.index(record["category_id"]),
-        split=text(record["split"]),
-        sentences=sentences,
-    )
 
 
 def _image_info(entry: dict[str, Any], folder: Path) -> ImageInfo:

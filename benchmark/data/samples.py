@@ -12,7 +12,8 @@ from torch.utils.data import DataLoader, Dataset
 from benchmark.base.errors import UserError
 from benchmark.base.geometry import Geometry, normalize, prepare_image, prepare_mask
 from benchmark.base.rng import generator
-from benchmark.data.refer import Ref, ReferDataset, Sentence
+from benchmark.data.refer import ReferDataset
+from benchmark.data.refs import Ref, Sentence
 from benchmark.data.tokenizers import Tokenizer
 from methods.config import DataNeeds
 from methods.contract import Batch, Text

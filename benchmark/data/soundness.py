@@ -14,7 +14,8 @@ from pycocotools import mask as coco_mask
 from benchmark.base.errors import UserError, WorldError
 from benchmark.data.digests import remember, remembered
 from benchmark.data.pictures import Stored, stored
-from benchmark.data.refer import Ref, ReferDataset
+from benchmark.data.refer import ReferDataset
+from benchmark.data.refs import Ref
 
 SHOWN = 3  # examples that are listed of a problem
 AT_ONCE = 64  # images that are decoded between two looks at the progress

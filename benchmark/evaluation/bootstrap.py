@@ -230,6 +230,11 @@ def _recorded(names: Sequence[str] | None, tables: Sequence[ImageSums]) -> list[
     available = [name for name in tables[0].points if all(name in other for other in others)]
     if missing := [name for name in names or () if name not in available]:
         metric = metrics.get(missing[0])
+        if metric.applies:
+            raise UserError(
+                f"{metric.heading} is not defined here, since no expression is one that it is"
+                " about: name another metric."
+            )
         raise UserError(
             f"{metric.heading} is not recorded here: the records lack a column of"
             f" {' and '.join([*metric.needs, *metric.adds])}: evaluate the runs again."

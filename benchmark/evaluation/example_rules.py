@@ -15,7 +15,8 @@ import pandas as pd
 from pycocotools import mask as coco_mask
 
 from benchmark.base.rng import generator
-from benchmark.data.refer import Ref, ReferDataset
+from benchmark.data.refer import ReferDataset
+from benchmark.data.refs import Ref
 
 CHOSEN = "chosen"  # stands for a rule where the user names expressions
 FAILED = 0.5  # An IoU below this is a failure, as in P@0.5.
@@ -195,7 +196,9 @@ def covered_share(dataset: ReferDataset, ref: Ref) -> float:
 
 def _others(dataset: ReferDataset, ref: Ref) -> list[int]:
     """Return the annotations of a ref's image that it does not name."""
-    return [ann_id for ann_id in dataset.annotations_of[ref.image_id] if ann_id not in ref.ann_ids]
+    # An image about which nothing is said that is in it may have no annotation.
+    every = dataset.annotations_of.get(ref.image_id, [])
+    return [ann_id for ann_id in every if ann_id not in ref.ann_ids]
 
 
 def _those(sent_ids: list[int], wanted: set[int]) -> Iterator[int]:

@@ -18,7 +18,8 @@ from benchmark.base.geometry import Geometry, prepare_image
 from benchmark.base.rng import reseed_dropout
 from benchmark.data.images import EvaluationImage
 from benchmark.data.pictures import DECODING_ERRORS, decode
-from benchmark.data.refer import Ref, ReferDataset, Sentence
+from benchmark.data.refer import ReferDataset
+from benchmark.data.refs import Ref, Sentence
 from benchmark.data.tokenizers import Tokenizer
 from benchmark.evaluation import checkpoint_files, checkpoint_reading
 from benchmark.evaluation.checkpoint_card import Card, check_revision

@@ -7,10 +7,20 @@ Each metric is a ratio of two sums over expressions:
     p_50 .. p_90    expressions with IoU >= X / expressions, decided in whole pixels
     grounding_gap   sum (IoU - swapped IoU) / expressions, both over those that have a swap. It is
                     mIoU minus swapped mIoU, and exactly 0 for a network that ignores the text.
+    giou            sum of IoU, or of 1 for an empty mask where there is no target / expressions
+    n_acc           expressions without a target whose mask is empty / expressions without a target
+    t_acc           expressions with a target whose mask is not empty / expressions with a target
 
 I and U are intersection and union of one expression, and IoU = I / U, which is 0 where U = 0.
 Because every metric is a ratio of sums, one bootstrap serves them all. Values are fractions in
 0..1 (the gap and differences: -1..1), never percent.
+
+The last three are those of generalized referring expression segmentation (GRES, Liu et al., CVPR
+2023), whose cIoU is `oiou`. Only records with an expression that has no target have them. A mask
+counts as empty if it has no pixel. The published code asks a head of its own network whether there
+is a target, and a network without one has nothing but its mask. Some code takes masks of fewer than
+50 pixels for empty, which would change what a small object scores. T-acc is as the paper defines
+it, since the published code divides by other counts.
 
 A new metric is one more entry of `SHIPPED`, or a `Metric` of a plugin. Evaluation then stores the
 columns that it adds, and result.json, metrics.jsonl, tables and MLflow show its value.
@@ -25,6 +35,7 @@ import pandas as pd
 
 from benchmark.base.errors import UserError, choose
 from benchmark.base.registry import Registry
+from benchmark.data.refs import NO_TARGET
 
 Terms = Callable[[pd.DataFrame], np.ndarray]  # records -> float64 (rows,)
 AddedColumn = Callable[[np.ndarray, np.ndarray], int | float]  # predicted mask, truth mask -> value
@@ -46,6 +57,8 @@ class Metric:
         judged: whether it may be the primary metric of a comparison, which has a verdict.
         empty: the value where there are expressions but the denominator is 0.
         needs: columns that it reads beyond those of the oldest records, such as `target_pixels`.
+        applies: records -> whether they are of the kind that it is about. Nothing shows it of other
+            records. None: it is about all records.
         adds: column -> function of two bool masks (height, width), the predicted one and the ground
             truth. Evaluation stores its value, an int or a float, in that column of the records.
     """
@@ -60,6 +73,7 @@ class Metric:
     judged: bool = False
     empty: float = math.nan
     needs: tuple[str, ...] = ()
+    applies: Callable[[pd.DataFrame], bool] | None = None
     adds: Mapping[str, AddedColumn] = dataclasses.field(default_factory=dict)
 
     @property
@@ -68,8 +82,10 @@ class Metric:
         return 100.0 if self.unit == "percent" else 1.0
 
     def recorded(self, records: pd.DataFrame) -> bool:
-        """Return whether the records have every column that this metric reads."""
-        return {*self.needs, *self.adds} <= set(records.columns)
+        """Return whether the records are of its kind and have every column that it reads."""
+        if not {*self.needs, *self.adds} <= set(records.columns):
+            return False
+        return self.applies is None or self.applies(records)
 
 
 # --- what the suite ships -------------------------------------------------------------------------
@@ -118,6 +134,31 @@ def _gap(records: pd.DataFrame) -> np.ndarray:
     return np.where(np.isnan(swapped), 0, iou(records) - swapped)
 
 
+def _has_no_target(records: pd.DataFrame) -> np.ndarray:
+    """Return which expressions name nothing in the image, bool (rows,)."""
+    return records["ann_id"].to_numpy() == NO_TARGET
+
+
+def _some_without_target(records: pd.DataFrame) -> bool:
+    return "ann_id" in records and bool(_has_no_target(records).any())
+
+
+def _rejected(records: pd.DataFrame) -> np.ndarray:
+    """Return where there is no target and no pixel is predicted, float64 (rows,)."""
+    # Without a target the union is what is predicted.
+    is_empty = records["union"].to_numpy() == 0
+    return (_has_no_target(records) & is_empty).astype(np.float64)
+
+
+def _found(records: pd.DataFrame) -> np.ndarray:
+    """Return where there is a target and some pixel is predicted, float64 (rows,)."""
+    intersection, union, target = (
+        records[name].to_numpy() for name in ("intersection", "union", "target_pixels")
+    )
+    is_empty = union - target + intersection == 0
+    return (~_has_no_target(records) & ~is_empty).astype(np.float64)
+
+
 OIOU = Metric(
     name="oiou",
     heading="oIoU",
@@ -155,6 +196,34 @@ SHIPPED = (
         ),
         top=_gap,
         bottom=_has_swap,
+    ),
+    Metric(
+        name="giou",
+        heading="gIoU",
+        described_by=(
+            "gIoU is mIoU where an expression without a target counts 1 if its mask is empty, and 0"
+            " otherwise."
+        ),
+        top=lambda records: iou(records) + _rejected(records),
+        judged=True,
+        applies=_some_without_target,
+    ),
+    Metric(
+        name="n_acc",
+        heading="N-acc",
+        described_by=("N-acc is the share of expressions without a target whose mask is empty."),
+        top=_rejected,
+        bottom=lambda records: _has_no_target(records).astype(np.float64),
+        applies=_some_without_target,
+    ),
+    Metric(
+        name="t_acc",
+        heading="T-acc",
+        described_by="T-acc is the share of expressions with a target whose mask is not empty.",
+        top=_found,
+        bottom=lambda records: (~_has_no_target(records)).astype(np.float64),
+        needs=("target_pixels",),
+        applies=_some_without_target,
     ),
 )
 
@@ -205,10 +274,21 @@ def check_judged(chosen: Iterable[str]) -> None:
         choose(name, [metric.name for metric in judged()], "judged metric")
 
 
+def expected(beside: Iterable[str]) -> list[str]:
+    """Return the metrics that are about all records, and some of the others, by `names`' order.
+
+    Args:
+        beside: names of metrics, of which those that are about some records alone are returned.
+    """
+    wanted = {*beside}
+    return [name for name in names() if get(name).applies is None or name in wanted]
+
+
 def available(*tables: pd.DataFrame) -> list[str]:
     """Return the names of the metrics whose columns every table has, in the order of `names`.
 
-    The others are "not recorded": a table was written before their columns were.
+    The others are "not recorded", since a table was written before their columns were, or are
+    about other records.
     """
     return [name for name in names() if all(get(name).recorded(records) for records in tables)]
 

@@ -27,7 +27,8 @@ from torch import Tensor
 
 from benchmark.base.errors import UserError, choose
 from benchmark.base.geometry import Geometry, prepare_mask, resize
-from benchmark.data.refer import Ref, ReferDataset
+from benchmark.data.refer import ReferDataset
+from benchmark.data.refs import Ref
 from benchmark.evaluation.masks import overlap
 from benchmark.evaluation.metrics import Metric
 from benchmark.evaluation.published_scores import COLUMNS, SCORES, numbers

@@ -1,11 +1,14 @@
 """Checks every value of a preset before anything is read, written or trained."""
 
 import contextlib
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import methods
 from benchmark import strategies
 from benchmark.base.errors import UserError, choose
+from benchmark.data import datasets
 from benchmark.evaluation import metrics
 from benchmark.robustness.conditions import conditions_of
 from benchmark.runs import splits
@@ -26,19 +29,20 @@ def read_checked(name: str) -> Preset:
     return preset
 
 
-def check_preset(preset: Preset, name: str) -> None:
+def check_preset(preset: Preset, name: str, data: Path | None = None) -> None:
     """Check the values of a preset that its fields cannot check by themselves.
 
     Args:
         preset: the preset, as it was read.
         name: what messages call it.
+        data: folder of the data [the preset's].
 
     Raises:
         UserError: a name is not known (the message has the nearest ones), or a value does not fit.
             The message says where it stands.
     """
     with _standing(f"preset {name}"):
-        cells = planned_cells(preset)
+        cells = planned_cells(preset, data)
     with _standing(f"preset {name}: leave_out"):
         for method, left_out in preset.leave_out.items():
             choose(method, preset.methods, "method of the preset")
@@ -62,18 +66,40 @@ def check_preset(preset: Preset, name: str) -> None:
             config = definition.config_for(variant, dataset)
             resolve_strategy(strategy, preset.strategy, definition, config)
     with _standing(f"preset {name}: selection"):
-        metrics.get(preset.selection.metric)
+        check_defined([preset.selection.metric], preset.datasets)
     with _standing(f"preset {name}: primary"):
         metrics.check_judged(preset.primary.values())
+        check_defined(preset.primary.values(), preset.datasets)
     with _standing(f"preset {name}: report"):
         for entry in preset.report:
-            splits.parse(entry)
+            splits.parse(entry, data or preset.data)
     with _standing(f"preset {name}"):
         read_execution(preset.execution)
     if preset.robustness:
         grid = conditions_of(preset, name)
         with _standing(f"preset {name}: robustness"):
             grid.conditions()
+
+
+def check_defined(names: Iterable[str], entries: Iterable[str]) -> None:
+    """Check that metrics are defined on data sets, as far as these are known.
+
+    Args:
+        names: of the metrics.
+        entries: the data sets, as presets write them.
+
+    Raises:
+        UserError: a metric is not known, or is about other data sets than one of these.
+    """
+    for name, entry in itertools.product(names, entries):
+        metric, dataset = metrics.get(name), entry.partition(":")[0]
+        if metric.applies is None or dataset not in datasets.DATASETS:
+            continue
+        if name not in datasets.get(dataset).metrics:
+            raise UserError(
+                f"{name} ({metric.heading}) is not defined on {dataset}: name another metric, such"
+                f" as {metrics.judged()[0].name}."
+            )
 
 
 @contextlib.contextmanager

@@ -7,7 +7,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from benchmark.base.files import read_model
-from benchmark.data.refer import Ref, ReferDataset
+from benchmark.data.refer import ReferDataset
+from benchmark.data.refs import Ref
 from benchmark.robustness import corruptions, occlusion
 from benchmark.robustness.corruptions import SEVERITIES
 from benchmark.robustness.covered_words import CoveredWords

@@ -20,7 +20,8 @@ from benchmark.base.errors import UserError, choose
 from benchmark.base.names import check_name
 from benchmark.base.registry import Registry
 from benchmark.base.rng import generator
-from benchmark.data.refer import Ref, ReferDataset
+from benchmark.data.refer import ReferDataset
+from benchmark.data.refs import Ref
 
 SEVERITIES = (1, 2, 3, 4, 5)
 SMALLEST = 32  # least side of an image in pixels that the library takes

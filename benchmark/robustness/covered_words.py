@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from benchmark.data.refer import Ref, ReferDataset, Sentence
+from benchmark.data.refer import ReferDataset
+from benchmark.data.refs import Ref, Sentence
 
 if TYPE_CHECKING:
     from benchmark.data.tokenizers import Tokenizer

@@ -19,7 +19,8 @@ from benchmark.base.errors import UserError
 from benchmark.base.files import atomic_write, open_regular
 from benchmark.base.geometry import prepare_image
 from benchmark.data.images import EvaluationImage, EvaluationImages, evaluation_image
-from benchmark.data.refer import Ref, ReferDataset
+from benchmark.data.refer import ReferDataset
+from benchmark.data.refs import Ref
 from benchmark.robustness import corruptions
 from benchmark.robustness.conditions import Condition
 from benchmark.robustness.corruptions import TooSmall

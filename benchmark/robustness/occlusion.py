@@ -20,7 +20,8 @@ import numpy as np
 
 from benchmark.base.errors import UserError, choose
 from benchmark.base.rng import generator
-from benchmark.data.refer import Ref, ReferDataset
+from benchmark.data.refer import ReferDataset
+from benchmark.data.refs import Ref
 
 TARGETS = ("image", "referent", "distractors", "background")
 PATCHES_ACROSS = 6  # patches along the side of a square as large as the region
@@ -95,35 +96,41 @@ class Occlusion:
         colour = pixels.reshape(-1, 3).mean(0).round().astype(np.uint8)
         masks: dict[int, np.ndarray] = {}
         if self.target != "image":
-            annotations = dataset.annotations_of[image_id]
+            annotations = dataset.annotations_of.get(image_id, [])
             masks = {ann_id: dataset.mask(ann_id).astype(bool) for ann_id in annotations}
         # Refs of one referent share a picture. The whole image is covered alike for all refs.
-        by_referent: dict[int | None, list[Ref]] = {}
+        by_referent: dict[tuple[int, ...], list[Ref]] = {}
         for ref in refs:
-            by_referent.setdefault(ref.ann_id if masks else None, []).append(ref)
+            by_referent.setdefault(ref.ann_ids if masks else (), []).append(ref)
         views = []
-        for ann_id, referent_refs in by_referent.items():
-            cover = self.cover(masks, ann_id, pixels, image_id)
+        for ann_ids, referent_refs in by_referent.items():
+            cover = self.cover(masks, ann_ids, pixels, image_id)
             views.append((np.where(cover[..., None], colour, pixels), referent_refs))
         return views
 
     def cover(
-        self, masks: dict[int, np.ndarray], ann_id: int | None, pixels: np.ndarray, image_id: int
+        self,
+        masks: dict[int, np.ndarray],
+        ann_ids: tuple[int, ...],
+        pixels: np.ndarray,
+        image_id: int,
     ) -> np.ndarray:
         """Return what is covered for one referent, bool (height, width).
 
         Args:
             masks: ann_id -> mask, bool (height, width), of every annotated object of the image. It
                 is not used for the target `image`.
-            ann_id: the referent. It is not used for the target `image`.
+            ann_ids: annotations of the referent, which has no pixel without any. They are not used
+                for the target `image`.
             pixels: the image, uint8 (height, width, 3).
             image_id: COCO's.
         """
         if self.target == "image":
             region = np.ones(pixels.shape[:2], bool)
             return covered(region, self._count(region), "image", image_id)
-        referent = masks[ann_id]
-        objects = np.any([*masks.values()], axis=0)
+        nothing = np.zeros(pixels.shape[:2], bool)
+        referent = np.any([nothing, *(masks[ann_id] for ann_id in ann_ids)], axis=0)
+        objects = np.any([nothing, *masks.values()], axis=0)
         regions = {
             "referent": referent,
             "distractors": objects & ~referent,
@@ -131,7 +138,7 @@ class Occlusion:
         }
         region = regions[self.target]
         count = self._count(referent if self.target == "background" else region)
-        return covered(region, count, self.target, image_id, ann_id)
+        return covered(region, count, self.target, image_id, *ann_ids)
 
     def _count(self, region: np.ndarray) -> int:
         return round(np.count_nonzero(region) * self.percent / 100)

@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 
 from benchmark.base.errors import UserError
-from benchmark.data.refer import Ref, ReferDataset
+from benchmark.data.refer import ReferDataset
+from benchmark.data.refs import Ref
 from benchmark.evaluation import masks
 from benchmark.robustness import corruptions
 from benchmark.robustness.results import masks_path, read_masks

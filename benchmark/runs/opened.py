@@ -30,8 +30,12 @@ def places_of(run: RunDir, places: Places) -> Places:
     known = run.read_json("environment.json").get("data", {})
     if not known:
         raise UserError(f"run {run.key} has not seen its data yet: give their folder with --data.")
-    images = places.images or Path(known["images"])
-    return dataclasses.replace(places, data=Path(known["root"]), images=images)
+    root = Path(known["root"])
+    found = Path(known["images"])
+    # Each data set knows its own folder of photographs, which need not be that of another one.
+    is_own = found == (root / datasets.images_folder(run.spec().dataset)).resolve()
+    images = places.images or (None if is_own else found)
+    return dataclasses.replace(places, data=root, images=images)
 
 
 class Opened:

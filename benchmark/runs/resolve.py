@@ -6,6 +6,7 @@ A spec needs the digests of data, vocabulary and weights. A command reads each o
 import dataclasses
 import itertools
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import methods
@@ -177,15 +178,19 @@ class Matrix:
         )
 
 
-def planned_cells(preset: Preset) -> list[Cell]:
+def planned_cells(preset: Preset, data: Path | None = None) -> list[Cell]:
     """Return the cells of a preset without keys, for which neither data nor weights are read.
+
+    Args:
+        preset: the preset.
+        data: folder of the data [the preset's], for the message about a data set not known.
 
     Raises:
         UserError: a name is not known. The message lists the nearest ones.
     """
     cells = []
     for entry in preset.datasets:
-        name, split_by = datasets.parse(entry)
+        name, split_by = datasets.parse(entry, data or preset.data)
         for method, variant in itertools.product(preset.methods, preset.variants):
             definition = methods.definition(method)
             choose(variant, definition.variants, f"variant of {method}")
@@ -213,9 +218,9 @@ def resolve_preset(
         UserError: a name is not known (the message lists the nearest ones), a setting does not
             fit, or data are missing.
     """
-    cells = planned_cells(preset)
+    cells = planned_cells(preset, places.data)
     opened = Opened(places)
-    reported = [splits.parse(entry) for entry in preset.report]
+    reported = [splits.parse(entry, places.data) for entry in preset.report]
     for dataset in dict.fromkeys(cell.dataset for cell in cells):
         write = datasets.get(dataset).write if dataset in datasets.DATASETS else None
         if write and preset.refshapes and write_embedded:

@@ -5,6 +5,8 @@ are published on the splits of RefCOCO, RefCOCO+ and RefCOCOg. Presets and comma
 `refcocog:umd:test`. In a run the name is also that of a file, so it has dots.
 """
 
+from pathlib import Path
+
 from benchmark.base.errors import UserError
 from benchmark.base.names import check_name
 from benchmark.data import datasets
@@ -15,11 +17,12 @@ def label(name: str, split_by: str, split: str) -> str:
     return f"{name}.{split_by}.{split}"
 
 
-def parse(entry: str) -> str:
+def parse(entry: str, root: Path | None = None) -> str:
     """Return the name that runs give to a split which a preset names.
 
     Args:
         entry: a split as presets write it, such as `refcoco:testA` or `refcocog:umd:test`.
+        root: folder of the data, for the message about a data set that is not known.
 
     Raises:
         UserError: the entry names no split, or the data set is not known.
@@ -29,7 +32,7 @@ def parse(entry: str) -> str:
         raise UserError(
             f"'{entry}' names no split of a data set: write DATASET:SPLIT, such as refcoco:testA."
         )
-    dataset, split_by = datasets.parse(":".join([name, *parts[:-1]]))
+    dataset, split_by = datasets.parse(":".join([name, *parts[:-1]]), root)
     check_name(parts[-1], f"a split of {name}")
     return label(dataset, split_by, parts[-1])
 

@@ -259,7 +259,7 @@ def _counts(name: str, split_by: str, split: str, records: Path) -> dict[str, in
     """Return how much a split holds, as published or as its records say, as far as known."""
     known = datasets.get(name).counts.get(split_by, {}) if name in datasets.DATASETS else {}
     if split in known:
-        return vars(known[split])
+        return {what: count for what, count in vars(known[split]).items() if count is not None}
     if not records.exists():
         return {}
     from pyarrow import ArrowInvalid

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from benchmark.base.errors import UserError
 from benchmark.evaluation import metrics
 from benchmark.runs import integrity
 from benchmark.runs.rundir import RunDir
@@ -43,10 +44,18 @@ class BestEpoch:
 
         Returns:
             The selection metric of the epoch, as a fraction.
+
+        Raises:
+            UserError: the metric is not defined on the split.
         """
         numbers = metrics.compute(self.report.evaluate(self.split))
         values = {f"{self.split}/{name}": value for name, value in numbers.items()}
         self.journal.line(step, epoch, values)
+        if self.metric not in numbers:
+            raise UserError(
+                f"{self.metric} chooses the epoch and is not defined on {self.split}, which has no"
+                " expression that it is about: set selection.metric to another one."
+            )
         if numbers[self.metric] > self.value:
             self.best = {self.metric: numbers[self.metric], "epoch": epoch}
             self.sha256 = self.report.digest() if self.journal.is_main else ""

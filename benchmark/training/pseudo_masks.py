@@ -17,7 +17,7 @@ from benchmark.base.errors import UserError
 from benchmark.base.geometry import Geometry, normalize, prepare_image
 from benchmark.base.pretrained import Source
 from benchmark.data.datasets import TRAIN
-from benchmark.data.refer import Ref
+from benchmark.data.refs import Ref
 from benchmark.evaluation import masks
 from benchmark.evaluation.inference import Loaded
 from benchmark.runs.rundir import RunDir

@@ -12,6 +12,7 @@ from benchmark.base.errors import UserError, choose
 from benchmark.data import datasets
 from benchmark.evaluation import metrics
 from benchmark.evaluation.published_scores import SCORES
+from benchmark.planning.preset_check import check_defined
 from benchmark.robustness import corruptions
 from reports import published as printed
 from reports.claims.arm import Arm, arm
@@ -290,7 +291,7 @@ def _of_statement(paper: Paper, statement: Statement, own: pd.DataFrame) -> Clai
     where = f"claims of {paper.paper}, statement {statement.id}"
     dataset = printed.dataset(statement.dataset)
     names = printed.metric_names()
-    metric = names[choose(statement.metric, names, f"{where}: metric")]
+    metric = _defined(names[choose(statement.metric, names, f"{where}: metric")], dataset, where)
     named = (statement.corruptions,) if statement.corruptions else ()
     under = corruptions.resolve(named) or [""]
     parts = [
@@ -361,7 +362,21 @@ def _where(line: pd.Series) -> tuple[str, str]:
 
 def _metric(line: pd.Series) -> str:
     names = printed.metric_names()
-    return names[choose(line["metric"], names, f"metric of {line['place']} in published.csv")]
+    where = f"metric of {line['place']} in published.csv"
+    return _defined(names[choose(line["metric"], names, where)], _where(line), where)
+
+
+def _defined(metric: str, dataset: tuple[str, str], where: str) -> str:
+    """Return a metric if it is defined on a data set.
+
+    Raises:
+        UserError: it is not. The message begins with `where`.
+    """
+    try:
+        check_defined([metric], [":".join(dataset)])
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+    return metric
 
 
 def claim_id(paper: Paper, table: Table, row: Row, line: pd.Series) -> str:

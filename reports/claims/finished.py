@@ -156,6 +156,8 @@ def wrong_size(run: Run, split: str) -> str:
     spec, expressions = run.spec, len(run.splits[split].expressions)
     name, split_by, own = splits.owner(split) or (spec.dataset, spec.split_by, split)
     known = datasets.get(name).counts.get(split_by, {}).get(own)
-    if known is None or abs(expressions - known.expressions) <= TOLERANCE * known.expressions:
+    if known is None or known.expressions is None:
+        return ""
+    if abs(expressions - known.expressions) <= TOLERANCE * known.expressions:
         return ""
     return f"{split} has {expressions} expressions, and the published one {known.expressions}"

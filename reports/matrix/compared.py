@@ -37,8 +37,9 @@ def blocks(table: pd.DataFrame, strategies: Sequence[str], reference: str) -> li
         for split, method in dict.fromkeys(name[:2] for name in by_line):
             for metric in (its.name for its in metrics.judged()):
                 names = (split, method, numbers.heading(metric))
-                own = by_line[split, method, metric]
-                lines += [(*names, *cells) for cells in _cells(own, metric, reference, several)]
+                own = by_line.get((split, method, metric), [])
+                cells = _cells(own, metric, reference, several) if own else []
+                lines += [(*names, *line) for line in cells]
         tables.append(Block(title, note, header, named_once(lines)))
     return tables
 

@@ -151,7 +151,7 @@ def definitions(collected: Collected, against: str | None = None) -> list[str]:
     family = len(planned_comparisons(collected.group, collected.specs, against))
     return [
         notes.ENTERING,
-        notes.metrics_note(),
+        notes.metrics_note(collected.runs),
         notes.INTERVAL,
         notes.DIFFERENCE,
         "a ± b is the mean and the sample standard deviation (ddof = 1) over the seeds that both"

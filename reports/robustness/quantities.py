@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from benchmark.evaluation import bootstrap
+from benchmark.evaluation import bootstrap, metrics
 from benchmark.evaluation.image_sums import ImageSums
 
 Quantity = np.ndarray
@@ -24,10 +24,14 @@ def quantities(
 
     Args:
         tables: records.
-        names: of the metrics, which every table has recorded.
+        names: of the metrics, whose columns every table has. A table may be a part of a split that
+            has no expression which a metric is about.
         resamples: number of resamples.
     """
-    summed = [ImageSums.of(table) for table in tables]
+    # With all metrics that the tables have, asking for a few of them changes no bit.
+    known = {*metrics.available(*tables), *names}
+    chosen = [metrics.get(name) for name in metrics.names() if name in known]
+    summed = [ImageSums.of(table, chosen) for table in tables]
     numbers = np.array([[table.points[name] for name in names] for table in summed])
     drawn = bootstrap.resampled(summed, resamples, names).transpose(0, 2, 1)
     # One image alone has no interval.

@@ -29,17 +29,22 @@ def damage(root, **options):
 
 def test_known_counts_are_those_of_the_published_files():
     known = {
-        (name, split_by): counts
+        f"{name}:{split_by}": counts
         for name, dataset in datasets.DATASETS.items()
         for split_by, counts in dataset.counts.items()
         if "all" in counts
     }
-    # REFER's notebook and TensorFlow Datasets' catalogue print these totals.
-    totals = {("refcoco", "unc"): 142210, ("refcoco+", "unc"): 141564, ("refcocog", "umd"): 95010}
+    # REFER's notebook, TensorFlow Datasets' catalogue and the authors of gRefCOCO and RRSIS-D print
+    # these totals.
+    totals = {"refcoco:unc": 142210, "refcoco+:unc": 141564, "refcocog:umd": 95010}
+    totals |= {"grefcoco:unc": 259859, "rrsisd:unc": 17402, "refclef:berkeley": None}
     assert {key: counts["all"].expressions for key, counts in known.items()} == totals
-    for counts in known.values():
-        parts = [dataclasses.astuple(count) for split, count in counts.items() if split != "all"]
-        assert tuple(map(sum, zip(*parts, strict=True))) == dataclasses.astuple(counts["all"])
+    for key, counts in known.items():
+        if key == "grefcoco:unc":  # No source says what its train holds.
+            continue
+        for what, total in vars(counts["all"]).items():
+            parts = [getattr(count, what) for split, count in counts.items() if split != "all"]
+            assert parts == [None] * len(parts) if total is None else sum(parts) == total
 
 
 @needs_mini
@@ -51,10 +56,12 @@ def test_coco_mini_is_complete_and_differs_from_the_known_counts():
         sum(counts[split].images for split in ("train", "val", "testA", "testB"))
         == counts["all"].images
     )
-    assert next(row.known for row in rows if row.split == "val") == Count(1500, 3811, 10834)
+    refcoco = [row for row in rows if row.dataset == "refcoco"]
+    assert next(row.known for row in refcoco if row.split == "val") == Count(1500, 3811, 10834)
     ok, text = report(rows)
     assert ok and "Other counts than the known ones, a warning only: refcoco (unc) train" in text
-    assert "Absent: refcoco+ (unc), refcocog (umd), refcocog (google)." in text
+    assert "Absent: grefcoco (unc), refclef (unc), refclef (berkeley), refcoco+ (unc)," in text
+    assert "refcocog (umd), refcocog (google), rrsisd (unc)." in text
     assert "274/50,000" in text and "524/142,210" in text
 
 
@@ -63,10 +70,9 @@ def test_all_data_sets_present_are_checked_with_embedded_ones(tmp_path):
     write(tmp_path, [ref(split="val")], name="refcocog", split_by="google")
     write(tmp_path, name="refshapes-hard")
     rows = check(tmp_path)
-    assert [(row.dataset, row.split_by) for row in rows if row.absent] == [
-        ("refcoco+", "unc"),
-        ("refcocog", "umd"),
-    ]
+    absent = {(row.dataset, row.split_by) for row in rows if row.absent}
+    assert {("refcoco+", "unc"), ("refcocog", "umd"), ("rrsisd", "unc")} < absent
+    assert not absent & {("refcoco", "unc"), ("refcocog", "google"), ("refshapes-hard", "unc")}
     found = {(row.dataset, row.split): row for row in rows if row.found}
     assert found["refcocog", "val"].found == Count(1, 1, 1) and found[
         "refcocog", "train"
@@ -174,7 +180,9 @@ def test_a_damaged_file_does_not_stop_the_other_data_sets(tmp_path):
     write(tmp_path, name="refcoco+")
     (tmp_path / "refcoco" / "refs(unc).p").write_bytes(b"cos\nsystem\n(S'true'\ntR.")
     rows = check(tmp_path)
-    assert "could run code" in rows[0].problems[0] and rows[0].found is None and not rows[0].absent
+    (damaged,) = [row for row in rows if row.dataset == "refcoco"]
+    assert "could run code" in damaged.problems[0] and not damaged.absent
+    assert damaged.found is None
     assert next(row for row in rows if row.dataset == "refcoco+").found == Count(1, 1, 1)
     assert not report(rows)[0]
 
@@ -189,3 +197,41 @@ def test_progress_is_shown_where_a_console_is_given(tmp_path):
     console = Console(record=True, force_terminal=True, width=80, file=io.StringIO())
     check(write(tmp_path), console=console)
     assert "refcoco (unc): images" in console.export_text()
+
+
+def test_a_folder_without_an_entry_is_listed_with_the_name_to_use(tmp_path):
+    write(tmp_path)
+    write(tmp_path, name="mine")
+    write(tmp_path, name="mine", split_by="own")
+    fine, text = report(check(tmp_path))
+    assert fine and "named in commands and presets as mine:own, mine:unc." in text
+    assert datasets.read(*datasets.parse("mine:own"), tmp_path).splits == ("train",)
+
+
+def test_a_damaged_folder_without_an_entry_is_reported(tmp_path):
+    write(tmp_path)
+    refs = write(tmp_path, name="mine") / "mine" / "refs(unc).p"
+    refs.write_bytes(refs.read_bytes()[:40])
+    fine, text = report(check(tmp_path))
+    assert not fine and "mine (unc): " in text and "is damaged" in text
+
+
+@pytest.mark.parametrize("name", ["mine", "rrsisd", "refcocog"])
+def test_annotations_without_refs_are_reported_once(tmp_path, name):
+    write(tmp_path)
+    (write(tmp_path, name=name) / name / "refs(unc).p").unlink()
+    rows = check(tmp_path)
+    ((problem,),) = [row.problems for row in rows if row.dataset == name]
+    assert problem.startswith(f"{tmp_path / name} has instances.json and no refs(...).p")
+    fine, text = report(rows)
+    assert not fine and f"\n{name}: " in text and f"{name} (" not in text
+
+
+def test_a_count_that_is_not_known_is_no_difference(tmp_path, monkeypatch):
+    known = dataclasses.replace(
+        datasets.get("refcoco"), counts={"unc": {"train": Count(images=1), "all": Count(images=9)}}
+    )
+    monkeypatch.setattr(check_module, "get", lambda name: known)
+    rows = [row for row in check(write(tmp_path)) if row.found]
+    assert [(row.split, row.differs) for row in rows] == [("train", False), ("all", True)]
+    assert "1/9" in report(rows)[1]

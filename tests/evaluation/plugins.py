@@ -1,6 +1,7 @@
 """A plugin file with three metrics, of which two share a column that they add."""
 
 SHIPPED = ["oiou", "miou", "p_50", "p_60", "p_70", "p_80", "p_90", "grounding_gap"]
+NO_TARGET = ["giou", "n_acc", "t_acc"]  # those of records with an expression that has no target
 
 PLUGIN = """
 import numpy as np

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmark.data.refer import ImageInfo, Ref, ReferDataset, Sentence
+from benchmark.data.refer import ImageInfo, ReferDataset
+from benchmark.data.refs import Ref, Sentence
 from benchmark.evaluation.example_rules import RULES, Split, Wanted, choose, covered_share
 
 # Image 1 has two cats side by side, image 2 a cat behind a dog, image 3 a dog alone and far from a

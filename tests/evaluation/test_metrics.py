@@ -1,5 +1,6 @@
 """Metrics against pycocotools, against the numbers before there was a registry, and as plugins."""
 
+import itertools
 import json
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from benchmark.base.errors import UserError
 from benchmark.evaluation import bootstrap, metrics
 from benchmark.evaluation.metrics import Metric
 from benchmark.evaluation.records import SWAPPED, validate_records
-from tests.evaluation.plugins import PLUGIN, SHIPPED
+from tests.evaluation.plugins import NO_TARGET, PLUGIN, SHIPPED
 from tests.evaluation.tables import random_table, seeds, table_of
 
 NUMBERS = json.loads((Path(__file__).parent / "fixtures" / "numbers.json").read_text())
@@ -29,7 +30,7 @@ def masks():
     """
     stream = np.random.default_rng(0)
     drawn = np.zeros((3, 30, 24, 32), bool)
-    for mask in drawn[:, :28].reshape(-1, 24, 32):
+    for mask in itertools.chain.from_iterable(drawn[:, :28]):
         (top, bottom), (left, right) = (np.sort(stream.integers(0, side, 2)) for side in (24, 32))
         mask[top : bottom + 1, left : right + 1] = True
     drawn[0, 10:20] = drawn[1, 10:20]
@@ -66,6 +67,7 @@ def test_metrics_agree_with_pycocotools(masks, table):
         assert numbers[f"p_{percent}"] == pytest.approx((expected >= percent / 100).mean())
     one, two = (encoded(stack.reshape(-1, 1)) for stack in (predicted, truth))  # all images as one
     assert numbers["oiou"] == pytest.approx(coco.iou([one], [two], [False]).item())
+    assert numbers["oiou"] > 0.1
 
 
 @pytest.mark.parametrize("tenths", [5, 6, 7, 8, 9])
@@ -123,6 +125,79 @@ def test_the_order_of_rows_changes_no_bit():
     assert once == again
 
 
+# --- expressions without a target -----------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def generalized(masks):
+    """The masks, of which every third expression has no target, and their records."""
+    predicted, truth = masks[:2].copy()
+    truth[::3] = False
+    predicted[::6] = False  # half of these are right
+    predicted[1::7] = False  # and some that have a target are missed
+    one, two = predicted.reshape(30, -1), truth.reshape(30, -1)
+    table = table_of((one & two).sum(1), (one | two).sum(1), image=np.arange(30) // 3)
+    table["target_pixels"] = two.sum(1)
+    table.loc[::3, "ann_id"] = -1
+    return predicted, truth, table
+
+
+def test_metrics_of_gres_are_as_the_paper_defines_them(generalized):
+    """One expression at a time, as in Sec. 5 of the paper."""
+    predicted, truth, table = generalized
+    ious, intersection, union = [], 0, 0
+    rejected, without, found, with_target = 0, 0, 0, 0
+    for number, (mask, target) in enumerate(zip(predicted, truth, strict=True)):
+        inside, either = (mask & target).sum(), (mask | target).sum()
+        intersection, union = intersection + inside, union + either
+        if number % 3 == 0:
+            without += 1
+            rejected += not mask.any()
+            ious.append(0.0 if mask.any() else 1.0)
+        else:
+            with_target += 1
+            found += bool(mask.any())
+            ious.append(inside / either if either else 0.0)
+    numbers = metrics.compute(table)
+    assert list(numbers) == [*SHIPPED, *NO_TARGET]
+    assert 0 < rejected < without and 0 < found < with_target
+    assert numbers["giou"] == pytest.approx(np.mean(ious)) != numbers["miou"]
+    assert numbers["n_acc"] == pytest.approx(rejected / without)
+    assert numbers["t_acc"] == pytest.approx(found / with_target)
+    assert numbers["oiou"] == pytest.approx(intersection / union), "which is their cIoU"
+
+
+def test_one_pixel_is_not_empty():
+    table = table_of([0, 1], [1, 50]).assign(ann_id=[-1, 7], target_pixels=[0, 50])
+    numbers = metrics.compute(table)
+    assert (numbers["n_acc"], numbers["t_acc"]) == (0, 1)
+
+
+def test_metrics_of_gres_have_intervals_and_paired_differences(generalized):
+    table = generalized[2]
+    intervals = bootstrap.intervals(table, resamples=200)
+    numbers = metrics.compute(table)
+    for name in NO_TARGET:
+        assert intervals[name].low < numbers[name] < intervals[name].high
+    # Nothing is predicted at all in the other run.
+    nothing = table.assign(intersection=0, union=table["target_pixels"])
+    paired = bootstrap.paired_differences({0: table}, {0: nothing}, resamples=50)
+    assert paired["n_acc"].value == pytest.approx(1 - numbers["n_acc"])
+    assert paired["t_acc"].value == pytest.approx(-numbers["t_acc"])
+    assert paired["giou"].value == pytest.approx(1 / 3 - numbers["giou"])
+
+
+def test_records_whose_expressions_all_have_a_target_have_no_metrics_of_gres(generalized):
+    table = generalized[2]
+    whole = table[table["ann_id"] != -1]
+    assert list(metrics.compute(whole)) == list(bootstrap.intervals(whole, resamples=9)) == SHIPPED
+    # An annotation without a pixel is a target all the same.
+    assert list(metrics.compute(whole.assign(target_pixels=0, intersection=0))) == SHIPPED
+    assert metrics.expected(["n_acc", "miou"]) == [*SHIPPED, "n_acc"]
+    with pytest.raises(UserError, match="gIoU is not defined here"):
+        bootstrap.intervals(whole, names=["giou"])
+
+
 # --- the numbers of earlier code ------------------------------------------------------------------
 
 
@@ -167,18 +242,19 @@ def test_intervals_and_differences_are_those_before_the_registry():
 
 
 def test_shipped_metrics_are_described():
-    assert metrics.names() == SHIPPED
+    assert metrics.names() == [*SHIPPED, *NO_TARGET]
     headings = ["oIoU", "mIoU", "P@0.5", "P@0.6", "P@0.7", "P@0.8", "P@0.9", "gap"]
-    for name, heading in zip(SHIPPED, headings, strict=True):
+    headings += ["gIoU", "N-acc", "T-acc"]
+    for name, heading in zip(metrics.names(), headings, strict=True):
         metric = metrics.get(name)
         assert metric.name == name and metric.heading == heading
         assert metric.described_by.startswith(heading) and metric.described_by.endswith(".")
         assert metric.unit == "percent" and metric.factor == 100 and metric.higher_is_better
-    assert [name for name in SHIPPED if metrics.get(name).judged] == ["oiou", "miou"]
+    assert [metric.name for metric in metrics.judged()] == ["oiou", "miou", "giou"]
 
 
 def test_plugins_come_after_the_shipped_ones_by_name(plugin):
-    assert metrics.names() == [*SHIPPED, "anything", "boundary", "zero"]
+    assert metrics.names() == [*SHIPPED, *NO_TARGET, "anything", "boundary", "zero"]
     assert metrics.get("zero").factor == 1
     with pytest.raises(UserError, match="metric 'boundry' is not known: did you mean boundary"):
         metrics.get("boundry")
@@ -203,7 +279,8 @@ def test_metrics_whose_columns_are_missing_are_not_recorded(plugin):
     new = old.assign(edge_intersection=1, edge_union=2)
     assert metrics.available(new) == [*SHIPPED, "boundary", "zero"]
     newest = new.assign(target_pixels=new["intersection"])
-    assert metrics.available(newest) == metrics.names()
+    assert metrics.available(newest) == [*SHIPPED, "anything", "boundary", "zero"]
+    assert metrics.available(newest) == metrics.expected(())
     assert metrics.available(newest, old) == metrics.available(old), "every table must have it"
     assert [*bootstrap.intervals(newest, old, resamples=20)] == metrics.available(old)
 

@@ -46,6 +46,8 @@ WRONG = [
     ({"primary": {"full": "oiuo"}}, "primary: judged metric 'oiuo' .* did you mean oiou"),
     ({"primary": {"fll": "oiou"}}, "primary"),
     ({"selection": {"metric": "oiuo"}}, "selection: metric 'oiuo' .* did you mean oiou"),
+    ({"selection": {"metric": "n_acc"}}, r"n_acc \(N-acc\) is not defined on refshapes"),
+    ({"primary": {"full": "giou"}}, r"primary: giou \(gIoU\) is not defined on refshapes"),
     ({"selection": {"every": 0}}, "selection.every"),
     ({"report": ["refcoco"]}, "report: 'refcoco' names no split"),
     ({"execution": {"threads": 0}}, "execution: threads is 0"),
@@ -98,3 +100,10 @@ def test_every_command_refuses_a_wrong_value_before_it_does_anything(command, tm
     said = " ".join((shown.out + shown.err).split())
     assert "own" in said and "selection: metric 'oiuo' is not known: did you mean oiou" in said
     assert [*tmp_path.iterdir()] == [file]
+
+
+def test_a_metric_of_some_data_sets_is_planned_on_these():
+    whole = yaml.safe_load((PRESETS / "quick.yaml").read_text())
+    changes = {"selection": {"metric": "giou"}, "primary": {"full": "giou", "weak": "giou"}}
+    changes["datasets"] = ["grefcoco", "mine:unc"]
+    check_preset(parse_preset(yaml.safe_dump(whole | changes), "own.yaml"), "own.yaml")

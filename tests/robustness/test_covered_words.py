@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmark.data.refer import Ref, Sentence
+from benchmark.data.refs import Ref, Sentence
 from benchmark.data.tokenizers import trained_tokenizer
 from benchmark.robustness.covered_words import CoveredWords, CoveringTokenizer, read_covered
 from benchmark.robustness.language import holds, keywords, lengths, subsets, tokens

@@ -1,11 +1,14 @@
 """Occlusion: areas are exact, stay in the region, and a larger share covers a smaller one."""
 
+import json
+
 import numpy as np
 import pytest
 
 from benchmark.base.errors import UserError
 from benchmark.data.refer import read_refer
 from benchmark.robustness.occlusion import TARGETS, Occlusion, covered
+from tests.data.layouts import BOXES, mask_of, write_grefcoco
 
 
 @pytest.fixture(scope="module")
@@ -84,3 +87,31 @@ def test_names():
     for wrong in ("referent", "refferent-30", "image-101"):
         with pytest.raises(UserError):
             Occlusion.parse(wrong)
+
+
+def test_a_referent_may_be_several_objects_or_none(tmp_path):
+    dataset = read_refer(write_grefcoco(tmp_path), "grefcoco", "unc")
+    refs = dataset.refs_of("val")
+    pixels = np.arange(40 * 60 * 3, dtype=np.uint8).reshape(40, 60, 3)
+    both = mask_of(*BOXES)
+    regions = {
+        "referent": (mask_of(BOXES[0]), both, ~(both | True)),
+        "distractors": (mask_of(BOXES[1]), ~(both | True), both),
+    }
+    for target, expected in regions.items():
+        views = Occlusion(target, 100).views(dataset, refs, pixels)
+        assert [asked for _, asked in views] == [[ref] for ref in refs]
+        for (picture, _), region in zip(views, expected, strict=True):
+            changed = (picture != pixels).any(-1)
+            np.testing.assert_array_equal(changed, region)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_an_image_may_have_no_annotation(tmp_path, target):
+    path = write_grefcoco(tmp_path, ("val",)) / "grefcoco" / "instances.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"annotations": []}))
+    dataset = read_refer(tmp_path, "grefcoco", "unc")
+    refs = [ref for ref in dataset.refs_of("val") if not ref.ann_ids]
+    pixels = np.full((40, 60, 3), 7, np.uint8)
+    ((_, asked),) = Occlusion(target, 30).views(dataset, refs, pixels)
+    assert asked == refs

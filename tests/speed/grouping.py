@@ -20,7 +20,7 @@ from rich.table import Table
 
 from benchmark.base.errors import UserError
 from benchmark.data.images import EvaluationImage
-from benchmark.data.refer import Ref
+from benchmark.data.refs import Ref
 from benchmark.evaluation import metrics
 from benchmark.evaluation.inference import Loaded
 from benchmark.evaluation.predict import predict

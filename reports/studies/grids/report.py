@@ -111,7 +111,8 @@ def definitions(results: Results) -> list[str]:
     grid = results.grid
     chosen, *others = results.splits
     lines = [grid.note] if grid.note else []
-    lines += [notes.ENTERING, notes.metrics_note(), notes.INTERVAL, notes.DIFFERENCE]
+    about = notes.metrics_note(results.collected.runs)
+    lines += [notes.ENTERING, about, notes.INTERVAL, notes.DIFFERENCE]
     lines.append(
         f"A difference is a row minus the row '{grid.reference}', on the seeds that both have."
         " a ± b is the mean and the sample standard deviation (ddof = 1) over seeds. A number"

@@ -10,12 +10,14 @@ import pandas as pd
 
 import methods
 from benchmark.base.errors import choose
+from benchmark.data import datasets
 from benchmark.evaluation import metrics
 from benchmark.runs.comparisons import role
 from benchmark.runs.costs import read_costs
 from benchmark.runs.groups import Cell, Group
 from benchmark.runs.rundir import RunDir
 from benchmark.runs.spec import RunSpec
+from benchmark.runs.splits import owner
 from reports.collected import Collected, Run, collect
 from reports.compare import compare, difference_columns
 from reports.studies.grids.published import HOURS, Published, published
@@ -157,7 +159,7 @@ def _lines(unfilled: Results, split: str, label: str) -> Iterator[dict[str, Any]
         each = [training_hours(unfilled.runs, run) for run in own.values()]
         hours["training_hours"] = float(np.mean(each)) if each else np.nan
         hours["published_hours"] = paper(label, "train", HOURS)
-    lines = compare(own, reference, split) if own else _nothing()
+    lines = compare(own, reference, split) if own else _nothing(base, split)
     for line in lines:
         value = paper(label, split, line["metric"]) / 100
         before = paper(grid.reference, split, line["metric"]) / 100
@@ -182,8 +184,10 @@ def _lines(unfilled: Results, split: str, label: str) -> Iterator[dict[str, Any]
         }
 
 
-def _nothing() -> list[dict[str, Any]]:
+def _nothing(base: RunSpec, split: str) -> list[dict[str, Any]]:
     """Return the lines of a row without a finished run, with `compare`'s columns, all empty."""
+    name = (owner(split) or (base.dataset,))[0]
+    beside = datasets.get(name).metrics if name in datasets.DATASETS else ()
     tuples = (
         "seeds",
         "points",
@@ -198,7 +202,7 @@ def _nothing() -> list[dict[str, Any]]:
     numbers = ("mean", "deviation", "low", "high", "half_width")
     numbers += ("baseline_mean", "baseline_deviation")
     empty = dict.fromkeys(tuples, ()) | dict.fromkeys(numbers, np.nan) | difference_columns(None)
-    return [{"metric": metric, "undefined": 0, **empty} for metric in metrics.names()]
+    return [{"metric": metric, "undefined": 0, **empty} for metric in metrics.expected(beside)]
 
 
 def training_hours(runs: Path, run: Run) -> float:

@@ -10,6 +10,7 @@ from benchmark.robustness import corruptions
 from benchmark.robustness.covered_words import CoveredWords, read_covered
 from benchmark.runs.rundir import RunDir
 from reports.robustness.quantities import error_ratio, mean_of, quantities
+from tests.evaluation.tables import random_table
 from tests.reports.fakes import make_records, pick
 from tests.reports.robustness.runs import CONDITIONS, of, oiou
 
@@ -164,3 +165,10 @@ def test_covered_words_are_compared_with_their_own_sentences(evaluated, found):
     assert pick(table, kind="word", name="any word", strategy="baseline", metric="oiou")["points"][
         0
     ] == pytest.approx(oiou(every[every["position"] >= 0]))
+
+
+def test_a_part_of_a_split_may_have_no_expression_without_a_target():
+    records = random_table(0).assign(target_pixels=1)
+    assert np.isnan(quantities([records], ["n_acc"], resamples=5)).all()
+    with_targets = quantities([records], ["miou", "giou"], resamples=5)
+    np.testing.assert_array_equal(with_targets[:, 0], with_targets[:, 1])
