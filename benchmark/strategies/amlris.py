@@ -118,11 +118,12 @@ class AMLRIS(Strategy):
         return blocks, weak.to(torch.float32).mean()
 
     def _random(self, micro: MicroBatch, purpose: str, side: int, device: torch.device) -> Tensor:
-        """Return one random number for each cell of each sample's grid, float64 (B, side, side)."""
+        """Return one random number for each cell of each sample's grid, float32 (B, side, side)."""
         import torch
 
         drawn = [
-            micro.rng(purpose, sample).random((side, side)) for sample in micro.samples.samples
+            micro.rng(purpose, sample).random((side, side), dtype=np.float32)
+            for sample in micro.samples.samples
         ]
         return torch.from_numpy(np.stack(drawn)).to(device, non_blocking=True)
 
@@ -253,11 +254,11 @@ def draw_pixels(random: Tensor, weak: Tensor, share: float) -> Tensor:
     """
     import torch
 
-    order = torch.where(weak, random, torch.inf).flatten(1)
-    count = (share * weak.flatten(1).sum(1)).long().clamp(min=1)
-    last = order.sort(1).values.gather(1, count[:, None] - 1)
-    # Without weak pixels the last one is infinite, and nothing weak is as large.
-    return (order <= last).reshape(weak.shape) & weak
+    order = torch.where(weak, random, torch.inf).flatten(1).argsort(dim=1, stable=True)
+    number = weak.flatten(1).sum(1, keepdim=True)
+    count = (share * number.double()).long().clamp(min=1).minimum(number)
+    taken = torch.arange(order.shape[1], device=order.device) < count
+    return torch.zeros_like(taken).scatter(1, order, taken).reshape(weak.shape)
 
 
 def touched_blocks(drawn: Tensor, grid: int) -> Tensor:
