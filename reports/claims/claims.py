@@ -77,6 +77,7 @@ class Claim:
         family: of a sign, the claims that Holm's adjustment counts together.
         parts: comparisons of a sign (one) or statement (several), each on each split.
         value: of a value.
+        quoted: whether the paper repeats a number of another one.
     """
 
     id: str
@@ -94,6 +95,7 @@ class Claim:
     family: str = ""
     parts: tuple[Part, ...] = ()
     value: Value | None = None
+    quoted: bool = False
 
     @property
     def arms(self) -> list[Arm]:
@@ -260,6 +262,7 @@ def _value(paper: Paper, table: Table, row: Row, number: int, line: pd.Series) -
         printed=f"{line['value']:.2f}",
         rows=(int(number),),
         value=Value(its, its.split(_where(line), line["split"]), metric, value),
+        quoted=row.quoted,
     )
     return dataclasses.replace(claim, id=f"{claim.id}-value")
 
@@ -398,12 +401,14 @@ def _slug(text: str) -> str:
 def _merged(claims: Sequence[Claim]) -> list[Claim]:
     """Return the claims with one for each value of a run, wherever it is printed.
 
+    It is that of the paper which measured it, if this paper is there.
+
     Raises:
         UserError: two claims have one id.
     """
     kept: dict[str, Claim] = {}
     values: dict[object, str] = {}
-    for claim in claims:
+    for claim in sorted(claims, key=lambda claim: claim.quoted):
         its = claim.value
         key = (its.arm.identity, its.split, its.metric, its.value) if its else claim.id
         before = kept.get(values.setdefault(key, claim.id))

@@ -70,6 +70,7 @@ class Row(BaseModel):
         protocol: published protocol by which its values were measured [the suite's own].
         against: label of the row that it is compared with, or "" for none.
         no_value: why its values cannot be compared with ours, or "" where they can.
+        quoted: whether it repeats numbers of another paper, whose claims they then are.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -88,6 +89,7 @@ class Row(BaseModel):
     protocol: str = ""
     against: str = ""
     no_value: str = ""
+    quoted: bool = False
 
     def selector(self, place: str) -> Selector:
         """Return the published numbers of the row in its table."""
