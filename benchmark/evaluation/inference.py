@@ -263,7 +263,7 @@ def segment(loaded: Loaded, path: Path, sentence: str) -> tuple[np.ndarray, np.n
     prepared = torch.tensor(prepare_image(pixels, geometry, needs.mean))
     expression = Sentence(sent_id=0, sent=sentence.lower().strip(), raw=sentence)
     ref = Ref(ref_id=0, ann_ids=(), image_id=0, category_id=0, split="", sentences=(expression,))
-    image = EvaluationImage(0, prepared, geometry, [ref], [expression], {})
+    image = EvaluationImage(0, [ref], [expression], {}, prepared, geometry)
     (prediction,) = predict(loaded.method, [image], loaded.tokenizer, loaded.device)
     (mask,) = prediction.masks
     return pixels, mask.astype(bool)
