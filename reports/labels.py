@@ -10,13 +10,13 @@ from pydantic import BaseModel
 
 from benchmark import strategies
 from benchmark.base.errors import UserError, choose
-from benchmark.runs.spec import RunSpec
+from benchmark.runs.predictions import AnySpec, PredictionsSpec
 from benchmark.strategies.strategy import Strategy
 
 METHOD = ("method", "stage", "variant", "settings")
 
 
-def reference(specs: Iterable[RunSpec] = (), against: str | None = None) -> str:
+def reference(specs: Iterable[AnySpec] = (), against: str | None = None) -> str:
     """Return what tables call the strategy that the others are compared with.
 
     Args:
@@ -45,7 +45,32 @@ def identity(model: BaseModel, exclude: set[str] | None = None) -> str:
     return json.dumps(model.model_dump(mode="json", exclude=exclude), sort_keys=True)
 
 
-def strategy_labels(specs: Iterable[RunSpec]) -> dict[str, Strategy]:
+def setting(spec: AnySpec) -> str:
+    """Return all of a spec within which strategies and seeds are compared, as text."""
+    return json.dumps(spec.comparable(), sort_keys=True)
+
+
+def setting_suffixes(specs: Mapping[str, AnySpec]) -> dict[str, str]:
+    """Return what tells each setting from the others of its method, such as "(words 30)", or "".
+
+    Args:
+        specs: setting -> the spec of one of its runs.
+    """
+    trained = {text: spec for text, spec in specs.items() if not isinstance(spec, PredictionsSpec)}
+    suffixes = differing(
+        {
+            text: f"{spec.dataset}/{spec.split_by}/{spec.method}/{spec.variant}"
+            for text, spec in trained.items()
+        },
+        {text: spec.model_dump(exclude={"seed", "strategy"}) for text, spec in trained.items()},
+    )
+    # Of masks that were made elsewhere nothing is known in which they could differ from a run.
+    elsewhere = specs.keys() - trained.keys()
+    said = {text: "(made elsewhere)" if specs[text].stands_for else "" for text in elsewhere}
+    return suffixes | said
+
+
+def strategy_labels(specs: Iterable[AnySpec]) -> dict[str, Strategy]:
     """Return label -> strategy for each strategy of the specs, the reference first.
 
     Strategies of one name are told apart by the settings in which they differ.

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.progress import Progress
-from rich.table import Table
-from rich.text import Text
 
 from benchmark import launch
 from benchmark.base import weights_files
@@ -19,13 +14,11 @@ from benchmark.base.errors import UserError
 from benchmark.base.files import atomic_write
 from benchmark.cli.jobs import conclude
 from benchmark.cli.options import DeviceOption, Where, console, errors, named, run_keys, spread
+from benchmark.cli.printing import image_progress, print_metrics, print_noise, print_table
 
 if TYPE_CHECKING:  # Help must not import torch and pandas.
-    import pandas as pd
-
     from benchmark.evaluation.checkpoint_files import Fit
     from benchmark.evaluation.inference import Loaded
-    from benchmark.evaluation.records import Prediction
     from benchmark.evaluation.split_results import SplitResults
 
 app = typer.Typer()
@@ -157,7 +150,7 @@ def _here(run: str | None, what: What, where: Where) -> None:
 
     loaded = _checkpoint(what, where) if run is None else _run(run, what, where)
     tell_device(what.device, loaded)
-    with image_progress(loaded, what.split) as on_image:
+    with image_progress(loaded.dataset, what.split) as on_image:
         results = evaluate_split(
             loaded,
             what.split,
@@ -170,16 +163,16 @@ def _here(run: str | None, what: What, where: Where) -> None:
         atomic_write(what.out, lambda temporary: records.to_parquet(temporary, index=False))
     if run:
         _keep(run, what, where, results)
-    _print_metrics(f"{loaded.name} on {what.split}", results.numbers, results.intervals)
+    print_metrics(f"{loaded.name} on {what.split}", results.numbers, results.intervals)
     if results.as_published:
-        _print_metrics(f"as published ({what.protocol})", results.as_published)
+        print_metrics(f"as published ({what.protocol})", results.as_published)
     if results.text_blind:
         cells = {HEADINGS[name]: f"{100 * value:.2f}" for name, value in results.text_blind.items()}
-        _print_table("mIoU without reading the sentence", ["mIoU of", "percent"], cells.items())
+        print_table("mIoU without reading the sentence", ["mIoU of", "percent"], cells.items())
     if what.noise_seeds > 1:
-        with image_progress(loaded, what.split) as on_image:
+        with image_progress(loaded.dataset, what.split) as on_image:
             numbers = noise_numbers(loaded, what.split, results.records, what.noise_seeds, on_image)
-        _print_noise(numbers)
+        print_noise(numbers)
 
 
 def _keep(run: str, what: What, where: Where, results: SplitResults) -> None:
@@ -247,15 +240,6 @@ def tell_device(name: str, loaded: Loaded) -> None:
         errors.print(choice)
 
 
-@contextmanager
-def image_progress(loaded: Loaded, split: str) -> Iterator[Callable[[Prediction], None]]:
-    """Show a progress bar over the images of a split, and yield its callback for each image."""
-    total = len({ref.image_id for ref in loaded.dataset.refs_of(split)})
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        bar = progress.add_task(f"evaluating {split}", total=total)
-        yield lambda prediction: progress.advance(bar)
-
-
 # --- printing -------------------------------------------------------------------------
 
 
@@ -274,58 +258,3 @@ def _print_fit(fitted: Fit, path: Path) -> None:
         console.print(f"  not used, unknown to this network: {entry}", soft_wrap=True)
     for entry in fitted.missing:
         console.print(f"  missing: {entry}", soft_wrap=True)
-
-
-def _print_metrics(
-    title: str,
-    numbers: Mapping[str, float],
-    intervals: Mapping[str, tuple[float, float]] | None = None,
-) -> None:
-    """Print metrics in their units, with their intervals where there are some."""
-    from benchmark.evaluation import metrics
-
-    def shown(name: str, value: float) -> str:
-        return f"{metrics.get(name).factor * value:.2f}"
-
-    rows = []
-    for name, value in numbers.items():
-        row = [_label(name), "-" if value != value else shown(name, value)]
-        if intervals:
-            low, high = intervals[name]
-            # A single image cannot be resampled, so its interval is NaN.
-            row.append("none" if low != low else f"[{shown(name, low)}, {shown(name, high)}]")
-        rows.append(row)
-    columns = ["metric", "value"] + ["95 % interval (images resampled)"] * bool(intervals)
-    _print_table(title, columns, rows)
-
-
-def _print_noise(numbers: pd.DataFrame) -> None:
-    """Print mean and standard deviation of the metrics over seeds of a method's noise.
-
-    Args:
-        numbers: one row for each seed and one column for each metric.
-    """
-    from benchmark.evaluation import metrics
-
-    rows = []
-    for name in numbers:
-        shown = metrics.get(name).factor * numbers[name]
-        rows.append([_label(name), f"{shown.mean():.2f}", f"{shown.std(ddof=1):.2f}"])
-    title = f"over {len(numbers)} noise seeds"
-    _print_table(title, ["metric", "mean", "standard deviation"], rows)
-
-
-def _label(name: str) -> str:
-    """Return the heading of a metric in a table, with its unit."""
-    from benchmark.evaluation import metrics
-
-    metric = metrics.get(name)
-    return f"{metric.heading}, {'%' if metric.unit == 'percent' else metric.unit}"
-
-
-def _print_table(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
-    console.print(title, style="italic", soft_wrap=True)
-    table = Table(*columns, box=None)
-    for row in rows:
-        table.add_row(*map(Text, row))  # An interval in brackets would be read as markup.
-    console.print(table)

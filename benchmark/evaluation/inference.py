@@ -74,6 +74,7 @@ def best_weights(run: RunDir) -> dict[str, Tensor]:
     """
     path = run.path / integrity.WEIGHTS
     if not path.exists():
+        run.spec()  # Predictions that were made elsewhere never have weights, which this says.
         raise UserError(
             f"run {run.key} has no weights yet ({path}): let it finish or bring the file along."
         )

@@ -1,13 +1,13 @@
-"""Reads masks that others predicted, an entry at a time, from the formats in which people have them.
+"""Predicted masks in files: the formats in which people have them, read and written.
 
-    JSON Lines, or a JSON list in COCO's format of results; either may be gzipped
+    JSON        a list in COCO's format of results, or JSON Lines, gzipped or not, where
                 each entry has a `segmentation` (run lengths or polygons) and says whose it is
     parquet     a table with the same columns, or with those of a run's masks (see `masks`)
     a folder    PNG masks called <sent_id>.png or <ref_id>_<index>.png
 
 An entry says whose mask it has by `sent_id`, by `ref_id` and `index` (the place among the ref's
 sentences, from 0), or by `image_id` and `sentence`. Nothing that a file says is believed here: it
-is read within bounds, and `predicted_masks` compares it with the data set.
+is read an entry at a time and within bounds, and `predicted_masks` compares it with the data set.
 """
 
 from __future__ import annotations
@@ -22,14 +22,24 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import pandas as pd
+
 from benchmark.base.errors import UserError
-from benchmark.base.files import MOST_BYTES, describe_error, open_regular, parse_json
+from benchmark.base.files import (
+    MOST_BYTES,
+    atomic_write,
+    describe_error,
+    open_regular,
+    parse_json,
+)
+from benchmark.evaluation.masks import as_coco
 
 IDS = ("sent_id", "ref_id", "index", "image_id", "sentence")
 SEGMENTATION = "segmentation"
 STORED = ("height", "width", "counts")  # columns in which a run keeps a mask
 MOST_LINE = 2**26  # bytes of a line, twice those of the worst mask of a photograph of 16 megapixels
 ROWS_AT_ONCE = 256  # of a parquet table
+WRITTEN = (".json", ".jsonl", ".json.gz", ".jsonl.gz", ".parquet")
 PNG_NAME = re.compile(r"([0-9]{1,18})(?:_([0-9]{1,9}))?\.png")
 BROKEN_STREAM = (OSError, EOFError, zlib.error)
 
@@ -204,3 +214,51 @@ def _pictures(folder: Path) -> Iterator[Entry]:
             if index is not None:
                 ids = {"ref_id": int(first), "index": int(index)}
         yield Entry(path.name, ids, path)
+
+
+# --- writing --------------------------------------------------------------------------------------
+
+
+def check_out(path: Path) -> str:
+    """Return the ending of a file of predictions that is to be written.
+
+    Raises:
+        UserError: it is a folder, or its name ends in none of `WRITTEN`.
+    """
+    if path.is_dir():
+        raise UserError(f"--out {path} is a folder: name the file that the masks are written to.")
+    # The longest one that fits, since `.json.gz` ends as `.gz` does.
+    fitting = [ending for ending in WRITTEN if path.name.endswith(ending)]
+    if not fitting:
+        raise UserError(
+            f"--out {path} says no format of masks: let its name end in {', '.join(WRITTEN)}."
+        )
+    return max(fitting, key=len)
+
+
+def write_predictions(path: Path, records: pd.DataFrame, table: pd.DataFrame) -> None:
+    """Write the masks of a split as `read_entries` reads them.
+
+    Args:
+        path: the file, whose ending says the format.
+        records: of the split.
+        table: the masks of the same expressions (see `masks`).
+
+    Raises:
+        UserError: the ending is none of `WRITTEN`, or the file cannot be written.
+    """
+    ending = check_out(path)
+    if ending == ".parquet":
+        ids = records[["sent_id", "image_id", "ref_id", "sentence"]]
+        joined = ids.merge(table, on="sent_id", validate="one_to_one")
+        atomic_write(path, lambda aside: joined.to_parquet(aside, index=False, compression="zstd"))
+        return
+    rows = as_coco(records, table)
+    if ending.startswith(".jsonl"):
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+    else:
+        text = json.dumps(rows) + "\n"
+    content = text.encode()
+    if ending.endswith(".gz"):
+        content = gzip.compress(content, mtime=0)  # The same masks give the same bytes.
+    atomic_write(path, lambda aside: aside.write_bytes(content))

@@ -1,0 +1,172 @@
+"""Keeps what masks that were made elsewhere score, in a run directory like any run's.
+
+    runs/<key>/spec.yaml                  what they are (see `runs.predictions`)
+               records/<split>.parquet    as of any run
+               masks/<split>.parquet      the masks themselves
+               result.json, environment.json, status.json, files.json
+
+Nothing here needs torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+from benchmark.base.errors import UserError
+from benchmark.data.refer import ReferDataset
+from benchmark.evaluation import metrics
+from benchmark.evaluation.predicted_masks import PredictedMasks, score
+from benchmark.evaluation.records import Prediction, canonical, validate_records
+from benchmark.runs import integrity
+from benchmark.runs.environment import machine, places_of_data
+from benchmark.runs.predictions import PredictionsSpec, ScoredSplit
+from benchmark.runs.rundir import RunDir, all_runs
+
+# What can change a number here. No network runs.
+PACKAGES = ("numpy", "pandas", "pillow", "pycocotools")
+OnImage = Callable[[Prediction], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Scored:
+    """Predictions in their run directory.
+
+    Attributes:
+        run: the directory.
+        records: of the split, one row per expression.
+        missing: number of expressions without a mask, which counts as empty.
+        is_new: whether they were scored now. Otherwise the same masks had been scored before.
+    """
+
+    run: RunDir
+    records: pd.DataFrame
+    missing: int
+    is_new: bool
+
+
+def score_into(
+    runs: Path,
+    spec: PredictionsSpec,
+    dataset: ReferDataset,
+    split: str,
+    predicted: PredictedMasks,
+    on_image: OnImage = lambda prediction: None,
+) -> Scored:
+    """Score the masks of a split, and keep them and their records.
+
+    Args:
+        runs: folder of the run directories.
+        spec: what the predictions are, without their splits. Those that were scored before stay.
+        dataset: holds the ground truth.
+        split: name of the split.
+        predicted: its masks.
+        on_image: is called with the masks of every image, for progress.
+
+    Raises:
+        UserError: other masks of this split, or other predictions of the same row, have been scored
+            already, an annotation is damaged, or the folder cannot be written.
+    """
+    check_row(runs, spec)
+    run = RunDir(runs / spec.key)
+    its = ScoredSplit(
+        masks_sha256=predicted.digest(),
+        expressions=len(predicted.sizes),
+        missing=len(predicted.missing),
+    )
+    known = scored_before(run)
+    if known and split in known.splits:
+        if known.splits[split] != its:
+            raise UserError(
+                f"other masks of {split} are scored as '{spec.name}' already, in {run.path}: give"
+                " these another --name, or delete that folder."
+            )
+        return Scored(run, run.records(split), its.missing, False)
+    records = score(dataset, split, predicted, on_image)
+    validate_records(records)
+    keep(run, (known or spec).with_split(split, its), dataset, split, records, predicted.table())
+    return Scored(run, run.records(split), its.missing, True)
+
+
+def scored_before(run: RunDir) -> PredictionsSpec | None:
+    """Return the spec of predictions whose run directory is whole, or None."""
+    try:
+        spec = run.any_spec()
+    except UserError:
+        return None
+    is_done = run.checked_status(integrity.PATTERNS).state == "done"
+    return spec if is_done and isinstance(spec, PredictionsSpec) else None
+
+
+def keep(
+    run: RunDir,
+    spec: PredictionsSpec,
+    dataset: ReferDataset,
+    split: str,
+    records: pd.DataFrame,
+    masks: pd.DataFrame,
+) -> None:
+    """Write the records and masks of a split into the run directory of predictions.
+
+    A kill leaves either the splits that were there before, or this one besides them.
+
+    Args:
+        run: the directory, which may not be there yet.
+        spec: with this split among its splits.
+        dataset: holds the ground truth.
+        split: name of the split.
+        records: one row per expression.
+        masks: a table as `masks` describes it.
+
+    Raises:
+        Busy: another process holds the run.
+        UserError: the folder cannot be written.
+    """
+    run.path.mkdir(parents=True, exist_ok=True)
+    with run.claim():
+        is_first = len(spec.splits) == 1
+        if is_first:
+            # What a kill or damage has left is no list of these files.
+            integrity.unseal(run.path)
+            run.write_status("planned")
+        run.write_records(split, records)
+        run.write_masks(split, masks)
+        numbers = {split: canonical(metrics.compute(run.records(split)))}
+        run.write_json(
+            "result.json", numbers if is_first else run.read_json("result.json") | numbers
+        )
+        data = places_of_data(dataset) | {"sha256": spec.data_sha256}
+        run.write_json("environment.json", machine(PACKAGES) | {"data": data})
+        run.write_spec(spec)
+        run.write_status("done")
+        integrity.seal(run.path)
+
+
+def check_row(runs: Path, spec: PredictionsSpec) -> None:
+    """Check that no other predictions stand for the same row with the same seed.
+
+    Tables and claims average over seeds, so two of one seed would hide each other.
+
+    Raises:
+        UserError: some do. The message names them.
+    """
+    if spec.stands_for is None:
+        return
+    for run in all_runs(runs):
+        try:
+            other = run.any_spec() if run.kind == spec.kind else None
+        except UserError:
+            continue  # It is damaged, which other commands tell.
+        is_same = other and run.key != spec.key
+        if is_same and other.stands_for == spec.stands_for and _place(other) == _place(spec):
+            raise UserError(
+                f"'{other.name}' stands for {spec.stands_for} on {spec.dataset} with seed"
+                f" {spec.seed} already ({run.key}): give these predictions another --seed."
+            )
+
+
+def _place(spec: PredictionsSpec) -> tuple[str, str, str, int]:
+    return spec.dataset, spec.split_by, spec.data_sha256, spec.seed
