@@ -44,10 +44,8 @@ def settings(collected: Collected) -> tuple[Setting, ...]:
     # Unfinished runs take part in the names, so that these stay while a matrix fills.
     specs = {labels.setting(spec): spec for spec in collected.specs}
     suffixes = labels.setting_suffixes(specs)
-    label_of = {
-        labels.identity(strategy): label
-        for label, strategy in labels.strategy_labels(collected.specs).items()
-    }
+    label_of = labels.label_of_strategy(collected.specs)
+    ordered = labels.strategy_labels(collected.specs)
     by_setting: dict[str, dict[str, dict[int, Run]]] = {}
     for run in collected.runs:
         by_strategy = by_setting.setdefault(labels.setting(run.spec), {})
@@ -57,7 +55,7 @@ def settings(collected: Collected) -> tuple[Setting, ...]:
     for text, by_strategy in by_setting.items():
         strategies = {
             label: dict(sorted(by_strategy[label].items()))
-            for label in label_of.values()
+            for label in ordered
             if label in by_strategy
         }
         columns = _columns(specs[text], suffixes[text])

@@ -75,15 +75,37 @@ def strategy_labels(specs: Iterable[AnySpec]) -> dict[str, Strategy]:
 
     Strategies of one name are told apart by the settings in which they differ.
     """
-    every = {identity(spec.strategy): spec.strategy for spec in specs}
+    specs = [*specs]
+    by_identity = label_of_strategy(specs)
+    labels: dict[str, Strategy] = {}
+    # Where predictions share a label with runs, it is the runs whose settings are known.
+    for spec in sorted(specs, key=_is_elsewhere):
+        labels.setdefault(by_identity[identity(spec.strategy)], spec.strategy)
+    return dict(sorted(labels.items(), key=lambda item: (not item[1].is_reference, item[0])))
+
+
+def label_of_strategy(specs: Iterable[AnySpec]) -> dict[str, str]:
+    """Return `identity` of a strategy -> its label.
+
+    Nobody knows the settings of a strategy for which predictions stand, so its name is all of its
+    label.
+    """
+    specs = [*specs]
+    trained = {identity(its.strategy): its.strategy for its in specs if not _is_elsewhere(its)}
     suffixes = differing(
-        {text: strategy.name for text, strategy in every.items()},
-        {text: strategy.key_fields() for text, strategy in every.items()},
+        {text: strategy.name for text, strategy in trained.items()},
+        {text: strategy.key_fields() for text, strategy in trained.items()},
     )
     labels = {
-        f"{strategy.heading} {suffixes[text]}".strip(): strategy for text, strategy in every.items()
+        text: f"{strategy.heading} {suffixes[text]}".strip() for text, strategy in trained.items()
     }
-    return dict(sorted(labels.items(), key=lambda item: (not item[1].is_reference, item[0])))
+    for spec in filter(_is_elsewhere, specs):
+        labels.setdefault(identity(spec.strategy), spec.strategy.heading)
+    return labels
+
+
+def _is_elsewhere(spec: AnySpec) -> bool:
+    return isinstance(spec, PredictionsSpec)
 
 
 def method_label(columns: Mapping[str, Any]) -> str:

@@ -82,10 +82,14 @@ def metrics_note() -> str:
 
 
 def strategies(specs: Sequence[AnySpec]) -> list[str]:
-    """Return what each strategy but the reference does, in its own words."""
+    """Return what each strategy but the reference does, in its own words.
+
+    Of one that predictions alone stand for, nobody knows the settings.
+    """
+    known = [spec for spec in specs if not (isinstance(spec, PredictionsSpec) and spec.stands_for)]
     return [
         f"{label}: {'; '.join(strategy.describe())}."
-        for label, strategy in labels.strategy_labels(specs).items()
+        for label, strategy in labels.strategy_labels(known).items()
         if not strategy.is_reference
     ]
 

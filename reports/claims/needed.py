@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Iterable
 
 from benchmark.planning import hours
+from benchmark.runs.spec import RunSpec
 from reports.claims.arm import Arm, named_preset
 from reports.claims.claims import Claim
 from reports.claims.evidence import Evidence
@@ -41,7 +42,12 @@ def needed(
             lacking = wanted - evidence.done(arm, split)
             arms = [arm, *([arm.targets] if arm.targets else [])]
             for its in arms:
-                finished = {member.spec.seed for member in evidence.finished.of(its)}
+                # Predictions that were made elsewhere make no targets.
+                finished = {
+                    member.spec.seed
+                    for member in evidence.finished.of(its)
+                    if isinstance(member.spec, RunSpec)
+                }
                 # A run that makes targets need not report the split.
                 still = lacking if its is arm else lacking - finished
                 missing.setdefault(its.identity, (its, set()))[1].update(still)

@@ -58,13 +58,11 @@ def named(specs: Sequence[AnySpec]) -> dict[str, Named]:
         specs: of every run of the plan that has begun. Unfinished ones take part in the names.
     """
     suffixes = labels.setting_suffixes({labels.setting(spec): spec for spec in specs})
-    looks = {
-        labels.identity(strategy): (label, place)
-        for place, (label, strategy) in enumerate(labels.strategy_labels(specs).items())
-    }
+    label_of = labels.label_of_strategy(specs)
+    looks = {label: place for place, label in enumerate(labels.strategy_labels(specs))}
     every = []
     for spec in specs:
-        strategy, look = looks[labels.identity(spec.strategy)]
+        strategy = label_of[labels.identity(spec.strategy)]
         columns = {
             "method": spec.method,
             "stage": spec.definition.stage if spec.definition else "",
@@ -72,6 +70,7 @@ def named(specs: Sequence[AnySpec]) -> dict[str, Named]:
             "settings": suffixes[labels.setting(spec)],
         }
         dataset = f"{spec.dataset} ({spec.split_by})"
-        every.append(Named(spec, dataset, labels.method_label(columns), strategy, look))
+        method = labels.method_label(columns)
+        every.append(Named(spec, dataset, method, strategy, looks[strategy]))
     every.sort(key=lambda its: (*its.place, its.look, its.spec.seed))
     return {its.spec.key: its for its in every}

@@ -176,3 +176,83 @@ def test_other_commands_show_them_or_leave_them_alone(world, tmp_path, capsys):
     assert (tmp_path / "other" / key / "records" / "val.parquet").exists()
     assert run("sync", "--uri", f"sqlite:///{tmp_path}/mlflow.db", *places) == 0
     assert "failed" not in capsys.readouterr().out
+
+
+# --- rows of tables -------------------------------------------------------------------------------
+
+
+def table(world, out, *options):
+    """Write the report of the plan, and return its CSV and its Markdown."""
+    assert run("report", "boxes", "--out", out, "--runs", world / "runs", *options) == 0
+    return pd.read_csv(out / "boxes" / "table.csv"), (out / "boxes" / "table.md").read_text()
+
+
+def test_predictions_are_a_row_of_a_plan(world, tmp_path, capsys):
+    path = world / "part.jsonl"
+    path.write_text("".join(all_ones(world).read_text().splitlines(keepends=True)[1:]))
+    assert score(world, path, "--allow-missing", "--group", "boxes", name="guest") == 0
+    csv, text = table(world, tmp_path)
+    (row,) = csv.query("method == 'guest' and split == 'val' and metric == 'oiou'").to_dict(
+        "records"
+    )
+    assert row["mean"] == pytest.approx(
+        metrics.compute(scored(world, "guest").records("val"))["oiou"], abs=1e-6
+    )
+    assert row["strategy"] == "made elsewhere" and pd.isna(row["difference"])
+    assert "1 of 12 expressions of val have no mask, which counts as empty" in text
+    own = csv.query("method == 'cris' and metric == 'oiou'")
+    assert own["difference"].notna().sum() == 3, "the pairs of the suite stay as they were"
+    page = (tmp_path / "boxes" / "index.html").read_text()
+    assert "guest" in page and scored(world, "guest").key in page
+    # What runs the plan again keeps the row.
+    again = ["--preset", world / "boxes.yaml", "--runs", world / "runs", "--out", tmp_path]
+    assert run("matrix", *again, "--no-sync") == 0
+    assert "guest" in (tmp_path / "boxes" / "table.md").read_text()
+    assert run("status", "boxes", "--runs", world / "runs") == 0
+    assert "guest" in capsys.readouterr().out
+
+
+def test_predictions_of_both_strategies_are_a_pair(world, tmp_path):
+    rows = {"released": "baseline", "masked": "maskris"}
+    for number, (name, strategy) in enumerate(rows.items()):
+        options = ["--group", "boxes", "--as", f"cris/tiny/{strategy}"]
+        path = all_ones(world, "testA", shift=20 + 9 * number)
+        assert score(world, path, *options, name=name, split="testA") == 0
+    csv, text = table(world, tmp_path)
+    rows = csv[csv["settings"] == "(made elsewhere)"].query("metric == 'oiou'")
+    (pair,) = rows[rows["strategy"] == "+MaskRIS"].to_dict("records")
+    values = [
+        metrics.compute(scored(world, name).records("testA"))["oiou"]
+        for name in ("released", "masked")
+    ]
+    assert pair["difference"] == pytest.approx(values[1] - values[0], abs=2e-6)
+    assert "cris tiny (made elsewhere)" in text and "patch_size" not in text
+    assert (
+        "released (seed 0) on refcoco were made elsewhere and stand for cris/tiny/baseline" in text
+    )
+
+
+def test_two_predictions_of_a_row_need_two_seeds(world, capsys):
+    row = ["--as", "lavt/paper/baseline"]
+    assert score(world, all_ones(world), *row, name="one") == 0
+    assert score(world, all_ones(world, shift=5), *row, name="two") == 2
+    assert "'one' stands for lavt/paper/baseline" in capsys.readouterr().err
+    assert score(world, all_ones(world, shift=5), *row, "--seed", "1", name="two") == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--as", "lavt"], "write METHOD/VARIANT/STRATEGY"),
+        (["--as", "lvat/paper/baseline"], "did you mean lavt"),
+        (["--as", "lavt/papr/baseline"], "did you mean paper"),
+        (["--as", "lavt/paper/maskrs"], "did you mean maskris"),
+        (["--group", "boxs"], "did you mean boxes"),
+    ],
+)
+def test_a_row_that_is_not_known_is_named_before_anything_is_scored(
+    world, options, message, capsys
+):
+    before = keys(world)
+    assert score(world, all_ones(world), *options, name="lost") == 2
+    assert message in " ".join(capsys.readouterr().err.split()) and keys(world) == before
