@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from benchmark.base.errors import UserError
-from benchmark.cli.options import Where, console, run_keys, spread
+from benchmark.cli.options import (
+    RUNS,
+    DataOption,
+    ImagesOption,
+    RunsOption,
+    console,
+    run_keys,
+    spread,
+)
 from benchmark.cli.printing import image_progress, print_differences, print_metrics
 
 if TYPE_CHECKING:  # Help must not import pandas.
@@ -104,7 +112,6 @@ class Row:
 @spread
 def score(
     row: Row,
-    where: Where,
     predictions: Annotated[
         Path,
         typer.Argument(
@@ -116,10 +123,21 @@ def score(
         str, typer.Option("--dataset", help="Data set, as NAME or NAME:SPLIT_BY.")
     ] = "",
     split: Annotated[str, typer.Option("--split", help="Split of the masks.")] = "val",
+    data: DataOption = None,
+    images: ImagesOption = None,
+    runs: RunsOption = RUNS,
     allow_missing: Annotated[
         bool,
         typer.Option("--allow-missing", help="Take a missing mask for an empty one, and say so."),
     ] = False,
+    condition: Annotated[
+        str | None,
+        typer.Option(
+            "--condition",
+            metavar="CORRUPTION/SEVERITY",
+            help="What was done to the pictures (see `risbench robustness images`), such as fog/3.",
+        ),
+    ] = None,
     against: Annotated[
         list[str] | None,
         typer.Option(
@@ -137,25 +155,79 @@ def score(
     run directory, and other splits can be scored into it, too.
 
     Example: risbench score masks.jsonl --dataset refcoco --split testA --name mine
+
+    Example: risbench score foggy.jsonl --dataset refcoco --name mine --condition fog/3
     """
     from benchmark.evaluation.predicted_masks import read_predictions
     from benchmark.evaluation.scored_runs import score_into
 
-    data = _dataset(dataset, where)
-    data.refs_of(split)  # It must have some.
-    spec, group = row.spec(data), row.planned(where.runs)
+    its = read_named(dataset, data, images)
+    its.refs_of(split)  # It must have some.
+    spec, group = row.spec(its), row.planned(runs)
+    if condition:
+        _under(condition, spec, its, split, predictions, allow_missing, runs)
+        return
     with console.status("reading the masks"):
-        predicted = read_predictions(predictions, data, split, allow_missing)
-    with image_progress(data, split) as on_image:
-        scored = score_into(where.runs, spec, data, split, predicted, on_image)
+        predicted = read_predictions(predictions, its, split, allow_missing)
+    with image_progress(its, split) as on_image:
+        scored = score_into(runs, spec, its, split, predicted, on_image)
     _tell(scored, spec.name, split, predicted.others)
-    row.plan(group, spec, where.runs)
+    row.plan(group, spec, runs)
     for name in against or ():
-        _compare(scored, name, where.runs, data, split)
+        _compare(scored, name, runs, its, split)
 
 
-def _dataset(entry: str, where: Where) -> ReferDataset:
-    """Return the data set that masks are of.
+def _under(
+    text: str,
+    spec: PredictionsSpec,
+    data: ReferDataset,
+    split: str,
+    predictions: Path,
+    allow_missing: bool,
+    runs: Path,
+) -> None:
+    """Score masks of corrupted pictures, and print what they score.
+
+    Raises:
+        UserError: the condition is not known, the masks of the pictures as they are have not been
+            scored, or the masks are not those of the split.
+    """
+    from benchmark.evaluation import bootstrap, metrics
+    from benchmark.evaluation.predicted_masks import read_predictions
+    from benchmark.robustness import scored
+    from benchmark.runs.rundir import RunDir
+
+    condition = scored.parse_corruption(text)
+    run = RunDir(runs / spec.key)
+    scored.check_clean(run, split)
+    left_out = scored.too_small(data, split, condition)
+    with console.status("reading the masks"):
+        predicted = read_predictions(predictions, data, split, allow_missing, left_out)
+    with image_progress(data, split) as on_image:
+        its = scored.score_condition(run, data, split, condition, predicted, on_image)
+    if left_out:
+        console.print(f"{len(left_out)} images are too small for {condition} and are left out")
+    _tell_missing(len(predicted.missing), len(its.records))
+    numbers, intervals = metrics.compute(its.records), bootstrap.intervals(its.records)
+    print_metrics(f"{spec.name} on {split} under {condition}", numbers, intervals)
+    kept = "kept in" if its.is_new else "these masks had been scored before, in"
+    console.print(f"{kept} {run.path}", highlight=False, soft_wrap=True)
+
+
+def _tell_missing(missing: int, expressions: int) -> None:
+    if missing:
+        console.print(
+            f"{missing} of {expressions} expressions have no mask, which counts as an empty one"
+        )
+
+
+def read_named(entry: str, data: Path | None, images: Path | None) -> ReferDataset:
+    """Return the data set that an option names.
+
+    Args:
+        entry: as NAME or NAME:SPLIT_BY.
+        data: folder of the data sets, or None for the usual one.
+        images: folder of the photographs, or None for the usual one.
 
     Raises:
         UserError: none is named, or it is not there.
@@ -165,8 +237,7 @@ def _dataset(entry: str, where: Where) -> ReferDataset:
 
     if not entry:
         raise UserError("say with --dataset which data the masks are for, such as refcoco.")
-    folder = where.data or read_preset("paper").data
-    return datasets.read(*datasets.parse(entry), folder, where.images)
+    return datasets.read(*datasets.parse(entry), data or read_preset("paper").data, images)
 
 
 def _tell(scored: Scored, name: str, split: str, others: int) -> None:
@@ -174,12 +245,8 @@ def _tell(scored: Scored, name: str, split: str, others: int) -> None:
     from benchmark.evaluation import bootstrap, metrics
 
     if others:
-        console.print(f"{others} masks are of other splits and are not read")
-    if scored.missing:
-        console.print(
-            f"{scored.missing} of {len(scored.records)} expressions have no mask, which counts as"
-            " an empty one"
-        )
+        console.print(f"{others} masks are of other expressions of the data set and are not read")
+    _tell_missing(scored.missing, len(scored.records))
     numbers = metrics.compute(scored.records)
     print_metrics(f"{name} on {split}", numbers, bootstrap.intervals(scored.records))
     kept = "kept in" if scored.is_new else "these masks had been scored before, in"

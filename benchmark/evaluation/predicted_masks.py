@@ -49,12 +49,15 @@ class PredictedMasks:
         sizes: sent_id of each expression of the split -> height and width of its image, in pixels.
         codes: sent_id -> run lengths, as COCO compresses them. Expressions without a mask are not
             there.
-        others: number of entries that are about other splits of the data set, and are not read.
+        others: number of entries that are about other expressions of the data set, and are not
+            read.
+        left_out: ids of images of which no mask is wanted.
     """
 
     sizes: dict[int, tuple[int, int]]
     codes: dict[int, bytes]
     others: int = 0
+    left_out: frozenset[int] = frozenset()
 
     @property
     def missing(self) -> list[int]:
@@ -70,10 +73,11 @@ class PredictedMasks:
         return np.ascontiguousarray(coco_mask.decode(code)).astype(bool)
 
     def table(self) -> pd.DataFrame:
-        """Return the masks as a run keeps them (see `masks`), without those that are missing."""
+        """Return the masks as a run keeps them (see `masks`), with an empty one for a missing."""
+        empty = {size: run_lengths([], *size) for size in {*self.sizes.values()}}
         rows = [
-            (sent_id, *self.sizes[sent_id], counts.decode("ascii"))
-            for sent_id, counts in self.codes.items()
+            (sent_id, *size, self.codes.get(sent_id, empty[size]).decode("ascii"))
+            for sent_id, size in self.sizes.items()
         ]
         return masks.frame([dict(zip(masks.COLUMNS, row, strict=True)) for row in rows])
 
@@ -105,6 +109,8 @@ def score(
     """
     rows: list[dict[str, Any]] = []
     for image in expressions_by_image(dataset, split):
+        if image.image_id in predicted.left_out:
+            continue
         its = [predicted.mask(sentence.sent_id) for sentence in image.sentences]
         prediction = Prediction(image, its, [])
         rows += records_of(prediction)
@@ -116,7 +122,11 @@ def score(
 
 
 def read_predictions(
-    path: Path, dataset: ReferDataset, split: str, allow_missing: bool = False
+    path: Path,
+    dataset: ReferDataset,
+    split: str,
+    allow_missing: bool = False,
+    left_out: frozenset[int] = frozenset(),
 ) -> PredictedMasks:
     """Return the masks of a split that a file or folder holds.
 
@@ -125,13 +135,14 @@ def read_predictions(
         dataset: says which expressions there are, and how large their images are.
         split: name of the split. Masks of other splits of the data set are counted alone.
         allow_missing: whether expressions may lack a mask. It counts as empty then.
+        left_out: ids of images whose expressions are not wanted.
 
     Raises:
         UserError: there is no such split, the file cannot be read, or its masks are not those of
             the split: some are missing, double, of no expression, of another size than their
             image, or damaged. The message counts all of these and names the first ones.
     """
-    reading = _Reading(dataset, split)
+    reading = _Reading(dataset, split, left_out)
     for entry in read_entries(path):
         reading.add(entry)
     faults = reading.faults(allow_missing)
@@ -140,7 +151,7 @@ def read_predictions(
             f"{path} does not hold the masks of {split} of {dataset.name} ({dataset.split_by}):"
             f" {', '.join(faults)}. {reading.remedy()}"
         )
-    return PredictedMasks(reading.sizes, reading.codes, reading.others)
+    return PredictedMasks(reading.sizes, reading.codes, reading.others, left_out)
 
 
 class _Reading:
@@ -149,10 +160,10 @@ class _Reading:
     Attributes:
         sizes: sent_id of each expression of the split -> height and width of its image.
         codes: sent_id -> run lengths.
-        others: number of entries that are about other splits.
+        others: number of entries that are about other expressions.
     """
 
-    def __init__(self, dataset: ReferDataset, split: str) -> None:
+    def __init__(self, dataset: ReferDataset, split: str, left_out: frozenset[int]) -> None:
         self.sizes: dict[int, tuple[int, int]] = {}
         self.codes: dict[int, bytes] = {}
         self.others = 0
@@ -160,7 +171,7 @@ class _Reading:
         self._bad: set[int] = set()  # sent_ids whose mask is there and cannot be used
         self._faults: dict[str, list[str]] = {}
         self._counts: dict[str, int] = {}
-        for ref in dataset.refs_of(split):
+        for ref in (ref for ref in dataset.refs_of(split) if ref.image_id not in left_out):
             info = dataset.info(ref.image_id)
             for sentence in ref.sentences:
                 self.sizes[sentence.sent_id] = (info.height, info.width)
