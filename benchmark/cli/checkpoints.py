@@ -57,7 +57,7 @@ def _on_split(run: RunDir, split: str, where: Where, device: str) -> tuple[Loade
     opened = Opened(places_of(run, where.places()))
     loaded = inference.load(run, opened, device)
     tell_device(device, loaded)
-    dataset, own_name = opened.split(run.spec(), split)
+    dataset, own_name = opened.split(run.any_spec(), split)
     choose(own_name, dataset.splits, f"split of {dataset.name}")
     return dataclasses.replace(loaded, dataset=dataset), own_name
 
@@ -202,7 +202,7 @@ def _predicted(
     loaded, own_name = _on_split(run, split, where, device)
     with image_progress(loaded.dataset, own_name) as on_image:
         records, masks = split_masks(loaded, own_name, on_image)
-    if split in run.spec().selection.report and run.status().state == "done":
+    if split in run.any_spec().selection.report and run.status().state == "done":
         if differs := differing(records, run.records(split)):
             console.print(
                 f"the masks are not stored with the run, since {differs} of {len(records)} differ"

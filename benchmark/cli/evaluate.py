@@ -13,6 +13,7 @@ from benchmark.base import weights_files
 from benchmark.base.errors import UserError
 from benchmark.base.files import atomic_write
 from benchmark.cli.jobs import conclude
+from benchmark.cli.kept import Kept, Row
 from benchmark.cli.options import DeviceOption, Where, console, errors, named, run_keys, spread
 from benchmark.cli.printing import image_progress, print_metrics, print_noise, print_table
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:  # Help must not import torch and pandas.
     from benchmark.evaluation.checkpoint_files import Fit
     from benchmark.evaluation.inference import Loaded
     from benchmark.evaluation.split_results import SplitResults
+    from benchmark.runs.rundir import RunDir
 
 app = typer.Typer()
 
@@ -77,12 +79,18 @@ class What:
         """Return option -> value, as a job's command line gives them."""
         return {name.replace("_", "-"): value for name, value in vars(self).items()}
 
+    def checkpoint(self) -> dict[str, str | None]:
+        """Return where the checkpoint file lies, and what the options say of its network."""
+        path = str(self.weights.resolve())
+        return {"path": path, "method": self.method, "variant": self.variant}
+
 
 @app.command(rich_help_panel="Checkpoints")
 @spread
 def evaluate(
     what: What,
     where: Where,
+    row: Row,
     run: Annotated[
         str | None,
         typer.Argument(
@@ -100,9 +108,12 @@ def evaluate(
 ) -> None:
     """Evaluate a run or a checkpoint file on a split.
 
-    The command prints the numbers with their intervals.
+    The command prints the numbers with their intervals. With --name, it keeps what a checkpoint
+    file predicts as a run, which tables, claims and robustness take.
 
     Example: risbench evaluate RUN --split testA
+
+    Example: risbench evaluate --weights lavt.pth --method lavt --dataset refcoco --name released
     """
     if (run is None) == (what.weights is None):
         raise UserError("name either a run, or --method, --weights and --dataset.")
@@ -111,16 +122,20 @@ def evaluate(
             "with --weights, say which network and data they are for: --dataset, and --method where"
             " no run was exported to the file."
         )
+    if run:
+        row.check_unused("keep what a checkpoint file predicts: leave them out for a run")
+    elif not row.name:
+        row.check_unused("belong to --name, which says what tables call the predictions")
     if what.weights and what.weights.exists():
         # A file that nobody can read is refused before torch is imported, which takes seconds.
         weights_files.check(what.weights)
     if launcher:
-        _in_a_job(launcher, run, what, where)
+        _in_a_job(launcher, run, what, where, row)
     else:
-        _here(run, what, where)
+        _here(run, what, where, row)
 
 
-def _in_a_job(name: str, run: str | None, what: What, where: Where) -> None:
+def _in_a_job(name: str, run: str | None, what: What, where: Where, row: Row) -> None:
     """Submit the command as a job, wait until it ends, and print its log."""
     from benchmark.launch.jobs import evaluation_job
     from benchmark.launch.outcomes import work_through
@@ -130,7 +145,8 @@ def _in_a_job(name: str, run: str | None, what: What, where: Where) -> None:
     launcher = launch.LAUNCHERS.get(name)(slots=1)
     execution = Execution.of(device=what.device)
     key = find_run(where.runs, run).key if run else None
-    job = evaluation_job(key, what.arguments(), where.places(), execution, launcher)
+    options = what.arguments() | row.arguments()
+    job = evaluation_job(key, options, where.places(), execution, launcher)
     # Earlier evaluations of the same split have written to the same log.
     start = job.log.stat().st_size if job.log.exists() else 0
     outcomes = work_through(launcher, [job], console, "evaluations")
@@ -143,26 +159,30 @@ def _in_a_job(name: str, run: str | None, what: What, where: Where) -> None:
     conclude(outcomes, print_log)
 
 
-def _here(run: str | None, what: What, where: Where) -> None:
+def _here(run: str | None, what: What, where: Where, row: Row) -> None:
     """Evaluate in this process, and print what was measured."""
     from benchmark.evaluation.split_results import evaluate_split, noise_numbers
     from benchmark.evaluation.text_blind_scores import HEADINGS
+    from benchmark.runs.rundir import find_run
 
     loaded = _checkpoint(what, where) if run is None else _run(run, what, where)
     tell_device(what.device, loaded)
+    kept = Kept.begin(row, where.runs, loaded, what.checkpoint()) if row.name else None
     with image_progress(loaded.dataset, what.split) as on_image:
         results = evaluate_split(
             loaded,
             what.split,
             protocol=what.protocol,
             text_blind=what.text_blind,
-            on_image=on_image,
+            on_image=kept.collecting(on_image) if kept else on_image,
         )
     if what.out:
         records = results.records
         atomic_write(what.out, lambda temporary: records.to_parquet(temporary, index=False))
     if run:
-        _keep(run, what, where, results)
+        _keep(find_run(where.runs, run), what, results)
+    if kept:
+        _keep(kept.write(what.split, what.device), what, results)
     print_metrics(f"{loaded.name} on {what.split}", results.numbers, results.intervals)
     if results.as_published:
         print_metrics(f"as published ({what.protocol})", results.as_published)
@@ -175,15 +195,13 @@ def _here(run: str | None, what: What, where: Where) -> None:
         print_noise(numbers)
 
 
-def _keep(run: str, what: What, where: Where, results: SplitResults) -> None:
-    """Keep with the run what was measured besides its records, if it reports the split."""
+def _keep(directory: RunDir, what: What, results: SplitResults) -> None:
+    """Keep with a run what was measured besides its records, if it reports the split."""
     from benchmark.evaluation.published_scores import write_counts
     from benchmark.evaluation.text_blind_scores import write_scores
     from benchmark.runs.comparisons import reported_as
-    from benchmark.runs.rundir import find_run
 
-    directory = find_run(where.runs, run)
-    split = reported_as(directory.spec(), what.dataset, what.split)
+    split = reported_as(directory.any_spec(), what.dataset, what.split)
     if split is None:
         return
     if results.counts is not None:

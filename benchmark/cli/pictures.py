@@ -9,8 +9,8 @@ import typer
 from rich.progress import Progress
 
 from benchmark.base.errors import UserError
+from benchmark.cli.kept import read_named
 from benchmark.cli.options import DataOption, ImagesOption, console, names, numbers
-from benchmark.cli.score import read_named
 
 app = typer.Typer(add_completion=False)
 

@@ -138,7 +138,7 @@ def robustness(
     on_splits = f"{len(wanted)} conditions on {', '.join(grid.splits)}"
     console.print(f"{len(directories)} runs, {on_splits}")
     # In a plan's report, predictions stand beside the runs, as far as theirs were scored.
-    work = directories if chosen else [run for run in directories if run.kind == "trained"]
+    work = directories if chosen else [run for run in directories if run.any_spec().has_network]
     # Without conditions the report has language subsets, for which no network runs.
     if wanted and work:
         execution = Execution.of(device=device, threads=threads, workers=workers)
@@ -243,7 +243,7 @@ def _submit(
     launcher = submission.started(at_a_time)
     by_data: dict[tuple[str, ...], list[RunDir]] = {}
     for run in directories:
-        spec = run.spec()
+        spec = run.any_spec() if run.any_spec().has_network else run.spec()
         for split in splits:
             choose(split, spec.selection.report, f"split of run {run.key}")
         by_data.setdefault((spec.dataset, spec.split_by, spec.data_sha256), []).append(run)

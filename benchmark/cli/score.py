@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from benchmark.base.errors import UserError
+from benchmark.cli.kept import Row, read_named
 from benchmark.cli.options import (
     RUNS,
     DataOption,
@@ -23,89 +23,9 @@ from benchmark.cli.printing import image_progress, print_differences, print_metr
 if TYPE_CHECKING:  # Help must not import pandas.
     from benchmark.data.refer import ReferDataset
     from benchmark.evaluation.scored_runs import Scored
-    from benchmark.runs.groups import Group
     from benchmark.runs.predictions import PredictionsSpec
 
 app = typer.Typer()
-
-
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """Options that say what is made of masks, and which row of tables they are."""
-
-    name: Annotated[str, typer.Option("--name", help="What tables call the predictions.")] = ""
-    seed: Annotated[
-        int, typer.Option(min=0, help="Tells apart several trainings of one network.")
-    ] = 0
-    group: Annotated[
-        str | None, typer.Option("--group", help="Plan whose tables get a row of them.")
-    ] = None
-    stands_for: Annotated[
-        str | None,
-        typer.Option(
-            "--as",
-            metavar="METHOD/VARIANT/STRATEGY",
-            help="Row that they stand for, by which pairs and claims find them.",
-        ),
-    ] = None
-
-    def spec(self, dataset: ReferDataset, weights_sha256: str | None = None) -> PredictionsSpec:
-        """Return what the predictions are.
-
-        Args:
-            dataset: that they are of.
-            weights_sha256: digest of the checkpoint file that made them, if the suite read it.
-
-        Raises:
-            UserError: no name is given, it is that of a method, or the row is not known.
-        """
-        import methods
-        from benchmark.base.names import check_name
-        from benchmark.runs.predictions import PredictionsSpec, StandsFor
-
-        if not self.name:
-            raise UserError("say with --name what tables call these predictions.")
-        check_name(self.name, "a set of predictions")
-        if self.name in methods.names():
-            raise UserError(
-                f"'{self.name}' is a method of the suite: give these predictions a name of their"
-                " own with --name."
-            )
-        return PredictionsSpec(
-            name=self.name,
-            dataset=dataset.name,
-            split_by=dataset.split_by,
-            seed=self.seed,
-            stands_for=StandsFor.parse(self.stands_for) if self.stands_for else None,
-            weights_sha256=weights_sha256,
-            data_sha256=dataset.digest(),
-        )
-
-    def planned(self, runs: Path) -> Group | None:
-        """Return the plan whose tables get a row of the predictions, if one is named.
-
-        Raises:
-            UserError: there is no such plan, or it is that of a study.
-        """
-        from benchmark.runs.groups import read_group
-
-        if not self.group:
-            return None
-        group = read_group(runs, self.group)
-        if group.kind != "preset":
-            raise UserError(
-                f"'{group.name}' is a {group.kind}, whose rows are its own: name the plan of a"
-                " preset with --group."
-            )
-        return group
-
-    def plan(self, group: Group | None, spec: PredictionsSpec, runs: Path) -> None:
-        """Add the predictions to a plan, where one is named."""
-        from benchmark.runs.groups import Cell, write_plan
-
-        if group:
-            write_plan(runs, dataclasses.replace(group, cells=[Cell.of(spec)]), add=True)
-            console.print(f"'{spec.name}' is a row of the plan '{group.name}'")
 
 
 @app.command(rich_help_panel="Checkpoints")
@@ -158,7 +78,7 @@ def score(
 
     Example: risbench score foggy.jsonl --dataset refcoco --name mine --condition fog/3
     """
-    from benchmark.evaluation.predicted_masks import read_predictions
+    from benchmark.evaluation.prediction_reading import read_predictions
     from benchmark.evaluation.scored_runs import score_into
 
     its = read_named(dataset, data, images)
@@ -193,7 +113,7 @@ def _under(
             scored, or the masks are not those of the split.
     """
     from benchmark.evaluation import bootstrap, metrics
-    from benchmark.evaluation.predicted_masks import read_predictions
+    from benchmark.evaluation.prediction_reading import read_predictions
     from benchmark.robustness import scored
     from benchmark.runs.rundir import RunDir
 
@@ -219,25 +139,6 @@ def _tell_missing(missing: int, expressions: int) -> None:
         console.print(
             f"{missing} of {expressions} expressions have no mask, which counts as an empty one"
         )
-
-
-def read_named(entry: str, data: Path | None, images: Path | None) -> ReferDataset:
-    """Return the data set that an option names.
-
-    Args:
-        entry: as NAME or NAME:SPLIT_BY.
-        data: folder of the data sets, or None for the usual one.
-        images: folder of the photographs, or None for the usual one.
-
-    Raises:
-        UserError: none is named, or it is not there.
-    """
-    from benchmark.data import datasets
-    from benchmark.runs.preset import read_preset
-
-    if not entry:
-        raise UserError("say with --dataset which data the masks are for, such as refcoco.")
-    return datasets.read(*datasets.parse(entry), data or read_preset("paper").data, images)
 
 
 def _tell(scored: Scored, name: str, split: str, others: int) -> None:

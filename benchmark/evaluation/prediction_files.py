@@ -7,7 +7,7 @@
 
 An entry says whose mask it has by `sent_id`, by `ref_id` and `index` (the place among the ref's
 sentences, from 0), or by `image_id` and `sentence`. Nothing that a file says is believed here: it
-is read an entry at a time and within bounds, and `predicted_masks` compares it with the data set.
+is read an entry at a time and within bounds, and `prediction_reading` compares it with the data.
 """
 
 from __future__ import annotations

@@ -11,8 +11,9 @@ Nothing here needs torch.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -55,6 +56,7 @@ def score_into(
     split: str,
     predicted: PredictedMasks,
     on_image: OnImage = lambda prediction: None,
+    environment: Mapping[str, Any] | None = None,
 ) -> Scored:
     """Score the masks of a split, and keep them and their records.
 
@@ -65,6 +67,7 @@ def score_into(
         split: name of the split.
         predicted: its masks.
         on_image: is called with the masks of every image, for progress.
+        environment: what the masks were made with [what they are scored with].
 
     Raises:
         UserError: other masks of this split, or other predictions of the same row, have been scored
@@ -87,7 +90,10 @@ def score_into(
         return Scored(run, run.records(split), its.missing, False)
     records = score(dataset, split, predicted, on_image)
     validate_records(records)
-    keep(run, (known or spec).with_split(split, its), dataset, split, records, predicted.table())
+    where = {"data": places_of_data(dataset) | {"sha256": spec.data_sha256}}
+    environment = {**(environment or machine(PACKAGES)), **where}
+    whole = (known or spec).with_split(split, its)
+    _keep(run, whole, split, records, predicted.table(), environment)
     return Scored(run, run.records(split), its.missing, True)
 
 
@@ -101,13 +107,13 @@ def scored_before(run: RunDir) -> PredictionsSpec | None:
     return spec if is_done and isinstance(spec, PredictionsSpec) else None
 
 
-def keep(
+def _keep(
     run: RunDir,
     spec: PredictionsSpec,
-    dataset: ReferDataset,
     split: str,
     records: pd.DataFrame,
     masks: pd.DataFrame,
+    environment: dict[str, Any],
 ) -> None:
     """Write the records and masks of a split into the run directory of predictions.
 
@@ -116,10 +122,10 @@ def keep(
     Args:
         run: the directory, which may not be there yet.
         spec: with this split among its splits.
-        dataset: holds the ground truth.
         split: name of the split.
         records: one row per expression.
         masks: a table as `masks` describes it.
+        environment: what `environment.json` says.
 
     Raises:
         Busy: another process holds the run.
@@ -138,35 +144,34 @@ def keep(
         run.write_json(
             "result.json", numbers if is_first else run.read_json("result.json") | numbers
         )
-        data = places_of_data(dataset) | {"sha256": spec.data_sha256}
-        run.write_json("environment.json", machine(PACKAGES) | {"data": data})
+        run.write_json("environment.json", environment)
         run.write_spec(spec)
         run.write_status("done")
         integrity.seal(run.path)
 
 
 def check_row(runs: Path, spec: PredictionsSpec) -> None:
-    """Check that no other predictions stand for the same row with the same seed.
+    """Check that no other predictions are the same row of tables with the same seed.
 
     Tables and claims average over seeds, so two of one seed would hide each other.
 
     Raises:
-        UserError: some do. The message names them.
+        UserError: some are. The message names them.
     """
-    if spec.stands_for is None:
-        return
     for run in all_runs(runs):
         try:
             other = run.any_spec() if run.kind == spec.kind else None
         except UserError:
             continue  # It is damaged, which other commands tell.
-        is_same = other and run.key != spec.key
-        if is_same and other.stands_for == spec.stands_for and _place(other) == _place(spec):
+        if other and run.key != spec.key and _row(other) == _row(spec):
+            row = str(spec.stands_for) if spec.stands_for else "this row"
             raise UserError(
-                f"'{other.name}' stands for {spec.stands_for} on {spec.dataset} with seed"
-                f" {spec.seed} already ({run.key}): give these predictions another --seed."
+                f"'{other.name}' stands for {row} on {spec.dataset} with seed {spec.seed} already"
+                f" ({run.key}): give these predictions another --seed, or another --name where they"
+                " have a row of their own."
             )
 
 
-def _place(spec: PredictionsSpec) -> tuple[str, str, str, int]:
-    return spec.dataset, spec.split_by, spec.data_sha256, spec.seed
+def _row(spec: PredictionsSpec) -> tuple[object, ...]:
+    place = (spec.dataset, spec.split_by, spec.data_sha256, spec.seed)
+    return *place, spec.stands_for or spec.name

@@ -183,6 +183,11 @@ class PredictionsSpec(BaseModel):
         """The scored splits. Whoever made the masks has chosen a network on val, as is usual."""
         return Selection(split=datasets.SELECT, metric="", report=tuple(self.splits))
 
+    @property
+    def has_network(self) -> bool:
+        """Whether the suite made the masks from a checkpoint file, which it can do again."""
+        return self.weights_sha256 is not None
+
     def comparable(self) -> dict[str, Any]:
         """Return all of it within which strategies and seeds are compared.
 

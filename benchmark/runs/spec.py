@@ -106,6 +106,11 @@ class RunSpec(BaseModel):
         return values | typed
 
     @property
+    def has_network(self) -> bool:
+        """Whether its finished run has weights that can be evaluated again."""
+        return True
+
+    @property
     def definition(self) -> Definition:
         """What the registry knows of its method."""
         return methods.definition(self.method)

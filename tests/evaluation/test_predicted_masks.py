@@ -11,7 +11,8 @@ from pycocotools import mask as coco
 
 from benchmark.base.errors import UserError
 from benchmark.data.datasets import read
-from benchmark.evaluation.predicted_masks import read_predictions, run_lengths, score
+from benchmark.evaluation.predicted_masks import run_lengths, score
+from benchmark.evaluation.prediction_reading import read_predictions
 from tests.helpers import write_boxes
 
 
