@@ -15,7 +15,7 @@ from benchmark.base.files import atomic_write
 from benchmark.cli.jobs import conclude
 from benchmark.cli.kept import Kept, Row
 from benchmark.cli.options import DeviceOption, Where, console, errors, named, run_keys, spread
-from benchmark.cli.printing import image_progress, print_metrics, print_noise, print_table
+from benchmark.cli.printing import image_progress, print_metrics, print_noise, print_text_blind
 
 if TYPE_CHECKING:  # Help must not import torch and pandas.
     from benchmark.evaluation.checkpoint_files import Fit
@@ -162,7 +162,6 @@ def _in_a_job(name: str, run: str | None, what: What, where: Where, row: Row) ->
 def _here(run: str | None, what: What, where: Where, row: Row) -> None:
     """Evaluate in this process, and print what was measured."""
     from benchmark.evaluation.split_results import evaluate_split, noise_numbers
-    from benchmark.evaluation.text_blind_scores import HEADINGS
     from benchmark.runs.rundir import find_run
 
     loaded = _checkpoint(what, where) if run is None else _run(run, what, where)
@@ -187,8 +186,7 @@ def _here(run: str | None, what: What, where: Where, row: Row) -> None:
     if results.as_published:
         print_metrics(f"as published ({what.protocol})", results.as_published)
     if results.text_blind:
-        cells = {HEADINGS[name]: f"{100 * value:.2f}" for name, value in results.text_blind.items()}
-        print_table("mIoU without reading the sentence", ["mIoU of", "percent"], cells.items())
+        print_text_blind(results.text_blind)
     if what.noise_seeds > 1:
         with image_progress(loaded.dataset, what.split) as on_image:
             numbers = noise_numbers(loaded, what.split, results.records, what.noise_seeds, on_image)

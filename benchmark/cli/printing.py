@@ -66,6 +66,14 @@ def print_differences(title: str, differences: Mapping[str, Mean]) -> None:
     print_table(title, ["metric", "difference", "95 % interval (images resampled)"], rows)
 
 
+def print_text_blind(numbers: Mapping[str, float]) -> None:
+    """Print what masks score that ignore the sentence."""
+    from benchmark.evaluation.text_blind_scores import HEADINGS
+
+    cells = {HEADINGS[name]: f"{100 * value:.2f}" for name, value in numbers.items()}
+    print_table("mIoU without reading the sentence", ["mIoU of", "percent"], cells.items())
+
+
 def print_noise(numbers: pd.DataFrame) -> None:
     """Print mean and standard deviation of the metrics over seeds of a method's noise.
 

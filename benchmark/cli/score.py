@@ -18,10 +18,16 @@ from benchmark.cli.options import (
     run_keys,
     spread,
 )
-from benchmark.cli.printing import image_progress, print_differences, print_metrics
+from benchmark.cli.printing import (
+    image_progress,
+    print_differences,
+    print_metrics,
+    print_text_blind,
+)
 
 if TYPE_CHECKING:  # Help must not import pandas.
     from benchmark.data.refer import ReferDataset
+    from benchmark.evaluation.predicted_masks import PredictedMasks
     from benchmark.evaluation.scored_runs import Scored
     from benchmark.runs.predictions import PredictionsSpec
 
@@ -49,6 +55,10 @@ def score(
     allow_missing: Annotated[
         bool,
         typer.Option("--allow-missing", help="Take a missing mask for an empty one, and say so."),
+    ] = False,
+    text_blind: Annotated[
+        bool,
+        typer.Option("--text-blind", help="Also measure masks that ignore the sentence."),
     ] = False,
     condition: Annotated[
         str | None,
@@ -92,6 +102,8 @@ def score(
     with image_progress(its, split) as on_image:
         scored = score_into(runs, spec, its, split, predicted, on_image)
     _tell(scored, spec.name, split, predicted.others)
+    if text_blind:
+        _measure_text_blind(scored, its, split, predicted)
     row.plan(group, spec, runs)
     for name in against or ():
         _compare(scored, name, runs, its, split)
@@ -152,6 +164,23 @@ def _tell(scored: Scored, name: str, split: str, others: int) -> None:
     print_metrics(f"{name} on {split}", numbers, bootstrap.intervals(scored.records))
     kept = "kept in" if scored.is_new else "these masks had been scored before, in"
     console.print(f"{kept} {scored.run.path}", highlight=False, soft_wrap=True)
+
+
+def _measure_text_blind(
+    scored: Scored, data: ReferDataset, split: str, predicted: PredictedMasks
+) -> None:
+    """Print and keep what masks score that do not depend on the sentence."""
+    from benchmark.evaluation.predicted_masks import by_image
+    from benchmark.evaluation.text_blind_masks import TextBlindMasks
+    from benchmark.evaluation.text_blind_scores import write_scores
+
+    baseline = TextBlindMasks()
+    with image_progress(data, split) as on_image:
+        for prediction in by_image(data, split, predicted):
+            baseline.add(prediction)
+            on_image(prediction)
+    write_scores(scored.run, split, baseline.numbers(), scored.records)
+    print_text_blind(baseline.numbers())
 
 
 def _compare(scored: Scored, name: str, runs: Path, data: ReferDataset, split: str) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -107,14 +107,22 @@ def score(
         UserError: an annotation of the data set is missing or damaged.
     """
     rows: list[dict[str, Any]] = []
-    for image in expressions_by_image(dataset, split):
-        if image.image_id in predicted.left_out:
-            continue
-        its = [predicted.mask(sentence.sent_id) for sentence in image.sentences]
-        prediction = Prediction(image, its, [])
+    for prediction in by_image(dataset, split, predicted):
         rows += records_of(prediction)
         on_image(prediction)
     return frame(rows)
+
+
+def by_image(dataset: ReferDataset, split: str, predicted: PredictedMasks) -> Iterator[Prediction]:
+    """Yield the masks of each image of a split with its expressions, in the order of the ids.
+
+    Raises:
+        UserError: an annotation of the data set is missing or damaged.
+    """
+    for image in expressions_by_image(dataset, split):
+        if image.image_id not in predicted.left_out:
+            masks_of = [predicted.mask(sentence.sent_id) for sentence in image.sentences]
+            yield Prediction(image, masks_of, [])
 
 
 # --- one mask -------------------------------------------------------------------------------------

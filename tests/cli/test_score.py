@@ -9,6 +9,7 @@ from pycocotools import mask as coco
 
 from benchmark.data.datasets import read
 from benchmark.evaluation import metrics
+from benchmark.evaluation.text_blind_scores import read_scores
 from benchmark.runs.rundir import RunDir, all_runs
 from tests.cli.commands import keys, run
 
@@ -133,6 +134,17 @@ def test_missing_masks_are_told(world, capsys):
     assert score(world, path, "--allow-missing", name="part") == 0
     assert "1 of 12 expressions have no mask" in capsys.readouterr().out
     assert scored(world, "part").any_spec().splits["val"].missing == 1
+
+
+def test_what_ignores_the_sentence_is_measured_and_kept(world, capsys):
+    """These masks mark the same for every sentence, so nothing is gained by reading it."""
+    for _ in range(2):
+        assert score(world, all_ones(world), "--text-blind", name="blind") == 0
+        assert "maximum of an image's maps" in " ".join(capsys.readouterr().out.split())
+    its = scored(world, "blind")
+    found = read_scores(its, "val")
+    miou = metrics.compute(its.records("val"))["miou"]
+    assert found["mean"] == found["max"] == pytest.approx(miou)
 
 
 def test_damaged_predictions_are_scored_again(world, capsys):
