@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # Help must not import pandas.
     from benchmark.evaluation.predicted_masks import PredictedMasks
     from benchmark.evaluation.scored_runs import Scored
     from benchmark.runs.predictions import PredictionsSpec
+    from benchmark.runs.rundir import RunDir
 
 app = typer.Typer()
 
@@ -88,13 +89,20 @@ def score(
 
     Example: risbench score foggy.jsonl --dataset refcoco --name mine --condition fog/3
     """
+    from benchmark.evaluation import bootstrap
     from benchmark.evaluation.prediction_reading import read_predictions
     from benchmark.evaluation.scored_runs import score_into
 
     its = read_named(dataset, data, images)
     its.refs_of(split)  # It must have some.
     spec, group = row.spec(its), row.planned(runs)
+    others = [_finished(name, runs, its, split) for name in against or ()]
     if condition:
+        if others or group or text_blind:
+            raise UserError(
+                "--against, --group and --text-blind are about the pictures as they are: leave them"
+                " out with --condition."
+            )
         _under(condition, spec, its, split, predictions, allow_missing, runs)
         return
     with console.status("reading the masks"):
@@ -105,8 +113,11 @@ def score(
     if text_blind:
         _measure_text_blind(scored, its, split, predicted)
     row.plan(group, spec, runs)
-    for name in against or ():
-        _compare(scored, name, runs, its, split)
+    for other, reported in others:
+        differences = bootstrap.paired_differences(
+            {0: other.records(reported)}, {0: scored.records}
+        )
+        print_differences(f"{scored.run.key} minus {other.key} on {split}", differences)
 
 
 def _under(
@@ -183,21 +194,19 @@ def _measure_text_blind(
     print_text_blind(baseline.numbers())
 
 
-def _compare(scored: Scored, name: str, runs: Path, data: ReferDataset, split: str) -> None:
-    """Print the paired difference of predictions and a run on the same expressions.
+def _finished(name: str, runs: Path, data: ReferDataset, split: str) -> tuple[RunDir, str]:
+    """Return a run to compare with, and what it calls the split.
 
     Raises:
         UserError: the run is not known, is not finished, or does not report the split.
     """
-    from benchmark.evaluation import bootstrap
     from benchmark.runs.comparisons import reported_as
     from benchmark.runs.rundir import find_run
 
-    other = find_run(runs, name)
-    if (state := other.checked_status().state) != "done":
-        raise UserError(f"{other.key} is {state}, and what is compared must be done.")
-    reported = reported_as(other.any_spec(), f"{data.name}:{data.split_by}", split)
+    run = find_run(runs, name)
+    if (state := run.checked_status().state) != "done":
+        raise UserError(f"{run.key} is {state}, and what is compared must be done: finish it.")
+    reported = reported_as(run.any_spec(), f"{data.name}:{data.split_by}", split)
     if reported is None:
-        raise UserError(f"{other.key} has no records of {split} of {data.name}.")
-    differences = bootstrap.paired_differences({0: other.records(reported)}, {0: scored.records})
-    print_differences(f"{scored.run.key} minus {other.key} on {split}", differences)
+        raise UserError(f"{run.key} has no records of {split} of {data.name}: name another run.")
+    return run, reported

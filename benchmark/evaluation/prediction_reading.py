@@ -5,13 +5,14 @@ All that is wrong with a file is counted and named in one sentence, and nothing 
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
 from benchmark.base.errors import UserError
 from benchmark.base.files import describe_error
 from benchmark.base.texts import printable
-from benchmark.data.refer import Ref, ReferDataset
+from benchmark.data.refer import ReferDataset
 from benchmark.evaluation.predicted_masks import DAMAGED, OtherSize, PredictedMasks, run_lengths
 from benchmark.evaluation.prediction_files import Entry, read_entries
 
@@ -78,14 +79,17 @@ class _Reading:
             for sentence in ref.sentences:
                 self.sizes[sentence.sent_id] = (info.height, info.width)
         self._refs = {ref.ref_id: ref for ref in dataset.refs}
-        self._owners: dict[int, Ref] = {}
-        self._sentences: dict[tuple[int, str], list[int]] = {}
-        for ref in dataset.refs:
+        self._owners = {sentence.sent_id: ref for ref in dataset.refs for sentence in ref.sentences}
+
+    @functools.cached_property
+    def _sentences(self) -> dict[tuple[int, str], list[int]]:
+        """Image and sentence -> sent_ids, for files that name expressions so."""
+        found: dict[tuple[int, str], list[int]] = {}
+        for ref in self._refs.values():
             for sentence in ref.sentences:
-                self._owners[sentence.sent_id] = ref
                 for text in {_plain(sentence.sent), _plain(sentence.raw)}:
-                    same = self._sentences.setdefault((ref.image_id, text), [])
-                    same.append(sentence.sent_id)
+                    found.setdefault((ref.image_id, text), []).append(sentence.sent_id)
+        return found
 
     def add(self, entry: Entry) -> None:
         """Take the mask of an entry, or count what is wrong with it."""

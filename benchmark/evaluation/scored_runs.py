@@ -18,6 +18,7 @@ from typing import Any
 import pandas as pd
 
 from benchmark.base.errors import UserError
+from benchmark.base.texts import say
 from benchmark.data.refer import ReferDataset
 from benchmark.evaluation import metrics
 from benchmark.evaluation.predicted_masks import PredictedMasks, score
@@ -80,21 +81,43 @@ def score_into(
         expressions=len(predicted.sizes),
         missing=len(predicted.missing),
     )
-    known = scored_before(run)
-    if known and split in known.splits:
-        if known.splits[split] != its:
-            raise UserError(
-                f"other masks of {split} are scored as '{spec.name}' already, in {run.path}: give"
-                " these another --name, or delete that folder."
-            )
+    if _is_there(run, scored_before(run), split, its):
         return Scored(run, run.records(split), its.missing, False)
     records = score(dataset, split, predicted, on_image)
     validate_records(records)
     where = {"data": places_of_data(dataset) | {"sha256": spec.data_sha256}}
     environment = {**(environment or machine(PACKAGES)), **where}
-    whole = (known or spec).with_split(split, its)
-    _keep(run, whole, split, records, predicted.table(), environment)
-    return Scored(run, run.records(split), its.missing, True)
+    run.path.mkdir(parents=True, exist_ok=True)
+    with run.claim(say):
+        # Another command may have scored a split of the same predictions meanwhile.
+        known = scored_before(run)
+        is_new = not _is_there(run, known, split, its)
+        if is_new:
+            whole = (known or spec).with_split(split, its)
+            _keep(run, whole, split, records, predicted.table(), environment)
+    return Scored(run, run.records(split), its.missing, is_new)
+
+
+def _is_there(run: RunDir, known: PredictionsSpec | None, split: str, its: ScoredSplit) -> bool:
+    """Return whether these masks of a split have been scored.
+
+    Args:
+        run: the directory.
+        known: what was scored before, if anything was.
+        split: name of the split.
+        its: the masks.
+
+    Raises:
+        UserError: other masks of the split have been scored.
+    """
+    if known is None or split not in known.splits:
+        return False
+    if known.splits[split] != its:
+        raise UserError(
+            f"other masks of {split} are scored as '{known.name}' already, in {run.path}: give"
+            " these another --name, or delete that folder."
+        )
+    return True
 
 
 def scored_before(run: RunDir) -> PredictionsSpec | None:
@@ -117,7 +140,8 @@ def _keep(
 ) -> None:
     """Write the records and masks of a split into the run directory of predictions.
 
-    A kill leaves either the splits that were there before, or this one besides them.
+    The caller holds the run. A kill leaves either the splits that were there before, or this one
+    besides them.
 
     Args:
         run: the directory, which may not be there yet.
@@ -128,26 +152,22 @@ def _keep(
         environment: what `environment.json` says.
 
     Raises:
-        Busy: another process holds the run.
         UserError: the folder cannot be written.
     """
-    run.path.mkdir(parents=True, exist_ok=True)
-    with run.claim():
-        is_first = len(spec.splits) == 1
-        if is_first:
-            # What a kill or damage has left is no list of these files.
-            integrity.unseal(run.path)
-            run.write_status("planned")
-        run.write_records(split, records)
-        run.write_masks(split, masks)
-        numbers = {split: canonical(metrics.compute(run.records(split)))}
-        run.write_json(
-            "result.json", numbers if is_first else run.read_json("result.json") | numbers
-        )
-        run.write_json("environment.json", environment)
-        run.write_spec(spec)
-        run.write_status("done")
-        integrity.seal(run.path)
+    is_first = len(spec.splits) == 1
+    if is_first:
+        # What a kill or damage has left is no list of these files.
+        integrity.unseal(run.path)
+        run.write_status("planned")
+    run.write_records(split, records)
+    run.write_masks(split, masks)
+    numbers = {split: canonical(metrics.compute(run.records(split)))}
+    before = {} if is_first else run.read_json("result.json")
+    run.write_json("result.json", before | numbers)
+    run.write_json("environment.json", environment)
+    run.write_spec(spec)
+    run.write_status("done")
+    integrity.seal(run.path)
 
 
 def check_row(runs: Path, spec: PredictionsSpec) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pandas as pd
 
 from benchmark.base.errors import UserError
+from benchmark.base.texts import say
 from benchmark.data.refer import ReferDataset
 from benchmark.evaluation.predicted_masks import PredictedMasks, score
 from benchmark.evaluation.records import Prediction
@@ -100,7 +101,7 @@ def score_condition(
     records.attrs["missing"] = len(predicted.missing)
     chosen = examples(dataset, split)
     table = predicted.table()
-    with run.claim():
+    with run.claim(say):
         write_masks(run, split, condition, table[table["sent_id"].isin(chosen)])
         write_results(run, split, condition, records, predicted.left_out)
         summarize(run, split)

@@ -99,7 +99,7 @@ def parent_name(spec: AnySpec, group: Group | None) -> str:
     if group and group.kind == "study":
         return f"study {group.name}"
     # MLflow's table shows some eighteen characters, so what is compared comes first.
-    name = f"{spec.method} {spec.strategy.heading} {spec.variant}"
+    name = " ".join(filter(None, [spec.method, spec.strategy.heading, spec.variant]))
     return f"{name} ({group.name})" if group else name
 
 

@@ -39,7 +39,13 @@ def needed(
     for claim in claims:
         wanted = {*(named_preset(claim.preset).seeds if seeds is None else seeds)}
         for arm, split in claim.asked:
-            lacking = wanted - evidence.done(arm, split)
+            # Predictions that were made elsewhere spare no training.
+            lacking = wanted - {
+                seed
+                for by_seed in evidence.of(arm, split).values()
+                for seed, run in by_seed.items()
+                if isinstance(run.spec, RunSpec)
+            }
             arms = [arm, *([arm.targets] if arm.targets else [])]
             for its in arms:
                 # Predictions that were made elsewhere make no targets.

@@ -8,7 +8,14 @@ from benchmark.robustness.results import read_results
 from benchmark.runs import integrity
 from benchmark.runs.rundir import RunDir
 from tests.cli.commands import keys, run
+from tests.cli.conftest import copy_world
 from tests.cli.test_score import scored
+
+
+@pytest.fixture(scope="module")
+def world(common, tmp_path_factory):
+    """A world that these tests have for themselves, since they add rows to its plan."""
+    return copy_world(common, tmp_path_factory)
 
 
 @pytest.fixture

@@ -12,6 +12,13 @@ from benchmark.evaluation import metrics
 from benchmark.evaluation.text_blind_scores import read_scores
 from benchmark.runs.rundir import RunDir, all_runs
 from tests.cli.commands import keys, run
+from tests.cli.conftest import copy_world
+
+
+@pytest.fixture(scope="module")
+def world(common, tmp_path_factory):
+    """A world that these tests have for themselves, since they add rows to its plan."""
+    return copy_world(common, tmp_path_factory)
 
 
 def scored(world, name):

@@ -11,7 +11,14 @@ from benchmark.data.datasets import read
 from benchmark.robustness import corruptions
 from benchmark.robustness.results import finished_conditions, read_masks, read_results
 from tests.cli.commands import run
+from tests.cli.conftest import copy_world
 from tests.cli.test_score import all_ones, score, scored
+
+
+@pytest.fixture(scope="module")
+def world(common, tmp_path_factory):
+    """A world that these tests have for themselves, since they add rows to its plan."""
+    return copy_world(common, tmp_path_factory)
 
 
 def images(world, out, *options):
@@ -95,3 +102,21 @@ def test_images_says_what_is_wrong(world, tmp_path, capsys):
     assert "did you mean refcoco" in capsys.readouterr().err
     assert images(world, tmp_path, "--splits", "tset") == 2
     assert "split of refcoco" in capsys.readouterr().err
+
+
+def test_missing_masks_under_a_condition_are_told_in_the_report(world, tmp_path, capsys):
+    whole = all_ones(world, shift=9)
+    part = tmp_path / "part.jsonl"
+    part.write_text("".join(whole.read_text().splitlines(keepends=True)[1:]))
+    assert score(world, whole, "--group", "boxes", name="lacking") == 0
+    under = ["--condition", "fog/3"]
+    assert score(world, part, *under, name="lacking") == 2
+    assert "1 of 12 expressions has no mask" in " ".join(capsys.readouterr().err.split())
+    assert score(world, part, *under, "--allow-missing", name="lacking") == 0
+    assert "1 of 12 expressions have no mask" in capsys.readouterr().out
+    assert score(world, whole, *under, "--group", "boxes", name="lacking") == 2
+    assert "leave them out with --condition" in " ".join(capsys.readouterr().err.split())
+    assert run("report", "boxes", "--runs", world / "runs", "--out", tmp_path) == 0
+    text = (tmp_path / "boxes" / "robustness" / "robustness.md").read_text()
+    key = scored(world, "lacking").key
+    assert f"1 masks of {key} on val under fog-3 are missing and count as empty" in text
