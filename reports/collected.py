@@ -17,8 +17,8 @@ from benchmark.evaluation import metrics
 from benchmark.evaluation.image_sums import ImageSums, validated
 from benchmark.runs import integrity
 from benchmark.runs.groups import Cell, Group
+from benchmark.runs.predictions import AnySpec
 from benchmark.runs.rundir import SPEC_REMEDY, RunDir, all_runs
-from benchmark.runs.spec import RunSpec
 from benchmark.runs.status import RunStatus
 
 NOT_RESOLVED = "not resolved yet"
@@ -31,16 +31,16 @@ class Run:
     Attributes:
         spec: its configuration.
         splits: reported split -> its records, summed by image.
-        epoch: the selected one.
+        epoch: the selected one, or None where the masks were made elsewhere.
         commit: git commit of the code that made it.
         dirty: whether that code had uncommitted changes, or None if it is not known.
         numerics: what can change its last digits, such as device and threads, as far as known.
         environment: all that its environment.json says.
     """
 
-    spec: RunSpec
+    spec: AnySpec
     splits: dict[str, ImageSums]
-    epoch: int
+    epoch: int | None
     commit: str
     dirty: bool | None
     numerics: dict[str, Any]
@@ -105,7 +105,7 @@ class Collected:
     group: Group
     planned: tuple[Planned, ...]
     runs: tuple[Run, ...]
-    specs: tuple[RunSpec, ...]
+    specs: tuple[AnySpec, ...]
     superseded: tuple[str, ...]
     unused: tuple[str, ...]
 
@@ -172,14 +172,14 @@ def _finished_elsewhere(group: Group, runs: Path) -> list[str]:
 # --- one run --------------------------------------------------------------------------------------
 
 
-def _spec(run: RunDir) -> RunSpec:
-    spec = run.spec()
+def _spec(run: RunDir) -> AnySpec:
+    spec = run.any_spec()
     if spec.key != run.key:
         raise run.damaged("spec.yaml", "it is another run's", SPEC_REMEDY)
     return spec
 
 
-def load_run(spec: RunSpec, run: RunDir) -> Run:
+def load_run(spec: AnySpec, run: RunDir) -> Run:
     """Read a finished run, and check that its files belong together.
 
     Raises:
@@ -198,7 +198,7 @@ def load_run(spec: RunSpec, run: RunDir) -> Run:
             )
     try:
         git = environment["git"]
-        epoch = int(result["selected"]["epoch"])
+        epoch = int(result["selected"]["epoch"]) if run.kind == "trained" else None
         numerics = _numerics(environment)
         return Run(spec, splits, epoch, git["commit"], git["dirty"], numerics, environment)
     except (KeyError, TypeError, ValueError, AttributeError):

@@ -12,11 +12,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-import methods
 from benchmark.base.errors import UserError
 from benchmark.evaluation import bootstrap, metrics
 from benchmark.runs.comparisons import Role, planned_comparisons, role
-from benchmark.runs.spec import RunSpec
+from benchmark.runs.predictions import AnySpec
 from reports import labels
 from reports.collected import Collected, Run, dirty
 from reports.verdicts import with_verdicts
@@ -43,28 +42,20 @@ class Setting:
 def settings(collected: Collected) -> tuple[Setting, ...]:
     """Return the finished runs by what differs besides strategy and seed."""
     # Unfinished runs take part in the names, so that these stay while a matrix fills.
-    specs = {_rest(spec): spec for spec in collected.specs}
-    suffixes = labels.differing(
-        {
-            text: f"{spec.dataset}/{spec.split_by}/{spec.method}/{spec.variant}"
-            for text, spec in specs.items()
-        },
-        {text: spec.model_dump(exclude={"seed", "strategy"}) for text, spec in specs.items()},
-    )
-    label_of = {
-        labels.identity(strategy): label
-        for label, strategy in labels.strategy_labels(collected.specs).items()
-    }
+    specs = {labels.setting(spec): spec for spec in collected.specs}
+    suffixes = labels.setting_suffixes(specs)
+    label_of = labels.label_of_strategy(collected.specs)
+    ordered = labels.strategy_labels(collected.specs)
     by_setting: dict[str, dict[str, dict[int, Run]]] = {}
     for run in collected.runs:
-        by_strategy = by_setting.setdefault(_rest(run.spec), {})
+        by_strategy = by_setting.setdefault(labels.setting(run.spec), {})
         label = label_of[labels.identity(run.spec.strategy)]
         by_strategy.setdefault(label, {})[run.spec.seed] = run
     every = []
     for text, by_strategy in by_setting.items():
         strategies = {
             label: dict(sorted(by_strategy[label].items()))
-            for label in label_of.values()
+            for label in ordered
             if label in by_strategy
         }
         columns = _columns(specs[text], suffixes[text])
@@ -73,20 +64,15 @@ def settings(collected: Collected) -> tuple[Setting, ...]:
     return tuple(sorted(every, key=lambda setting: [*setting.columns.values()]))
 
 
-def _rest(spec: RunSpec) -> str:
-    """Return all of a spec within which strategies and seeds are compared."""
-    return labels.identity(spec, {"seed", "strategy"})
-
-
-def _columns(spec: RunSpec, suffix: str) -> dict[str, Any]:
-    definition = methods.definition(spec.method)
+def _columns(spec: AnySpec, suffix: str) -> dict[str, Any]:
+    definition = spec.definition
     return {
-        "supervision": "weak" if definition.weakly_supervised else "full",
+        "supervision": "weak" if definition and definition.weakly_supervised else "full",
         "dataset": spec.dataset,
         "split_by": spec.split_by,
         "data_sha256": spec.data_sha256,
         "method": spec.method,
-        "stage": definition.stage,
+        "stage": definition.stage if definition else "",
         "variant": spec.variant,
         "settings": suffix,
     }
@@ -195,7 +181,7 @@ def compare(
                 "runs": tuple(run.key for run in used),
                 "baseline_runs": tuple(run.key for run in partners),
                 "left_out": tuple(run.key for run in alone),
-                "selected_epochs": tuple(run.epoch for run in used),
+                "selected_epochs": tuple("-" if run.epoch is None else run.epoch for run in used),
                 "git_commits": tuple(run.commit for run in used),
                 "git_dirty": tuple(dirty(run) for run in used),
             }

@@ -10,13 +10,13 @@ from pydantic import BaseModel
 
 from benchmark import strategies
 from benchmark.base.errors import UserError, choose
-from benchmark.runs.spec import RunSpec
+from benchmark.runs.predictions import AnySpec, PredictionsSpec
 from benchmark.strategies.strategy import Strategy
 
 METHOD = ("method", "stage", "variant", "settings")
 
 
-def reference(specs: Iterable[RunSpec] = (), against: str | None = None) -> str:
+def reference(specs: Iterable[AnySpec] = (), against: str | None = None) -> str:
     """Return what tables call the strategy that the others are compared with.
 
     Args:
@@ -45,20 +45,67 @@ def identity(model: BaseModel, exclude: set[str] | None = None) -> str:
     return json.dumps(model.model_dump(mode="json", exclude=exclude), sort_keys=True)
 
 
-def strategy_labels(specs: Iterable[RunSpec]) -> dict[str, Strategy]:
+def setting(spec: AnySpec) -> str:
+    """Return all of a spec within which strategies and seeds are compared, as text."""
+    return json.dumps(spec.comparable(), sort_keys=True)
+
+
+def setting_suffixes(specs: Mapping[str, AnySpec]) -> dict[str, str]:
+    """Return what tells each setting from the others of its method, such as "(words 30)", or "".
+
+    Args:
+        specs: setting -> the spec of one of its runs.
+    """
+    trained = {text: spec for text, spec in specs.items() if not isinstance(spec, PredictionsSpec)}
+    suffixes = differing(
+        {
+            text: f"{spec.dataset}/{spec.split_by}/{spec.method}/{spec.variant}"
+            for text, spec in trained.items()
+        },
+        {text: spec.model_dump(exclude={"seed", "strategy"}) for text, spec in trained.items()},
+    )
+    # Of masks that were made elsewhere nothing is known in which they could differ from a run.
+    elsewhere = specs.keys() - trained.keys()
+    said = {text: "(made elsewhere)" if specs[text].stands_for else "" for text in elsewhere}
+    return suffixes | said
+
+
+def strategy_labels(specs: Iterable[AnySpec]) -> dict[str, Strategy]:
     """Return label -> strategy for each strategy of the specs, the reference first.
 
     Strategies of one name are told apart by the settings in which they differ.
     """
-    every = {identity(spec.strategy): spec.strategy for spec in specs}
+    specs = [*specs]
+    by_identity = label_of_strategy(specs)
+    labels: dict[str, Strategy] = {}
+    # Where predictions share a label with runs, it is the runs whose settings are known.
+    for spec in sorted(specs, key=_is_elsewhere):
+        labels.setdefault(by_identity[identity(spec.strategy)], spec.strategy)
+    return dict(sorted(labels.items(), key=lambda item: (not item[1].is_reference, item[0])))
+
+
+def label_of_strategy(specs: Iterable[AnySpec]) -> dict[str, str]:
+    """Return `identity` of a strategy -> its label.
+
+    Nobody knows the settings of a strategy for which predictions stand, so its name is all of its
+    label.
+    """
+    specs = [*specs]
+    trained = {identity(its.strategy): its.strategy for its in specs if not _is_elsewhere(its)}
     suffixes = differing(
-        {text: strategy.name for text, strategy in every.items()},
-        {text: strategy.key_fields() for text, strategy in every.items()},
+        {text: strategy.name for text, strategy in trained.items()},
+        {text: strategy.key_fields() for text, strategy in trained.items()},
     )
     labels = {
-        f"{strategy.heading} {suffixes[text]}".strip(): strategy for text, strategy in every.items()
+        text: f"{strategy.heading} {suffixes[text]}".strip() for text, strategy in trained.items()
     }
-    return dict(sorted(labels.items(), key=lambda item: (not item[1].is_reference, item[0])))
+    for spec in filter(_is_elsewhere, specs):
+        labels.setdefault(identity(spec.strategy), spec.strategy.heading)
+    return labels
+
+
+def _is_elsewhere(spec: AnySpec) -> bool:
+    return isinstance(spec, PredictionsSpec)
 
 
 def method_label(columns: Mapping[str, Any]) -> str:

@@ -4,10 +4,9 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
-import methods
 from benchmark.evaluation import bootstrap, metrics, verdict
 from benchmark.runs.groups import Group
-from benchmark.runs.spec import RunSpec
+from benchmark.runs.predictions import AnySpec, PredictionsSpec
 from reports import labels
 from reports.collected import Collected, Run, dirty
 from reports.compare import CHECKPOINTS
@@ -83,22 +82,28 @@ def metrics_note(runs: Iterable[Run]) -> str:
     return " ".join(parts)
 
 
-def strategies(specs: Sequence[RunSpec]) -> list[str]:
-    """Return what each strategy but the reference does, in its own words."""
+def strategies(specs: Sequence[AnySpec]) -> list[str]:
+    """Return what each strategy but the reference does, in its own words.
+
+    Of one that predictions alone stand for, nobody knows the settings.
+    """
+    known = [spec for spec in specs if not (isinstance(spec, PredictionsSpec) and spec.stands_for)]
     return [
         f"{label}: {'; '.join(strategy.describe())}."
-        for label, strategy in labels.strategy_labels(specs).items()
+        for label, strategy in labels.strategy_labels(known).items()
         if not strategy.is_reference
     ]
 
 
-def about(specs: Sequence[RunSpec]) -> list[str]:
+def about(specs: Sequence[AnySpec]) -> list[str]:
     """Return what applies to these runs alone: strategies' notes, departures, and the data."""
-    families = {methods.definition(spec.method).text[0] for spec in specs}
+    families = {spec.definition.text[0] for spec in specs if spec.definition}
     every = labels.strategy_labels(specs).values()
     lines = [note for strategy in every for note in strategy.notes(families)]
     departures: dict[tuple[str, ...], set[str]] = {}
     for spec in specs:
+        if isinstance(spec, PredictionsSpec):
+            continue  # Nothing is known of how it was trained.
         named = departures.setdefault(spec.network.departures, set())
         named.add(f"{spec.method} {spec.variant}")
     for texts, named in sorted(departures.items(), key=lambda item: sorted(item[1])):
@@ -133,6 +138,7 @@ def footnotes(
             "These runs are not compared, since the other strategy has no finished run with this"
             f" seed: {', '.join(left_out)}."
         )
+    notes += made_elsewhere(collected.runs)
     notes += _not_shown(collected)
     notes += not_recorded(collected.runs)
     runs = {run.key: run for run in collected.runs}
@@ -188,6 +194,25 @@ def undefined(table: pd.DataFrame) -> list[str]:
         " image was drawn that has what they are about. Their intervals are over the others:"
         f" {', '.join(named[:SHOWN])}{f' and {more} more' if more > 0 else ''}."
     ]
+
+
+def made_elsewhere(runs: Sequence[Run]) -> list[str]:
+    """Return which runs have masks that were made elsewhere, and which of these are missing."""
+    specs = [run.spec for run in runs if isinstance(run.spec, PredictionsSpec)]
+    notes = []
+    for spec in specs:
+        row = f" and stand for {spec.stands_for}" if spec.stands_for else ""
+        missing = [
+            f"{its.missing} of {its.expressions} expressions of {split}"
+            for split, its in spec.splits.items()
+            if its.missing
+        ]
+        said = f", and {', '.join(missing)} have no mask, which counts as empty" if missing else ""
+        notes.append(
+            f"The masks of {spec.name} (seed {spec.seed}) on {spec.dataset} were made"
+            f" elsewhere{row}{said}."
+        )
+    return notes
 
 
 def _not_shown(collected: Collected) -> list[str]:

@@ -80,7 +80,15 @@ def read_json(path: Path) -> Any:
         UserError: the file cannot be read or is damaged, or holds far more lists and objects than
             any of the suite's data. Nothing is made of those then.
     """
-    content = read_bytes(path)
+    return parse_json(read_bytes(path), path)
+
+
+def parse_json(content: bytes, path: Path) -> Any:
+    """Return what a JSON text holds. `path` says in messages which file it is of.
+
+    Raises:
+        UserError: as `read_json`.
+    """
     if content.count(b"[") + content.count(b"{") > MOST_JSON:
         raise UserError(
             f"{path} holds more than {MOST_JSON:,} lists and objects, which no annotations need:"

@@ -21,6 +21,7 @@ from benchmark.cli import (
     report,
     robustness,
     runs,
+    score,
     store,
     study,
 )
@@ -32,7 +33,7 @@ app = typer.Typer(
     help="Train and compare referring image segmentation methods with and without training"
     " strategies such as MaskRIS, under one data pipeline and one evaluator.",
 )
-for part in (matrix, runs, report, examples, robustness, evaluate, checkpoints, store):
+for part in (matrix, runs, report, examples, robustness, evaluate, score, checkpoints, store):
     app.add_typer(part.app)
 app.add_typer(claims.app, name="claims", rich_help_panel="Report")
 app.add_typer(study.app, name="study", rich_help_panel="Studies")

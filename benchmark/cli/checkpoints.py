@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from benchmark.base.errors import UserError, choose
-from benchmark.cli.evaluate import image_progress, tell_device
+from benchmark.cli.evaluate import tell_device
 from benchmark.cli.options import (
     DeviceOption,
     RunArgument,
@@ -21,6 +21,7 @@ from benchmark.cli.options import (
     console,
     spread,
 )
+from benchmark.cli.printing import image_progress
 
 if TYPE_CHECKING:  # Help must not import torch and pandas.
     import pandas as pd
@@ -56,7 +57,7 @@ def _on_split(run: RunDir, split: str, where: Where, device: str) -> tuple[Loade
     opened = Opened(places_of(run, where.places()))
     loaded = inference.load(run, opened, device)
     tell_device(device, loaded)
-    dataset, own_name = opened.split(run.spec(), split)
+    dataset, own_name = opened.split(run.any_spec(), split)
     choose(own_name, dataset.splits, f"split of {dataset.name}")
     return dataclasses.replace(loaded, dataset=dataset), own_name
 
@@ -128,7 +129,8 @@ def predict(
         Path | None,
         typer.Option(
             help="Folder for mask.png and overlay.png (default: prediction), or file for the masks"
-            " of a split (default: KEY-SPLIT.json)."
+            " of a split, which ends in .json, .jsonl, .json.gz, .jsonl.gz or .parquet (default:"
+            " KEY-SPLIT.json)."
         ),
     ] = None,
     device: DeviceOption = "auto",
@@ -136,8 +138,9 @@ def predict(
 ) -> None:
     """Segment the object that a sentence names in a photograph, or export the masks of a split.
 
-    The masks of a split are written as JSON in COCO's format of results, with run-length codes. A
-    finished run has stored them. Where it has not, the network runs, and the masks are stored.
+    The masks of a split are written in COCO's format of results, with run-length codes, as JSON,
+    JSON Lines or parquet. `risbench score` reads such files. A finished run has stored its masks.
+    Where it has not, the network runs, and the masks are stored.
 
     Example: risbench predict RUN photo.jpg "the woman on the left"
 
@@ -167,25 +170,20 @@ def predict(
 def _export_masks(
     name: str, split: str, where: Where, out: Path | None, device: str, threads: int
 ) -> None:
-    """Write the masks of a split as JSON, stored ones or those that the network makes now."""
-    import json
-
-    from benchmark.base.files import atomic_write
-    from benchmark.evaluation.masks import as_coco
+    """Write the masks of a split, stored ones or those that the network makes now."""
+    from benchmark.evaluation.prediction_files import check_out, write_predictions
     from benchmark.runs import splits
     from benchmark.runs.rundir import find_run
 
     run = find_run(where.runs, name)
     split = splits.parse(split) if ":" in split else split
     path = out or Path(f"{run.key}-{split}.json")
-    if path.is_dir():
-        raise UserError(f"--out {path} is a folder: name the file that the masks are written to.")
+    check_out(path)
     if run.masks_path(split).exists():
         records, masks = run.records(split), run.masks(split)
     else:
         records, masks = _predicted(run, split, where, device, threads)
-    text = json.dumps(as_coco(records, masks)) + "\n"
-    atomic_write(path, lambda temporary: temporary.write_text(text))
+    write_predictions(path, records, masks)
     console.print(f"wrote {path}", highlight=False, soft_wrap=True)
 
 
@@ -202,9 +200,9 @@ def _predicted(
 
     torch.set_num_threads(threads)
     loaded, own_name = _on_split(run, split, where, device)
-    with image_progress(loaded, own_name) as on_image:
+    with image_progress(loaded.dataset, own_name) as on_image:
         records, masks = split_masks(loaded, own_name, on_image)
-    if split in run.spec().selection.report and run.status().state == "done":
+    if split in run.any_spec().selection.report and run.status().state == "done":
         if differs := differing(records, run.records(split)):
             console.print(
                 f"the masks are not stored with the run, since {differs} of {len(records)} differ"

@@ -233,7 +233,9 @@ def _measurements(
             if owner := splits.owner(split):
                 options |= {"split": owner[2], "dataset": ":".join(owner[:2])}
             for member in evidence.finished.of(claim.value.arm):
-                run = member.run
+                run, spec = member.run, member.spec
+                if not spec.has_network or split not in spec.selection.report:
+                    continue
                 if read_counts(run, protocol, split, run.records(split)) is None:
                     job = evaluation_job(run.key, options, places, execution, launcher)
                     jobs[job.name] = job
@@ -242,7 +244,12 @@ def _measurements(
                 continue
             runs, conditions = corrupted.setdefault(part.split, ({}, {}))
             wanted = evidence.conditions(part)
-            members = [its for arm in (part.better, part.than) for its in evidence.finished.of(arm)]
+            members = [
+                its
+                for arm in (part.better, part.than)
+                for its in evidence.finished.of(arm)
+                if its.spec.has_network and part.split in its.spec.selection.report
+            ]
             for run in (member.run for member in members):
                 if not {*wanted} <= {*finished_conditions(run, part.split)}:
                     runs[run.key] = run

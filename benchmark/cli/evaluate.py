@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.progress import Progress
-from rich.table import Table
-from rich.text import Text
 
 from benchmark import launch
 from benchmark.base import weights_files
 from benchmark.base.errors import UserError
 from benchmark.base.files import atomic_write
 from benchmark.cli.jobs import conclude
+from benchmark.cli.kept import Kept, Row
 from benchmark.cli.options import DeviceOption, Where, console, errors, named, run_keys, spread
+from benchmark.cli.printing import image_progress, print_metrics, print_noise, print_text_blind
 
 if TYPE_CHECKING:  # Help must not import torch and pandas.
-    import pandas as pd
-
     from benchmark.evaluation.checkpoint_files import Fit
     from benchmark.evaluation.inference import Loaded
-    from benchmark.evaluation.records import Prediction
     from benchmark.evaluation.split_results import SplitResults
+    from benchmark.runs.rundir import RunDir
 
 app = typer.Typer()
 
@@ -84,12 +79,18 @@ class What:
         """Return option -> value, as a job's command line gives them."""
         return {name.replace("_", "-"): value for name, value in vars(self).items()}
 
+    def checkpoint(self) -> dict[str, str | None]:
+        """Return where the checkpoint file lies, and what the options say of its network."""
+        path = str(self.weights.resolve())
+        return {"path": path, "method": self.method, "variant": self.variant}
+
 
 @app.command(rich_help_panel="Checkpoints")
 @spread
 def evaluate(
     what: What,
     where: Where,
+    row: Row,
     run: Annotated[
         str | None,
         typer.Argument(
@@ -107,9 +108,12 @@ def evaluate(
 ) -> None:
     """Evaluate a run or a checkpoint file on a split.
 
-    The command prints the numbers with their intervals.
+    The command prints the numbers with their intervals. With --name, it keeps what a checkpoint
+    file predicts as a run, which tables, claims and robustness take.
 
     Example: risbench evaluate RUN --split testA
+
+    Example: risbench evaluate --weights lavt.pth --method lavt --dataset refcoco --name released
     """
     if (run is None) == (what.weights is None):
         raise UserError("name either a run, or --method, --weights and --dataset.")
@@ -118,16 +122,20 @@ def evaluate(
             "with --weights, say which network and data they are for: --dataset, and --method where"
             " no run was exported to the file."
         )
+    if run:
+        row.check_unused("keep what a checkpoint file predicts: leave them out for a run")
+    elif not row.name:
+        row.check_unused("belong to --name, which says what tables call the predictions")
     if what.weights and what.weights.exists():
         # A file that nobody can read is refused before torch is imported, which takes seconds.
         weights_files.check(what.weights)
     if launcher:
-        _in_a_job(launcher, run, what, where)
+        _in_a_job(launcher, run, what, where, row)
     else:
-        _here(run, what, where)
+        _here(run, what, where, row)
 
 
-def _in_a_job(name: str, run: str | None, what: What, where: Where) -> None:
+def _in_a_job(name: str, run: str | None, what: What, where: Where, row: Row) -> None:
     """Submit the command as a job, wait until it ends, and print its log."""
     from benchmark.launch.jobs import evaluation_job
     from benchmark.launch.outcomes import work_through
@@ -137,7 +145,8 @@ def _in_a_job(name: str, run: str | None, what: What, where: Where) -> None:
     launcher = launch.LAUNCHERS.get(name)(slots=1)
     execution = Execution.of(device=what.device)
     key = find_run(where.runs, run).key if run else None
-    job = evaluation_job(key, what.arguments(), where.places(), execution, launcher)
+    options = what.arguments() | row.arguments()
+    job = evaluation_job(key, options, where.places(), execution, launcher)
     # Earlier evaluations of the same split have written to the same log.
     start = job.log.stat().st_size if job.log.exists() else 0
     outcomes = work_through(launcher, [job], console, "evaluations")
@@ -150,47 +159,47 @@ def _in_a_job(name: str, run: str | None, what: What, where: Where) -> None:
     conclude(outcomes, print_log)
 
 
-def _here(run: str | None, what: What, where: Where) -> None:
+def _here(run: str | None, what: What, where: Where, row: Row) -> None:
     """Evaluate in this process, and print what was measured."""
     from benchmark.evaluation.split_results import evaluate_split, noise_numbers
-    from benchmark.evaluation.text_blind_scores import HEADINGS
+    from benchmark.runs.rundir import find_run
 
     loaded = _checkpoint(what, where) if run is None else _run(run, what, where)
     tell_device(what.device, loaded)
-    with image_progress(loaded, what.split) as on_image:
+    kept = Kept.begin(row, where.runs, loaded, what.checkpoint()) if row.name else None
+    with image_progress(loaded.dataset, what.split) as on_image:
         results = evaluate_split(
             loaded,
             what.split,
             protocol=what.protocol,
             text_blind=what.text_blind,
-            on_image=on_image,
+            on_image=kept.collecting(on_image) if kept else on_image,
         )
     if what.out:
         records = results.records
         atomic_write(what.out, lambda temporary: records.to_parquet(temporary, index=False))
     if run:
-        _keep(run, what, where, results)
-    _print_metrics(f"{loaded.name} on {what.split}", results.numbers, results.intervals)
+        _keep(find_run(where.runs, run), what, results)
+    if kept:
+        _keep(kept.write(what.split, what.device), what, results)
+    print_metrics(f"{loaded.name} on {what.split}", results.numbers, results.intervals)
     if results.as_published:
-        _print_metrics(f"as published ({what.protocol})", results.as_published)
+        print_metrics(f"as published ({what.protocol})", results.as_published)
     if results.text_blind:
-        cells = {HEADINGS[name]: f"{100 * value:.2f}" for name, value in results.text_blind.items()}
-        _print_table("mIoU without reading the sentence", ["mIoU of", "percent"], cells.items())
+        print_text_blind(results.text_blind)
     if what.noise_seeds > 1:
-        with image_progress(loaded, what.split) as on_image:
+        with image_progress(loaded.dataset, what.split) as on_image:
             numbers = noise_numbers(loaded, what.split, results.records, what.noise_seeds, on_image)
-        _print_noise(numbers)
+        print_noise(numbers)
 
 
-def _keep(run: str, what: What, where: Where, results: SplitResults) -> None:
-    """Keep with the run what was measured besides its records, if it reports the split."""
+def _keep(directory: RunDir, what: What, results: SplitResults) -> None:
+    """Keep with a run what was measured besides its records, if it reports the split."""
     from benchmark.evaluation.published_scores import write_counts
     from benchmark.evaluation.text_blind_scores import write_scores
     from benchmark.runs.comparisons import reported_as
-    from benchmark.runs.rundir import find_run
 
-    directory = find_run(where.runs, run)
-    split = reported_as(directory.spec(), what.dataset, what.split)
+    split = reported_as(directory.any_spec(), what.dataset, what.split)
     if split is None:
         return
     if results.counts is not None:
@@ -247,15 +256,6 @@ def tell_device(name: str, loaded: Loaded) -> None:
         errors.print(choice)
 
 
-@contextmanager
-def image_progress(loaded: Loaded, split: str) -> Iterator[Callable[[Prediction], None]]:
-    """Show a progress bar over the images of a split, and yield its callback for each image."""
-    total = len({ref.image_id for ref in loaded.dataset.refs_of(split)})
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        bar = progress.add_task(f"evaluating {split}", total=total)
-        yield lambda prediction: progress.advance(bar)
-
-
 # --- printing -------------------------------------------------------------------------
 
 
@@ -274,58 +274,3 @@ def _print_fit(fitted: Fit, path: Path) -> None:
         console.print(f"  not used, unknown to this network: {entry}", soft_wrap=True)
     for entry in fitted.missing:
         console.print(f"  missing: {entry}", soft_wrap=True)
-
-
-def _print_metrics(
-    title: str,
-    numbers: Mapping[str, float],
-    intervals: Mapping[str, tuple[float, float]] | None = None,
-) -> None:
-    """Print metrics in their units, with their intervals where there are some."""
-    from benchmark.evaluation import metrics
-
-    def shown(name: str, value: float) -> str:
-        return f"{metrics.get(name).factor * value:.2f}"
-
-    rows = []
-    for name, value in numbers.items():
-        row = [_label(name), "-" if value != value else shown(name, value)]
-        if intervals:
-            low, high = intervals[name]
-            # A single image cannot be resampled, so its interval is NaN.
-            row.append("none" if low != low else f"[{shown(name, low)}, {shown(name, high)}]")
-        rows.append(row)
-    columns = ["metric", "value"] + ["95 % interval (images resampled)"] * bool(intervals)
-    _print_table(title, columns, rows)
-
-
-def _print_noise(numbers: pd.DataFrame) -> None:
-    """Print mean and standard deviation of the metrics over seeds of a method's noise.
-
-    Args:
-        numbers: one row for each seed and one column for each metric.
-    """
-    from benchmark.evaluation import metrics
-
-    rows = []
-    for name in numbers:
-        shown = metrics.get(name).factor * numbers[name]
-        rows.append([_label(name), f"{shown.mean():.2f}", f"{shown.std(ddof=1):.2f}"])
-    title = f"over {len(numbers)} noise seeds"
-    _print_table(title, ["metric", "mean", "standard deviation"], rows)
-
-
-def _label(name: str) -> str:
-    """Return the heading of a metric in a table, with its unit."""
-    from benchmark.evaluation import metrics
-
-    metric = metrics.get(name)
-    return f"{metric.heading}, {'%' if metric.unit == 'percent' else metric.unit}"
-
-
-def _print_table(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
-    console.print(title, style="italic", soft_wrap=True)
-    table = Table(*columns, box=None)
-    for row in rows:
-        table.add_row(*map(Text, row))  # An interval in brackets would be read as markup.
-    console.print(table)

@@ -127,7 +127,8 @@ def matrix(
     def report() -> None:
         # Another matrix may have written to the plan meanwhile.
         current = read_group(where.runs, group.name)
-        write_group_report(current, resolved.places, resolved.cells)
+        predictions = [cell for cell in current.cells if cell.name]
+        write_group_report(current, resolved.places, [*resolved.cells, *predictions])
 
     conclude(outcomes, report)
 

@@ -146,6 +146,9 @@ ImagesOption = Annotated[
     Path | None,
     typer.Option("--images", help="Folder of COCO's photographs (default: DATA/images/train2014)."),
 ]
+DataOption = Annotated[
+    Path | None, typer.Option("--data", help="Folder of the data sets (default: data/refer).")
+]
 OutOption = Annotated[Path, typer.Option("--out", help="Folder for the reports.")]
 TrackerOption = Annotated[
     str, named("--tracker", tracking.TRACKERS.names, "Tracker that shows the runs.")

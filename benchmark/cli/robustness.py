@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
+from typer.core import TyperCommand
 
 from benchmark.base.errors import UserError, choose
 from benchmark.cli.jobs import conclude, syncing
@@ -23,18 +24,38 @@ from benchmark.cli.options import (
     numbers,
     spread,
 )
+from benchmark.cli.pictures import app as images_app
 from benchmark.cli.report import tell_written
 
 if TYPE_CHECKING:  # Help must not import what runs need.
+    from click import Context
+
     from benchmark.launch.outcomes import Outcome
     from benchmark.robustness.conditions import Condition
     from benchmark.runs.execution import Execution, Places
     from benchmark.runs.rundir import RunDir
 
 app = typer.Typer()
+IMAGES = "images"  # the word that makes `robustness` write pictures
 
 
-@app.command(rich_help_panel="Robustness")
+class WithImages(TyperCommand):
+    """A command of which `images` as its first argument makes another one.
+
+    Its other arguments are any number of runs, beside which click knows no further commands.
+    """
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: Context | None = None, **extra: Any
+    ) -> Context:
+        """Return the context of the command that the arguments name."""
+        if args[:1] == [IMAGES]:
+            command = typer.main.get_command(images_app)
+            return command.make_context(f"{info_name} {IMAGES}", args[1:], parent, **extra)
+        return super().make_context(info_name, args, parent, **extra)
+
+
+@app.command(rich_help_panel="Robustness", cls=WithImages)
 @spread
 def robustness(
     where: Where,
@@ -85,6 +106,9 @@ def robustness(
 ) -> None:
     """Evaluate finished runs under corruptions, occlusion and covered words.
 
+    `risbench robustness images OUT` writes the corrupted pictures, for networks outside of the
+    suite.
+
     The preset says which runs and which conditions. Options replace some of its conditions. A
     condition that was evaluated before is not evaluated again.
 
@@ -113,12 +137,15 @@ def robustness(
     reference_key = _reference(reference, where.runs, directories)
     on_splits = f"{len(wanted)} conditions on {', '.join(grid.splits)}"
     console.print(f"{len(directories)} runs, {on_splits}")
-    if wanted:  # Without conditions the report has language subsets, for which no network runs.
+    # In a plan's report, predictions stand beside the runs, as far as theirs were scored.
+    work = directories if chosen else [run for run in directories if run.any_spec().has_network]
+    # Without conditions the report has language subsets, for which no network runs.
+    if wanted and work:
         execution = Execution.of(device=device, threads=threads, workers=workers)
         with syncing(places, submission):
             at_a_time = jobs or planned.jobs
             outcomes = _submit(
-                directories, grid.splits, wanted, places, execution, submission, at_a_time, cache
+                work, grid.splits, wanted, places, execution, submission, at_a_time, cache
             )
         conclude(outcomes, lambda: None)
     if not report:
@@ -216,7 +243,7 @@ def _submit(
     launcher = submission.started(at_a_time)
     by_data: dict[tuple[str, ...], list[RunDir]] = {}
     for run in directories:
-        spec = run.spec()
+        spec = run.any_spec() if run.any_spec().has_network else run.spec()
         for split in splits:
             choose(split, spec.selection.report, f"split of run {run.key}")
         by_data.setdefault((spec.dataset, spec.split_by, spec.data_sha256), []).append(run)
@@ -322,7 +349,7 @@ def _write_report(
     from reports.robustness import report, strip
     from reports.robustness.finished import finished
 
-    cells = [Cell.of(run.spec()) for run in directories]
+    cells = [Cell.of(run.any_spec()) for run in directories]
     name = plan or "runs"
     group = Group(name, "preset", cells=cells)
     planned = read_group(places.runs, plan) if plan else group

@@ -154,5 +154,7 @@ def _status_cells(name: str, status: RunStatus | None) -> list[str | Text]:
     # The selection metric is -1 before the first evaluation.
     best = "" if status.best is None or status.best < 0 else f"{100 * status.best:.2f}"
     steps = f"{status.step}/{status.steps or '?'}"
+    if status.state == "done" and not status.steps:
+        steps = ""  # Predictions that were made elsewhere took none.
     # The reason is no markup, and may quote something that looks like it.
     return [name, status.state, steps, best, status.reason]

@@ -1,7 +1,6 @@
 """Evaluation images. Each image of a split occurs once, with all its expressions and its masks."""
 
 import dataclasses
-from collections import defaultdict
 from collections.abc import Callable
 
 import numpy as np
@@ -10,8 +9,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from benchmark.base.geometry import Geometry, prepare_image
+from benchmark.data.expressions import ImageExpressions, expressions_of, refs_by_image
 from benchmark.data.refer import ReferDataset
-from benchmark.data.refs import Ref, Sentence
+from benchmark.data.refs import Ref
 from methods.config import DataNeeds
 
 # Changes an original image, uint8 (height, width, 3), into another one of the same size before it
@@ -20,24 +20,16 @@ Transform = Callable[[np.ndarray, int], np.ndarray]  # (pixels, image_id)
 
 
 @dataclasses.dataclass
-class EvaluationImage:
-    """One image of a split with all its expressions.
+class EvaluationImage(ImageExpressions):
+    """One image of a split with all its expressions, as a network takes it.
 
     Attributes:
-        image_id: COCO's.
         image: RGB, uint8 (S, S, 3), at the size of the network's input and not yet normalised.
         geometry: its way into the network and back.
-        refs: one entry per expression.
-        sentences: one entry per expression, in the same order.
-        masks: annotation ids of a ref -> its ground truth, uint8 (height, width) in {0, 1}.
     """
 
-    image_id: int
     image: Tensor
     geometry: Geometry
-    refs: list[Ref]
-    sentences: list[Sentence]
-    masks: dict[tuple[int, ...], np.ndarray]
 
 
 class EvaluationImages(Dataset):
@@ -64,10 +56,8 @@ class EvaluationImages(Dataset):
         self.dataset = dataset
         self.needs = needs
         self.transform = transform
-        self.by_image: dict[int, list[Ref]] = defaultdict(list)
-        for ref in dataset.refs_of(split):
-            self.by_image[ref.image_id].append(ref)
-        self.image_ids = sorted(self.by_image)
+        self.by_image = refs_by_image(dataset.refs_of(split))
+        self.image_ids = [*self.by_image]
 
     def __len__(self) -> int:
         return len(self.image_ids)
@@ -91,13 +81,10 @@ def evaluation_image(
         pixels: the image, RGB, uint8 (height, width, 3), at its original size.
         needs: what the method takes.
     """
-    pairs = [(ref, sentence) for ref in refs for sentence in ref.sentences]
+    expressions = expressions_of(dataset, refs)
     geometry = Geometry(*pixels.shape[:2], needs.size, needs.geometry)
     return EvaluationImage(
-        refs[0].image_id,
-        torch.tensor(prepare_image(pixels, geometry, needs.mean)),
-        geometry,
-        [ref for ref, _ in pairs],
-        [sentence for _, sentence in pairs],
-        {ref.ann_ids: dataset.target(ref) for ref in refs},
+        **vars(expressions),
+        image=torch.tensor(prepare_image(pixels, geometry, needs.mean)),
+        geometry=geometry,
     )

@@ -135,7 +135,7 @@ def cut(
     pictures: dict[str, bytes] = {}
     for pair in pairs:
         run = next(iter(pair.other))
-        dataset, name = opened(run).split(run.spec(), pair.split)
+        dataset, name = opened(run).split(run.any_spec(), pair.split)
         split = Split.of(dataset, name, wanted.seed)
         examples = _of_pair(pair, split, choose(wanted, pair.ious(), split))
         for example in examples:

@@ -28,6 +28,7 @@ from benchmark.evaluation.predict import predict
 from benchmark.evaluation.tint import PREDICTION, tinted
 from benchmark.runs import integrity
 from benchmark.runs.opened import Opened
+from benchmark.runs.predictions import PredictionsSpec
 from benchmark.runs.rundir import RunDir
 from benchmark.runs.spec import RunSpec
 from methods.contract import Method
@@ -75,6 +76,7 @@ def best_weights(run: RunDir) -> dict[str, Tensor]:
     """
     path = run.path / integrity.WEIGHTS
     if not path.exists():
+        run.spec()  # Predictions that were made elsewhere never have weights, which this says.
         raise UserError(
             f"run {run.key} has no weights yet ({path}): let it finish or bring the file along."
         )
@@ -123,10 +125,13 @@ def load(run: RunDir, opened: Opened, device: str) -> Loaded:
         device: `auto`, `cpu` or `cuda`.
 
     Raises:
-        UserError: the run has no weights, its method has another revision now, or its data are not
-            where they were.
+        UserError: the run has no weights, its method has another revision now, or its data or its
+            checkpoint file are not where they were.
     """
-    spec = run.spec()
+    spec = run.any_spec()
+    if isinstance(spec, PredictionsSpec) and spec.has_network:
+        return _load_elsewhere(run, spec, opened, device)
+    spec = run.spec()  # Other predictions have no network, which this says.
     definition = methods.definition(spec.method)
     precision = spec.recipe.precision
     check_revision(spec.method_revision, definition, spec.variant, precision, f"run {run.key}")
@@ -135,6 +140,32 @@ def load(run: RunDir, opened: Opened, device: str) -> Loaded:
     method = build_method(spec, tokenizer)
     load_best(run, method)
     return Loaded(run.key, method.to(chosen).eval(), dataset, tokenizer, chosen)
+
+
+def _load_elsewhere(run: RunDir, spec: PredictionsSpec, opened: Opened, device: str) -> Loaded:
+    """Return the network of the checkpoint file whose masks were kept as predictions.
+
+    Raises:
+        UserError: the file is not where it was, or is another one.
+    """
+    known = run.read_json("environment.json").get("checkpoint", {})
+    path = Path(str(known.get("path", "")))
+    # A file is compared with its digest before anything else of it is read.
+    if not path.is_file() or integrity.digest(path) != spec.weights_sha256:
+        raise UserError(
+            f"the checkpoint file of {run.key} is not what it was, or not at {path}: put it back."
+        )
+    opened.data(spec)  # It must be that of the run.
+    loaded = load_checkpoint(
+        path,
+        known.get("method"),
+        known.get("variant"),
+        spec.dataset,
+        spec.split_by,
+        opened,
+        device,
+    )
+    return dataclasses.replace(loaded, name=run.key)
 
 
 # --- checkpoint files -----------------------------------------------------------------------------
@@ -264,7 +295,7 @@ def segment(loaded: Loaded, path: Path, sentence: str) -> tuple[np.ndarray, np.n
     prepared = torch.tensor(prepare_image(pixels, geometry, needs.mean))
     expression = Sentence(sent_id=0, sent=sentence.lower().strip(), raw=sentence)
     ref = Ref(ref_id=0, ann_ids=(), image_id=0, category_id=0, split="", sentences=(expression,))
-    image = EvaluationImage(0, prepared, geometry, [ref], [expression], {})
+    image = EvaluationImage(0, [ref], [expression], {}, prepared, geometry)
     (prediction,) = predict(loaded.method, [image], loaded.tokenizer, loaded.device)
     (mask,) = prediction.masks
     return pixels, mask.astype(bool)

@@ -32,7 +32,7 @@ from benchmark.evaluation.masks import overlap
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from benchmark.data.images import EvaluationImage
+    from benchmark.data.expressions import ImageExpressions
 
 IDS = ("image_id", "ref_id", "ann_id", "sent_id")
 COUNTS = ("intersection", "union")
@@ -47,13 +47,14 @@ class Prediction:
     """What a method says of one image's expressions.
 
     Attributes:
-        image: the image, its expressions and ground truth.
+        image: its expressions and ground truth. Where a network predicts, it is an
+            `EvaluationImage`, which has the picture, too.
         masks: one bool (height, width) per expression.
         logits: what the masks were decided from, float32 (h, w) at the network's own stride, on
-            the CPU.
+            the CPU. There are none where the masks were made elsewhere.
     """
 
-    image: EvaluationImage
+    image: ImageExpressions
     masks: list[np.ndarray]
     logits: list[Tensor]
 

@@ -214,7 +214,7 @@ def evaluation_job(
             command += [f"--{name}", str(value.resolve() if isinstance(value, Path) else value)]
     of_set = str(options.get("dataset") or "").replace(":", "-")
     # An export says its method itself.
-    network = run or options["method"] or Path(options["weights"]).stem
+    network = run or options.get("name") or options["method"] or Path(options["weights"]).stem
     name = "-".join(filter(None, [network, of_set, options["split"]]))
     folder = places.runs / "evaluations" / name
     return Job(

@@ -100,7 +100,8 @@ def decidable(
     family = planned_comparisons(group, specs)
     every = _finished(runs, {run.spec.key: run for run in planned})
     found = []
-    for method, variant, dataset, split_by in dict.fromkeys(its[:4] for its in family):
+    own = [its for its in family if not its.made_elsewhere]
+    for method, variant, dataset, split_by in dict.fromkeys(its[:4] for its in own):
         what = (method, variant, dataset, split_by)
         spread = _spread(every, group, what)
         size = (spread.seed_deviation, spread.image_error, len(family))
@@ -129,7 +130,7 @@ def _planned_pairs(group: Group, what: tuple[str, str, str, str]) -> int:
     seeds = {
         cell.seed
         for cell in group.cells
-        if (cell.method, cell.variant, cell.dataset, cell.split_by) == what
+        if (cell.method, cell.variant, cell.dataset, cell.split_by) == what and not cell.name
     }
     return len(seeds)
 
@@ -163,7 +164,7 @@ def _finished(runs: Path, known: Mapping[str, Planned]) -> list[tuple[RunSpec, R
     finished = []
     for run in all_runs(runs):
         status = known[run.key].status if run.key in known else run.status()
-        if status.state == "done":
+        if status.state == "done" and run.kind == "trained":
             finished.append((known[run.key].spec if run.key in known else run.spec(), run))
     return finished
 

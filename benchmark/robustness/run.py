@@ -97,7 +97,7 @@ def evaluate_conditions(
     """
     for run in runs:
         for split in splits:
-            choose(split, run.spec().selection.report, f"split of run {run.key}")
+            choose(split, run.any_spec().selection.report, f"split of run {run.key}")
     meters = {"images": Meter()}
     missing = [
         run

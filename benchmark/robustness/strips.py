@@ -87,7 +87,7 @@ def strip(wanted: Wanted, runs: Path, opened: Callable[[RunDir], Opened]) -> Str
     """
     by_label = {label: RunDir(runs / key) for label, key in wanted.keys.items()}
     run = next(iter(by_label.values()))
-    dataset, own_name = opened(run).split(run.spec(), wanted.split)
+    dataset, own_name = opened(run).split(run.any_spec(), wanted.split)
     ref, sentence = _expression(dataset, own_name, wanted.sent_id)
     original = dataset.image(ref.image_id)
     truth = dataset.target(ref)

@@ -7,13 +7,16 @@ from benchmark import strategies
 from benchmark.data import datasets
 from benchmark.runs import splits
 from benchmark.runs.groups import Cell, Group
-from benchmark.runs.spec import RunSpec
+from benchmark.runs.predictions import AnySpec, PredictionsSpec
 
 Role = Literal["test", "chosen on", "other"]
 
 
 class Comparison(NamedTuple):
-    """A strategy that is compared with another one on a test split."""
+    """A strategy that is compared with another one on a test split.
+
+    Predictions that were made elsewhere are compared with each other alone.
+    """
 
     method: str
     variant: str
@@ -21,9 +24,10 @@ class Comparison(NamedTuple):
     split_by: str
     strategy: str
     split: str
+    made_elsewhere: bool = False
 
 
-def role(spec: RunSpec, split: str) -> Role:
+def role(spec: AnySpec, split: str) -> Role:
     """Return what a reported split is to a run.
 
     `test` is one to judge it on, `chosen on` the one that chose its epoch, and `other` neither.
@@ -37,7 +41,7 @@ def role(spec: RunSpec, split: str) -> Role:
     return "test" if own in datasets.test_splits(name, split_by, (own,)) else "other"
 
 
-def reported_as(spec: RunSpec, dataset: str | None, split: str) -> str | None:
+def reported_as(spec: AnySpec, dataset: str | None, split: str) -> str | None:
     """Return the name under which a run reports a split, or None where it does not report it.
 
     Args:
@@ -56,7 +60,7 @@ def reported_as(spec: RunSpec, dataset: str | None, split: str) -> str | None:
 
 
 def planned_comparisons(
-    group: Group, specs: Iterable[RunSpec], against: str | None = None
+    group: Group, specs: Iterable[AnySpec], against: str | None = None
 ) -> list[Comparison]:
     """Return the comparisons with one strategy that a preset planned to judge, each once.
 
@@ -66,22 +70,27 @@ def planned_comparisons(
         against: name of the strategy that the others are compared with [the reference].
     """
     tests: dict[tuple[str, str], list[str]] = {}
-    for spec in specs:
+    # Runs report every test split, and predictions those that somebody has scored.
+    for spec in sorted(specs, key=lambda spec: isinstance(spec, PredictionsSpec)):
         named = [split for split in spec.selection.report if role(spec, split) == "test"]
         tests.setdefault((spec.dataset, spec.split_by), named)
     reference = against or strategies.reference().name
+    begun = {_setting(cell) for cell in group.cells if cell.strategy == reference}
     planned = {}
     for cell in group.cells:
         if cell.strategy == reference or cell.trial is not None:
             continue
+        # Nobody plans the reference of predictions, which may have none.
+        if cell.name and _setting(cell) not in begun:
+            continue
         where = (cell.dataset, cell.split_by)
         what = (cell.method, cell.variant, *where, cell.strategy)
         named = tests[where] if where in tests else _known_tests(*where)
-        planned |= {Comparison(*what, split): None for split in named}
+        planned |= {Comparison(*what, split, bool(cell.name)): None for split in named}
     return [*planned]
 
 
-def planned_rivals(group: Group, specs: Iterable[RunSpec]) -> list[tuple[Comparison, str]]:
+def planned_rivals(group: Group, specs: Iterable[AnySpec]) -> list[tuple[Comparison, str]]:
     """Return the comparisons between rivals that a preset planned to judge, each once.
 
     Args:
@@ -92,18 +101,17 @@ def planned_rivals(group: Group, specs: Iterable[RunSpec]) -> list[tuple[Compari
         Each comparison with the name of the strategy that it is one with.
     """
     specs = list(specs)
-    planned = {(*_where(cell), cell.strategy) for cell in group.cells if cell.trial is None}
+    planned = {(*_setting(cell), cell.strategy) for cell in group.cells if cell.trial is None}
     return [
         (its, other)
         for strategy, other in group.rivals
         for its in planned_comparisons(group, specs, other)
-        if its.strategy == strategy
-        and (its.method, its.variant, its.dataset, its.split_by, other) in planned
+        if its.strategy == strategy and (*its[:4], its.made_elsewhere, other) in planned
     ]
 
 
-def _where(cell: Cell) -> tuple[str, str, str, str]:
-    return cell.method, cell.variant, cell.dataset, cell.split_by
+def _setting(cell: Cell) -> tuple[str, str, str, str, bool]:
+    return cell.method, cell.variant, cell.dataset, cell.split_by, bool(cell.name)
 
 
 def _known_tests(name: str, split_by: str) -> tuple[str, ...]:

@@ -91,9 +91,7 @@ def describe(
     from methods.precision import float32_settings
 
     return {
-        "git": git_state(),
-        "python": platform.python_version(),
-        "packages": versions(PACKAGES),
+        **machine(PACKAGES),
         "device": device_description(execution, device, world).model_dump(),
         "numerics": {
             **dataclasses.asdict(execution.numerics),
@@ -101,13 +99,26 @@ def describe(
             "processes": world,
             **float32_settings(),
         },
+        "data": places_of_data(dataset) | {"sha256": spec.data_sha256},
+    }
+
+
+def machine(packages: Iterable[str]) -> dict[str, Any]:
+    """Return the code, the machine, and the versions of those packages that are installed."""
+    return {
+        "git": git_state(),
+        "python": platform.python_version(),
+        "packages": versions(packages),
         "cpu_count": os.cpu_count(),
         "host": platform.node(),
-        "data": {
-            "sha256": spec.data_sha256,
-            "root": str(dataset.sources[0][1].parent.parent.resolve()),
-            "images": str(dataset.folder.resolve()),
-        },
+    }
+
+
+def places_of_data(dataset: ReferDataset) -> dict[str, str]:
+    """Return where a data set lies: the `root` of its folders, and the folder of its `images`."""
+    return {
+        "root": str(dataset.sources[0][1].parent.parent.resolve()),
+        "images": str(dataset.folder.resolve()),
     }
 
 

@@ -18,9 +18,9 @@ from typing import Any, Literal
 from benchmark.base.errors import UserError, WorldError, choose
 from benchmark.base.files import atomic_write
 from benchmark.base.locks import locked
+from benchmark.runs.predictions import AnySpec, PredictionsSpec
 from benchmark.runs.preset import defaults
 from benchmark.runs.rundir import RunDir
-from benchmark.runs.spec import RunSpec
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 VERSION = 2
@@ -42,6 +42,7 @@ class Cell:
         trial: the number of a search's trial, or None outside of a search.
         key: the key of the current run, or "" until its data and weights have been read.
         superseded: the keys that the cell had before.
+        name: what predictions that were made elsewhere are called, or "" for a run of the suite.
     """
 
     method: str
@@ -54,6 +55,7 @@ class Cell:
     trial: int | None = None
     key: str = ""
     superseded: list[str] = dataclasses.field(default_factory=list)
+    name: str = ""
 
     @property
     def identity(self) -> tuple[Any, ...]:
@@ -71,6 +73,7 @@ class Cell:
             self.split_by,
             self.seed,
             self.row,
+            self.name,
         )
 
     @property
@@ -85,8 +88,8 @@ class Cell:
         }
 
     @classmethod
-    def of(cls, spec: RunSpec, row: str = "", trial: int | None = None) -> "Cell":
-        """Return the cell of a resolved run.
+    def of(cls, spec: AnySpec, row: str = "", trial: int | None = None) -> "Cell":
+        """Return the cell of a resolved run, or of predictions.
 
         Args:
             spec: the spec of the run.
@@ -103,6 +106,7 @@ class Cell:
             row=row,
             trial=trial,
             key=spec.key,
+            name=spec.name if isinstance(spec, PredictionsSpec) else "",
         )
 
 
@@ -200,7 +204,7 @@ def _from_keys(content: Mapping[str, Any], runs: Path) -> Group:
     for key in content["keys"]:
         run = RunDir(runs / key)
         if (run.path / "spec.yaml").exists():
-            cells += [Cell.of(run.spec(), trial=number) for number in trials.get(key) or [None]]
+            cells += [Cell.of(run.any_spec(), trial=number) for number in trials.get(key) or [None]]
     return Group(content["name"], content["kind"], cells=cells)
 
 
@@ -313,10 +317,18 @@ def _with_those(before: Group, plan: Group) -> Group:
 def _merged(before: Group, plan: Group, runs: Path) -> Group:
     """Return the plan with what the group knows already.
 
-    This is the current and superseded keys, the cells that are gone, and the changes.
+    This is the current and superseded keys, the cells that are gone, and the changes. Predictions
+    were added by a command of their own, so no preset lists them, and they stay as long as their
+    folder is there.
     """
+    identities = {cell.identity for cell in plan.cells}
+    added = [
+        cell
+        for cell in before.cells
+        if cell.name and cell.identity not in identities and (runs / cell.key).exists()
+    ]
     known = {cell.identity: cell for cell in (*before.gone, *before.cells)}
-    cells = [_carried(known.pop(cell.identity, None), cell) for cell in plan.cells]
+    cells = [_carried(known.pop(cell.identity, None), cell) for cell in (*plan.cells, *added)]
     changes = list(before.changes)
     if any(RunDir(runs / key).status().state == "done" for key in before.keys):
         for field in ("primary", "margin", "rivals"):

@@ -12,6 +12,7 @@ from benchmark.data.refer import ReferDataset
 from benchmark.data.tokenizers import Tokenizer, published_tokenizer, trained_tokenizer
 from benchmark.runs import splits
 from benchmark.runs.execution import Places
+from benchmark.runs.predictions import AnySpec
 from benchmark.runs.rundir import RunDir
 from benchmark.runs.spec import RunSpec
 from methods.config import Config, Definition
@@ -105,7 +106,7 @@ class Opened:
             self._weights[key] = pretrained.digest(weights)
         return self._weights[key]
 
-    def data(self, spec: RunSpec) -> ReferDataset:
+    def data(self, spec: AnySpec) -> ReferDataset:
         """Return the data set of a run.
 
         Raises:
@@ -131,7 +132,7 @@ class Opened:
             )
         return dataset, tokenizer
 
-    def split(self, spec: RunSpec, name: str) -> tuple[ReferDataset, str]:
+    def split(self, spec: AnySpec, name: str) -> tuple[ReferDataset, str]:
         """Return the data set of a reported split, and the split's name in that set.
 
         Args:

@@ -37,12 +37,14 @@ from benchmark.base.errors import Busy, UserError, WorldError, choose
 from benchmark.base.files import atomic_write, load_yaml, read_model
 from benchmark.base.locks import is_locked, locked
 from benchmark.runs import integrity
+from benchmark.runs.predictions import KIND, AnySpec, PredictionsSpec
 from benchmark.runs.run_files import ANEW, RunFiles
 from benchmark.runs.spec import RunSpec
 from benchmark.runs.status import RunStatus, State
 
 SYSTEM_METRICS = "system.jsonl"
 SPEC_REMEDY = f"plan the run again, which writes it anew, or {ANEW}"
+SCORE_AGAIN = "score the same predictions again with `risbench score`, which writes it anew"
 STALE_SECONDS = 120  # A run of another machine is taken for dead when its heartbeat is older.
 
 Kind = Literal["trained", "predictions"]
@@ -57,7 +59,7 @@ class RunDir(RunFiles):
 
     # --- the spec ---------------------------------------------------------------------
 
-    def create(self, spec: RunSpec) -> None:
+    def create(self, spec: AnySpec) -> None:
         """Write the spec and a `planned` status unless they are there.
 
         A spec that is damaged is written again.
@@ -66,26 +68,51 @@ class RunDir(RunFiles):
             UserError: the disk is full, or the folder cannot be written.
         """
         try:
-            is_there = self.spec().key == self.key
+            is_there = self.any_spec().key == self.key
         except UserError:
             is_there = False
         if not is_there:
-            text = yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False)
-            atomic_write(self.path / "spec.yaml", lambda temporary: temporary.write_text(text))
+            self.write_spec(spec)
         if not (self.path / "status.json").exists():
             # Only who holds a run writes its status, and who holds this one has done so.
             with contextlib.suppress(Busy), self.claim():
                 if not (self.path / "status.json").exists():
                     self.write_status("planned")
 
+    def write_spec(self, spec: AnySpec) -> None:
+        """Write the spec, in place of the one that is there.
+
+        Raises:
+            UserError: the disk is full, or the folder cannot be written.
+        """
+        text = yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False)
+        atomic_write(self.path / "spec.yaml", lambda temporary: temporary.write_text(text))
+        integrity.renew(self.path, "spec.yaml")
+
     def spec(self) -> RunSpec:
-        """Return the spec of the run.
+        """Return the spec of a run that is trained here.
+
+        Raises:
+            UserError: it is missing or damaged, or the run has predictions alone.
+        """
+        spec = self.any_spec()
+        if isinstance(spec, PredictionsSpec):
+            raise UserError(
+                f"{self.key} holds masks that were made elsewhere, and no network that could do"
+                " this: name a run that is trained here."
+            )
+        return spec
+
+    def any_spec(self) -> AnySpec:
+        """Return the spec of the run, of whatever kind it is.
 
         Raises:
             UserError: it is missing or damaged.
         """
+        values = self._spec_values()
+        model = PredictionsSpec if values.get("kind") == KIND else RunSpec
         try:
-            return read_model(RunSpec, self._spec_values(), str(self.path / "spec.yaml"))
+            return read_model(model, values, str(self.path / "spec.yaml"))
         except (KeyError, TypeError, ValueError):
             raise self.damaged("spec.yaml", remedy=SPEC_REMEDY) from None
 
@@ -99,8 +126,15 @@ class RunDir(RunFiles):
             UserError: the spec is missing or damaged, or names another kind.
         """
         return choose(
-            self._spec_values().get("kind", "trained"), ("trained", "predictions"), "kind of run"
+            str(self._spec_values().get("kind", "trained")), ("trained", KIND), "kind of run"
         )
+
+    def damaged(self, name: str, what: str = "", remedy: str = "") -> WorldError:
+        """Return the error that says that a file is damaged (see `RunFiles.damaged`)."""
+        if not remedy:
+            with contextlib.suppress(UserError):
+                remedy = SCORE_AGAIN if self.kind == KIND else ""
+        return super().damaged(name, what, remedy)
 
     def _spec_values(self) -> dict[str, Any]:
         try:

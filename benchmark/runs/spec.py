@@ -10,7 +10,7 @@ import methods
 from benchmark import strategies
 from benchmark.base.names import check_name
 from benchmark.strategies.strategy import Strategy
-from methods.config import WIRE, Config, Recipe
+from methods.config import WIRE, Config, Definition, Recipe
 
 
 class Selection(BaseModel):
@@ -104,6 +104,20 @@ class RunSpec(BaseModel):
             if isinstance(values.get(name), dict)
         }
         return values | typed
+
+    @property
+    def has_network(self) -> bool:
+        """Whether its finished run has weights that can be evaluated again."""
+        return True
+
+    @property
+    def definition(self) -> Definition:
+        """What the registry knows of its method."""
+        return methods.definition(self.method)
+
+    def comparable(self) -> dict[str, Any]:
+        """Return all of it within which strategies and seeds are compared."""
+        return self.model_dump(mode="json", exclude={"seed", "strategy"})
 
     @property
     def key(self) -> str:

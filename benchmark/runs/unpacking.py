@@ -210,7 +210,7 @@ def _check_run(part: Path, there: Path) -> None:
             f"the archives hold '{part.name}', which is no run: unpack all archives of a `risbench"
             " pack` together."
         )
-    spec = run.spec()
+    spec = run.any_spec()
     if spec.key != part.name:
         raise UserError(
             f"the archives hold a run {part.name} whose spec is that of {spec.key}: get them again."

@@ -19,8 +19,8 @@ from benchmark.data import datasets
 from benchmark.evaluation import metrics
 from benchmark.runs import splits
 from benchmark.runs.groups import Group
+from benchmark.runs.predictions import AnySpec, PredictionsSpec
 from benchmark.runs.rundir import SYSTEM_METRICS, RunDir
-from benchmark.runs.spec import RunSpec
 
 OVER = ("done", "failed", "pruned")
 # Resume points are no result, and overlays are shown as images by epoch.
@@ -91,7 +91,7 @@ def digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:12]
 
 
-def parent_name(spec: RunSpec, group: Group | None) -> str:
+def parent_name(spec: AnySpec, group: Group | None) -> str:
     """Return the name of the run under which a group's run is shown.
 
     A study has one parent. A preset has one for each method, variant and strategy.
@@ -99,7 +99,7 @@ def parent_name(spec: RunSpec, group: Group | None) -> str:
     if group and group.kind == "study":
         return f"study {group.name}"
     # MLflow's table shows some eighteen characters, so what is compared comes first.
-    name = f"{spec.method} {spec.strategy.heading} {spec.variant}"
+    name = " ".join(filter(None, [spec.method, spec.strategy.heading, spec.variant]))
     return f"{name} ({group.name})" if group else name
 
 
@@ -203,12 +203,14 @@ def robustness_metrics(run: RunDir) -> dict[str, float | None]:
 # --- parameters and data --------------------------------------------------------------------------
 
 
-def parameters(spec: RunSpec) -> dict[str, str]:
+def parameters(spec: AnySpec) -> dict[str, str]:
     """Return the parameters of a run: what it is, and the settings of its strategy and recipe.
 
     Of the network there is only what differs from its variant, so that one can read the list.
     """
     values = spec.model_dump(mode="json")
+    if isinstance(spec, PredictionsSpec):
+        return flatten({**values, "method": spec.method, "strategy": spec.strategy.name})
     variants = methods.definition(spec.method).variants
     usual = variants[spec.variant].model_dump(mode="json") if spec.variant in variants else {}
     usual = flatten({"network": usual})
@@ -238,10 +240,10 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     return flat
 
 
-def inputs(run: RunDir, spec: RunSpec) -> list[Input]:
+def inputs(run: RunDir, spec: AnySpec) -> list[Input]:
     """Return the splits that a run was trained, selected and tested on."""
     source = run.read_json("environment.json").get("data", {}).get("root", "")
-    contexts = {datasets.TRAIN: "train"}
+    contexts = {} if isinstance(spec, PredictionsSpec) else {datasets.TRAIN: "train"}
     for split in spec.selection.report:
         contexts[split] = "val" if split == spec.selection.split else "test"
     found = []
@@ -308,9 +310,9 @@ class Entry:
         self.look = digest(json.dumps(about).encode())
 
     @functools.cached_property
-    def spec(self) -> RunSpec:
+    def spec(self) -> AnySpec:
         """The spec of the run."""
-        return self.run.spec()
+        return self.run.any_spec()
 
     @property
     def parents(self) -> list[str]:

@@ -1,7 +1,8 @@
 """Which finished runs of a folder are the claims' own, and which compare the same elsewhere.
 
 A run is a claim's own if all of its spec is the claim's, but for the seed and what is read from the
-machine, and if it took as many steps as the published training set makes it take.
+machine, and if it took as many steps as the published training set makes it take. Predictions that
+were made elsewhere are a claim's own if whoever scored them said that they stand for its row.
 """
 
 import dataclasses
@@ -12,6 +13,7 @@ from benchmark.base.errors import UserError
 from benchmark.data import datasets
 from benchmark.planning import hours
 from benchmark.runs import splits
+from benchmark.runs.predictions import AnySpec, PredictionsSpec
 from benchmark.runs.rundir import RunDir, all_runs
 from benchmark.runs.spec import RunSpec
 from reports import labels
@@ -35,7 +37,7 @@ class Member:
         run: its directory.
     """
 
-    spec: RunSpec
+    spec: AnySpec
     run: RunDir
 
 
@@ -78,7 +80,10 @@ class FinishedRuns:
                 self.damaged[run.key] = status.reason
             if status and status.state != "done":
                 return
-            spec = known.spec if known else run.spec()
+            spec = known.spec if known else run.any_spec()
+            if isinstance(spec, PredictionsSpec):
+                self._sort_predictions(Member(spec, run), arms)
+                return
             name = identity(spec)
             refusal = _refusal(spec, run) if name in arms else ""
         except UserError as error:
@@ -95,6 +100,15 @@ class FinishedRuns:
             if refusal:
                 self.refused.setdefault(name, []).append(refusal)
 
+    def _sort_predictions(self, member: Member, arms: dict[str, Arm]) -> None:
+        """Give predictions to the arms whose row they stand for."""
+        if member.spec.stands_for is None or member.spec.key != member.run.key:
+            return
+        for name, arm in arms.items():
+            # Nobody can say of predictions that they are those of an ablation.
+            if not arm.row and _row(arm.spec) == _row(member.spec):
+                self.own.setdefault(name, []).append(member)
+
     def _check_targets(self, arms: Iterable[Arm]) -> None:
         """Refuse runs whose training targets were not made by the run that the claim names."""
         for arm in arms:
@@ -105,7 +119,8 @@ class FinishedRuns:
             }
             kept = []
             for member in self.own[arm.identity]:
-                if (targets_of(member.spec), member.spec.seed) in makers:
+                is_made_elsewhere = isinstance(member.spec, PredictionsSpec)
+                if is_made_elsewhere or (targets_of(member.spec), member.spec.seed) in makers:
                     kept.append(member)
                 else:
                     self.refused.setdefault(arm.identity, []).append(
@@ -129,8 +144,14 @@ class FinishedRuns:
         return self._loaded[key]
 
 
-def targets_of(spec: RunSpec) -> str:
+def _row(spec: AnySpec) -> tuple[str, ...]:
+    return spec.method, spec.variant, spec.strategy.name, spec.dataset, spec.split_by
+
+
+def targets_of(spec: AnySpec) -> str:
     """Return the key of the run that made the targets of a training, or "" where none did."""
+    if isinstance(spec, PredictionsSpec):
+        return ""
     return getattr(spec.recipe, "pseudo_masks", "") or ""
 
 

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Iterable
 
 from benchmark.planning import hours
+from benchmark.runs.spec import RunSpec
 from reports.claims.arm import Arm, named_preset
 from reports.claims.claims import Claim
 from reports.claims.evidence import Evidence
@@ -38,10 +39,21 @@ def needed(
     for claim in claims:
         wanted = {*(named_preset(claim.preset).seeds if seeds is None else seeds)}
         for arm, split in claim.asked:
-            lacking = wanted - evidence.done(arm, split)
+            # Predictions that were made elsewhere spare no training.
+            lacking = wanted - {
+                seed
+                for by_seed in evidence.of(arm, split).values()
+                for seed, run in by_seed.items()
+                if isinstance(run.spec, RunSpec)
+            }
             arms = [arm, *([arm.targets] if arm.targets else [])]
             for its in arms:
-                finished = {member.spec.seed for member in evidence.finished.of(its)}
+                # Predictions that were made elsewhere make no targets.
+                finished = {
+                    member.spec.seed
+                    for member in evidence.finished.of(its)
+                    if isinstance(member.spec, RunSpec)
+                }
                 # A run that makes targets need not report the split.
                 still = lacking if its is arm else lacking - finished
                 missing.setdefault(its.identity, (its, set()))[1].update(still)

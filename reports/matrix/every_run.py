@@ -25,7 +25,7 @@ def blocks(table: pd.DataFrame) -> list[Block]:
         lines = [
             (row["split"], row["label"], row["strategy"], str(row["seed"]))
             + tuple(numbers.number(row[name], numbers.factor(name)) for name in shown)
-            + (str(row["epoch"]),)
+            + (numbers.NOTHING if pd.isna(row["epoch"]) else f"{row['epoch']:.0f}",)
             for row in rows.to_dict("records")
         ]
         tables.append(Block(title, "", header, named_once(lines), repeated=len(NAMES)))

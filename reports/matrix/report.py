@@ -141,7 +141,8 @@ def _compared(collected: Collected, table: pd.DataFrame, against: str | None) ->
     known = labels.strategy_labels(collected.specs)
     # A strategy of which no run has begun heads its column all the same.
     begun = {strategy.name for strategy in known.values()}
-    planned = {planned.cell.strategy for planned in collected.planned} - begun
+    cells = [planned.cell for planned in collected.planned if not planned.cell.name]
+    planned = {cell.strategy for cell in cells} - begun
     others = sorted(strategies.get(name).heading for name in planned)
     return compared.blocks(table, [*known, *others], labels.reference(collected.specs, against))
 

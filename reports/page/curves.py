@@ -43,7 +43,9 @@ def curves(names: Mapping[str, Named], runs: Path) -> list[Curves]:
     """
     every = []
     for (dataset, method), members in groupby(names.values(), key=lambda its: its.place):
-        logged = [(its, RunDir(runs / its.spec.key).metrics()) for its in members]
+        # Predictions that were made elsewhere have logged nothing, and nothing chose their epoch.
+        every_log = ((its, RunDir(runs / its.spec.key).metrics()) for its in members)
+        logged = [(its, entries) for its, entries in every_log if entries]
         charts = [*_loss(method, logged), *_chosen(method, logged)]
         if charts:
             every.append(Curves(dataset, method, charts))

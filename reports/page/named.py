@@ -3,8 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 
-import methods
-from benchmark.runs.spec import RunSpec
+from benchmark.runs.predictions import AnySpec
 from reports import labels
 
 LOOKS = 6  # strategies that the style sheet tells apart
@@ -30,7 +29,7 @@ class Named:
         look: place of that strategy among all of the plan. The reference has 0.
     """
 
-    spec: RunSpec
+    spec: AnySpec
     dataset: str
     method: str
     strategy: str
@@ -52,39 +51,26 @@ class Named:
         return f"{self.method} {self.strategy}, seed {self.spec.seed}, {self.dataset}"
 
 
-def named(specs: Sequence[RunSpec]) -> dict[str, Named]:
+def named(specs: Sequence[AnySpec]) -> dict[str, Named]:
     """Return run key -> what the page calls it, in the order of data sets, methods and seeds.
 
     Args:
         specs: of every run of the plan that has begun. Unfinished ones take part in the names.
     """
-    settings = {_setting(spec): spec for spec in specs}
-    suffixes = labels.differing(
-        {
-            text: f"{spec.dataset}/{spec.split_by}/{spec.method}/{spec.variant}"
-            for text, spec in settings.items()
-        },
-        {text: spec.model_dump(exclude={"seed", "strategy"}) for text, spec in settings.items()},
-    )
-    looks = {
-        labels.identity(strategy): (label, place)
-        for place, (label, strategy) in enumerate(labels.strategy_labels(specs).items())
-    }
+    suffixes = labels.setting_suffixes({labels.setting(spec): spec for spec in specs})
+    label_of = labels.label_of_strategy(specs)
+    looks = {label: place for place, label in enumerate(labels.strategy_labels(specs))}
     every = []
     for spec in specs:
-        strategy, look = looks[labels.identity(spec.strategy)]
+        strategy = label_of[labels.identity(spec.strategy)]
         columns = {
             "method": spec.method,
-            "stage": methods.definition(spec.method).stage,
+            "stage": spec.definition.stage if spec.definition else "",
             "variant": spec.variant,
-            "settings": suffixes[_setting(spec)],
+            "settings": suffixes[labels.setting(spec)],
         }
         dataset = f"{spec.dataset} ({spec.split_by})"
-        every.append(Named(spec, dataset, labels.method_label(columns), strategy, look))
+        method = labels.method_label(columns)
+        every.append(Named(spec, dataset, method, strategy, looks[strategy]))
     every.sort(key=lambda its: (*its.place, its.look, its.spec.seed))
     return {its.spec.key: its for its in every}
-
-
-def _setting(spec: RunSpec) -> str:
-    """Return all of a spec but what runs are compared by."""
-    return labels.identity(spec, {"seed", "strategy"})

@@ -84,7 +84,7 @@ def _facts(
         "device": _device(environment),
         "python": environment.get("python", ""),
         "data": f"{named.dataset}, sha256 {spec.data_sha256}",
-        "selected epoch": f"{finished.epoch}, counted from 0" if finished else "",
+        "selected epoch": _epoch(finished),
         "training": _duration(costs.training_seconds if costs else None),
         "best so far": _best(planned, spec.selection.metric),
     }
@@ -100,6 +100,11 @@ def _facts(
         f"{run.key}/{log.name}",
         _tail(log),
     )
+
+
+def _epoch(finished: Run | None) -> str:
+    known = finished is not None and finished.epoch is not None
+    return f"{finished.epoch}, counted from 0" if known else ""
 
 
 def _commit(git: Mapping[str, Any]) -> str:
@@ -168,6 +173,9 @@ def _called(cell: Cell, names: Mapping[str, Named]) -> tuple[str, str, str]:
     if cell.key in names:
         its = names[cell.key]
         return its.dataset, its.method, its.strategy
+    if cell.name:
+        method = f"{cell.method} {cell.variant}".strip()
+        return f"{cell.dataset} ({cell.split_by})", method, cell.name
     heading = strategies.get(cell.strategy).heading
     return f"{cell.dataset} ({cell.split_by})", f"{cell.method} {cell.variant}", heading
 

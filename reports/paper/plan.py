@@ -10,6 +10,7 @@ import pandas as pd
 
 import methods
 from benchmark import strategies
+from benchmark.runs.predictions import PredictionsSpec
 from reports import labels
 from reports.claims.paper import Paper, Row, Table
 from reports.collected import Collected
@@ -38,7 +39,8 @@ def compared(collected: Collected, table: pd.DataFrame) -> dict[Place, Lines]:
         table: what `compare.comparison` returns of them.
     """
     judged = table[table["metric"] == table["supervision"].map(collected.group.primary)]
-    known = labels.strategy_labels(collected.specs).values()
+    trained = [spec for spec in collected.specs if not isinstance(spec, PredictionsSpec)]
+    known = labels.strategy_labels(trained).values()
     # A row of a paper is of the strategy as it is published, whose label says no setting.
     names = {strategies.get(its.name).heading: its.name for its in known}
     found: dict[Place, Lines] = {}

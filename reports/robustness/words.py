@@ -72,7 +72,7 @@ def definitions(every: Sequence[Results], table: pd.DataFrame, reference: str | 
     lines += notes.undefined(table)
     for results in every:
         lines += _left_out(results)
-    return lines + _doubts(every)
+    return [*lines, *_made_elsewhere(every), *_doubts(every)]
 
 
 def _partial(every: Sequence[Results]) -> str:
@@ -138,6 +138,26 @@ def _left_out(results: Results) -> list[str]:
             f" {', '.join(results.missing)}, so these conditions are left out."
         )
     return lines
+
+
+def _made_elsewhere(every: Sequence[Results]) -> list[str]:
+    """Return which runs have masks that were made elsewhere, and where some are missing."""
+    runs = {
+        run.key: run
+        for results in every
+        for by_seed in results.setting.strategies.values()
+        for run in by_seed.values()
+    }
+    missing = [
+        f"{count} masks of {results.setting.strategies[label][seed].key} on {results.split} under"
+        f" {condition} are missing and count as empty."
+        for results in every
+        for label, by_seed in results.records.items()
+        for seed, by_condition in by_seed.items()
+        for condition, records in by_condition.items()
+        if (count := records.attrs.get("missing"))
+    ]
+    return [*notes.made_elsewhere([*runs.values()]), *missing]
 
 
 def _doubts(every: Sequence[Results]) -> list[str]:

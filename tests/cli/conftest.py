@@ -33,5 +33,10 @@ def make_world(root: Path) -> None:
 @pytest.fixture(scope="session")
 def world(common, tmp_path_factory):
     """A REFER folder, a preset file and its two finished runs, made once and copied here."""
+    return copy_world(common, tmp_path_factory)
+
+
+def copy_world(common, tmp_path_factory):
+    """Return a copy of the world, for tests that add to its plan and its runs."""
     made = once(common / "world", make_world)
     return shutil.copytree(made, tmp_path_factory.mktemp("own") / "world")

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.cli.commands import run
+from tests.cli.commands import keys, run
 from tests.helpers import PROJECT
 
 # It runs commands one after the other, and says after each which heavy packages are imported.
@@ -35,6 +35,8 @@ LIGHT = [
     ["status", "boxes"],
     ["report", "boxes", "--out", "{out}"],
     ["examples", "boxes", "--split", "val"],
+    ["score", "--help"],
+    ["score", "{masks}", "--dataset", "refcoco", "--name", "light", "--data", "{data}"],
     ["claims", "--help"],
     ["claims", "--status", "not run"],
     ["study", "list"],
@@ -73,7 +75,13 @@ def grid(world):
 
 
 def test_they_import_no_network_library(world, grid, tmp_path):
-    commands = [[part.format(out=tmp_path) for part in arguments] for arguments in LIGHT]
+    data, masks = world / "data", tmp_path / "masks.parquet"
+    places = ["--split", "val", "--out", masks, "--runs", world / "runs"]
+    assert run("predict", keys(world)[0], *places) == 0
+    commands = [
+        [part.format(out=tmp_path, data=data, masks=masks) for part in arguments]
+        for arguments in LIGHT
+    ]
     said = [json.loads(line) for line in shell(world, *commands).stderr.splitlines()]
     assert said == [[0, arguments, []] for arguments in commands]
 

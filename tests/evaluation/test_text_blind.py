@@ -8,7 +8,8 @@ import torch
 
 from benchmark.base.geometry import Geometry
 from benchmark.evaluation.records import Prediction
-from benchmark.evaluation.text_blind import GRID, TextBlindBaseline, best_constant
+from benchmark.evaluation.text_blind import TextBlindBaseline
+from benchmark.evaluation.text_blind_masks import GRID, TextBlindMasks, best_constant
 
 
 def box(top, left, side, size=GRID):
@@ -50,3 +51,16 @@ def test_text_blind_maps_are_decided_once_for_an_image():
     quiet = TextBlindBaseline(SimpleNamespace(mask=lambda logits, geometry: (logits > 2).numpy()))
     quiet.add(Prediction(image, [], maps))
     assert quiet.numbers()["mean"] == 0 and quiet.numbers()["max"] == pytest.approx(0.5)
+
+
+def test_masks_of_an_image_stand_for_each_other_by_most_and_by_any_of_them():
+    """Three masks of four pixels, of which each object marks one: counted by hand."""
+    truths = {(1,): np.array([[1, 0, 0, 0]], np.uint8), (2,): np.array([[0, 1, 1, 0]], np.uint8)}
+    refs = [SimpleNamespace(ann_ids=its) for its in ((1,), (1,), (2,))]
+    image = SimpleNamespace(refs=refs, masks=truths)
+    masks = [np.array([row], bool) for row in ([1, 0, 0, 0], [1, 1, 0, 0], [0, 1, 1, 0])]
+    baseline = TextBlindMasks()
+    baseline.add(Prediction(image, masks, []))
+    # Most masks mark the first two pixels, and one of them a third one.
+    assert baseline.numbers()["mean"] == pytest.approx((1 / 2 + 1 / 2 + 1 / 3) / 3)
+    assert baseline.numbers()["max"] == pytest.approx((1 / 3 + 1 / 3 + 2 / 3) / 3)

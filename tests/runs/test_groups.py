@@ -7,6 +7,7 @@ import multiprocessing
 import pytest
 
 from benchmark.base.errors import UserError
+from benchmark.runs.comparisons import planned_comparisons
 from benchmark.runs.groups import Cell, Group, check_name, read_group, read_groups, write_plan
 from benchmark.runs.preset import narrow, replaced
 from benchmark.runs.resolve import planned_cells
@@ -118,3 +119,29 @@ def test_writers_that_meet_leave_a_whole_file(tmp_path):
         writer.join(60)
         assert writer.exitcode == 0
     assert len(read_group(tmp_path, "s").keys) + len(read_group(tmp_path, "s").superseded) == 40
+
+
+# --- predictions that were made elsewhere ---------------------------------------------------------
+
+
+def test_a_plan_that_is_planned_again_keeps_its_predictions_while_they_are_there(tmp_path):
+    guest = cell("guest", key="guest-key", name="guest")
+    write_plan(tmp_path, Group("quick", "preset", cells=[cell(key="a")]))
+    write_plan(tmp_path, Group("quick", "preset", cells=[guest]), add=True)
+    (tmp_path / "guest-key").mkdir()
+    again = Group("quick", "preset", cells=[cell(key="a")])
+    assert write_plan(tmp_path, again).keys == ["a", "guest-key"]
+    (tmp_path / "guest-key").rmdir()
+    assert write_plan(tmp_path, again).keys == ["a"]
+
+
+def test_only_pairs_of_predictions_are_comparisons_of_their_own():
+    def of(strategy, name=""):
+        return Cell("lavt", "tiny", strategy, "refcoco", "unc", 0, key=strategy + name, name=name)
+
+    own = [of("baseline"), of("maskris")]
+    lonely = planned_comparisons(Group("set", "preset", cells=[*own, of("maskris", "one")]), [])
+    assert len(lonely) == 2 and not any(its.made_elsewhere for its in lonely)
+    cells = [*own, of("maskris", "one"), of("baseline", "two")]
+    paired = planned_comparisons(Group("set", "preset", cells=cells), [])
+    assert [its.made_elsewhere for its in paired] == [False, False, True, True]

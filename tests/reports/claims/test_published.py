@@ -203,7 +203,8 @@ def test_a_quoted_number_is_the_claim_of_the_paper_that_measured_it(claims):
         ("CM-MaskSD", "CRIS", "Table I"),
         ("AMLRIS", "LAVT", "main table (mIoU), as copied by papernotes.org"),
     ):
-        own = claims.published.query("paper == @paper and system == @system and place == @place")
+        known = claims.published
+        own = known[known[["paper", "system", "place"]].eq([paper, system, place]).all(axis=1)]
         asked = [
             claim
             for claim in claims.claims
