@@ -137,8 +137,7 @@ def robustness(
     reference_key = _reference(reference, where.runs, directories)
     on_splits = f"{len(wanted)} conditions on {', '.join(grid.splits)}"
     console.print(f"{len(directories)} runs, {on_splits}")
-    # In a plan's report, predictions stand beside the runs, as far as theirs were scored.
-    work = directories if chosen else [run for run in directories if run.any_spec().has_network]
+    work = _with_networks(directories, grid.splits, bool(chosen and wanted))
     # Without conditions the report has language subsets, for which no network runs.
     if wanted and work:
         execution = Execution.of(device=device, threads=threads, workers=workers)
@@ -219,6 +218,33 @@ def _reference(name: str | None, runs: Path, directories: Sequence[RunDir]) -> s
     return key
 
 
+def _with_networks(
+    directories: Sequence[RunDir], splits: Sequence[str], all_of_them: bool
+) -> list[RunDir]:
+    """Return the runs whose networks can be evaluated on splits.
+
+    Predictions of a plan stand in its report as far as theirs were scored under conditions.
+
+    Args:
+        directories: runs of any kind.
+        splits: that are asked for.
+        all_of_them: whether each was named, so that none may be left out.
+
+    Raises:
+        UserError: a run that was named has no network.
+    """
+    chosen = []
+    for run in directories:
+        spec = run.any_spec()
+        # A named or trained run that lacks a split is refused where jobs are made.
+        is_wanted = all_of_them or run.kind == "trained"
+        if spec.has_network and (is_wanted or {*splits} <= {*spec.selection.report}):
+            chosen.append(run)
+        elif all_of_them:
+            run.spec()  # It says that there is no network.
+    return chosen
+
+
 # --- work -----------------------------------------------------------------------------
 
 
@@ -243,7 +269,7 @@ def _submit(
     launcher = submission.started(at_a_time)
     by_data: dict[tuple[str, ...], list[RunDir]] = {}
     for run in directories:
-        spec = run.any_spec() if run.any_spec().has_network else run.spec()
+        spec = run.any_spec()
         for split in splits:
             choose(split, spec.selection.report, f"split of run {run.key}")
         by_data.setdefault((spec.dataset, spec.split_by, spec.data_sha256), []).append(run)

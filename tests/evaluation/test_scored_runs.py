@@ -1,12 +1,15 @@
 """Run directories of predictions: two writers, kills, and what makes a key stand for one thing."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from benchmark.base.errors import UserError
-from benchmark.data.datasets import read
+from benchmark.data import datasets
 from benchmark.evaluation import scored_runs
 from benchmark.evaluation.predicted_masks import PredictedMasks, run_lengths
+from benchmark.evaluation.prediction_files import write_predictions
+from benchmark.evaluation.prediction_reading import read_predictions as read
 from benchmark.evaluation.scored_runs import score_into
 from benchmark.runs.predictions import PredictionsSpec, StandsFor
 from benchmark.runs.rundir import RunDir
@@ -14,7 +17,7 @@ from benchmark.runs.rundir import RunDir
 
 @pytest.fixture(scope="module")
 def dataset(boxes):
-    return read("refcoco", "unc", boxes)
+    return datasets.read("refcoco", "unc", boxes)
 
 
 def spec_of(dataset, name="mine", **more):
@@ -96,3 +99,15 @@ def test_masks_of_a_table_are_those_that_it_was_made_of(dataset):
     stored = PredictedMasks.of(without.table())
     assert not stored.mask(first).any() and without.digest() != its.digest()
     np.testing.assert_array_equal(stored.mask(max(its.sizes)), its.mask(max(its.sizes)))
+
+
+@pytest.mark.parametrize("ending", ["json", "jsonl", "json.gz", "jsonl.gz", "parquet"])
+def test_what_a_network_predicted_gives_its_own_records(ending, dataset, trained, tmp_path):
+    """SaG cuts every map at its own middle, so even a network that learned nothing marks much."""
+    run = trained("sag", "baseline")
+    own, path = run.records("val"), tmp_path / f"masks.{ending}"
+    assert (own["intersection"] > 0).mean() > 0.3 and own["union"].nunique() > 3
+    write_predictions(path, own, run.masks("val"))
+    its = score_into(tmp_path, spec_of(dataset), dataset, "val", read(path, dataset, "val"))
+    pd.testing.assert_frame_equal(its.records, own, check_exact=True)
+    pd.testing.assert_frame_equal(its.run.masks("val"), run.masks("val"))
