@@ -135,7 +135,8 @@ def read_named(entry: str, data: Path | None, images: Path | None) -> ReferDatas
 
     if not entry:
         raise UserError("say with --dataset which data the masks are for, such as refcoco.")
-    return datasets.read(*datasets.parse(entry), data or read_preset("paper").data, images)
+    folder = data or read_preset("paper").data
+    return datasets.read(*datasets.parse(entry, folder), folder, images)
 
 
 @dataclasses.dataclass
