@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from methods.backbones.clip import VitStages, add_positions, build_clip, read_words, run_words
 from methods.cmmasksd.config import CMMaskSDConfig
 from methods.cris import network as cris
-from methods.cris.network import Decoder, Maps, Projector, scale_start
+from methods.cris.network import ClipSegmenter, Maps
 
 
 class Neck(cris.Neck):
@@ -26,11 +26,12 @@ class Neck(cris.Neck):
         return x
 
 
-class CMMaskSDNetwork(nn.Module):
-    """Both CLIP towers, neck, CRIS' decoder and projector, and the two mask tokens.
+class CMMaskSDNetwork(ClipSegmenter):
+    """CRIS' network on a CLIP ViT, and the two mask tokens.
 
     `mask_patch` and `mask_word` take the place of embeddings that a pass must not see. A
-    pass that hides nothing does not read them.
+    pass that hides nothing does not read them. The logits are (B, 1, 4g, 4g), where g is
+    the number of patches along a side.
 
     Args:
         config: size of the network.
@@ -42,24 +43,14 @@ class CMMaskSDNetwork(nn.Module):
     """
 
     def __init__(self, config: CMMaskSDConfig, vocabulary_size: int) -> None:
-        super().__init__()
         clip = config.clip
-        middle = config.neck[1]
-        if clip.text_width != middle:
-            raise ValueError(
-                "the decoder attends to unprojected words: text_width must equal neck[1]"
-            )
         if clip.layers % 3:
             raise ValueError("the neck reads three stages: the ViT's depth must be a multiple of 3")
-        self.backbone = build_clip(clip, vocabulary_size, config.patch)
-        self.neck = Neck((clip.width, clip.width, clip.embed), config.neck, clip.embed)
-        self.decoder = Decoder(
-            config.decoder_layers, middle, config.decoder_heads, config.decoder_ffn, config.dropout
-        )
-        self.proj = Projector(clip.embed, middle)
+        backbone = build_clip(clip, vocabulary_size, config.patch)
+        neck = Neck((clip.width, clip.width, clip.embed), config.neck, clip.embed)
+        super().__init__(config, backbone, neck)
         self.mask_patch = nn.Parameter(torch.empty(clip.width).normal_(0, 0.02))
         self.mask_word = nn.Parameter(torch.empty(clip.text_width).normal_(0, 0.02))
-        scale_start(self.decoder, self.proj, config.branch_gain, config.kernel_gain)
 
     def stages(self, images: Tensor, hidden: Tensor | None = None) -> tuple[Maps, Tensor]:
         """Return the maps v3, v4 and v5, and the joint embedding (B, E) of the class token.
@@ -102,25 +93,3 @@ class CMMaskSDNetwork(nn.Module):
         if hidden is not None:
             x = torch.where(hidden[..., None], self.mask_word.to(x.dtype), x)
         return read_words(clip, run_words(clip.transformer.resblocks, add_positions(clip, x)), ids)
-
-    def segment(self, maps: Maps, ids: Tensor, attention: Tensor) -> Tensor:
-        """Return logits (B, 1, 4g, 4g).
-
-        Args:
-            maps: what `encode_image` returned.
-            ids: int64 (B, L), the sentences' word pieces.
-            attention: int64 (B, L), 0 at padding.
-        """
-        return self.decode(maps, *self.encode_words(ids), attention)
-
-    def decode(self, maps: Maps, words: Tensor, state: Tensor, attention: Tensor) -> Tensor:
-        """Return what `segment` returns, for words and states of `encode_words`."""
-        fused = self.neck(maps, state)
-        return self.proj(self.decoder(fused, words, attention == 0), state)
-
-    def forward(self, images: Tensor, ids: Tensor, attention: Tensor) -> Tensor:
-        """Return logits (B, 1, 4g, 4g) for images (B, 3, S, S) and sentences.
-
-        `ids` and `attention` are as in `segment`.
-        """
-        return self.segment(self.encode_image(images), ids, attention)

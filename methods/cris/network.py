@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F
+from open_clip.model import CLIP
 from torch import Tensor, nn
 
 from methods.backbones.clip import build_clip, encode_words, resnet_stages
@@ -248,46 +249,45 @@ def scale_start(decoder: Decoder, proj: Projector, branch_gain: float, kernel_ga
         layer.cross_attn_norm.weight.mul_(branch_gain)
 
 
-class CrisNetwork(nn.Module):
-    """CRIS (CVPR 2022), figure 2. Parameter names are the published ones.
+class ClipSegmenter(nn.Module):
+    """CLIP's towers with CRIS' neck, decoder and projector behind them.
+
+    CRIS and CM-MaskSD differ in the image tower and in the neck that fits its maps.
 
     Args:
         config: size of the network.
-        vocabulary_size: number of word pieces that CLIP knows.
+        backbone: both towers.
+        neck: fits the tower's maps.
 
     Raises:
         ValueError: the neck's middle width is not that of the text tower.
     """
 
-    def __init__(self, config: CrisConfig, vocabulary_size: int) -> None:
+    def __init__(self, config: CrisConfig, backbone: CLIP, neck: Neck) -> None:
         super().__init__()
         clip, middle = config.clip, config.neck[1]
         if clip.text_width != middle:
             raise ValueError(
                 "the decoder attends to unprojected words: text_width must equal neck[1]"
             )
-        self.backbone = build_clip(clip, vocabulary_size)
-        self.neck = Neck((clip.width * 8, clip.width * 16, clip.embed), config.neck, clip.embed)
+        self.backbone = backbone
+        self.neck = neck
         self.decoder = Decoder(
             config.decoder_layers, middle, config.decoder_heads, config.decoder_ffn, config.dropout
         )
         self.proj = Projector(clip.embed, middle)
         scale_start(self.decoder, self.proj, config.branch_gain, config.kernel_gain)
 
-    def stages(self, images: Tensor) -> Maps:
-        """Return the image tower's maps v3, v4 and v5 of images (B, 3, S, S)."""
-        return resnet_stages(self.backbone.visual, images)
-
     def encode_image(self, images: Tensor) -> Maps:
         """Return the neck's text-free maps for images (B, 3, S, S)."""
-        return self.neck.project(self.stages(images))
+        raise NotImplementedError
 
     def encode_words(self, ids: Tensor) -> tuple[Tensor, Tensor]:
         """Return words (B, L, D), not projected, and sentence states (B, E) for ids (B, L)."""
         return encode_words(self.backbone, ids)
 
     def segment(self, maps: Maps, ids: Tensor, attention: Tensor) -> Tensor:
-        """Return logits (B, 1, S/4, S/4).
+        """Return logits (B, 1, 4h, 4w), where h and w are the sides of the neck's map.
 
         Args:
             maps: what `encode_image` returned.
@@ -304,8 +304,36 @@ class CrisNetwork(nn.Module):
         return self.proj(self.decoder(fused, words, attention == 0), state)
 
     def forward(self, images: Tensor, ids: Tensor, attention: Tensor) -> Tensor:
-        """Return logits (B, 1, S/4, S/4) for images (B, 3, S, S) and sentences.
+        """Return what `segment` returns, for images (B, 3, S, S) and sentences.
 
         `ids` and `attention` are as in `segment`.
         """
         return self.segment(self.encode_image(images), ids, attention)
+
+
+class CrisNetwork(ClipSegmenter):
+    """CRIS (CVPR 2022), figure 2. Parameter names are the published ones.
+
+    Its logits are at a quarter of the input, (B, 1, S/4, S/4).
+
+    Args:
+        config: size of the network.
+        vocabulary_size: number of word pieces that CLIP knows.
+
+    Raises:
+        ValueError: the neck's middle width is not that of the text tower.
+    """
+
+    def __init__(self, config: CrisConfig, vocabulary_size: int) -> None:
+        clip = config.clip
+        backbone = build_clip(clip, vocabulary_size)
+        neck = Neck((clip.width * 8, clip.width * 16, clip.embed), config.neck, clip.embed)
+        super().__init__(config, backbone, neck)
+
+    def stages(self, images: Tensor) -> Maps:
+        """Return the image tower's maps v3, v4 and v5 of images (B, 3, S, S)."""
+        return resnet_stages(self.backbone.visual, images)
+
+    def encode_image(self, images: Tensor) -> Maps:
+        """Return the neck's text-free maps for images (B, 3, S, S)."""
+        return self.neck.project(self.stages(images))
