@@ -19,8 +19,12 @@ app = typer.Typer(add_completion=False)
 def images(
     out: Annotated[Path, typer.Argument(help="Folder for the pictures.")],
     dataset: Annotated[
-        str, typer.Option("--dataset", help="Data set, as NAME or NAME:SPLIT_BY.")
-    ] = "refcoco",
+        str | None,
+        typer.Option(
+            "--dataset",
+            help="Data set, as NAME or NAME:SPLIT_BY (default: that of the preset paper).",
+        ),
+    ] = None,
     splits: Annotated[str, typer.Option(help="Splits, comma-separated.")] = "val",
     corruptions: Annotated[
         str, typer.Option(help="Names or sets of names, comma-separated.")
@@ -43,6 +47,7 @@ def images(
     from benchmark.robustness import corruptions as known
     from benchmark.robustness.corruptions import Condition
     from benchmark.robustness.pictures import picture_names, write_expressions, write_pictures
+    from benchmark.runs.preset import read_preset
 
     levels = numbers(severities, "--severities") or []
     conditions = [
@@ -50,7 +55,7 @@ def images(
     ]
     if not conditions:
         raise UserError("name a corruption with --corruptions and a severity with --severities.")
-    its = read_named(dataset, data, photographs)
+    its = read_named(dataset or read_preset("paper").datasets[0], data, photographs)
     for split in names(splits):
         count = len(conditions) * len(picture_names(its, split))
         console.print(f"wrote {write_expressions(its, split, out)}", highlight=False)

@@ -34,7 +34,7 @@ def places_of(run: RunDir, places: Places) -> Places:
     root = Path(known["root"])
     found = Path(known["images"])
     # Each data set knows its own folder of photographs, which need not be that of another one.
-    is_own = found == (root / datasets.images_folder(run.spec().dataset)).resolve()
+    is_own = found == (root / datasets.images_folder(run.any_spec().dataset)).resolve()
     images = places.images or (None if is_own else found)
     return dataclasses.replace(places, data=root, images=images)
 

@@ -29,6 +29,7 @@ MEANS_SOMETHING_ELSE = {
     "benchmark/data/combined.py": "this is the reader of `combined`, which is made of three sets",
     "benchmark/data/refshapes": "this is the generator of the embedded sets",
     "benchmark/strategies/cmmasksd.py": "a strategy is called like the network of its paper",
+    "benchmark/data/datasets.py": "a data set names the metrics that it has beside the usual ones",
     "benchmark/tracking/mlflow_experiment.py": "this is how MLflow calls data in files",
     "studies/trials/storage.py": "the role of a search's trial is stored under this word",
     "reports/studies/searches/results.py": "this is how a table calls that role",

@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 import tarfile
+import zlib
 from pathlib import Path
 
 import pytest
@@ -126,6 +127,14 @@ def test_a_bomb_is_refused_before_it_is_opened(tmp_path):
     assert tree(tmp_path / "runs") == {}
 
 
+def unchanged(content: bytes, whole: bytes) -> bool:
+    """Return whether bytes hold the same as an archive. Some bits of a stream mean nothing."""
+    try:
+        return gzip.decompress(content) == gzip.decompress(whole)
+    except (EOFError, OSError, zlib.error):
+        return False
+
+
 def test_a_damaged_archive_is_named_and_leaves_nothing(packed, tmp_path):
     whole = packed[1].read_bytes()
     chosen = random.Random(3)
@@ -135,6 +144,8 @@ def test_a_damaged_archive_is_named_and_leaves_nothing(packed, tmp_path):
         flipped = bytearray(whole)
         flipped[place] ^= 1 << chosen.randrange(8)
         for content in (whole[:place], bytes(flipped)):
+            if unchanged(content, whole):
+                continue
             damaged.write_bytes(content)
             with pytest.raises(UserError, match=r"damaged\.tar\.gz"):
                 unpack([damaged], tmp_path / "runs")
