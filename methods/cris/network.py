@@ -5,6 +5,7 @@ of the projector's convolution. Wang et al., CRIS: CLIP-Driven Referring Image
 Segmentation, CVPR 2022.
 """
 
+import abc
 import math
 from typing import TypeAlias
 
@@ -249,7 +250,7 @@ def scale_start(decoder: Decoder, proj: Projector, branch_gain: float, kernel_ga
         layer.cross_attn_norm.weight.mul_(branch_gain)
 
 
-class ClipSegmenter(nn.Module):
+class ClipSegmenter(nn.Module, abc.ABC):
     """CLIP's towers with CRIS' neck, decoder and projector behind them.
 
     CRIS and CM-MaskSD differ in the image tower and in the neck that fits its maps.
@@ -278,9 +279,9 @@ class ClipSegmenter(nn.Module):
         self.proj = Projector(clip.embed, middle)
         scale_start(self.decoder, self.proj, config.branch_gain, config.kernel_gain)
 
+    @abc.abstractmethod
     def encode_image(self, images: Tensor) -> Maps:
         """Return the neck's text-free maps for images (B, 3, S, S)."""
-        raise NotImplementedError
 
     def encode_words(self, ids: Tensor) -> tuple[Tensor, Tensor]:
         """Return words (B, L, D), not projected, and sentence states (B, E) for ids (B, L)."""
