@@ -6,7 +6,16 @@ from collections.abc import Sequence
 # Cells of columns with these headings hold a verdict or a state, which is shown in its color.
 JUDGED = ("verdict", "status", "state")
 # Columns with these headings hold words wherever they stand.
-WORDS = ("strategy", "compared", "verdict", "status", "why, and beside", "place", "claim")
+WORDS = (
+    "strategy",
+    "against",
+    "compared",
+    "verdict",
+    "status",
+    "why, and beside",
+    "place",
+    "claim",
+)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,7 +13,7 @@ from reports.layout.numbers import NOTHING
 from reports.matrix.parts import parts
 from reports.verdicts import with_verdicts
 
-HEADER = ("split", "method", "metric", "strategy", "with it", "against", "without")
+HEADER = ("split", "method", "metric", "strategy", "with it", "against", "with that")
 HEADER += ("difference [95 %]", "compared", "p", "verdict")
 
 
