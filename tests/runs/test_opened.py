@@ -12,7 +12,7 @@ from benchmark.runs.opened import places_of
 def trained(dataset, root, images):
     found = {"data": {"root": str(root), "images": str(images)}}
     return SimpleNamespace(
-        key="x", read_json=lambda name: found, spec=lambda: SimpleNamespace(dataset=dataset)
+        key="x", read_json=lambda name: found, any_spec=lambda: SimpleNamespace(dataset=dataset)
     )
 
 
