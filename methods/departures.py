@@ -8,6 +8,13 @@ them may change.
 BERT_WORDS = "word pieces trained on the training sentences in place of BERT's 30,522"
 CLIP_WORDS = "word pieces trained on the training sentences in place of CLIP's 49,408"
 HIGHER_RATE = "a higher learning rate than the published one, which fine-tunes"
+HIGHER_RATE_TOWERS = (
+    "a higher learning rate than the published one, which starts from trained towers"
+)
+KERNEL_GROWS_IN = (
+    "branch_gain 0 and kernel_gain 0.1: a start from which the decoder's attention and the"
+    " sentence's kernel grow in"
+)
 HIGHER_RATE_SHORT_WARMUP = f"{HIGHER_RATE}, and a warm-up as short as the training"
 
 

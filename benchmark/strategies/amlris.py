@@ -16,7 +16,6 @@ matters is decided by comparing the two.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 from typing import TYPE_CHECKING, Literal
@@ -24,15 +23,15 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from pydantic import Field
 
-from benchmark.base.errors import UserError
 from benchmark.base.rng import generator
 from benchmark.strategies.masking import apply_image_masks, check_image_mask
 from benchmark.strategies.strategy import (
     Limit,
     MicroBatch,
     Strategy,
-    frozen_running_statistics,
     logged,
+    require_guides,
+    running_statistics,
 )
 
 if TYPE_CHECKING:
@@ -79,10 +78,7 @@ class AMLRIS(Strategy):
         hidden, weak = self.hidden(micro, micro.method.aligned(output))
         images = apply_image_masks(micro.batch.images, hidden)
         masked = dataclasses.replace(micro.batch, images=images)
-        running_statistics = contextlib.nullcontext()
-        if not self.batchnorm_in_masked_pass:
-            running_statistics = frozen_running_statistics(micro.method)
-        with running_statistics:
+        with running_statistics(micro.method, self.batchnorm_in_masked_pass):
             _, _, loss_masked = micro.supervised(masked, "masked pass")
         micro.backward(loss_masked, weight)
 
@@ -191,20 +187,6 @@ class AMLRIS(Strategy):
             "AMLRIS' paper reports its gains over a CARIS of its own training, +1.08 mIoU on"
             " average. Over CARIS' released checkpoints they are +0.53.",
         ]
-
-
-def require_guides(definition: Definition, strategy: str) -> None:
-    """Check that a method hands out aligned features.
-
-    Raises:
-        UserError: it does not.
-    """
-    if not definition.guides:
-        raise UserError(
-            f"the strategy {strategy} chooses what to hide by features that the method"
-            f" {definition.name} does not hand out: leave the pair out, or make the method a"
-            " GuidedMethod (see docs/extending.md)."
-        )
 
 
 def relevance(aligned: Aligned, weight: Tensor, bias: Tensor) -> Tensor:

@@ -11,12 +11,11 @@ pass keeps the weight 1, whatever the branches weigh.
 from __future__ import annotations
 
 import abc
-import contextlib
 import dataclasses
 from typing import TYPE_CHECKING, Literal
 
 from benchmark.strategies.maskris import detached
-from benchmark.strategies.strategy import MicroBatch, Strategy, frozen_running_statistics, logged
+from benchmark.strategies.strategy import MicroBatch, Strategy, logged, running_statistics
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -70,10 +69,7 @@ class Branched(Strategy):
         total = loss_ce.detach()
         branches, more = self.branches(micro, teacher)
         for branch in branches:
-            running_statistics = contextlib.nullcontext()
-            if not self.batchnorm_in_masked_pass:
-                running_statistics = frozen_running_statistics(micro.method)
-            with running_statistics:
+            with running_statistics(micro.method, self.batchnorm_in_masked_pass):
                 loss = self._loss(micro, branch, teacher)
             micro.backward(loss, branch.weight)
             total = total + branch.weight * loss.detach()

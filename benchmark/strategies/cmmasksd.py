@@ -19,9 +19,8 @@ import numpy as np
 from pydantic import Field
 
 from benchmark.base.errors import UserError
-from benchmark.strategies.amlris import require_guides
 from benchmark.strategies.branches import Branch, Branched
-from benchmark.strategies.strategy import MicroBatch
+from benchmark.strategies.strategy import MicroBatch, require_guides
 
 if TYPE_CHECKING:
     from torch import Tensor

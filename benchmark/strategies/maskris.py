@@ -11,7 +11,6 @@ Distillation-aware learning (Sec. 3.3) is `MaskRIS.step`:
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -24,7 +23,7 @@ from benchmark.strategies.masking import (
     draw_image_mask,
     mask_words,
 )
-from benchmark.strategies.strategy import MicroBatch, Strategy, frozen_running_statistics, logged
+from benchmark.strategies.strategy import MicroBatch, Strategy, logged, running_statistics
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -96,10 +95,7 @@ class MaskRIS(Strategy):
 
         # The masked pass gets no target at all, so it learns from the teacher alone.
         masked = self.masked(micro, keep_targets=False)
-        running_statistics = contextlib.nullcontext()
-        if not self.batchnorm_in_masked_pass:
-            running_statistics = frozen_running_statistics(micro.method)
-        with running_statistics:
+        with running_statistics(micro.method, self.batchnorm_in_masked_pass):
             student = micro.forward(masked, "prediction", "masked pass")
         loss_dist = micro.method.distillation(student, teacher)
         micro.backward(loss_dist, weight)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, model_serializer
 
+from benchmark.base.errors import UserError
 from benchmark.base.rng import generator, reseed_dropout
 from benchmark.strategies import frozen
 
@@ -235,6 +236,20 @@ class MicroBatch:
         return dataclasses.replace(self, samples=samples)
 
 
+def require_guides(definition: Definition, strategy: str) -> None:
+    """Check that a method hands out aligned features, by which a strategy chooses what to hide.
+
+    Raises:
+        UserError: it does not.
+    """
+    if not definition.guides:
+        raise UserError(
+            f"the strategy {strategy} chooses what to hide by features that the method"
+            f" {definition.name} does not hand out: leave the pair out, or make the method a"
+            " GuidedMethod (see docs/extending.md)."
+        )
+
+
 def logged(total: Tensor, terms: Mapping[str, Tensor], **more: Tensor) -> dict[str, Tensor]:
     """Return losses by the names under which they are logged.
 
@@ -246,6 +261,13 @@ def logged(total: Tensor, terms: Mapping[str, Tensor], **more: Tensor) -> dict[s
     named = {"train/loss": total}
     named |= {f"train/loss_{name}": term.detach() for name, term in terms.items()}
     return named | {f"train/{name}": value.detach() for name, value in more.items()}
+
+
+def running_statistics(
+    network: nn.Module, updated: bool
+) -> contextlib.AbstractContextManager[None]:
+    """Let BatchNorm update its running statistics in a pass, or keep the pass out of them."""
+    return contextlib.nullcontext() if updated else frozen_running_statistics(network)
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from benchmark.base import torchscript
 from benchmark.base.pretrained import Source
+from methods.backbones.positions import resize_positions
 from methods.backbones.sizes import VIT_PATCH, ClipConfig
 
 # Tensors of OpenAI's own files that are numbers about the network, or follow from them.
@@ -135,6 +136,25 @@ def starting_weights(name: str, source: Source) -> dict[str, Tensor]:
             for key, value in clip.state_dict().items()
             if value.is_floating_point()
         }
+
+
+def resized_positions(
+    state: dict[str, Tensor], image_size: int, patch: int = VIT_PATCH
+) -> dict[str, Tensor]:
+    """Return a CLIP's weights with the position table of a ViT resized to an input's grid.
+
+    The weights of a ResNet stay as they are.
+
+    Args:
+        state: as `starting_weights` returns it.
+        image_size: side of the input, in pixels.
+        patch: side of the ViT's patches, in pixels.
+    """
+    table = "visual.positional_embedding"
+    if table not in state:
+        return state
+    grid = (image_size // patch,) * 2
+    return {**state, table: resize_positions(state[table][None], grid, "bicubic")[0]}
 
 
 def resnet_stages(visual: nn.Module, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:

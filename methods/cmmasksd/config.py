@@ -11,56 +11,39 @@ from pydantic import Field
 
 from methods import departures
 from methods.backbones.sizes import VIT_B16, VIT_L14, VIT_PATCH, ClipConfig
-from methods.config import Config, Recipe
-from methods.cris.config import CrisDefinition
+from methods.config import Recipe
+from methods.cris.config import CrisConfig, CrisDefinition
 
 _SCRATCH = (
     departures.from_scratch("CLIP's towers"),
     "relevance comes from towers that start from random weights, so what is hidden is at first"
     " chosen by noise",
     departures.CLIP_WORDS,
-    "a higher learning rate than the published one, which starts from trained towers",
-    "branch_gain 0 and kernel_gain 0.1: a start from which the decoder's attention and the"
-    " sentence's kernel grow in",
+    departures.HIGHER_RATE_TOWERS,
+    departures.KERNEL_GROWS_IN,
 )
 
 
-class CMMaskSDConfig(Config):
-    """Size of a CM-MaskSD network.
+class CMMaskSDConfig(CrisConfig):
+    """Size of a CM-MaskSD network, which is CRIS' on a ViT.
+
+    `clip` has a ViT in three stages, so its depth is a multiple of 3. Where a field of CRIS
+    says that 1 is published, the paper says nothing else.
 
     Attributes:
-        clip: dimensions of both towers. The image tower is a ViT in three stages, so its
-            depth is a multiple of 3.
         patch: side of the ViT's patches, in pixels.
-        neck: output widths of the three neck levels. The middle one is the decoder's
-            width, and that of the text tower.
-        decoder_layers: number of layers of CRIS' decoder.
-        decoder_heads: attention heads of a layer.
-        decoder_ffn: channels inside the feed-forward network of a layer.
-        dropout: dropout of the decoder. CLIP has none.
-        branch_gain: starting weight of the norms behind the decoder's attentions, as in
-            CRIS. 1 stands for the published start.
-        kernel_gain: factor on the starting weights of the sentence's kernel, as in CRIS.
-            1 stands for the published start.
     """
 
-    clip: ClipConfig
     patch: int = VIT_PATCH
-    neck: tuple[int, int, int] = (256, 512, 1024)
-    decoder_layers: int = 3
-    decoder_heads: int = 8
-    decoder_ffn: int = 2048
-    dropout: float = 0.1
-    branch_gain: float = 1.0
-    kernel_gain: float = 1.0
 
     @classmethod
-    def published(cls, network: str, size: int) -> CMMaskSDConfig:
+    def published(cls, network: str, size: int, max_length: int = 17) -> CMMaskSDConfig:
         """Return the published configuration.
 
         Args:
             network: CLIP's image tower, `ViT-B/16` or `ViT-L/14`.
             size: side of the network input, in pixels.
+            max_length: ids per sentence, special ones included.
         """
         # The position table of the ViT is resized once, to the input's own grid.
         clip = {"ViT-B/16": VIT_B16, "ViT-L/14": VIT_L14}[network]
@@ -71,7 +54,7 @@ class CMMaskSDConfig(Config):
             # ratios the words stay unprojected.
             own = {"patch": 14, "neck": (384, 768, 1536), "decoder_heads": 12, "decoder_ffn": 3072}
         pretrained = f"openai-{network.replace('/', '-')}"
-        return cls(size=size, max_length=17, clip=clip, pretrained=pretrained, **own)
+        return cls(size=size, max_length=max_length, clip=clip, pretrained=pretrained, **own)
 
 
 class CMMaskSDRecipe(Recipe):

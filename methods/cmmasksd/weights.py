@@ -7,14 +7,11 @@ from torch import Tensor
 
 from benchmark.base.pretrained import Source
 from methods.backbones import clip
-from methods.backbones.positions import resize_positions
 from methods.cmmasksd.config import CMMaskSDConfig
 from methods.cris.weights import UNNEEDED, checkpoint, from_published, to_published
 from methods.weights import join_parts
 
 __all__ = ["UNNEEDED", "checkpoint", "from_published", "starting_weights", "to_published"]
-
-_TABLE = "backbone.visual.positional_embedding"
 
 
 def starting_weights(config: CMMaskSDConfig, source: Source) -> dict[str, Tensor]:
@@ -23,7 +20,6 @@ def starting_weights(config: CMMaskSDConfig, source: Source) -> dict[str, Tensor
     Raises:
         UserError: it cannot be had or has another layout.
     """
-    state = join_parts({"backbone": clip.starting_weights(config.pretrained, source)})
-    side = config.clip.image_size // config.patch
-    state[_TABLE] = resize_positions(state[_TABLE][None], (side, side), "bicubic")[0]
-    return state
+    state = clip.starting_weights(config.pretrained, source)
+    resized = clip.resized_positions(state, config.clip.image_size, config.patch)
+    return join_parts({"backbone": resized})

@@ -15,8 +15,7 @@ _SCRATCH = (
     "backbone_multiplier 1 or 2: towers that start from random weights need the full learning rate"
     " and more",
     departures.CLIP_WORDS,
-    "branch_gain 0 and kernel_gain 0.1: a start from which the decoder's attention and the"
-    " sentence's kernel grow in",
+    departures.KERNEL_GROWS_IN,
 )
 
 

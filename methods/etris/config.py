@@ -19,7 +19,7 @@ _SCRATCH = (
     "the towers, frozen as published but for their position tables, are trained: random weights"
     " cannot stay as they are",
     departures.CLIP_WORDS,
-    "a higher learning rate than the published one, which starts from trained towers",
+    departures.HIGHER_RATE_TOWERS,
     "branch_gain 0 and kernel_gain 0.1: a start from which Bridger, attention and the sentence's"
     " kernel grow in",
 )
