@@ -358,7 +358,7 @@ def test_what_names_no_expression_is_told(ids, message, dataset, tmp_path):
         ("cut.json", b'[{"sent_id": 1}', "is damaged"),
         ("deep.json", b"[" * 100_000, "is damaged"),
         ("deep.jsonl", b'{"a":' * 100_000 + b"\n", "line 1 is no JSON object"),
-        ("cut.jsonl.gz", gzip.compress(b'{"sent_id": 1}\n' * 99)[:-9], "cannot be read"),
+        ("cut.jsonl.gz", gzip.compress(b'{"sent_id": 1}\n' * 99, mtime=0)[:-9], "cannot be read"),
         ("bad.jsonl.gz", b"\x1f\x8b" + b"\0" * 40, "cannot be read"),
         ("bad.parquet", b"PAR1 and no more", "is no parquet table"),
         ("folder", "folder", "holds no PNG masks"),
