@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -18,19 +18,14 @@ from benchmark.base.errors import UserError, choose
 from benchmark.base.names import check_name
 from benchmark.data import datasets
 from benchmark.runs.spec import RunSpec, Selection
-from benchmark.strategies.strategy import Strategy
+from benchmark.strategies.strategy import Described
 from methods.config import Definition
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from benchmark.strategies.strategy import MicroBatch
 
 KIND = "predictions"
 
 
-class MadeElsewhere(Strategy):
-    """Stands where nobody says by which strategy a network was trained. It trains nothing."""
+class MadeElsewhere(Described):
+    """Stands where nobody says by which strategy a network was trained."""
 
     @property
     def heading(self) -> str:
@@ -40,10 +35,6 @@ class MadeElsewhere(Strategy):
     def describe(self) -> list[str]:
         """Return what tables say of it."""
         return ["the masks come from a network that the suite did not train"]
-
-    def step(self, micro: MicroBatch) -> dict[str, Tensor]:
-        """Raise an error, since no run is trained by it."""
-        raise NotImplementedError
 
 
 MADE_ELSEWHERE = MadeElsewhere(name="made-elsewhere")
@@ -169,7 +160,7 @@ class PredictionsSpec(BaseModel):
         return self.stands_for.variant if self.stands_for else ""
 
     @property
-    def strategy(self) -> Strategy:
+    def strategy(self) -> Described:
         """The strategy of its row, with default settings, or `MADE_ELSEWHERE`."""
         return strategies.get(self.stands_for.strategy) if self.stands_for else MADE_ELSEWHERE
 

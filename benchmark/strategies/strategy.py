@@ -53,8 +53,8 @@ class Limit:
     above: str
 
 
-class Strategy(BaseModel, abc.ABC):
-    """One way of using the samples of a training step.
+class Described(BaseModel):
+    """What tables say of the strategy of a run, or of masks that were made elsewhere.
 
     Its fields are its settings, and they are part of the run's key.
 
@@ -75,22 +75,10 @@ class Strategy(BaseModel, abc.ABC):
         """What tables call it."""
         return f"+{self.name}"
 
-    @property
-    def passes(self) -> float:
-        """The cost of a step in passes with their backward, of which the baseline has one."""
-        return 1
-
     @classmethod
     def settings(cls) -> set[str]:
         """Return the names of its own fields."""
         return set(cls.model_fields) - {"name", "revision"}
-
-    def tunable(self) -> set[str]:
-        """Return the settings that presets, grids and searches may change.
-
-        They are those that make a difference to it.
-        """
-        return self.settings()
 
     def key_fields(self) -> dict[str, Any]:
         """Return name, settings and revision as they stand in the run's spec, and so in its key."""
@@ -109,6 +97,38 @@ class Strategy(BaseModel, abc.ABC):
     def _serialized(self) -> dict[str, Any]:
         return self.key_fields()
 
+    def describe(self) -> list[str]:
+        """Return in words what it does with its settings, for the definitions under a table."""
+        return []
+
+    def notes(self, families: set[str]) -> list[str]:
+        """Return what a reader of any table with it must know.
+
+        Args:
+            families: tokenizer families of the table's methods, of `bert` and `clip`.
+        """
+        return []
+
+    def limits(self) -> list[Limit]:
+        """Return what reports warn of in a run's training."""
+        return []
+
+
+class Strategy(Described, abc.ABC):
+    """One way of using the samples of a training step."""
+
+    @property
+    def passes(self) -> float:
+        """The cost of a step in passes with their backward, of which the baseline has one."""
+        return 1
+
+    def tunable(self) -> set[str]:
+        """Return the settings that presets, grids and searches may change.
+
+        They are those that make a difference to it.
+        """
+        return self.settings()
+
     def read(self, values: Mapping[str, Any]) -> Strategy:
         """Return the strategy of this kind that the fields of a spec describe.
 
@@ -126,22 +146,6 @@ class Strategy(BaseModel, abc.ABC):
         Raises:
             UserError: a setting does not fit. The message says which values would.
         """
-
-    def describe(self) -> list[str]:
-        """Return in words what it does with its settings, for the definitions under a table."""
-        return []
-
-    def notes(self, families: set[str]) -> list[str]:
-        """Return what a reader of any table with it must know.
-
-        Args:
-            families: tokenizer families of the table's methods, of `bert` and `clip`.
-        """
-        return []
-
-    def limits(self) -> list[Limit]:
-        """Return what reports warn of in a run's training."""
-        return []
 
     @abc.abstractmethod
     def step(self, micro: MicroBatch) -> dict[str, Tensor]:
