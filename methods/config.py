@@ -236,6 +236,8 @@ class Definition:
             image and text together.
         hides: whether its network has learned tokens that take the place of what a pass must
             not see, so that it reads `Batch.hidden`.
+        choices: what no publication decides and this suite did, a sentence each. Reports print
+            them under every table with the method.
         stage: which part of a published procedure of several the numbers are of. Tables
             name it.
         has_published_weights: whether the method has a `weights.py`, and so reads and
@@ -264,6 +266,7 @@ class Definition:
     draws_negatives: bool = False
     guides: bool = False
     hides: bool = False
+    choices: tuple[str, ...] = ()
     stage: str = ""
     has_published_weights: bool = False
     targets_from: str | None = None

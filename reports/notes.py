@@ -100,10 +100,15 @@ def about(specs: Sequence[AnySpec]) -> list[str]:
     families = {spec.definition.text[0] for spec in specs if spec.definition}
     every = labels.strategy_labels(specs).values()
     lines = [note for strategy in every for note in strategy.notes(families)]
+    # Of masks that were made elsewhere nothing is known of how their network was trained.
+    trained = [spec for spec in specs if not isinstance(spec, PredictionsSpec)]
+    lines += [
+        f"Choices of this suite that no publication of {name} decides: {' '.join(its.choices)}"
+        for name, its in sorted({spec.method: spec.definition for spec in trained}.items())
+        if its.choices
+    ]
     departures: dict[tuple[str, ...], set[str]] = {}
-    for spec in specs:
-        if isinstance(spec, PredictionsSpec):
-            continue  # Nothing is known of how it was trained.
+    for spec in trained:
         named = departures.setdefault(spec.network.departures, set())
         named.add(f"{spec.method} {spec.variant}")
     for texts, named in sorted(departures.items(), key=lambda item: sorted(item[1])):

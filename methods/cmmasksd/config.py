@@ -84,6 +84,17 @@ class CMMaskSDRecipe(Recipe):
         return super().stretched(factor) | {"warmup_epochs": round(factor * self.warmup_epochs)}
 
 
+_CHOICES = (
+    "The neck reads the maps after a third, two thirds and all of the ViT's blocks. They have one"
+    " size, so none is resampled.",
+    "With ViT-L/14, neck and decoder have CRIS' ratios.",
+    "One group of parameters has one rate and decays as a whole. The rate warms up from 0, falls as"
+    " a cosine to 0, and gradients are not clipped.",
+    "Letterbox, cleaned sentences, one sentence per ref and epoch, CLIP's mean and deviation, the"
+    " decoder's dropout of 0.1 and fp16 are CRIS'.",
+    "The paper's network has 207 M parameters at 480 pixels and what it describes has 190 M, which"
+    " is what is built.",
+)
 _PUBLISHED = CMMaskSDRecipe(
     epochs=100,
     batch_size=32,
@@ -104,6 +115,7 @@ DEFINITION = CrisDefinition(
     batch_norm="vectors",
     guides=True,
     hides=True,
+    choices=_CHOICES,
     variants={
         "paper": CMMaskSDConfig.published("ViT-B/16", 576),
         "paper-480": CMMaskSDConfig.published("ViT-B/16", 480),

@@ -413,3 +413,12 @@ def test_an_unwritable_folder_is_a_user_error(tmp_path):
     (tmp_path / "out").write_text(json.dumps("a file"))
     with pytest.raises(UserError, match="choose another folder"):
         write(tmp_path, [make_spec()], tmp_path / "out")
+
+
+def test_what_no_publication_decides_stands_under_the_table(tmp_path):
+    specs = [make_spec(strategy, method="cmmasksd") for strategy in BOTH]
+    for spec in specs:
+        make_run(tmp_path, spec)
+    text = text_of(tmp_path, specs, tmp_path / "out")
+    assert text.count("Choices of this suite that no publication of cmmasksd decides: ") == 1
+    assert all(choice in text for choice in specs[0].definition.choices)
