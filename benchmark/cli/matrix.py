@@ -140,7 +140,13 @@ def plan(
     where: Where,
     preset: PresetOption = "quick",
     name: PlanOption = None,
-    measure: Annotated[bool, typer.Option(help="Build each network and time a step of it.")] = True,
+    measure: Annotated[
+        bool | None,
+        typer.Option(
+            "--measure/--no-measure",
+            help="Build each network and time a step of it (default: where none was timed here).",
+        ),
+    ] = None,
     detect: Annotated[
         float | None,
         typer.Option(
@@ -165,15 +171,21 @@ def plan(
         planned = planning.plan(
             resolved, measure, lambda network: status.update(f"measuring {network}")
         )
-    console.print(_plan_table(planned, measure))
+    is_measured = measure is not False
+    console.print(_plan_table(planned, is_measured))
     if needed := len(resolved.needed):
         make = "makes" if needed == 1 else "make"
         console.print(f"The first {needed} {make} the targets that others are trained on.")
     at_a_time = chosen.now.jobs
-    if measure and (seconds := planning.total_seconds(planned, at_a_time)) is not None:
+    if is_measured and (seconds := planning.total_seconds(planned, at_a_time)) is not None:
         time = planning.duration(seconds)
         console.print(
             f"about {time} of training at {at_a_time} runs at a time, evaluation not counted"
+        )
+    if earlier := max((run.measured.age for run in planned if run.measured), default=0.0):
+        console.print(
+            f"Some steps were timed earlier, the first {planning.duration(earlier)} ago: --measure"
+            " times all of them again."
         )
     if disk := planning.total_disk(planned, at_a_time):
         _print_disk(*disk, free_bytes(where.runs), at_a_time, where.runs)

@@ -88,7 +88,7 @@ class ReferDataset:
         for split in self.splits:
             check_name(split, f"a split of {self.name} ({self.split_by})")
 
-    @property
+    @functools.cached_property
     def splits(self) -> tuple[str, ...]:
         """The splits that have refs: train first, then val, then the test splits."""
         present = {split for ref in self.refs for split in ref.splits}
@@ -225,11 +225,16 @@ class ReferDataset:
         """Return the sha256 (hex) of the annotation files and of the images that refs use.
 
         Where the files lie does not matter. Hashing 20,000 images takes a while, so the result is
-        kept in the user's cache folder (see `digests`).
+        kept in the user's cache folder (see `digests`). Even then each file is looked at, so this
+        is done once for what was read.
 
         Raises:
             UserError: a file is missing.
         """
+        return self._files_digest
+
+    @functools.cached_property
+    def _files_digest(self) -> str:
         used = sorted({ref.image_id for ref in self.refs})
         labels = [label for label, _ in self.sources] + [f"image {image_id}" for image_id in used]
         paths = [path for _, path in self.sources] + [

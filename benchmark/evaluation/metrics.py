@@ -26,18 +26,23 @@ A new metric is one more entry of `SHIPPED`, or a `Metric` of a plugin. Evaluati
 columns that it adds, and result.json, metrics.jsonl, tables and MLflow show its value.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from benchmark.base.errors import UserError, choose
 from benchmark.base.registry import Registry
 from benchmark.data.refs import NO_TARGET
 
-Terms = Callable[[pd.DataFrame], np.ndarray]  # records -> float64 (rows,)
+if TYPE_CHECKING:  # Plans check the names of metrics, for which they need not wait for pandas.
+    import pandas as pd
+
+Terms = Callable[["pd.DataFrame"], np.ndarray]  # records -> float64 (rows,)
 AddedColumn = Callable[[np.ndarray, np.ndarray], int | float]  # predicted mask, truth mask -> value
 
 

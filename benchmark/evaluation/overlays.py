@@ -1,10 +1,8 @@
 """Pictures of a few validation images per run, with sentence, ground truth and prediction."""
 
-import matplotlib
 import numpy as np
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from PIL import Image, ImageDraw
 
 from benchmark.base.files import atomic_write
 from benchmark.data.images import EvaluationImages
@@ -19,19 +17,37 @@ from benchmark.runs.rundir import RunDir
 from methods.contract import Method
 
 SENTENCES = 3  # per image
+# In pixels of a drawn picture, whatever the size of the photograph is.
+WIDTH = 265
+HEIGHT = 230
+GAP = 10
+TEXT = 14
+LINE = 18
 
 
-def panel(axis: matplotlib.axes.Axes, image: np.ndarray, title: str, color: str = "black") -> None:
-    """Show one picture with a wrapped title."""
-    axis.imshow(image)
-    # A sentence may hold a dollar sign, which is no formula.
-    text = "\n".join(drawn_text.wrapped(title, 34))
-    axis.set_title(text, fontsize=9, color=color, parse_math=False, fontfamily=drawn_text.fonts())
-    axis.set_axis_off()
+def panel(image: np.ndarray, title: str, color: str = "black") -> Image.Image:
+    """Return one picture below its wrapped title, at most WIDTH pixels wide.
+
+    Args:
+        image: RGB, uint8 (height, width, 3).
+        title: what data say, or a heading.
+        color: of the title.
+    """
+    lines = drawn_text.wrapped(title, 34)
+    height, width = image.shape[:2]
+    scale = min(WIDTH / width, HEIGHT / height)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    picture = Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)
+    drawn = Image.new("RGB", (WIDTH, LINE * len(lines) + size[1]), "white")
+    canvas = ImageDraw.Draw(drawn)
+    for number, line in enumerate(lines):
+        drawn_text.draw_line(canvas, WIDTH // 2, LINE * number, line, TEXT, color)
+    drawn.paste(picture, ((WIDTH - size[0]) // 2, LINE * len(lines)))
+    return drawn
 
 
-def draw(image: np.ndarray, prediction: Prediction) -> Figure:
-    """Return a figure with a row per sentence: image and sentence, ground truth, and prediction.
+def draw(image: np.ndarray, prediction: Prediction) -> Image.Image:
+    """Return a picture with a row per sentence: image and sentence, ground truth, and prediction.
 
     Args:
         image: RGB, uint8 (height, width, 3), at its original size.
@@ -42,19 +58,30 @@ def draw(image: np.ndarray, prediction: Prediction) -> Figure:
     # It shows one sentence per object, because a reader wants to see whether the text moves the
     # mask.
     firsts = {ref.ann_ids: number for number, ref in reversed(list(enumerate(refs)))}
-    shown = sorted(firsts.values())[:SENTENCES]
-    figure = Figure(figsize=(7.5, 2.6 * len(shown)), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(len(shown), 3, squeeze=False)
-    for row, number in zip(axes, shown, strict=True):
+    rows = []
+    for number in sorted(firsts.values())[:SENTENCES]:
         truth = prediction.truth(number)
         mask = prediction.masks[number]
         intersection, union = overlap(mask, truth)
         iou = intersection / union if union else 0
-        panel(row[0], image, f"“{sentences[number].sent}”")
-        panel(row[1], tinted(image, truth, TRUTH), "ground truth", TRUTH)
-        panel(row[2], tinted(image, mask, PREDICTION), f"prediction, IoU {iou:.2f}", PREDICTION)
-    return figure
+        rows.append(
+            [
+                panel(image, f"“{sentences[number].sent}”"),
+                panel(tinted(image, truth, TRUTH), "ground truth", TRUTH),
+                panel(tinted(image, mask, PREDICTION), f"prediction, IoU {iou:.2f}", PREDICTION),
+            ]
+        )
+    heights = [max(drawn.height for drawn in row) for row in rows]
+    whole = (3 * WIDTH + 4 * GAP, sum(heights) + GAP * (len(rows) + 1))
+    sheet = Image.new("RGB", whole, "white")
+    top = GAP
+    for row, height in zip(rows, heights, strict=True):
+        for column, drawn in enumerate(row):
+            # Pictures of a row end at one line, however long their titles are.
+            place = (GAP + column * (WIDTH + GAP), top + height - drawn.height)
+            sheet.paste(drawn, place)
+        top += height + GAP
+    return sheet
 
 
 @torch.no_grad()
@@ -87,9 +114,8 @@ def write(
     for number in sorted({int(place) for place in places}):
         item = images[number]
         (prediction,) = predict(method, [item], tokenizer, device)
-        figure = draw(dataset.image(item.image_id), prediction)
-        with drawn_text.quiet_glyphs():
-            atomic_write(
-                run.path / "images" / f"{split}_{item.image_id}.png",
-                lambda temporary, figure=figure: figure.savefig(temporary, format="png", dpi=110),
-            )
+        picture = draw(dataset.image(item.image_id), prediction)
+        atomic_write(
+            run.path / "images" / f"{split}_{item.image_id}.png",
+            lambda temporary, picture=picture: picture.save(temporary, format="PNG"),
+        )

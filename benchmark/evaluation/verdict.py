@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-from scipy import optimize, special, stats
+from scipy import special
 
 LEVEL = 0.05
 LEAST_PAIRS = 3  # two differences alone leave the deviation between seeds all but unknown
@@ -189,7 +189,7 @@ def seeds_for(width: float, seed_deviation: float, image_error: float) -> int | 
     Returns:
         None where the images alone make the interval wider. `MOST_SEEDS` stands for it and more.
     """
-    if not stats.norm.ppf(1 - LEVEL / 2) * image_error < width:
+    if not special.ndtri(1 - LEVEL / 2) * image_error < width:
         return None
     seeds = np.arange(LEAST_PAIRS, MOST_SEEDS + 1)
     fits = half_width(LEVEL, seeds, seed_deviation, image_error) <= width
@@ -216,12 +216,13 @@ def power(
         family: number of planned comparisons.
     """
     quantiles = (np.arange(2000) + 0.5) / 2000
-    ratio = np.sqrt(stats.chi2.ppf(quantiles, pairs - 1) / (pairs - 1))
+    chi2 = 2 * special.gammaincinv((pairs - 1) / 2, quantiles)  # its quantiles
+    ratio = np.sqrt(chi2 / (pairs - 1))
     width = half_width(LEVEL / family, pairs, seed_deviation * ratio, image_error)
     error = math.hypot(seed_deviation / math.sqrt(pairs), image_error)
     if error == 0:
         return float(difference > 0)
-    return float(stats.norm.sf((width - difference) / error).mean())
+    return float(special.ndtr((difference - width) / error).mean())
 
 
 def detectable(
@@ -243,6 +244,9 @@ def detectable(
     most = 10 * half_width(LEVEL / family, pairs, seed_deviation, image_error)
     if most == 0:
         return 0.0
+    # Imported here because plans with fewer pairs need not wait for it.
+    from scipy import optimize
+
     return float(optimize.brentq(lacking, 0, most, xtol=1e-7))
 
 

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import methods
+from benchmark.planning import timed_steps
+from benchmark.planning.timed_steps import Timed
 from benchmark.runs.opened import Opened
 from benchmark.runs.resolve import Matrix
 from benchmark.runs.rundir import RunDir
@@ -22,25 +24,9 @@ from benchmark.runs.status import RunStatus
 from benchmark.runs.trainable import training_units
 
 if TYPE_CHECKING:
-    from benchmark.training.disk import Disk
     from benchmark.training.trainer import Trainer
 
 MEASURED_STEPS = 2  # after one that warms up
-
-
-@dataclasses.dataclass(frozen=True)
-class Measured:
-    """What was measured of a network.
-
-    Attributes:
-        parameters: number of its parameters.
-        disk: what a run takes of the disk.
-        seconds: least time of a training step, or None if no step could be taken here.
-    """
-
-    parameters: int
-    disk: Disk
-    seconds: float | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +43,7 @@ class Planned:
     spec: RunSpec
     status: RunStatus
     steps: int
-    measured: Measured | None
+    measured: Timed | None
 
     @property
     def seconds_left(self) -> float | None:
@@ -82,31 +68,36 @@ def steps_of(spec: RunSpec, opened: Opened) -> int:
 
 
 def plan(
-    matrix: Matrix, measure: bool, tell: Callable[[str], None] = lambda what: None
+    matrix: Matrix, measure: bool | None, tell: Callable[[str], None] = lambda what: None
 ) -> list[Planned]:
     """Return all runs of a matrix. Those that make targets for others come first.
 
     Args:
         matrix: the runs and where their data lie.
-        measure: whether a step of each network is timed.
+        measure: whether a step of each network is timed. With None, this machine times what it has
+            not timed before.
         tell: is called with what is being measured.
 
     Raises:
         UserError: a run's data are missing or damaged.
     """
-    measured: dict[tuple[str, ...], Measured] = {}
+    measured: dict[tuple[str, ...], Timed] = {}
     planned = []
     for spec in (*matrix.needed, *matrix.specs):
         group = (spec.method, spec.variant, spec.strategy.name, spec.dataset)
-        if measure and group not in measured:
-            tell(" ".join(group))
-            measured[group] = _measure(spec, matrix)
+        if measure is not False and group not in measured:
+            before = None if measure else timed_steps.recall(spec, matrix.execution)
+            if before is None:
+                tell(" ".join(group))
+                before = _measure(spec, matrix)
+                timed_steps.keep(spec, matrix.execution, before)
+            measured[group] = before
         status = RunDir(matrix.places.runs / spec.key).status()
         planned.append(Planned(spec, status, steps_of(spec, matrix.opened), measured.get(group)))
     return planned
 
 
-def _measure(spec: RunSpec, matrix: Matrix) -> Measured:
+def _measure(spec: RunSpec, matrix: Matrix) -> Timed:
     """Return a network's parameters and, if the device is here, the least time of a few steps."""
     import torch
 
@@ -120,16 +111,17 @@ def _measure(spec: RunSpec, matrix: Matrix) -> Measured:
         network = methods.get(spec.method)(spec.network, tokenizer.size)
     parameters = sum(parameter.numel() for parameter in network.parameters())
     takes = disk(network, spec, matrix.opened)
+    untimed = Timed(parameters, takes.kept, takes.under_way, None)
     if execution.numerics.device == "cuda" and not torch.cuda.is_available():
-        return Measured(parameters, takes, None)
+        return untimed
     if methods.definition(spec.method).targets_from:
         # Another run of this plan makes its targets, so it cannot be trained yet.
-        return Measured(parameters, takes, None)
+        return untimed
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(
             spec, RunDir(Path(folder) / spec.key), matrix.opened, execution, published_start=False
         )
-        return Measured(parameters, takes, _seconds_per_step(trainer))
+        return dataclasses.replace(untimed, seconds=_seconds_per_step(trainer))
 
 
 def _seconds_per_step(trainer: Trainer) -> float:
@@ -170,7 +162,7 @@ def total_disk(planned: Iterable[Planned], at_a_time: int) -> tuple[int, int] | 
         Both numbers for the runs that are not done, or None if nothing was measured.
     """
     remaining = [run for run in planned if run.status.state != "done"]
-    takes = [run.measured.disk for run in remaining if run.measured is not None]
+    takes = [run.measured for run in remaining if run.measured is not None]
     if len(takes) < len(remaining):
         return None
     under_way = sorted((its.under_way for its in takes), reverse=True)

@@ -11,12 +11,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from benchmark.data.refer import ReferDataset
 from benchmark.data.refs import Ref, Sentence
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # Presets name these conditions, and plans need not wait for pandas.
+    import pandas as pd
+
     from benchmark.data.tokenizers import Tokenizer
     from methods.contract import Text
 

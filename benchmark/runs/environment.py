@@ -105,8 +105,12 @@ def describe(
 
 def machine(packages: Iterable[str]) -> dict[str, Any]:
     """Return the code, the machine, and the versions of those packages that are installed."""
+    return {"git": git_state(), **hardware(packages)}
+
+
+def hardware(packages: Iterable[str]) -> dict[str, Any]:
+    """Return the machine, and the versions of those packages that are installed."""
     return {
-        "git": git_state(),
         "python": platform.python_version(),
         "packages": versions(packages),
         "cpu_count": os.cpu_count(),
@@ -144,11 +148,11 @@ def device_description(execution: Execution, device: Any, world: int) -> Device:
 
         name = torch.cuda.get_device_name(device)
     else:
-        name = _processor()
+        name = processor()
     return Device(type=device.type, name=name, processes=world, threads=execution.numerics.threads)
 
 
-def _processor() -> str:
+def processor() -> str:
     """Return the name of the processor, or that of its architecture where no more is known."""
     information = Path("/proc/cpuinfo")
     lines = information.read_text().splitlines() if information.exists() else []

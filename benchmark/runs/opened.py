@@ -9,7 +9,8 @@ from benchmark.base import pretrained
 from benchmark.base.errors import UserError
 from benchmark.data import datasets
 from benchmark.data.refer import ReferDataset
-from benchmark.data.tokenizers import Tokenizer, published_tokenizer, trained_tokenizer
+from benchmark.data.tokenizers import Tokenizer, published_tokenizer
+from benchmark.data.word_pieces import kept_tokenizer
 from benchmark.runs import splits
 from benchmark.runs.execution import Places
 from benchmark.runs.predictions import AnySpec
@@ -71,7 +72,7 @@ class Opened:
         """Return the tokenizer of a network.
 
         A pretrained encoder has its published word pieces. A network that starts from scratch has
-        pieces that are trained on the training sentences.
+        pieces that are trained on the training sentences, once for all commands.
 
         Raises:
             UserError: the published vocabulary is missing and cannot be fetched.
@@ -84,9 +85,12 @@ class Opened:
         if published:
             tokenizer = published_tokenizer(family, self.places.weights)
         else:
-            refs = dataset.refs_of("train")
-            texts = [getattr(sentence, field) for ref in refs for sentence in ref.sentences]
-            tokenizer = trained_tokenizer(family, texts)
+
+            def texts() -> list[str]:
+                refs = dataset.refs_of("train")
+                return [getattr(sentence, field) for ref in refs for sentence in ref.sentences]
+
+            tokenizer = kept_tokenizer(family, field, dataset.digest(), texts)
         self._tokenizers[key] = tokenizer
         return tokenizer
 

@@ -9,7 +9,6 @@ from benchmark.data.images import evaluation_image
 from benchmark.data.soundness import require_sound
 from benchmark.data.tokenizers import Tokenizer
 from benchmark.evaluation import masks, metrics, overlays
-from benchmark.evaluation.drawn_text import quiet_glyphs
 from benchmark.evaluation.predict import predict
 from benchmark.evaluation.records import frame, records_of
 from benchmark.runs.opened import Opened
@@ -74,5 +73,4 @@ def _evaluate_one(
     metrics.compute(frame(records_of(prediction)))
     masks.frame(masks.rows_of(prediction))
     if name == spec.selection.split:
-        with quiet_glyphs():
-            overlays.draw(pixels, prediction).canvas.draw()
+        overlays.draw(pixels, prediction)

@@ -31,6 +31,7 @@ LIGHT = [
     ["robustness", "--help"],
     ["study", "run", "--help"],
     ["data", "write", "--help"],
+    ["plan", "--preset", "{world}/boxes.yaml", "--no-measure"],
     ["status"],
     ["status", "boxes"],
     ["report", "boxes", "--out", "{out}"],
@@ -79,11 +80,22 @@ def test_they_import_no_network_library(world, grid, tmp_path):
     places = ["--split", "val", "--out", masks, "--runs", world / "runs"]
     assert run("predict", keys(world)[0], *places) == 0
     commands = [
-        [part.format(out=tmp_path, data=data, masks=masks) for part in arguments]
+        [part.format(out=tmp_path, data=data, masks=masks, world=world) for part in arguments]
         for arguments in LIGHT
     ]
     said = [json.loads(line) for line in shell(world, *commands).stderr.splitlines()]
     assert said == [[0, arguments, []] for arguments in commands]
+
+
+def test_a_plan_of_what_was_timed_imports_no_network_library(world, tmp_path, monkeypatch):
+    """What is timed is kept for the next plan, which has the same numbers."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(os, "getloadavg", lambda: (0.0, 0.0, 0.0))
+    command = ["plan", "--preset", str(world / "boxes.yaml")]
+    assert run(*command, "--runs", world / "runs") == 0
+    done = shell(world, command)
+    assert [json.loads(line) for line in done.stderr.splitlines()] == [[0, command, []]]
+    assert "timed earlier" in done.stdout and "--measure" in done.stdout
 
 
 def test_a_group_of_options_keeps_its_help_and_limits(world):

@@ -9,6 +9,7 @@ import yaml
 
 from benchmark.base.errors import UserError
 from benchmark.base.files import atomic_write, read_model
+from benchmark.data import refer
 from benchmark.runs import archive
 from benchmark.runs.opened import Opened
 from benchmark.runs.preset import PRESETS, Preset, preset_names, read_preset
@@ -236,3 +237,24 @@ def test_pack_and_unpack(boxes, tmp_path):
         unpack([tmp_path / "bad.tar.gz"], tmp_path / "there")
     with pytest.raises(UserError, match="allow more with --megabytes"):
         archive.pack(tmp_path / "runs", tmp_path / "out", 100)
+
+
+def test_a_plan_reads_data_once_and_looks_at_their_files_once(boxes, tmp_path, monkeypatch):
+    """However many runs there are: a plan of 12 once looked at every image 13 times."""
+    calls = {"read": 0, "digest": 0}
+    read, digest = refer.read_json, refer.content_digest
+
+    def counted(name, function):
+        def count(*arguments):
+            calls[name] += 1
+            return function(*arguments)
+
+        return count
+
+    monkeypatch.setattr(refer, "read_json", counted("read", read))
+    monkeypatch.setattr(refer, "content_digest", counted("digest", digest))
+    matrix = tiny_matrix(boxes, tmp_path / "runs", seeds=(0, 1))
+    assert len(matrix.specs) == 24
+    for spec in matrix.specs:
+        matrix.opened.run(spec)
+    assert calls == {"read": 1, "digest": 1}

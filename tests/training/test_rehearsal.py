@@ -8,7 +8,7 @@ import pytest
 from benchmark.base.errors import UserError
 from benchmark.data.refer import read_refer
 from benchmark.evaluation import overlays
-from benchmark.evaluation.drawn_text import quiet_glyphs, wrapped
+from benchmark.evaluation.drawn_text import wrapped
 from benchmark.runs.execution import Execution
 from benchmark.runs.opened import Opened
 from benchmark.runs.rundir import RunDir
@@ -101,14 +101,13 @@ def test_odd_sentences_are_trained_drawn_and_reported(own, tmp_path):
 @pytest.mark.parametrize("sentence", ODD)
 def test_a_picture_has_any_sentence_and_no_warning(sentence):
     import numpy as np
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(3, 3), layout="constrained")
-    FigureCanvasAgg(figure)
-    with warnings.catch_warnings(), quiet_glyphs():
-        overlays.panel(figure.subplots(), np.zeros((9, 9, 3), np.uint8), f"“{sentence}”")
-        figure.canvas.draw()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        drawn = overlays.panel(np.zeros((9, 9, 3), np.uint8), f"“{sentence}”")
     lines = wrapped(f"“{sentence}”", 34)
     assert 1 <= len(lines) <= 4 and all(len(line) <= 34 for line in lines)
     assert all("\x1b" not in line and "\u202e" not in line for line in lines)
+    above = np.asarray(drawn)[: overlays.LINE * len(lines)]
+    assert (above < 128).any(), "the quotes at least are seen"
+    assert drawn.size == (overlays.WIDTH, overlays.LINE * len(lines) + overlays.HEIGHT)
