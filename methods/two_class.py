@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -24,6 +25,12 @@ class TwoClassMethod(GuidedMethod):
     `Output.extras["two_class"]` holds both, (B, 2, h, w). The field `class_weights` of the
     method's configuration weighs background and referent in the loss.
     """
+
+    def __init__(self, config: Any, vocabulary_size: int) -> None:
+        super().__init__(config, vocabulary_size)
+        # It follows from the configuration, so no checkpoint holds it.
+        weights = torch.tensor(config.class_weights, dtype=torch.float64)
+        self.register_buffer("class_weights", weights, persistent=False)
 
     @property
     def needs(self) -> DataNeeds:
@@ -69,7 +76,7 @@ class TwoClassMethod(GuidedMethod):
         Torch divides it by the sum of the weights of the targets, as published.
         """
         two_class = self.upsample(output.extras["two_class"], batch.targets.shape[-2:])
-        weight = two_class.new_tensor(self.config.class_weights)
+        weight = self.class_weights.to(two_class.dtype)
         target = (batch.targets[:, 0] > 0.5).long()
         return {"cross_entropy": F.cross_entropy(two_class, target, weight)}
 
@@ -80,7 +87,7 @@ class TwoClassMethod(GuidedMethod):
         """
         # With soft targets torch divides by the number of pixels, not by a sum of weights.
         target = teacher.extras["two_class"].softmax(1)
-        weight = target.new_tensor(self.config.class_weights)
+        weight = self.class_weights.to(target.dtype)
         return F.cross_entropy(student.extras["two_class"], target, weight)
 
     @staticmethod

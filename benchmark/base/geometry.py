@@ -129,6 +129,9 @@ def normalize(
         std: of each channel, in [0, 1].
     """
     scaled = images.permute(0, 3, 1, 2).float() / 255
-    means = torch.tensor(mean, device=images.device).view(1, 3, 1, 1)
-    stds = torch.tensor(std, device=images.device).view(1, 3, 1, 1)
+    # A constant that is made on a GPU at once would wait for all that the GPU has to do.
+    means, stds = (
+        torch.tensor(values).view(1, 3, 1, 1).to(images.device, non_blocking=True)
+        for values in (mean, std)
+    )
     return (scaled - means) / stds

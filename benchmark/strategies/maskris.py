@@ -118,7 +118,9 @@ class MaskRIS(Strategy):
         images = batch.images
         text = batch.text
         if self.image_mask:
-            images = apply_image_masks(images, self.image_masks(micro).to(images.device))
+            images = apply_image_masks(
+                images, self.image_masks(micro).to(images.device, non_blocking=True)
+            )
         if self.text_mask:
             text = self.masked_text(micro).to(images.device)
         targets = batch.targets if keep_targets else None

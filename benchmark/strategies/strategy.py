@@ -202,7 +202,7 @@ class MicroBatch:
     def noise(self) -> dict[str, Tensor]:
         """The method's own noise (SaG's slots), which all passes share."""
         drawn = self.method.draws([self.rng("draws", sample) for sample in self.samples.samples])
-        return {name: value.to(self.device) for name, value in drawn.items()}
+        return {name: value.to(self.device, non_blocking=True) for name, value in drawn.items()}
 
     def forward(self, batch: Batch, purpose: Purpose, name: str) -> Output:
         """Return the network's output for `batch` in one pass.

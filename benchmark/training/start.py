@@ -123,6 +123,7 @@ class Stop:
     def __init__(self) -> None:
         self.asked = False
         self.at_once = False
+        self._group: torch.distributed.ProcessGroup | None = None
 
     @contextlib.contextmanager
     def heeded(self, at_once: bool) -> Iterator[None]:
@@ -152,9 +153,13 @@ class Stop:
         """Return whether any process was asked to stop.
 
         All processes call it at the same point, and get the same answer. A process that went on
-        alone would wait for the others without end.
+        alone would wait for the others without end. They agree on their CPUs, since an answer from
+        a GPU would have to wait for all steps that it was given.
         """
         if accelerator.num_processes == 1:
             return self.asked
-        asked = torch.tensor(float(self.asked), device=accelerator.device)
-        return accelerator.reduce(asked).item() > 0
+        if self._group is None:
+            self._group = torch.distributed.new_group(timeout=PREPARATION, backend="gloo")
+        asked = torch.tensor(float(self.asked))
+        torch.distributed.all_reduce(asked, group=self._group)
+        return asked.item() > 0

@@ -1,5 +1,6 @@
 """The state of a training: how far it is, and the resume point from which it goes on."""
 
+import math
 import shutil
 import time
 
@@ -27,6 +28,7 @@ class TrainingState:
         epochs: the number of epochs that are over, with their selection.
         steps: the number of all steps of the run.
         saved: when the last resume point was written, on the monotonic clock in seconds.
+        loss: of the last step whose numbers were fetched in this session, NaN before the first.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class TrainingState:
         self.epochs = 0
         self.steps = stepper.steps_per_epoch * spec.recipe.epochs
         self.saved = time.monotonic()
+        self.loss = math.nan
 
     @property
     def is_over(self) -> bool:
@@ -71,13 +74,24 @@ class TrainingState:
             best=self.best_epoch.value,
         )
 
-    def save(self) -> None:
-        """Write the resume point, which the main process does.
+    def settle(self) -> None:
+        """Wait for the steps that the device was given, and log their numbers.
 
         Raises:
-            UserError: the disk is full, or the folder cannot be written, or a weight is not
-                finite. No resume point is written then.
+            UserError: the training diverges, or the metrics cannot be written.
         """
+        for its in self.stepper.fetch():
+            self.loss = its.losses["train/loss"]
+            self.journal.log(its.losses, its.step, its.epoch, its.step == self.steps, its.counts)
+
+    def save(self) -> None:
+        """Write the resume point, which the main process does. It knows every step until now.
+
+        Raises:
+            UserError: the disk is full, or the folder cannot be written, or the training diverges,
+                or a weight is not finite. No resume point is written then.
+        """
+        self.settle()
         if self.journal.is_main:
             state = {
                 "epochs": self.epochs,  # wire format, as all names of the parts are

@@ -1,11 +1,12 @@
 """One optimizer step of a run: the passes of its micro-batches, and the update after them."""
 
-from collections import defaultdict
+import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from accelerate import Accelerator
+from torch import Tensor
 
 from benchmark.data.samples import RawBatch
 from benchmark.data.tokenizers import Tokenizer
@@ -17,6 +18,32 @@ from benchmark.strategies.strategy import MicroBatch
 from benchmark.training.start import build_optimizer
 from benchmark.training.updates import Updates
 from methods.contract import Method
+
+
+class _Pending(NamedTuple):
+    """A step whose numbers are still on the device: losses by name, and what `take` returned."""
+
+    step: int
+    epoch: int
+    rate: float
+    names: tuple[str, ...]
+    values: Tensor
+
+
+class Taken(NamedTuple):
+    """A step whose numbers were fetched.
+
+    Attributes:
+        step: number of optimizer steps that were done with it.
+        epoch: the epoch that it belongs to.
+        losses: what `Stepper.optimize` returns of it.
+        counts: what `Updates.counts` returned after it.
+    """
+
+    step: int
+    epoch: int
+    losses: dict[str, float]
+    counts: dict[str, float]
 
 
 class Stepper:
@@ -34,6 +61,8 @@ class Stepper:
         network: `method` as the processes that work together share it.
         optimizer: over the parameters of the method.
         updates: takes the update of each step.
+        asynchronous: whether the device goes on by itself, so that the numbers of a step are worth
+            leaving there for a while. A CPU does not.
     """
 
     def __init__(
@@ -54,6 +83,8 @@ class Stepper:
         self.network = accelerator.prepare(method)
         self.updates = Updates(spec, self.network, self.optimizer, self.device)
         self.step = 0
+        self.asynchronous = self.device.type != "cpu"
+        self._pending: list[_Pending] = []
 
     def micro_batch(
         self, samples: RawBatch, epoch: int, key: tuple[object, ...], share: float = 1.0
@@ -83,7 +114,7 @@ class Stepper:
     def optimize(
         self, batches: list[RawBatch], epoch: int, shares: Sequence[float] = ()
     ) -> dict[str, float]:
-        """Take one optimizer step over its micro-batches.
+        """Take one optimizer step over its micro-batches, and wait for its numbers.
 
         Args:
             batches: the micro-batches of the step that this process works on.
@@ -96,7 +127,18 @@ class Stepper:
             rate.
 
         Raises:
-            UserError: the training diverges (see `Updates.take`).
+            UserError: the training diverges (see `Updates.judge`).
+        """
+        self.enqueue(batches, epoch, shares)
+        return self.fetch()[-1].losses
+
+    def enqueue(self, batches: list[RawBatch], epoch: int, shares: Sequence[float] = ()) -> None:
+        """Take one optimizer step, whose numbers stay on the device until they are fetched.
+
+        Nothing here waits for the device, so that it never waits for this process either.
+
+        Args:
+            batches: as in `optimize`, and so are `epoch` and `shares`.
         """
         spec = self.spec
         rates = self.method.schedule(spec.recipe, self.step, self.steps_per_epoch)
@@ -106,33 +148,57 @@ class Stepper:
         sizes = [len(batch.samples) for batch in batches]
         shares = shares or [size / sum(sizes) for size in sizes]
         scale = self.method.loss_scale(spec.recipe, self.step)
-        losses: dict[str, float] = defaultdict(float)
+        names: tuple[str, ...] = ()
+        total: Tensor | float = 0.0
         self.updates.begin()
         for number, batch in enumerate(batches):
             share = shares[number]
             key = (spec.seed, "step", self.step, number, self.accelerator.process_index)
-            micro = self.micro_batch(batch, epoch, key, share * scale)
-            for name, value in spec.strategy.step(micro).items():
-                losses[name] += share * value.item()
+            losses = spec.strategy.step(self.micro_batch(batch, epoch, key, share * scale))
+            names = names or tuple(losses)
+            # In float64 whatever the losses are, so that it is the sum of Python's floats.
+            total = total + share * torch.stack(
+                [losses[name].to(self.device, torch.float64, non_blocking=True) for name in names]
+            )
         if self.accelerator.num_processes > 1:
-            ours = torch.tensor([*losses.values()], dtype=torch.float64, device=self.device)
-            whole = self.accelerator.reduce(ours, "mean").tolist()
-            losses = dict(zip(losses, whole, strict=True))
+            total = self.accelerator.reduce(total, "mean")
 
         # The gradients of all passes are summed before they are clipped, and there is one step.
-        self.updates.take(losses["train/loss"], self.step)
+        verdict = self.updates.take(total[names.index("train/loss")])
+        self._pending.append(
+            _Pending(self.step, epoch, rates[-1], names, torch.cat([total, verdict]))
+        )
         self.step += 1
-        return {**losses, "lr": rates[-1]}
+
+    def fetch(self) -> list[Taken]:
+        """Wait for the device, and return the steps since the last call in their order.
+
+        Raises:
+            UserError: the training diverges (see `Updates.judge`).
+        """
+        pending, self._pending = self._pending, []
+        if not pending:
+            return []
+        steps = []
+        values = iter(torch.cat([its.values for its in pending]).tolist())
+        for its in pending:
+            *losses, taken, norm = itertools.islice(values, len(its.names) + 2)
+            named = dict(zip(its.names, losses, strict=True))
+            self.updates.judge(taken == 1, named["train/loss"], norm, its.step)
+            losses = {**named, "lr": its.rate}
+            steps.append(Taken(its.step + 1, its.epoch, losses, self.updates.counts()))
+        return steps
 
     def probe(self, samples: RawBatch, epoch: int, masks: MaskRIS) -> dict[str, float]:
         """Return the loss on original and masked inputs (Fig. B of the paper), by name."""
         micro = self.micro_batch(samples, epoch, (self.spec.seed, "probe", self.step))
         # No gradient is taken, so DDP has nothing to synchronize.
         micro.network = self.method
-        return {name: value.item() for name, value in probe(micro, masks).items()}
+        losses = probe(micro, masks)
+        return dict(zip(losses, torch.stack([*losses.values()]).tolist(), strict=True))
 
     def state(self) -> dict[str, Any]:
-        """Return what a resume point holds.
+        """Return what a resume point holds of the steps that were fetched, which should be all.
 
         Raises:
             UserError: a weight is not finite.

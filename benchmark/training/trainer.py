@@ -254,26 +254,39 @@ class Trainer:
         )
         for units, batches in zip(remaining, steps, strict=True):
             if self.stepper.step % PROBE_STEPS == 0:
+                self.state.settle()
                 before = time.monotonic()
                 losses = self.stepper.probe(batches[0], epoch, self.probe_masks)
                 self.journal.line(self.stepper.step, epoch, losses)
                 started += time.monotonic() - before  # A probe is no part of the training time.
             shares = dealt_shares(len(units), recipe.micro_batch, *process)
-            losses = self.stepper.optimize(batches, epoch, shares)
+            self.stepper.enqueue(batches, epoch, shares)
+            if self._is_fetched():
+                self.state.settle()
             self.on_sign()
-            is_last = self.state.is_over
-            self.journal.log(
-                losses, self.stepper.step, epoch, is_last, self.stepper.updates.counts()
-            )
             now = time.monotonic()
             self.spent.step(now - started, len(units))
             started = now
-            tell(f"epoch {epoch + 1}/{recipe.epochs}  loss {losses['train/loss']:.3f}", force=False)
+            tell(f"epoch {epoch + 1}/{recipe.epochs}  loss {self.state.loss:.3f}", force=False)
             if stop.agreed(self.accelerator):
                 self.state.save()
                 self._interrupt(epoch)
             if now - self.state.saved > how.checkpoint_seconds:
                 self.state.save()
+
+    def _is_fetched(self) -> bool:
+        """Return whether the numbers of the step that was just taken are waited for.
+
+        On a GPU the loop runs ahead of it, by as many steps as a line of metrics has.
+        """
+        step = self.stepper.step
+        return (
+            not self.stepper.asynchronous
+            or step % self.execution.how.log_every == 0
+            or step % self.steps_per_epoch == 0
+            # The rate leaves these steps out, so none of them may end later than it seems.
+            or self.spent.steps < costs.FIRST_STEPS
+        )
 
     def _interrupt(self, epoch: int) -> None:
         """End the training, whose state is saved.

@@ -55,7 +55,11 @@ def encode(bert: BertModel, states: Tensor, attention: Tensor) -> Tensor:
             its own, and nothing attends to it.
     """
     mask = create_bidirectional_mask(
-        config=bert.config, inputs_embeds=states, attention_mask=attention
+        config=bert.config,
+        inputs_embeds=states,
+        attention_mask=attention,
+        # Whether there is padding at all is cheaply asked on a CPU, and a GPU would be waited for.
+        allow_is_bidirectional_skip=states.device.type == "cpu",
     )
     return bert.encoder(states, attention_mask=mask).last_hidden_state
 

@@ -13,7 +13,7 @@ from timm.layers import Mlp
 from torch import Tensor, nn
 
 from methods.backbones.positions import sine_position
-from methods.caris.deformable import DeformableAttention, Shapes
+from methods.caris.deformable import DeformableAttention, Shapes, level_sides
 
 LEVELS = 3
 """Number of maps whose cells the decoder reads, at strides 32, 16 and 8."""
@@ -127,6 +127,7 @@ class DecoderLayer(nn.Module):
         position: Tensor,
         reference: Tensor,
         shapes: Shapes,
+        sides: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """Return `pixels` (B, N, C) and `words` (B, L, C) after the layer.
 
@@ -137,6 +138,7 @@ class DecoderLayer(nn.Module):
             position: (N, C), position codes of the cells.
             reference: (N, 2), the cells' centers.
             shapes: (h, w) of the levels.
+            sides: (levels, 2), width and height of the levels.
         """
         gathered = self.v2l_cross_attn(words, pixels + position, pixels)
         words = self.l_norm1(words + self.gamma_v2l * gathered)
@@ -145,7 +147,7 @@ class DecoderLayer(nn.Module):
         # Under the published names norm 2 comes before norm 1.
         gathered = self.l2v_cross_attn(pixels + position, words, words, mask)
         pixels = self.v_norm2(pixels + self.gamma_l2v * gathered)
-        gathered = self.vis_self_attn(pixels + position, pixels, reference, shapes)
+        gathered = self.vis_self_attn(pixels + position, pixels, reference, shapes, sides)
         pixels = self.v_norm1(pixels + gathered)
         return self.v_norm3(pixels + self.vis_mlp(pixels)), words
 
@@ -233,13 +235,14 @@ class PixelDecoder(nn.Module):
             ]
         )
         reference = torch.cat([cell_centers(*shape, position) for shape in shapes])
+        sides = level_sides(shapes, reference)
         pixels = torch.cat([level.flatten(2).transpose(1, 2) for level in levels], 1)
         prompts = self.vis_prompts.weight.expand(len(words), -1, -1)
         length = words.shape[1]
         words = torch.cat([self.lang_in_norm(self.lang_in_linear(words)), prompts], 1)
         mask = F.pad(attention, (0, prompts.shape[1]), value=1).bool()
         for layer in self.encoder:
-            pixels, words = layer(pixels, words, mask, position, reference, shapes)
+            pixels, words = layer(pixels, words, mask, position, reference, shapes, sides)
         # Only the finest level goes on, since it has attended to the coarser ones.
         finest = pixels[:, -math.prod(shapes[-1]) :].transpose(1, 2).unflatten(-1, shapes[-1])
         finest = F.interpolate(finest, lateral.shape[-2:], mode="bilinear", align_corners=False)

@@ -37,6 +37,19 @@ def sample_levels(value: Tensor, shapes: Shapes, locations: Tensor, weights: Ten
     return total.unflatten(0, (batch, heads)).permute(0, 3, 1, 2)
 
 
+def level_sides(shapes: Shapes, like: Tensor) -> Tensor:
+    """Return the sides (levels, 2) of maps in cells, width before height.
+
+    They are made on the device of `like`, which need not wait for the host then.
+
+    Args:
+        shapes: (h, w) of the levels.
+        like: a tensor of the device, in float32 or better.
+    """
+    sides = [like.new_full((), side) for height, width in shapes for side in (width, height)]
+    return torch.stack(sides).unflatten(0, (-1, 2))
+
+
 class DeformableAttention(nn.Module):
     """Every query reads a few points of every level.
 
@@ -79,7 +92,9 @@ class DeformableAttention(nn.Module):
                 (ring * steps).expand(-1, self.levels, -1, -1).flatten()
             )
 
-    def forward(self, query: Tensor, value: Tensor, reference: Tensor, shapes: Shapes) -> Tensor:
+    def forward(
+        self, query: Tensor, value: Tensor, reference: Tensor, shapes: Shapes, sides: Tensor
+    ) -> Tensor:
         """Return what every query reads, (B, Q, C), in float32 or better.
 
         Args:
@@ -87,6 +102,7 @@ class DeformableAttention(nn.Module):
             value: (B, N, C), the cells of all levels.
             reference: (Q, 2), the place x, y of each query, in [0, 1].
             shapes: (h, w) of the levels.
+            sides: what `level_sides` returns for them.
         """
         dtype = torch.promote_types(query.dtype, torch.float32)
         # Published: this stays in float32. Under autocast, positions would lose what tells
@@ -98,8 +114,7 @@ class DeformableAttention(nn.Module):
             # The softmax runs over the points of all levels together.
             weights = self.attention_weights(query).unflatten(-1, (self.heads, -1)).softmax(-1)
             # Offsets count cells, and locations are shares of a level's sides.
-            sides = reference.new_tensor([(width, height) for height, width in shapes])[:, None]
-            locations = reference[:, None, None, None] + offsets / sides
+            locations = reference[:, None, None, None] + offsets / sides.to(dtype)[:, None]
             values = self.value_proj(value).unflatten(-1, (self.heads, -1))
             weights = weights.unflatten(-1, (self.levels, self.points))
             return self.output_proj(sample_levels(values, shapes, locations, weights).flatten(2))

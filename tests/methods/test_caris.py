@@ -18,7 +18,7 @@ from benchmark.strategies.masking import draw_image_mask
 from methods.backbones.positions import sine_position
 from methods.caris import weights
 from methods.caris.decoder import cell_centers
-from methods.caris.deformable import DeformableAttention, sample_levels
+from methods.caris.deformable import DeformableAttention, level_sides, sample_levels
 from methods.caris.method import CARIS
 from methods.contract import Batch, Output, Text
 from tests.helpers import PROJECT
@@ -156,8 +156,9 @@ def test_deformable_attention_is_that_of_transformers():
     reference.load_state_dict(own.state_dict())
     cells = torch.cat([cell_centers(*shape, torch.zeros(())) for shape in SHAPES])
     value, position = random(2, len(cells), 32), random(1, len(cells), 32)
+    sides = level_sides(SHAPES, cells)
     with torch.no_grad():
-        found = own(value + position, value, cells, SHAPES)
+        found = own(value + position, value, cells, SHAPES, sides)
         expected, _ = reference(
             value,
             position_embeddings=position,
@@ -167,7 +168,7 @@ def test_deformable_attention_is_that_of_transformers():
         )
         torch.testing.assert_close(found, expected)
         with torch.autocast("cpu", torch.bfloat16):
-            assert torch.equal(own(value + position, value, cells, SHAPES), found), (
+            assert torch.equal(own(value + position, value, cells, SHAPES, sides), found), (
                 "float32 under autocast, too"
             )
 

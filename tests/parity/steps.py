@@ -44,14 +44,15 @@ _MASKED, _LAST_SPECIAL = 103, 102  # ids of BERT
 class _Watched(Updates):
     """Updates that remember the gradients' norms, as they are before clipping."""
 
-    def _clip(self) -> float:
+    def _clip(self) -> Tensor:
         self.gradients = {
             id(parameter): float(parameter.grad.norm())
             for parameter in self.network.parameters()
             if parameter.grad is not None
         }
-        self.norm = super()._clip()
-        return self.norm
+        norm = super()._clip()
+        self.norm = norm.item()
+        return norm
 
 
 def _watched(method: Method, recipe: Recipe, steps_per_epoch: int) -> Stepper:

@@ -30,15 +30,15 @@ def test_a_killed_run_goes_on_to_the_same_bytes(boxes, tmp_path, monkeypatch, me
     Trainer(spec, runs[0], Opened(places), HOW).train()
 
     trainer = Trainer(spec, runs[1], Opened(places), HOW)
-    optimize, steps = trainer.stepper.optimize, []
+    enqueue, steps = trainer.stepper.enqueue, []
 
     def killed_at_the_sixth(*arguments):
         steps.append(1)
         if len(steps) == 6:
             raise Killed
-        return optimize(*arguments)
+        enqueue(*arguments)
 
-    monkeypatch.setattr(trainer.stepper, "optimize", killed_at_the_sixth)
+    monkeypatch.setattr(trainer.stepper, "enqueue", killed_at_the_sixth)
     with pytest.raises(Killed):
         trainer.train()
     Trainer(spec, runs[1], Opened(places), HOW).train()

@@ -91,7 +91,7 @@ def test_killed_and_resumed_is_bit_identical(uninterrupted, tmp_path, monkeypatc
 
     match point:
         case "mid-epoch":
-            kill_at(trainer.stepper, "optimize", 6)
+            kill_at(trainer.stepper, "enqueue", 6)
         case "while saving":
             kill_at(torch, "save", 4)
         case "between selection and saving":
