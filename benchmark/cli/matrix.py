@@ -19,6 +19,7 @@ from benchmark.cli.options import (
     Submission,
     Where,
     console,
+    names,
     spread,
 )
 
@@ -153,19 +154,30 @@ def plan(
             min=0.01, help="Say how many seeds a true difference of so many points takes."
         ),
     ] = None,
+    card: Annotated[
+        str | None,
+        typer.Option(
+            help="Say what the runs cost on these cards instead, comma-separated: h100, a100, 4090,"
+            " 3090 ... or JSON files."
+        ),
+    ] = None,
 ) -> None:
     """Show what a preset would run, what it costs, and what it can decide.
 
     The list has the state, steps and parameters of each run. Its time is estimated from a step
     that is measured. What it can decide is the smallest difference that the planned seeds find.
+    With --card, it has the hours and the memory of each run on a card, which need not be here.
 
-    Example: risbench plan --preset paper --no-measure
+    Examples: risbench plan --preset paper --no-measure, risbench plan --preset paper --card 4090
     """
     from benchmark.base.files import free_bytes
     from benchmark.planning import plan as planning
     from benchmark.planning import power
 
     chosen = choose_runs(preset, name, axes)
+    if card is not None:
+        _show_cards(chosen, names(card) or (), where.places())
+        return
     resolved = resolve(chosen, where.places())
     with console.status("measuring a step of each network") as status:
         planned = planning.plan(
@@ -193,6 +205,21 @@ def plan(
     wanted = detect / 100 if detect else None  # points to a fraction
     decided = power.decidable(group, resolved.specs, where.runs, wanted, planned)
     _print_power(decided, detect)
+
+
+def _show_cards(chosen: Chosen, cards: Sequence[str], places: Places) -> None:
+    """Print what the chosen runs cost on each of the cards."""
+    from benchmark.cli.cards import show
+    from benchmark.planning.by_card import on_card
+    from benchmark.planning.cards import card
+    from benchmark.planning.preset_check import check_preset
+    from benchmark.runs.opened import Opened
+
+    named = [card(name) for name in cards]
+    check_preset(chosen.whole, chosen.name, places.data)
+    opened = Opened(dataclasses.replace(places, data=places.data or chosen.now.data))
+    for its in named:
+        show(its, on_card(chosen.now, its, opened))
 
 
 def _plan_table(planned: Sequence[Planned], measure: bool) -> Table:

@@ -1,23 +1,19 @@
 """How long a run will train on a card, before anything is measured and without data or torch.
 
-A finished run that differs in its seed alone says it best. Where there is none, a file
-`speeds/<card>.json` knows what papers say of that card, and the answer names the card.
+A finished run that differs in its seed alone says it best. Where there is none, the steps that
+were measured on the card `cards.REFERENCE` do, and the answer names the card.
 """
 
 import dataclasses
-import functools
 from collections.abc import Iterable
-from pathlib import Path
 
 import methods
-from benchmark.base.files import read_json
 from benchmark.data import datasets
+from benchmark.planning import estimates
+from benchmark.planning.cards import REFERENCE, card
 from benchmark.runs.costs import read_costs
 from benchmark.runs.rundir import RunDir
 from benchmark.runs.spec import RunSpec
-
-SPEEDS = Path(__file__).parent / "speeds"
-PASSES_OF_A_STEP = 3  # forward and backward, in units of a forward pass
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,22 +61,15 @@ def training_hours(spec: RunSpec, same: Iterable[RunDir] = ()) -> Hours | None:
     count = samples(spec)
     if count is None:
         return None
-    for speed in _speeds():
-        if gflops := speed["gflops"].get(spec.method, {}).get(spec.variant):
-            seconds = PASSES_OF_A_STEP * gflops / speed["teraflops"] / 1000
-            # A second pass costs a little less than the first, since samples are loaded once.
-            several = 1 + (speed["two_passes"] - 1) * (spec.strategy.passes - 1)
-            hours = count * seconds * several / 3600
-            return Hours(hours, f"estimated for one {speed['card']}")
-    return None
+    of_pair = estimates.seconds(estimates.Wanted.of(spec), card(REFERENCE))
+    if of_pair is None:
+        return None
+    words = "estimated for" if of_pair.source == "estimate" else f"by steps {of_pair.source} on"
+    hours = count * of_pair.value / 3600
+    return Hours(hours, f"{words} one {card(REFERENCE).card}")
 
 
 def _cards(run: RunDir) -> int:
     """Return how many processes shared the batches of a run, each of which had a card."""
     numerics = run.read_json("environment.json").get("numerics", {})
     return int(numerics.get("processes", 1))
-
-
-@functools.cache
-def _speeds() -> list[dict]:
-    return [read_json(path) for path in sorted(SPEEDS.glob("*.json"))]

@@ -7,6 +7,7 @@ import methods
 from benchmark.evaluation import bootstrap, verdict
 from benchmark.planning import power
 from benchmark.runs.comparisons import planned_comparisons, role
+from tests.planning import caris
 from tests.reports.fakes import make_run, make_spec, plan
 
 BOTH = ("baseline", "maskris")
@@ -52,16 +53,16 @@ def test_the_hours_of_the_seeds_are_those_of_finished_runs_or_of_a_known_card(tm
 
     paper = [as_published(spec) for spec in specs]
     (found,) = power.decidable(plan(paper), paper, tmp_path / "none", wanted=0.03)
-    # MaskRIS, App. A.2: 18.4 h for 50 epochs of CARIS and 16.7 h for 25 with MaskRIS, on two cards.
-    assert found.hours == pytest.approx(found.seeds * 2 * (18.4 + 2 * 16.7), rel=0.01)
-    assert "RTX A6000" in found.hours_from
+    both = caris.hours("baseline") + caris.hours("maskris")
+    assert found.hours == pytest.approx(found.seeds * both)
+    assert found.hours_from == "by steps measured on one NVIDIA H100 80GB HBM3"
 
 
 def as_published(spec):
     """Return CARIS at its published size on RefCOCO, with the strategy and seed of a spec."""
-    caris = methods.definition("caris")
+    definition = methods.definition("caris")
     update = {"method": "caris", "variant": "paper", "dataset": "refcoco"}
-    update |= {"network": caris.variants["paper"], "recipe": caris.recipes["paper"]}
+    update |= {"network": definition.variants["paper"], "recipe": definition.recipes["paper"]}
     return spec.model_copy(update=update)
 
 

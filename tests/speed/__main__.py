@@ -9,6 +9,7 @@ from typing import Annotated
 import torch
 import typer
 
+from benchmark.base.files import read_json
 from benchmark.cli.app import guarded
 from benchmark.cli.options import (
     DeviceOption,
@@ -98,13 +99,48 @@ def gpu(
     strategies: Annotated[
         str, typer.Option(help="Strategies whose steps are measured, comma-separated.")
     ] = "baseline,maskris",
+    card_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="The file of this card to write or to add to, which `risbench plan --card` reads."
+        ),
+    ] = None,
     device: DeviceOption = "auto",
 ) -> None:
     """Measure what one GPU does with every network. No file and no network is needed."""
+    from tests.speed import card_file as files
     from tests.speed.gpu import run
 
     kind = devices.pick_device(device).type
-    run(out, kind, minutes, smoke, console, names(methods) or (), names(strategies))
+    content = run(out, kind, minutes, smoke, console, names(methods) or (), names(strategies))
+    if card_file:
+        files.write(card_file, [content])
+
+
+@app.command("card-file")
+def card_files(
+    measured: Annotated[
+        list[Path], typer.Argument(metavar="FILES...", help="Results of `gpu`, the newest last.")
+    ],
+    out: Annotated[Path, typer.Option(help="The file of the card to write or to add to.")],
+) -> None:
+    """Write what `gpu` measured into the file of its card, which `risbench plan --card` reads."""
+    from tests.speed import card_file as files
+
+    card = files.write(out, [read_json(path) for path in measured])
+    console.print(f"{out} has {len(card.steps)} steps of one {card.card}.")
+
+
+@app.command()
+def networks(
+    methods: Annotated[str, typer.Option(help="Methods, comma-separated (default: all).")] = "",
+) -> None:
+    """Count operations and parameters of the published networks, from which plans estimate."""
+    from tests.speed import networks as counted
+
+    for method, variants in counted.write(names=names(methods) or ())["networks"].items():
+        for variant, its in variants.items():
+            console.print(f"{method} {variant}: {its['gflops']} GFLOP, {its['parameters']:,}")
 
 
 @app.command(hidden=True)

@@ -18,6 +18,7 @@ from reports.claims.evidence import Evidence
 from reports.claims.finished import FinishedRuns
 from reports.claims.table import answered, needs_work
 from reports.layout import files
+from tests.planning import caris
 from tests.reports.claims import runs as constructed
 from tests.reports.claims.asking import answer, claim, claims
 from tests.reports.claims.runs import corrupt, finish, measure, tiny
@@ -199,9 +200,8 @@ def test_a_claim_that_is_not_run_says_the_command_and_its_hours(shown):
     # One seed of three is to do nowhere, since the pairs above have run with the arm's three seeds.
     assert row["runs_to_do"] == 0 and row["hours"] == 0
     row = every.set_index("id").loc["maskris-table-2-caris-maskris-refcoco-testa-oiou"]
-    # MaskRIS, App. A.2: 18.4 h for 50 epochs and 16.7 h for 25, on two cards, three seeds each.
     assert row["runs_to_do"] == 6
-    assert row["hours"] == pytest.approx(3 * 2 * (18.4 + 2 * 16.7), rel=0.01)
+    assert row["hours"] == pytest.approx(3 * (caris.hours("baseline") + caris.hours("maskris")))
 
 
 def test_every_format_says_the_same(shown):
@@ -356,13 +356,13 @@ def test_hours_are_of_one_card_and_odd_costs_are_named(tmp_path):
             .item()
         )
 
-    maskris = 3 * 66.8
+    maskris = 3 * caris.hours("maskris")
     assert hours() == pytest.approx(2 * 1 + maskris, rel=1e-3)
     environment = run.read_json("environment.json") | {"numerics": {"processes": 2}}
     run.write_json("environment.json", environment)
     assert hours() == pytest.approx(2 * 2 + maskris, rel=1e-3)
     run.write_json("costs.json", {"parameters": 1})
-    assert hours() == pytest.approx(2 * 36.8 + maskris, rel=1e-3)
+    assert hours() == pytest.approx(2 * caris.hours("baseline") + maskris, rel=1e-3)
     run.write_json("costs.json", {"training_seconds": -3})
     with pytest.raises(UserError, match="costs.json is damaged"):
         hours()
