@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from benchmark.base import torchscript
 from benchmark.base.pretrained import Source
+from methods.backbones.attention import attend
 from methods.backbones.positions import resize_positions
 from methods.backbones.sizes import VIT_PATCH, ClipConfig
 
@@ -237,7 +238,7 @@ class VitStages:
     def run(self, stage: int, x: Tensor) -> Tensor:
         """Return the tokens after the stage numbered `stage`, which is 0, 1 or 2."""
         for block in self.blocks[stage]:
-            x = block(x)
+            x = run_block(block, x)
         return x
 
     def grid(self, x: Tensor) -> Tensor:
@@ -256,9 +257,28 @@ class VitStages:
         """Return the joint embedding (B, E, g, g) of the patches."""
         return self.grid(self.joint(x))
 
+    def pooled(self, images: Tensor) -> Tensor:
+        """Return the joint embedding (B, E) of the class token, for images (B, 3, S, S)."""
+        x = self.start(images)
+        for block in self.visual.transformer.resblocks:
+            x = run_block(block, x)
+        return self.joint(x[:, 0])
+
     def joint(self, x: Tensor) -> Tensor:
         """Return the joint embedding (B, 1 + g^2, E) of all tokens, the class token first."""
         return self.visual.ln_post(x) @ self.visual.proj
+
+
+def run_block(block: nn.Module, x: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Return tokens x (B, N, C) after one of open_clip's blocks.
+
+    Args:
+        block: a `ResidualAttentionBlock`, whose own forward pass would compute the same.
+        x: (B, N, C).
+        mask: (N, N), what is added to the scores. None where all tokens see each other.
+    """
+    x = x + attend(block.attn, block.ln_1(x), mask=mask)
+    return x + block.mlp(block.ln_2(x))
 
 
 def thirds(blocks: nn.ModuleList) -> tuple[nn.ModuleList, ...]:
@@ -290,7 +310,7 @@ def run_words(blocks: Iterable[nn.Module], x: Tensor) -> Tensor:
     """
     mask = causal_mask(x.shape[1], x)
     for block in blocks:
-        x = block(x, attn_mask=mask)
+        x = run_block(block, x, mask)
     return x
 
 

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from open_clip.model import CLIP
 from torch import Tensor, nn
 
+from methods.backbones.attention import attend
 from methods.backbones.clip import build_clip, encode_words, resnet_stages
 from methods.cris.config import CrisConfig
 
@@ -177,12 +178,12 @@ class DecoderLayer(nn.Module):
             padding: bool (B, L), True where there is no word.
         """
         y = self.norm1(v)
-        attended = self.self_attn(y + image_code, y + image_code, y, need_weights=False)[0]
+        attended = attend(self.self_attn, y + image_code, y + image_code, y)
         v = v + self.dropout1(self.self_attn_norm(attended))
         y = self.norm2(v)
-        attended = self.multihead_attn(
-            y + image_code, words + text_code, words, key_padding_mask=padding, need_weights=False
-        )[0]
+        attended = attend(
+            self.multihead_attn, y + image_code, words + text_code, words, ~padding[:, None, None]
+        )
         v = v + self.dropout2(self.cross_attn_norm(attended))
         return v + self.dropout3(self.ffn(self.norm3(v)))
 

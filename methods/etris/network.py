@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from methods.backbones.attention import attend
 from methods.backbones.clip import (
     ResNetStages,
     VitStages,
@@ -59,9 +60,9 @@ class Interactor(nn.Module):
 
     def forward(self, x: Tensor, other: Tensor) -> Tensor:
         """Return x (B, N, d) after attending to `other` (B, M, d)."""
-        attended = self.self_attn(x, x, x, need_weights=False)[0]
+        attended = attend(self.self_attn, x)
         x = self.norm1(x + self.dropout(attended))
-        attended = self.multihead_attn(x, other, other, need_weights=False)[0]
+        attended = attend(self.multihead_attn, x, other)
         x = self.norm2(x + self.dropout(attended))
         hidden = self.dropout(F.relu(self.linear1(x)))
         return self.norm3(x + self.dropout(self.linear2(hidden)))
@@ -79,7 +80,7 @@ class InteractorT(nn.Module):
 
     def forward(self, x: Tensor, other: Tensor) -> Tensor:
         """Return x (B, N, d) times what it attends to in `other` (B, M, d)."""
-        return x * self.multihead_attn(x, other, other, need_weights=False)[0]
+        return x * attend(self.multihead_attn, x, other)
 
 
 class Bridger(nn.Module):

@@ -12,7 +12,7 @@ from open_clip.model import CLIP
 from torch import Tensor
 
 from benchmark.base.rng import reseed_dropout
-from methods.backbones.clip import build_clip, encode_words
+from methods.backbones.clip import VitStages, build_clip, encode_words
 from methods.precision import at_least_float32
 from methods.tris.config import AuxiliaryConfig
 
@@ -46,7 +46,7 @@ def embed_visible(auxiliary: CLIP, images: Tensor, maps: Tensor | None = None) -
     seen = F.interpolate(images, size, mode="bilinear", align_corners=True)
     if maps is not None:
         seen = seen * F.interpolate(maps, size, mode="bilinear", align_corners=True)
-    return F.normalize(at_least_float32(auxiliary.visual(seen)), dim=-1)
+    return F.normalize(at_least_float32(VitStages(auxiliary.visual).pooled(seen)), dim=-1)
 
 
 def train(
