@@ -48,6 +48,7 @@ def main() -> None:
 def preload() -> None:
     """Import what jobs need, without the code of plugins."""
     import methods
+    from benchmark.runs.environment import git_state
 
     # Arrow brings an allocator with a thread of its own, which pandas does not use.
     is_set = ARROW in os.environ
@@ -58,6 +59,8 @@ def preload() -> None:
         load().load()
     if not is_set:
         del os.environ[ARROW]
+    # A commit that is made while jobs wait is not the code that is imported here.
+    git_state()
     # What is here stays here, so no collection in a job writes into the pages that it shares.
     gc.collect()
     gc.freeze()
