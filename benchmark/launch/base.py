@@ -224,6 +224,9 @@ class Launcher(abc.ABC):
     def stop(self, ids: Sequence[str]) -> None:
         """Ask each running job once (SIGINT) to save its state, and start no waiting one."""
 
+    def close(self) -> None:  # noqa: B027
+        """Give back what only further jobs would need. It is called when all jobs are over."""
+
     @abc.abstractmethod
     def adopt(self, record: JobRecord) -> None:
         """Let `poll` and `stop` know a job of another process.

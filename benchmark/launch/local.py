@@ -4,6 +4,8 @@ A job waits in this process until a slot and its GPUs are free, and `poll` start
 when jobs are submitted. `job.json` also keeps the process id and the start time, from which other
 processes of this machine see whether the job is alive. Jobs end when this process is gone (see
 `base.parent`).
+
+Several jobs on the processor are forked from one process that has imported what they need.
 """
 
 import contextlib
@@ -15,13 +17,14 @@ import socket
 import subprocess
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import psutil
 
 from benchmark.base.errors import UserError
 from benchmark.base.parent import is_alive, launched_from_here
 from benchmark.launch.base import Job, JobRecord, JobStatus, Launcher, State, read_job
+from benchmark.launch.forked import Forked, ForkServer, can_fork
 from benchmark.launch.gpus import VISIBLE, Gpus, visible_gpus
 
 GRACE_SECONDS = 120  # A job that was asked to stop has this long to save its state.
@@ -47,7 +50,7 @@ class _Submitted:
     needs: tuple[str, ...]
     record: JobRecord | None = None
     status: JobStatus = JobStatus(State.WAITING)
-    process: subprocess.Popen | None = None
+    process: subprocess.Popen | Forked | None = None
     gpus: tuple[str, ...] = ()
     asked: float | None = None
 
@@ -57,6 +60,14 @@ class _Submitted:
             # On a full disk the job will say so itself, and need not be ended from here.
             with contextlib.suppress(UserError):
                 self.record = self.record.write(**details)
+
+    def keep_process(self) -> None:
+        """Add the process to `job.json`, once there is one."""
+        pid = self.process.pid
+        if pid is None or (self.record and self.record.details.get("pid") == pid):
+            return
+        with contextlib.suppress(psutil.NoSuchProcess):
+            self.keep(pid=pid, started=psutil.Process(pid).create_time())
 
     def end(self, status: JobStatus) -> None:
         """Set and record the final status."""
@@ -86,6 +97,7 @@ class LocalLauncher(Launcher):
         self.jobs: dict[str, _Submitted] = {}
         self.adopted: dict[str, JobRecord] = {}
         self.asked: set[str] = set()  # The ids of adopted jobs that were asked to stop.
+        self.server: ForkServer | None = None
 
     def submit(self, jobs: Sequence[Job]) -> list[str]:
         """See `Launcher`."""
@@ -168,11 +180,18 @@ class LocalLauncher(Launcher):
                 submitted.asked = time.monotonic()
                 submitted.process.send_signal(signal.SIGINT)
 
+    def close(self) -> None:
+        """See `Launcher`."""
+        if self.server is not None:
+            self.server.close()
+            self.server = None
+
     # --- jobs of this process ---------------------------------------------------------
 
     def _look_at(self, submitted: _Submitted) -> None:
         """Record the end of a running job, or kill one that was asked to stop long ago."""
         code = submitted.process.poll()
+        submitted.keep_process()
         if code is not None:
             # Loaders of a process that was killed would live on for some seconds.
             with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -180,7 +199,8 @@ class LocalLauncher(Launcher):
             self.cards.give_back(submitted.gpus, submitted.job.resources.gpus)
             submitted.end(JobStatus(State.ENDED, code))
         elif submitted.asked is not None and time.monotonic() - submitted.asked > GRACE_SECONDS:
-            _kill(submitted.process.pid)
+            if submitted.process.pid is not None:
+                _kill(submitted.process.pid)
 
     def _give_up(self) -> None:
         """End waiting jobs that need one which did not succeed, and in turn the jobs after them."""
@@ -222,10 +242,29 @@ class LocalLauncher(Launcher):
             environment[VISIBLE] = ",".join(gpus)
         try:
             job.log.parent.mkdir(parents=True, exist_ok=True)
+            job.log.open("a").close()
+            submitted.process = self._process(job, environment)
+        except OSError as error:
+            self.cards.give_back(gpus, job.resources.gpus)
+            reason = f"{error.filename or job.command[0]}: {error.strerror}"
+            submitted.end(JobStatus(State.NOT_STARTED, reason=reason))
+            return
+        submitted.gpus = gpus
+        submitted.status = JobStatus(State.RUNNING)
+        submitted.keep_process()
+
+    def _process(self, job: Job, environment: Mapping[str, str]) -> subprocess.Popen | Forked:
+        """Return the new process of a job, which is forked where several can be.
+
+        Raises:
+            OSError: the program cannot be started, or its log cannot be written.
+        """
+
+        def plain() -> subprocess.Popen:
             with job.log.open("a") as log:
                 # In a session of its own, the job does not get the terminal's Ctrl-C. It is
                 # asked to stop by `stop` alone.
-                submitted.process = subprocess.Popen(
+                return subprocess.Popen(
                     job.command,
                     stdout=log,
                     stderr=log,
@@ -233,15 +272,16 @@ class LocalLauncher(Launcher):
                     env=environment,
                     start_new_session=True,
                 )
-        except OSError as error:
-            self.cards.give_back(gpus, job.resources.gpus)
-            reason = f"{error.filename or job.command[0]}: {error.strerror}"
-            submitted.end(JobStatus(State.NOT_STARTED, reason=reason))
-            return
-        pid = submitted.process.pid
-        submitted.gpus = gpus
-        submitted.status = JobStatus(State.RUNNING)
-        submitted.keep(pid=pid, started=psutil.Process(pid).create_time())
+
+        several = sum(_is_forked(submitted.job) for submitted in self.jobs.values()) > 1
+        if not (several and _is_forked(job)):
+            return plain()
+        if self.server is None:
+            self.server = ForkServer(environment)
+        # What other variables ask for may be decided by the imports.
+        if self.server.environment != environment or not self.server.is_there:
+            return plain()
+        return self.server.start(job.command, job.log, plain)
 
     # --- jobs of other processes ------------------------------------------------------
 
@@ -280,6 +320,11 @@ def _status(record: JobRecord) -> JobStatus:
     if is_alive(*details["submitter"]):
         return JobStatus(State.WAITING)
     return JobStatus(State.NOT_STARTED, reason="the process that submitted it is gone")
+
+
+def _is_forked(job: Job) -> bool:
+    """Return whether a job can be forked. One that waits for a GPU has time for its imports."""
+    return not job.resources.gpus and can_fork(job.command)
 
 
 def _kill(pid: int) -> None:

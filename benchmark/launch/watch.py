@@ -63,6 +63,7 @@ def follow(
                 more = on_tick(statuses, stop.came)
                 followed += more or ()
                 if more is None and all(status.over for status in statuses.values()):
+                    launcher.close()
                     return statuses
                 time.sleep(seconds)
         finally:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import importlib.metadata
 import os
 import platform
@@ -52,8 +53,9 @@ def _git(*arguments: str) -> str:
     return process.stdout.strip() if process.returncode == 0 else "unknown"
 
 
+@functools.cache
 def git_state() -> dict[str, Any]:
-    """Return the state of the code.
+    """Return the state of the code, as it was when this process asked for the first time.
 
     Returns:
         `commit`, the commit or `unknown`, and `dirty`, whether files that git tracks differ from
