@@ -1,24 +1,26 @@
 """From annotations to training batches, with every choice made by a keyed generator."""
 
 import dataclasses
-from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from benchmark.base.errors import UserError
 from benchmark.base.geometry import Geometry, normalize, prepare_image, prepare_mask
 from benchmark.base.rng import generator
+from benchmark.data.cache import Cache
+from benchmark.data.loading import loader
 from benchmark.data.refer import ReferDataset
 from benchmark.data.refs import Ref, Sentence
 from benchmark.data.tokenizers import Tokenizer
 from methods.config import DataNeeds
 from methods.contract import Batch, Text
 
-CACHE_BYTES = 2 * 1024**3  # preprocessed images and masks are kept in memory if all of them fit
+PRELOADED_AT_ONCE = 64  # units, between which the preloading says that it goes on
 
 
 @dataclasses.dataclass
@@ -48,6 +50,17 @@ class RawBatch:
         negatives = None if self.negatives is None else self.negatives.to(device)
         return Batch(images, self.text.to(device), targets, self.samples, negatives)
 
+    def pin_memory(self) -> "RawBatch":
+        """Return the samples in memory that a GPU fetches by itself, as torch's loader asks."""
+
+        def text(its: Text | None) -> Text | None:
+            return None if its is None else Text(its.ids.pin_memory(), its.attention.pin_memory())
+
+        targets = None if self.targets is None else self.targets.pin_memory()
+        return RawBatch(
+            self.images.pin_memory(), targets, text(self.text), self.samples, text(self.negatives)
+        )
+
 
 class TrainingSamples:
     """The training units of one split, preprocessed for one method.
@@ -60,6 +73,8 @@ class TrainingSamples:
         seed: of the run. Together with the epoch and the sample it keys every random number.
         pseudo_masks: returns the pseudo mask of a ref, uint8 (height, width) in {0, 1}. It is
             needed where `needs.masks` asks for pseudo masks.
+        cache_bytes: bound of the preprocessed images and masks that are kept. By default it follows
+            from the memory of the machine.
 
     Raises:
         UserError: the data set does not have the split, or no sentence in it is a negative of
@@ -74,6 +89,7 @@ class TrainingSamples:
         tokenizer: Tokenizer,
         seed: int,
         pseudo_masks: Callable[[Ref], np.ndarray] | None = None,
+        cache_bytes: int | None = None,
     ) -> None:
         self.dataset = dataset
         self.needs = needs
@@ -94,11 +110,7 @@ class TrainingSamples:
             self.by_image[ref.image_id].append(ref)
         if needs.negatives:
             self._check_negatives(split)
-        self._images: dict[int, np.ndarray] = {}
-        self._masks: dict[int, np.ndarray] = {}
-        masks = len(refs) if needs.masks != "none" else 0
-        content_bytes = needs.size**2 * (3 * len(self.by_image) + masks)
-        self.cached = content_bytes <= CACHE_BYTES
+        self._cache = Cache(cache_bytes)
 
     def _check_negatives(self, split: str) -> None:
         """Check that there is a negative for every unit, which would be looked for without end.
@@ -131,14 +143,12 @@ class TrainingSamples:
         Raises:
             UserError: the image is missing or damaged.
         """
-        if image_id not in self._images:
-            prepared = prepare_image(
+        return self._cache.get(
+            ("image", image_id),
+            lambda: prepare_image(
                 self.dataset.image(image_id), self.geometry(image_id), self.needs.mean
-            )
-            if not self.cached:
-                return prepared
-            self._images[image_id] = prepared
-        return self._images[image_id]
+            ),
+        )
 
     def target(self, ref: Ref) -> np.ndarray:
         """Return the preprocessed mask, annotated or pseudo, uint8 (S, S) in 0..255.
@@ -146,22 +156,28 @@ class TrainingSamples:
         Raises:
             UserError: the annotation is missing or damaged.
         """
-        if ref.ref_id not in self._masks:
-            annotated = self.needs.masks == "annotated"
-            mask = self.dataset.target(ref) if annotated else self.pseudo_masks(ref)
-            prepared = prepare_mask(mask, self.geometry(ref.image_id))
-            if not self.cached:
-                return prepared
-            self._masks[ref.ref_id] = prepared
-        return self._masks[ref.ref_id]
+        made = self.dataset.target if self.needs.masks == "annotated" else self.pseudo_masks
+        return self._cache.get(
+            ("mask", ref.ref_id), lambda: prepare_mask(made(ref), self.geometry(ref.image_id))
+        )
 
-    def preload(self) -> None:
-        """Fill the cache, so that loader workers share it. It stays empty if not all would fit."""
-        if self.cached:
-            for ref in self.units:
-                self.image(ref.image_id)
-                if self.needs.masks != "none":
-                    self.target(ref)
+    def preload(self, tell: Callable[[str], None] = lambda message: None) -> None:
+        """Fill the cache as far as things fit, so that loader workers share it.
+
+        A worker keeps nothing beyond it, since each would keep it for itself.
+
+        Args:
+            tell: called with what is being done.
+        """
+        for number, ref in enumerate(self.units):
+            if self._cache.is_full:
+                break
+            if number % PRELOADED_AT_ONCE == 0:
+                tell(f"preparing training images {number}/{len(self.units)}")
+            self.image(ref.image_id)
+            if self.needs.masks != "none":
+                self.target(ref)
+        self._cache.close()
 
     def sentence(self, unit: int, epoch: int) -> Sentence:
         """Return the sentence of a unit in an epoch, drawn uniformly from its ref's sentences."""
@@ -229,19 +245,15 @@ class TrainingSamples:
         )
 
 
-class _Listed(Dataset):
-    """Micro-batches by number, so that a DataLoader's workers can make them."""
+class _Made(Dataset):
+    """Micro-batches by epoch and units, so that a loader's workers can make them."""
 
-    def __init__(self, samples: TrainingSamples, parts: list[list[int]], epoch: int) -> None:
+    def __init__(self, samples: TrainingSamples) -> None:
         self.samples = samples
-        self.parts = parts
-        self.epoch = epoch
 
-    def __len__(self) -> int:
-        return len(self.parts)
-
-    def __getitem__(self, index: int) -> RawBatch:
-        return self.samples.batch(self.parts[index], self.epoch)
+    def __getitem__(self, key: tuple[int, list[int]]) -> RawBatch:
+        epoch, units = key
+        return self.samples.batch(units, epoch)
 
 
 def dealt_shares(units: int, micro_batch: int, rank: int, world: int) -> list[float]:
@@ -269,7 +281,27 @@ def training_batches(
     world: int,
     workers: int,
 ) -> Iterator[list[RawBatch]]:
-    """Yield this process' micro-batches for every optimizer step.
+    """Yield this process' micro-batches for every optimizer step of an epoch, for the CPU.
+
+    Args:
+        samples: as in `batches_of_epochs`, and so are the others.
+        epoch: counts from 0.
+        steps: units of every step, from `TrainingSamples.order`.
+    """
+    epochs = [(epoch, steps)]
+    return batches_of_epochs(samples, epochs, micro_batch, rank, world, workers)
+
+
+def batches_of_epochs(
+    samples: TrainingSamples,
+    epochs: Iterable[tuple[int, list[list[int]]]],
+    micro_batch: int,
+    rank: int,
+    world: int,
+    workers: int,
+    pinned: bool = False,
+) -> Iterator[list[RawBatch]]:
+    """Yield this process' micro-batches for every optimizer step of some epochs.
 
     A micro-batch is dealt to the processes in turn. So what BatchNorm sees, which is synchronised
     over processes, does not depend on how many there are. Nor does what the optimizer sums. A
@@ -278,25 +310,32 @@ def training_batches(
 
     Args:
         samples: make the batches.
-        epoch: counts from 0.
-        steps: units of every step, from `TrainingSamples.order`.
+        epochs: number of an epoch, from 0, and units of every step, from `TrainingSamples.order`.
+            They are taken as far as batches are made ahead.
         micro_batch: units of a micro-batch of all processes together.
         rank: number of this process, from 0.
         world: number of processes.
-        workers: loader processes that make batches ahead. With 0 this process makes them.
+        workers: loader processes that make batches ahead, also those of the next epoch. With 0
+            this process makes them.
+        pinned: whether batches come in memory that a GPU fetches by itself.
 
     Raises:
         UserError: an image or an annotation is missing or damaged.
     """
-    parts = []
-    counts = []
-    for units in steps:
-        micro = [
-            units[start : start + micro_batch][rank::world] or [units[start]]
-            for start in range(0, len(units), micro_batch)
-        ]
-        parts += micro
-        counts.append(len(micro))
-    loader = iter(DataLoader(_Listed(samples, parts, epoch), batch_size=None, num_workers=workers))
-    for count in counts:
-        yield [next(loader) for _ in range(count)]
+    counts: deque[int] = deque()  # of the micro-batches of the steps that are asked for
+
+    def parts() -> Iterator[tuple[int, list[int]]]:
+        for epoch, steps in epochs:
+            for units in steps:
+                counts.append(-(-len(units) // micro_batch))
+                for start in range(0, len(units), micro_batch):
+                    dealt = units[start : start + micro_batch][rank::world]
+                    yield epoch, dealt or [units[start]]
+
+    step: list[RawBatch] = []
+    for batch in loader(_Made(samples), parts(), workers, pinned):
+        step.append(batch)
+        if len(step) == counts[0]:
+            counts.popleft()
+            yield step
+            step = []

@@ -7,11 +7,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
-from torch.utils.data import DataLoader
 
 from benchmark.base.geometry import normalize
 from benchmark.base.rng import generator
 from benchmark.data.images import EvaluationImage, EvaluationImages, Transform
+from benchmark.data.loading import loader
 from benchmark.data.refer import ReferDataset
 from benchmark.data.tokenizers import Tokenizer
 from benchmark.evaluation.records import Prediction, frame, records_of
@@ -112,7 +112,7 @@ def evaluate(
     rows: list[dict[str, Any]] = []
     training = method.training
     method.eval()
-    for group in DataLoader(images, batch_sampler=groups, num_workers=workers, collate_fn=list):
+    for group in loader(images, groups, workers, collate=list):
         for prediction in predict(method, group, tokenizer, device, draw_seed):
             rows += records_of(prediction)
             if on_image:

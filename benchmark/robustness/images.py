@@ -13,12 +13,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from benchmark.base.errors import UserError
 from benchmark.base.files import atomic_write, open_regular
 from benchmark.base.geometry import prepare_image
 from benchmark.data.images import EvaluationImage, EvaluationImages, evaluation_image
+from benchmark.data.loading import loader
 from benchmark.data.refer import ReferDataset
 from benchmark.data.refs import Ref
 from benchmark.robustness import corruptions
@@ -235,7 +236,7 @@ def ahead(
         import imagecorruptions  # noqa: F401
 
     try:
-        for group in DataLoader(images, batch_sampler=groups, num_workers=workers, collate_fn=list):
+        for group in loader(images, groups, workers, collate=list):
             small = [item for item in group if isinstance(item, TooSmall)]
             taken = [item for item in group if not isinstance(item, TooSmall)]
             for item in taken:

@@ -5,14 +5,15 @@ for (see `base.rng`). The resume point holds everything else, and metrics beyond
 a CPU the finished run is therefore bit-identical to one that was never interrupted.
 """
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import nn
 
 from benchmark.base.errors import Interrupted
-from benchmark.data.samples import TrainingSamples, dealt_shares, training_batches
+from benchmark.data.samples import RawBatch, TrainingSamples, batches_of_epochs, dealt_shares
 from benchmark.evaluation.inference import build_method
 from benchmark.runs import integrity
 from benchmark.runs.costs import write_costs
@@ -164,10 +165,14 @@ class Trainer:
         self.on_sign()
         watched = self.device if self.main else torch.device("cpu")
         stop = stop or Stop()
-        with stop.heeded(at_once=False), sampled(self.run, watched):
+        with (
+            stop.heeded(at_once=False),
+            sampled(self.run, watched),
+            contextlib.closing(self._batches()) as batches,
+        ):
             while self.state.epochs < spec.recipe.epochs:
                 epoch = self.state.epochs
-                self._epoch(epoch, stop, tell)
+                self._epoch(epoch, batches, stop, tell)
                 evaluated = (epoch + 1) % spec.selection.every == 0 or self.state.is_over
                 if evaluated:
                     tell(f"epoch {epoch + 1}/{spec.recipe.epochs}  evaluating {split}")
@@ -235,9 +240,35 @@ class Trainer:
             environment = describe(self.spec, self.dataset, self.execution, self.device, self.world)
             self.run.write_json("environment.json", environment)
         if self.execution.how.workers:
-            self.samples.preload()
+            self.samples.preload(lambda message: tell(message, force=False))
 
-    def _epoch(self, epoch: int, stop: Stop, tell: Callable[..., None]) -> None:
+    def _remaining(self, epoch: int) -> list[list[int]]:
+        """Return the units of the steps of an epoch that are not done."""
+        recipe = self.spec.recipe
+        order = self.samples.order(epoch, recipe.batch_size, recipe.drop_last)
+        return order[max(0, self.stepper.step - epoch * self.steps_per_epoch) :]
+
+    def _batches(self) -> Iterator[list[RawBatch]]:
+        """Yield the micro-batches of all remaining steps, which one set of loaders makes."""
+        recipe = self.spec.recipe
+        epochs = range(self.state.epochs, recipe.epochs)
+        return batches_of_epochs(
+            self.samples,
+            ((epoch, self._remaining(epoch)) for epoch in epochs),
+            recipe.micro_batch,
+            self.accelerator.process_index,
+            self.world,
+            self.execution.how.workers,
+            pinned=self.device.type == "cuda",
+        )
+
+    def _epoch(
+        self,
+        epoch: int,
+        made: Iterator[list[RawBatch]],
+        stop: Stop,
+        tell: Callable[..., None],
+    ) -> None:
         """Take the remaining steps of an epoch, and save the state now and then.
 
         Raises:
@@ -245,14 +276,10 @@ class Trainer:
         """
         recipe = self.spec.recipe
         how = self.execution.how
-        order = self.samples.order(epoch, recipe.batch_size, recipe.drop_last)
-        remaining = order[self.stepper.step - epoch * self.steps_per_epoch :]
         process = (self.accelerator.process_index, self.world)
         started = time.monotonic()
-        steps = training_batches(
-            self.samples, epoch, remaining, recipe.micro_batch, *process, how.workers
-        )
-        for units, batches in zip(remaining, steps, strict=True):
+        for units in self._remaining(epoch):
+            batches = next(made)
             if self.stepper.step % PROBE_STEPS == 0:
                 self.state.settle()
                 before = time.monotonic()

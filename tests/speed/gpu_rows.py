@@ -393,8 +393,8 @@ def loader(row: Row, bench: Bench) -> dict[str, Any]:
         needs = methods.get(row.method)(spec.network, tokenizer.size).needs
     values: dict[str, Any] = {"size": needs.size}
     for workers in (0, 8) if bench.large else (0,):
-        samples = TrainingSamples(dataset, "train", needs, tokenizer, 0)
-        samples.cached = False  # RefShapes would fit into memory, and RefCOCO does not.
+        # RefShapes would fit into memory, and RefCOCO does not.
+        samples = TrainingSamples(dataset, "train", needs, tokenizer, 0, cache_bytes=0)
         order = samples.order(0, 16, False)
         started = time.perf_counter()
         batches = training_batches(samples, 0, order, 16, 0, 1, workers)
