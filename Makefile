@@ -2,6 +2,7 @@
 # hour), `make matrix` (the main job) and `make test`. Each sets up .venv by itself.
 PYTHON ?= python3
 BIN := .venv/bin
+AGAINST ?= b407644
 
 .PHONY: setup demo matrix test lint faults cluster browser docs parity speed everything clean
 
@@ -52,10 +53,11 @@ docs: setup
 
 everything: test faults cluster browser docs parity
 
+# AGAINST is the commit that this code is compared with: by default the one at which the rooms were done.
+# PARTS has its further options, such as PARTS='--parts step,plan --repeats 3 --out FILE'.
 # RUNS names finished runs of one data set, and OPTIONS what `python -m tests.speed grouping --help` lists.
 speed: setup
-	$(BIN)/python -m tests.speed reports
-	$(BIN)/python -m tests.speed sync
+	$(BIN)/python -m tests.speed parts --against $(AGAINST) $(PARTS)
 	$(if $(RUNS),$(BIN)/python -m tests.speed grouping $(OPTIONS) $(RUNS))
 
 clean:

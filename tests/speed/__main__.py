@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -25,9 +26,11 @@ from benchmark.robustness.conditions import parse_condition
 from benchmark.runs.opened import Opened, places_of
 from benchmark.runs.rundir import find_run
 from tests.speed.grouping import compare, show
+from tests.speed.parts import part_names
 from tests.speed.reports import measure
 from tests.speed.reports import show as show_reports
 
+PARTS = part_names()
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 
@@ -86,6 +89,53 @@ def syncs(
     from tests.speed import sync
 
     sync.show([*sync.measure(numbers(counts, "--counts"))], console)
+
+
+@app.command()
+def parts(
+    against: Annotated[str, typer.Option(help="The commit that this code is compared with.")],
+    chosen: Annotated[
+        str, typer.Option("--parts", help=f"Comma-separated (default: all): {', '.join(PARTS)}.")
+    ] = "",
+    methods: Annotated[
+        str, typer.Option(help="Methods whose networks are timed (default: all).")
+    ] = "",
+    variants: Annotated[str, typer.Option(help="Sizes of these networks.")] = "tiny",
+    counts: Annotated[
+        str, typer.Option(help="Numbers of constructed finished runs, comma-separated.")
+    ] = "100,300,1000",
+    repeats: Annotated[int, typer.Option(min=1, help="Turns, each of both states.")] = 5,
+    cores: Annotated[str, typer.Option(help="Numbers of cores, comma-separated.")] = "1,2",
+    out: Annotated[Path | None, typer.Option(help="A file of the results, JSON.")] = None,
+) -> None:
+    """Compare the speed of this code with that of an older commit, in turns.
+
+    What was measured is shown and written when the command is stopped, too.
+    """
+    from tests.speed import against as comparison
+
+    # A command that is ended by others clears up, too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    found: list[comparison.Line] = []
+    networks = (names(methods) or (), names(variants) or ())
+    sizes, numbers_of_cores = numbers(counts, "--counts"), numbers(cores, "--cores")
+    try:
+        with console.status("checking out the older code") as status:
+            for line in comparison.compare(
+                against,
+                names(chosen) or (),
+                networks,
+                sizes,
+                repeats,
+                numbers_of_cores,
+                status.update,
+            ):
+                found.append(line)
+                if out:
+                    comparison.write(out, against, repeats, found)
+    finally:
+        if found:
+            comparison.show(found, against, console)
 
 
 @app.command()

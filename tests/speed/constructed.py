@@ -1,5 +1,9 @@
-"""Constructed finished runs, on which the growth of reports is measured."""
+"""Constructed finished runs, on which the growth of reports is measured.
 
+python -m tests.speed.constructed FOLDER COUNT
+"""
+
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +19,7 @@ from benchmark.runs.spec import RunSpec, Selection
 
 SPLITS = {"val": (100, 682), "testA": (60, 380), "testB": (60, 381)}  # images, expressions
 SEEDS = range(3)
+PLAN = "constructed"
 
 
 def construct(runs: Path, count: int, name: str) -> Group:
@@ -95,3 +100,7 @@ def _records(random: np.random.Generator, images: int, expressions: int) -> pd.D
             "target_pixels": union,
         }
     )
+
+
+if __name__ == "__main__":
+    construct(Path(sys.argv[1]), int(sys.argv[2]), PLAN)

@@ -12,9 +12,8 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from tests.speed.constructed import construct
+from tests.speed.constructed import PLAN, construct
 
-PLAN = "constructed"
 # Runs a command on one core, and says the largest memory of its process in the end.
 ON_ONE_CORE = """
 import os, sys

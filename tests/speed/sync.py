@@ -13,9 +13,8 @@ from rich.table import Table
 
 from benchmark.tracking import mlflow_experiment, mlflow_store
 from reports.group_report import maker
-from tests.speed.constructed import construct
+from tests.speed.constructed import PLAN, construct
 
-PLAN = "constructed"
 PASSES = 5  # with nothing new, of which the median counts
 
 
