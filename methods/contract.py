@@ -139,6 +139,9 @@ class Method(nn.Module, abc.ABC):
         network_type: class of the network, which is built from a configuration and the
             number of word pieces.
         weights: the method's `weights.py`, or None where nobody publishes weights of it.
+        blocks: types of the network's modules that hold most of its activations. Where
+            memory is short, each of them is computed again in the backward pass. No block
+            contains another.
 
     Attributes:
         precision: in which its passes are computed, as `Recipe.precision` names it. That
@@ -148,6 +151,7 @@ class Method(nn.Module, abc.ABC):
     definition: ClassVar[Definition]
     network_type: ClassVar[type[nn.Module]]
     weights: ClassVar[PublishedWeights | None] = None
+    blocks: ClassVar[tuple[type[nn.Module], ...]] = ()
     precision: str = "fp32"
 
     def __init__(self, config: Any, vocabulary_size: int) -> None:

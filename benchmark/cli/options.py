@@ -302,6 +302,10 @@ class Running:
     device: DeviceOption = "auto"
     threads: ThreadsOption = 1
     processes: Annotated[int, typer.Option(min=1, help="Processes that torchrun has started.")] = 1
+    compile: Annotated[bool, typer.Option(help="Compile the passes of a step.")] = False
+    checkpointing: Annotated[
+        bool, typer.Option(help="Compute blocks again in the backward pass, for less memory.")
+    ] = False
     workers: Annotated[int, typer.Option(min=0, help="Loader processes.")] = 0
     checkpoint_seconds: Annotated[
         float, typer.Option(min=0, help="Seconds between two resume points within an epoch.")

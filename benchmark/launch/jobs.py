@@ -43,7 +43,11 @@ def execution_options(execution: Execution) -> list[str]:
     """Return the options that tell a child how runs are executed."""
     options = []
     for name, value in execution.settings().items():
-        options += [f"--{name.replace('_', '-')}", str(value)]
+        option = name.replace("_", "-")
+        if isinstance(value, bool):
+            options.append(f"--{option}" if value else f"--no-{option}")
+        else:
+            options += [f"--{option}", str(value)]
     return options
 
 

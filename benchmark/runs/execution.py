@@ -64,11 +64,17 @@ class Numerics:
         device: `auto`, `cpu` or `cuda`.
         threads: torch's threads, which decide the order of float sums on a CPU. At least 1.
         processes: the number of processes that share a batch (DDP), at least 1.
+        compile: whether torch compiles the passes of a training step. It fuses operations, so
+            their sums come in another order, and dropout has other numbers.
+        checkpointing: whether blocks of the network are computed again in the backward pass, which
+            takes less memory and more time. A CPU computes the same digits both times.
     """
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int = 1
     processes: int = 1
+    compile: bool = False
+    checkpointing: bool = False
 
 
 _LEAST = {
@@ -80,6 +86,7 @@ _LEAST = {
     "processes": 1,
 }
 _FRACTIONAL = ("checkpoint_seconds", "stall_seconds")
+_SWITCHES = ("compile", "checkpointing")
 DEVICES = ("auto", "cpu", "cuda")
 
 
@@ -107,12 +114,20 @@ class Execution:
             choose(name, fields(), "execution setting")
             if name == "device":
                 choose(str(value), DEVICES, "device")
+            elif name in _SWITCHES:
+                if not isinstance(value, bool):
+                    raise UserError(f"execution: {name} is {value!r} and must be true or false.")
             elif not _fits(name, value):
                 kind = "number" if name in _FRACTIONAL else "whole number"
                 raise UserError(
                     f"execution: {name} is {value!r} and must be a {kind} of at least"
                     f" {_LEAST[name]}."
                 )
+        if settings.get("compile") and settings.get("checkpointing"):
+            raise UserError(
+                "execution: torch does not compile blocks that are computed again here: set compile"
+                " or checkpointing to false."
+            )
         halves = {
             half: {name: value for name, value in settings.items() if name in names}
             for half, names in _HALVES.items()

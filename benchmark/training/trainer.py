@@ -28,6 +28,7 @@ from benchmark.training import auxiliary, costs, pseudo_masks, resume_point
 from benchmark.training.best_epoch import BestEpoch
 from benchmark.training.disk import check_room, disk
 from benchmark.training.journal import Journal
+from benchmark.training.passes import prepare as prepare_passes
 from benchmark.training.rehearsal import rehearse
 from benchmark.training.report import Report
 from benchmark.training.start import Stop, check_dealing, join_processes, start_from_published
@@ -84,6 +85,8 @@ class Trainer:
             start_from_published(self.method, spec, opened.places.weights)
         if self.world > 1 and self.device.type == "cuda":
             self.method = nn.SyncBatchNorm.convert_sync_batchnorm(self.method)
+
+        prepare_passes(self.method, execution.numerics)
 
         needs = self.method.needs
         targets = (

@@ -10,10 +10,14 @@ import torch
 from torch import Tensor
 from transformers import BertConfig, BertModel
 from transformers.masking_utils import create_bidirectional_mask
+from transformers.models.bert.modeling_bert import BertLayer
 from transformers.utils import logging as reports
 
 from benchmark.base.pretrained import Source
 from methods.backbones.sizes import BertSize
+
+BLOCKS = (BertLayer,)
+"""Types of the modules that the encoder consists of."""
 
 UNNEEDED = {
     r"embeddings\.position_ids$": "0, 1, 2, ...: older BERTs stored it",

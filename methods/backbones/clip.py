@@ -10,6 +10,8 @@ import open_clip
 import torch
 import torch.nn.functional as F
 from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
+from open_clip.modified_resnet import Bottleneck
+from open_clip.transformer import ResidualAttentionBlock
 from torch import Tensor, nn
 
 from benchmark.base import torchscript
@@ -17,6 +19,9 @@ from benchmark.base.pretrained import Source
 from methods.backbones.attention import attend
 from methods.backbones.positions import resize_positions
 from methods.backbones.sizes import VIT_PATCH, ClipConfig
+
+BLOCKS = (Bottleneck, ResidualAttentionBlock)
+"""Types of the modules that the towers consist of."""
 
 # Tensors of OpenAI's own files that are numbers about the network, or follow from them.
 _NO_WEIGHTS = {"input_resolution", "context_length", "vocab_size", "attn_mask"}

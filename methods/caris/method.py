@@ -8,8 +8,11 @@ from typing import Any
 
 from torch import Tensor
 
+from methods.backbones import bert
+from methods.backbones.swin import Block
 from methods.caris import weights
 from methods.caris.config import DEFINITION, CarisRecipe
+from methods.caris.decoder import DecoderLayer
 from methods.caris.network import CarisNetwork, Features
 from methods.contract import Batch, Output, Text
 from methods.two_class import TwoClassMethod
@@ -29,6 +32,7 @@ class CARIS(TwoClassMethod):
     definition = DEFINITION
     network_type = CarisNetwork
     weights = weights
+    blocks = (*bert.BLOCKS, Block, DecoderLayer)
 
     def encode_image(self, images: Tensor, draws: dict[str, Tensor]) -> Features:
         """Return the prompts for BERT and the projected maps, which an image's sentences share."""

@@ -11,11 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmark.base.geometry import Geometry, resize, restore
+from methods.backbones import clip
 from methods.config import CLIP_MEAN, CLIP_STD, DataNeeds, Purpose
 from methods.contract import Batch, GuidedMethod, Output, Text
 from methods.cris import weights
 from methods.cris.config import DEFINITION, CrisRecipe
-from methods.cris.network import CrisNetwork, Maps
+from methods.cris.network import CrisNetwork, DecoderLayer, Maps, Neck, Projector
 from methods.precision import at_least_float32
 
 # The published threshold of the probability.
@@ -28,6 +29,7 @@ class CRIS(GuidedMethod):
     definition = DEFINITION
     network_type = CrisNetwork
     weights = weights
+    blocks = (*clip.BLOCKS, Neck, DecoderLayer, Projector)
 
     @property
     def needs(self) -> DataNeeds:

@@ -8,12 +8,14 @@ from typing import Any
 
 from torch import Tensor
 
+from methods.backbones import clip
 from methods.config import Purpose
 from methods.contract import Batch, Output
 from methods.cris.method import CRIS
+from methods.cris.network import DecoderLayer, Projector
 from methods.etris import weights
 from methods.etris.config import DEFINITION, EtrisRecipe
-from methods.etris.network import EtrisNetwork
+from methods.etris.network import EtrisNetwork, Interactor, InteractorT
 
 
 class ETRIS(CRIS):
@@ -25,6 +27,7 @@ class ETRIS(CRIS):
     definition = DEFINITION
     network_type = EtrisNetwork
     weights = weights
+    blocks = (*clip.BLOCKS, Interactor, InteractorT, DecoderLayer, Projector)
 
     def forward(self, batch: Batch, draws: dict[str, Tensor], purpose: Purpose) -> Output:
         """Return logits (B, 1, S/4, S/4).

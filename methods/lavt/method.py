@@ -8,10 +8,12 @@ from typing import Any, Self
 
 from torch import Tensor
 
+from methods.backbones import bert
+from methods.backbones.swin import Block
 from methods.contract import Batch, Output, Text
 from methods.lavt import weights
 from methods.lavt.config import DEFINITION, LavtRecipe
-from methods.lavt.network import LavtNetwork
+from methods.lavt.network import Decoder, LavtNetwork, PixelWordFusion
 from methods.two_class import TwoClassMethod
 
 # The name of a parameter of the backbone contains one of these if it does not decay.
@@ -24,6 +26,7 @@ class LAVT(TwoClassMethod):
     definition = DEFINITION
     network_type = LavtNetwork
     weights = weights
+    blocks = (*bert.BLOCKS, Block, PixelWordFusion, Decoder)
 
     def train(self, mode: bool = True) -> Self:
         """Set training mode.

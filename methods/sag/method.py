@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from timm.models.vision_transformer import Block
 from torch import Tensor
 
 from benchmark.base.geometry import Geometry, restore
@@ -20,6 +21,7 @@ from methods.precision import at_least_float32
 from methods.sag import weights
 from methods.sag.config import DEFINITION, SagRecipe
 from methods.sag.network import Features, SagNetwork
+from methods.sag.slots import SlotBlock
 
 # Probabilities are kept this far from 0 and 1 where their logarithm is taken.
 _CERTAIN = 1e-6
@@ -31,6 +33,7 @@ class SaG(GuidedMethod):
     definition = DEFINITION
     network_type = SagNetwork
     weights = weights
+    blocks = (Block, SlotBlock)
 
     @property
     def needs(self) -> DataNeeds:

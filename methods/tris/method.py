@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmark.base.geometry import Geometry, resize
+from methods.backbones import clip
 from methods.config import IMAGENET_MEAN, IMAGENET_STD, DataNeeds, Purpose
 from methods.contract import AuxiliaryMethod, Batch, GuidedMethod, Output, Text
 from methods.precision import at_least_float32
@@ -76,6 +77,7 @@ class TRIS(AuxiliaryMethod, GuidedMethod):
     definition = DEFINITION
     network_type = TrisNetwork
     weights = weights
+    blocks = clip.BLOCKS
 
     def __init__(self, config: TrisConfig, vocabulary_size: int) -> None:
         super().__init__(config, vocabulary_size)

@@ -11,13 +11,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmark.base.geometry import Geometry, resize
+from methods.backbones import clip
 from methods.config import DataNeeds, Purpose
 from methods.contract import Batch, GuidedMethod, Output, Text
 from methods.precision import at_least_float32
 from methods.tris.method import INPUT, decide
 from methods.tris_step2 import weights
 from methods.tris_step2.config import DEFINITION, TrisStep2Recipe
-from methods.tris_step2.network import Maps, TrisStep2Network
+from methods.tris_step2.network import ConvBlock, Maps, PixelWordAttention, TrisStep2Network
 
 
 class TrisStep2(GuidedMethod):
@@ -29,6 +30,7 @@ class TrisStep2(GuidedMethod):
     definition = DEFINITION
     network_type = TrisStep2Network
     weights = weights
+    blocks = (*clip.BLOCKS, PixelWordAttention, ConvBlock)
 
     @property
     def needs(self) -> DataNeeds:
