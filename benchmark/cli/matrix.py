@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from benchmark.base.errors import UserError
 from benchmark.cli.jobs import conclude, work_through_runs
 from benchmark.cli.options import (
     Axes,
@@ -176,7 +177,9 @@ def plan(
 
     chosen = choose_runs(preset, name, axes)
     if card is not None:
-        _show_cards(chosen, names(card) or (), where.places())
+        if detect:
+            raise UserError("--detect is answered by a plan without --card: leave one of them out.")
+        _show_cards(chosen, names(card) or [""], where.places())
         return
     resolved = resolve(chosen, where.places())
     with console.status("measuring a step of each network") as status:

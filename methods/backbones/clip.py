@@ -20,11 +20,26 @@ from methods.backbones.attention import attend
 from methods.backbones.positions import resize_positions
 from methods.backbones.sizes import VIT_PATCH, ClipConfig
 
-BLOCKS = (Bottleneck, ResidualAttentionBlock)
-"""Types of the modules that the towers consist of."""
-
 # Tensors of OpenAI's own files that are numbers about the network, or follow from them.
 _NO_WEIGHTS = {"input_resolution", "context_length", "vocab_size", "attn_mask"}
+
+
+class Block(ResidualAttentionBlock):
+    """open_clip's block, whose attention is computed by `attend`."""
+
+    def forward(self, x: Tensor, attn_mask: Tensor | None = None) -> Tensor:
+        """Return tokens x (B, N, C) after the block.
+
+        Args:
+            x: (B, N, C).
+            attn_mask: (N, N), what is added to the scores. None where all tokens see each other.
+        """
+        x = x + attend(self.attn, self.ln_1(x), mask=attn_mask)
+        return x + self.mlp(self.ln_2(x))
+
+
+BLOCKS = (Bottleneck, Block)
+"""Types of the modules that the towers consist of."""
 
 
 class GridAttentionPool(nn.Module):
@@ -99,6 +114,10 @@ def build_clip(
         ),
         quick_gelu=True,
     )
+    for module in clip.modules():
+        if isinstance(module, ResidualAttentionBlock):
+            # Its parameters, their names and their random numbers stay open_clip's.
+            module.__class__ = Block
     if grid_pool and not config.vit:
         channels = config.width * 32
         clip.visual.attnpool = GridAttentionPool(
@@ -243,7 +262,7 @@ class VitStages:
     def run(self, stage: int, x: Tensor) -> Tensor:
         """Return the tokens after the stage numbered `stage`, which is 0, 1 or 2."""
         for block in self.blocks[stage]:
-            x = run_block(block, x)
+            x = block(x)
         return x
 
     def grid(self, x: Tensor) -> Tensor:
@@ -266,24 +285,12 @@ class VitStages:
         """Return the joint embedding (B, E) of the class token, for images (B, 3, S, S)."""
         x = self.start(images)
         for block in self.visual.transformer.resblocks:
-            x = run_block(block, x)
+            x = block(x)
         return self.joint(x[:, 0])
 
     def joint(self, x: Tensor) -> Tensor:
         """Return the joint embedding (B, 1 + g^2, E) of all tokens, the class token first."""
         return self.visual.ln_post(x) @ self.visual.proj
-
-
-def run_block(block: nn.Module, x: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Return tokens x (B, N, C) after one of open_clip's blocks.
-
-    Args:
-        block: a `ResidualAttentionBlock`, whose own forward pass would compute the same.
-        x: (B, N, C).
-        mask: (N, N), what is added to the scores. None where all tokens see each other.
-    """
-    x = x + attend(block.attn, block.ln_1(x), mask=mask)
-    return x + block.mlp(block.ln_2(x))
 
 
 def thirds(blocks: nn.ModuleList) -> tuple[nn.ModuleList, ...]:
@@ -315,7 +322,7 @@ def run_words(blocks: Iterable[nn.Module], x: Tensor) -> Tensor:
     """
     mask = causal_mask(x.shape[1], x)
     for block in blocks:
-        x = run_block(block, x, mask)
+        x = block(x, mask)
     return x
 
 

@@ -40,6 +40,7 @@ LIGHT = [
     ["score", "{masks}", "--dataset", "refcoco", "--name", "light", "--data", "{data}"],
     ["claims", "--help"],
     ["claims", "--status", "not run"],
+    ["plan", "--preset", "paper", "--card", "h100,4090"],
     ["study", "list"],
     ["study", "show", "light"],
     ["sync", "--uri", "sqlite:///{out}/mlflow.db"],

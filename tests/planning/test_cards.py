@@ -3,10 +3,12 @@
 import json
 
 import pytest
+import torch
 
 import methods
 from benchmark import strategies
 from benchmark.base.errors import UserError
+from benchmark.data.tokenizers import PUBLISHED_BERT_SIZE
 from benchmark.planning import by_card, cards, estimates
 from benchmark.planning.cards import Card, Rates, Step
 from benchmark.planning.estimates import Wanted
@@ -127,6 +129,20 @@ def test_known_networks_are_the_published_ones():
     }
 
 
+def test_known_networks_have_their_parameters():
+    sizes = {"bert": PUBLISHED_BERT_SIZE, "clip": 49408}  # word pieces
+    for name, variants in estimates._networks().items():
+        definition = methods.definition(name)
+        for variant, known in variants.items():
+            with torch.device("meta"):
+                network = methods.get(name)(definition.variants[variant], sizes[definition.text[0]])
+            assert known["parameters"] == sum(its.numel() for its in network.parameters())
+            groups = network.parameter_groups(definition.recipes[variant])
+            trained = {id(its): its for group in groups for its in group["params"]}.values()
+            count = sum(its.numel() for its in trained if its.requires_grad)
+            assert known["trained_parameters"] == count
+
+
 def rows(preset, its, **changes):
     preset = read_preset(preset).model_copy(update=changes)
     return by_card.on_card(preset, its, Opened(Places(PROJECT / "nowhere")))
@@ -178,4 +194,5 @@ def test_the_command_shows_cards_without_data(capsys):
     assert "NVIDIA H100 80GB HBM3" in out and "GeForce RTX 3090" in out and "micro_batch: 8" in out
     assert run("plan", "--preset", "quick", "--card", "h100", "--methods", "cris") == 0
     assert "Nobody has measured cris tiny" in capsys.readouterr().out
-    assert run("plan", "--card", "309") == 2
+    for wrong in (("--card", "309"), ("--card", ""), ("--card", "3090", "--detect", "1")):
+        assert run("plan", *wrong) == 2

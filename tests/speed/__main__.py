@@ -104,7 +104,7 @@ def parts(
     counts: Annotated[
         str, typer.Option(help="Numbers of constructed finished runs, comma-separated.")
     ] = "100,300,1000",
-    repeats: Annotated[int, typer.Option(min=1, help="Turns, each of both states.")] = 5,
+    repeats: Annotated[int, typer.Option(min=1, help="Turns, each of both states.")] = 3,
     cores: Annotated[str, typer.Option(help="Numbers of cores, comma-separated.")] = "1,2",
     out: Annotated[Path | None, typer.Option(help="A file of the results, JSON.")] = None,
 ) -> None:
@@ -136,6 +136,16 @@ def parts(
     finally:
         if found:
             comparison.show(found, against, console)
+
+
+@app.command()
+def table(
+    files: Annotated[list[Path], typer.Argument(help="Results of `parts`.")],
+) -> None:
+    """Print results of `parts` as one table in Markdown."""
+    from tests.speed.against import markdown
+
+    print(markdown(read_json(path) for path in files), end="")
 
 
 @app.command()

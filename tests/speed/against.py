@@ -18,7 +18,7 @@ from rich.table import Table
 from benchmark.base.errors import choose
 from benchmark.base.files import atomic_write
 from tests.speed.parts import Part, every_part, part_names
-from tests.speed.trees import Failed, Sample, Tree, commit_of, two_trees
+from tests.speed.trees import Failed, Sample, Tree, commit_of, limited, two_trees
 
 INNER_REPEATS = 3  # of what a process times itself, whose median is one measurement
 
@@ -95,16 +95,16 @@ def chosen_parts(names: Iterable[str], every: Sequence[Part]) -> list[Part]:
     ]
 
 
-def lines(part: Part, trees: tuple[Tree, Tree], repeats: int) -> list[Line]:
+def lines(part: Part, trees: tuple[Tree, Tree], repeats: int, cores: int) -> list[Line]:
     """Measure a part in turns.
 
     Args:
         part: what is measured.
         trees: the older code and this one.
         repeats: number of turns. A whole process is run once before them, which fills caches.
+        cores: how many the processes may use.
     """
     found: dict[str, Line] = {}
-    cores = trees[0].cores
     for number in range(repeats + (not part.inner)):
         turn = []
         for tree in trees:
@@ -151,13 +151,16 @@ def compare(
     Raises:
         UserError: a name or the commit is not known, or there are fewer cores.
     """
-    full = commit_of(commit)
-    for number in cores:
-        parts = chosen_parts(names, every_part(*networks, counts, INNER_REPEATS, number))
-        with two_trees(full, number) as trees:
-            for part in parts:
-                tell(f"{part.label or ', '.join(part.names)} on {number} cores")
-                yield from lines(part, trees, repeats)
+    planned = {
+        number: chosen_parts(names, every_part(*networks, counts, INNER_REPEATS, number))
+        for number in cores
+    }
+    with two_trees(commit_of(commit)) as trees:
+        for number, parts in planned.items():
+            with limited(number):
+                for part in parts:
+                    tell(f"{part.label or ', '.join(part.names)} on {number} cores")
+                    yield from lines(part, trees, repeats, number)
 
 
 def write(path: Path, commit: str, repeats: int, found: Sequence[Line]) -> None:
@@ -179,6 +182,25 @@ def _processor() -> str:
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return f"{cores} cores of {names[0] if names else 'an unnamed processor'}"
+
+
+def markdown(contents: Iterable[dict[str, Any]]) -> str:
+    """Return what files of results hold as one table in Markdown."""
+    rows = [row for content in contents for row in content["rows"]]
+    text = "| part | cores | time | before | after | ratio | quartiles |\n"
+    text += "|---|---:|---|---:|---:|---:|---|\n"
+    for row in rows:
+        start = f"| {row['part']} | {row['cores']} |"
+        if "reason" in row:
+            text += f"{start} | | | | {row['reason']} |\n"
+        for kind in ("cpu", "wall"):
+            if f"{kind}_ratio" in row:
+                sides = [row[f"{kind}_{side}_seconds"] for side in ("before", "after")]
+                before, after = (f"{statistics.median(its):.3f} s" for its in sides)
+                low, high = row[f"{kind}_ratio_quartiles"]
+                ratio = f"{row[f'{kind}_ratio']:.2f} | {low:.2f} to {high:.2f}"
+                text += f"{start} {kind.replace('cpu', 'CPU')} | {before} | {after} | {ratio} |\n"
+    return text
 
 
 def show(found: Sequence[Line], commit: str, console: Console) -> None:

@@ -59,7 +59,8 @@ def groups(
         names: of methods [all].
         strategies: whose steps are measured. Those that a method cannot serve fail by themselves.
     """
-    large, middle = ("paper", "small") if device == "cuda" else ("tiny", "tiny")
+    on_gpu = device == "cuda"
+    large, middle = ("paper", "small") if on_gpu else ("tiny", "tiny")
     names = list(names) or methods.names()
     checks = {
         name: (
@@ -93,6 +94,8 @@ def groups(
         *(Group(speeds[name]) for name in names),
         *(Group(checks[name], timed=False) for name in names),
         *(Group(_steps(name, large, "tf32", STRATEGIES)) for name in names),
+        # A CPU takes minutes for a step of these.
+        *(Group(_steps(name, "small", "published", STRATEGIES)) for name in names if on_gpu),
     ]
 
 

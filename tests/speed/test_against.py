@@ -23,8 +23,8 @@ CHILD = f"import subprocess, sys; subprocess.run([sys.executable, '-c', '''{BUSY
 class Fake:
     """A tree that takes what it is told to."""
 
-    def __init__(self, name, seconds, order, cores=1):
-        self.name, self.seconds, self.order, self.cores = name, iter(seconds), order, cores
+    def __init__(self, name, seconds, order):
+        self.name, self.seconds, self.order = name, iter(seconds), order
 
     def measure(self, part):
         self.order.append(self.name)
@@ -40,7 +40,7 @@ PART = Part(("plan",), "plan", ())
 def test_both_states_are_measured_in_turns_after_one_that_warms_up():
     order = []
     both = Fake("older", [9, 1, 2, 4], order), Fake("this", [9, 2, 1, 2], order)
-    (line,) = against.lines(PART, both, 3)
+    (line,) = against.lines(PART, both, 3, 1)
     assert order == ["older", "this"] * 4
     assert line.ratios("cpu") == [2, 0.5, 0.5] == line.ratios("wall")
     content = line.content()
@@ -55,7 +55,7 @@ def test_both_states_are_measured_in_turns_after_one_that_warms_up():
 
 def test_what_the_older_code_cannot_do_is_said():
     both = Fake("older", ["no module named x"], []), Fake("this", [1], [])
-    (line,) = against.lines(PART, both, 3)
+    (line,) = against.lines(PART, both, 3, 1)
     assert line.content() == {
         "part": "plan",
         "cores": 1,
@@ -122,7 +122,7 @@ def test_the_older_code_is_measured_by_the_newer_modules_and_nothing_is_left(rep
     own = os.sched_getaffinity(0)
     commit = trees.commit_of("HEAD")
     part = Part(("number",), "", ("-m", "tests.speed.telling"), inner=True)
-    with pytest.raises(RuntimeError), trees.two_trees(commit, 1) as both:
+    with pytest.raises(RuntimeError), trees.two_trees(commit) as both, trees.limited(1):
         assert len(os.sched_getaffinity(0)) == 1
         found = [tree.measure(part)["number"].cpu for tree in both]
         assert found == [1, 2]
@@ -138,7 +138,7 @@ def test_the_older_code_is_measured_by_the_newer_modules_and_nothing_is_left(rep
 
 
 def test_what_is_prepared_is_made_once_and_can_be_had_fresh(tmp_path):
-    tree = Tree("this", [[tmp_path]], tmp_path, 1)
+    tree = Tree("this", [[tmp_path]], tmp_path)
     make = ("-c", "open('file', 'a').write('x')")
     reading = ("-c", "import sys; text = open('file').read(); sys.exit(0 if text == 'x' else text)")
     for _ in range(2):
@@ -151,7 +151,7 @@ def test_what_is_prepared_is_made_once_and_can_be_had_fresh(tmp_path):
 def test_unknown_commits_and_too_many_cores_are_named(repository):
     with pytest.raises(UserError, match="there is no commit 'nowhere'"):
         trees.commit_of("nowhere")
-    with pytest.raises(UserError, match="change --cores"), trees.two_trees("HEAD", 10_000):
+    with pytest.raises(UserError, match="change --cores"), trees.limited(10_000):
         pass
 
 
@@ -161,3 +161,6 @@ def test_results_are_written_while_they_come(repository, tmp_path):
     content = json.loads((tmp_path / "out.json").read_text())
     assert content["rows"][0]["wall_ratio"] == 0.5 and content["rows"][1]["reason"] == "why"
     assert content["against"] == trees.commit_of("HEAD")
+    table = against.markdown([content])
+    assert "| plan | 1 | CPU | 1.000 s | 0.500 s | 0.50 | 0.50 to 0.50 |" in table
+    assert "| step | 1 | | | | | why |" in table

@@ -56,13 +56,11 @@ class Tree:
         name: what messages call it.
         paths: where Python looks for its modules, in turns that are tried one after the other.
         folder: for what is prepared.
-        cores: how many cores its processes use.
     """
 
     name: str
     paths: Sequence[Sequence[Path]]
     folder: Path
-    cores: int
     _prepared: dict[tuple[str, ...], Path | Failed] = dataclasses.field(default_factory=dict)
 
     def measure(self, part: Part) -> dict[str, Sample]:
@@ -127,7 +125,7 @@ class Tree:
         return {
             **own,
             "PYTHONPATH": os.pathsep.join(map(str, paths)),
-            "OMP_NUM_THREADS": str(self.cores),
+            "OMP_NUM_THREADS": str(len(os.sched_getaffinity(0))),
             "HF_HUB_OFFLINE": "1",
         }
 
@@ -223,19 +221,15 @@ def _git(*arguments: str) -> subprocess.CompletedProcess[bytes]:
 
 
 @contextlib.contextmanager
-def two_trees(commit: str, cores: int) -> Iterator[tuple[Tree, Tree]]:
+def two_trees(commit: str) -> Iterator[tuple[Tree, Tree]]:
     """Check out a commit beside this checkout, and yield both. Nothing of it is left in the end.
 
     Args:
         commit: full name of the older one.
-        cores: how many a process may use.
 
     Raises:
-        UserError: the machine has fewer cores.
+        UserError: the commit is older than the package that is measured.
     """
-    own = os.sched_getaffinity(0)
-    if cores > len(own):
-        raise UserError(f"this process may use {len(own)} cores, not {cores}: change --cores.")
     with tempfile.TemporaryDirectory(prefix="speed-") as name:
         folder = Path(name)
         roots = {"older": folder / "code", "this": ROOT}
@@ -247,7 +241,7 @@ def two_trees(commit: str, cores: int) -> Iterator[tuple[Tree, Tree]]:
         trees = []
         for name, root in roots.items():
             (folder / name).mkdir()
-            trees.append(Tree(name, [(modules, root), (root,)], folder / name, cores))
+            trees.append(Tree(name, [(modules, root), (root,)], folder / name))
             # Code that is compiled before the measurement is no part of it.
             compiling = [
                 sys.executable,
@@ -259,12 +253,25 @@ def two_trees(commit: str, cores: int) -> Iterator[tuple[Tree, Tree]]:
                 "reports",
             ]
             subprocess.run(compiling, cwd=root, stdout=subprocess.DEVNULL)
-        # Processes inherit the cores of the thread that starts them.
-        os.sched_setaffinity(0, sorted(own)[:cores])
-        try:
-            yield trees[0], trees[1]
-        finally:
-            os.sched_setaffinity(0, own)
+        yield trees[0], trees[1]
+
+
+@contextlib.contextmanager
+def limited(cores: int) -> Iterator[None]:
+    """Let the processes that are started meanwhile use some cores alone.
+
+    Raises:
+        UserError: there are fewer cores.
+    """
+    own = os.sched_getaffinity(0)
+    if cores > len(own):
+        raise UserError(f"this process may use {len(own)} cores, not {cores}: change --cores.")
+    # Processes inherit the cores of the thread that starts them.
+    os.sched_setaffinity(0, sorted(own)[:cores])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, own)
 
 
 def _check_out(commit: str, folder: Path) -> None:

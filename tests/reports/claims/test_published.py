@@ -195,6 +195,7 @@ def test_every_shipped_file_is_installed_with_the_package():
     text = (PROJECT / "pyproject.toml").read_text()
     assert SHIPPED.relative_to(PROJECT / "reports").as_posix() == "claims/papers"
     assert "claims/papers/*.yaml" in text and "planning/speeds/*.json" in text
+    assert "planning/*.json" in text
 
 
 def test_a_quoted_number_is_the_claim_of_the_paper_that_measured_it(claims):
