@@ -93,7 +93,10 @@ def groups(
         first,
         *(Group(speeds[name]) for name in names),
         *(Group(checks[name], timed=False) for name in names),
+        *(Group(_steps(name, large, "published", STRATEGIES, "checkpointing")) for name in names),
         *(Group(_steps(name, large, "tf32", STRATEGIES)) for name in names),
+        # It may take a minute until a large network is compiled.
+        *(Group(_steps(name, large, "published", ("baseline",), "compile")) for name in names),
         # A CPU takes minutes for a step of these.
         *(Group(_steps(name, "small", "published", STRATEGIES)) for name in names if on_gpu),
     ]
@@ -103,8 +106,10 @@ def _published(name: str, variant: str) -> str:
     return methods.definition(name).recipes[variant].precision
 
 
-def _steps(name: str, variant: str, mode: str, strategies: Sequence[str]) -> tuple[Row, ...]:
-    return tuple(Row("step", name, variant, strategy, mode) for strategy in strategies)
+def _steps(
+    name: str, variant: str, mode: str, strategies: Sequence[str], switch: str = ""
+) -> tuple[Row, ...]:
+    return tuple(Row("step", name, variant, strategy, mode, switch) for strategy in strategies)
 
 
 def measure(
@@ -306,7 +311,7 @@ def show(content: dict[str, Any], console: Console) -> None:
             share = its.get("share_of_peak")
             table.add_row(
                 f"{its['method']} {its['variant']}",
-                its["strategy"],
+                " ".join(filter(None, (its["strategy"], its.get("switch")))),
                 its["precision"] if its["mode"] == "published" else its["mode"],
                 str(its["batch_size"]),
                 f"{1000 * its['median_seconds']:.0f}",

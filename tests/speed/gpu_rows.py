@@ -41,6 +41,7 @@ PSEUDO = "annotated"  # the run whose pseudo masks are the annotated ones
 # keeps 10 bits of its factors in TF32 and fp16, and 7 in bf16.
 TOLERANCES = {"fp32": 1e-4, "tf32": 5e-3, "fp16": 5e-3, "bf16": 3e-2}
 WARM_UP = 2
+QUEUED = 2  # steps that are given to the device before their numbers are fetched
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +54,7 @@ class Row:
         variant: the size of the method.
         strategy: the registered name of the strategy.
         mode: a precision, or `published` for that of the recipe.
+        switch: an execution setting that is true, `compile` or `checkpointing`, or nothing.
     """
 
     kind: str
@@ -60,6 +62,7 @@ class Row:
     variant: str = ""
     strategy: str = ""
     mode: str = ""
+    switch: str = ""
 
     def __str__(self) -> str:
         return " ".join(filter(None, dataclasses.astuple(self)))
@@ -165,7 +168,10 @@ def trainer_of(
     """
     opened = bench.opened()
     spec = spec_of(row, opened, batch_size)
-    execution = Execution.of(device=device or bench.device, threads=torch.get_num_threads())
+    switches = {row.switch: True} if row.switch else {}
+    execution = Execution.of(
+        device=device or bench.device, threads=torch.get_num_threads(), **switches
+    )
     run = RunDir(bench.folder / "runs" / spec.key)
     # accelerate keeps the first device of a process, and an equality needs two of them.
     AcceleratorState._reset_state(reset_partial_state=True)
@@ -318,12 +324,15 @@ def _step(row: Row, bench: Bench, batch_size: int) -> dict[str, Any]:
         trainer.stepper.optimize(next(batches), 0)
     seconds = []
     for _ in range(bench.steps):
-        its = next(batches)
         finish(bench.device)
         started = time.perf_counter()
-        trainer.stepper.optimize(its, 0)
+        # As in a training, the host prepares a step while the GPU computes the one before it.
+        for _ in range(QUEUED):
+            its = next(batches)
+            trainer.stepper.enqueue(its, 0)
+        trainer.stepper.fetch()
         finish(bench.device)
-        seconds.append(time.perf_counter() - started)
+        seconds.append((time.perf_counter() - started) / QUEUED)
     middle = statistics.median(seconds)
     pairs = sum(len(micro.samples) for micro in its)
     peak = peak_bytes(trainer.device)
@@ -352,9 +361,10 @@ def host_syncs(trainer: Trainer, batches: list[RawBatch]) -> dict[str, int]:
         warnings.simplefilter("always")
         torch.cuda.set_sync_debug_mode("warn")
         try:
-            trainer.stepper.optimize(batches, 0)
+            trainer.stepper.enqueue(batches, 0)
         finally:
             torch.cuda.set_sync_debug_mode("default")
+    trainer.stepper.fetch()
     root = Path(__file__).parents[2]
     places = collections.Counter(
         f"{path.relative_to(root) if path.is_relative_to(root) else path.name}:{its.lineno}"
