@@ -4,6 +4,7 @@ The published one is OpenAI's ViT-B/32. Without published weights a small one is
 first, on whole images and their sentences. It sees no box and no mask.
 """
 
+import itertools
 from collections.abc import Iterable
 
 import torch
@@ -18,6 +19,11 @@ from methods.tris.config import AuxiliaryConfig
 
 # The largest scale of the contrastive logits, as in CLIP (section 2.5).
 LARGEST_SCALE = 100.0
+# The number of sentences whose vectors are kept. RefCOCO has fewer, and they take 256 MiB.
+KEPT = 2**17
+# The number of sentences that are embedded together. A product of a few rows is rounded
+# otherwise than one of many.
+TOGETHER = 16
 
 
 def build(config: AuxiliaryConfig, vocabulary_size: int) -> CLIP:
@@ -28,6 +34,49 @@ def build(config: AuxiliaryConfig, vocabulary_size: int) -> CLIP:
 def embed_words(auxiliary: CLIP, ids: Tensor) -> Tensor:
     """Return unit vectors (B, E) of sentences, ids (B, L)."""
     return F.normalize(at_least_float32(encode_words(auxiliary, ids)[1]), dim=-1)
+
+
+class Sentences:
+    """The vectors of sentences, each of which a frozen auxiliary computes only once.
+
+    A vector does not depend on what was asked before, so a training that is resumed gets
+    the same ones. Once `KEPT` of them are kept, others are computed whenever they are
+    asked.
+
+    Args:
+        auxiliary: the frozen CLIP. `forget` must be called when its weights change.
+    """
+
+    def __init__(self, auxiliary: CLIP) -> None:
+        self.auxiliary = auxiliary
+        self._vectors: dict[bytes, Tensor] = {}
+
+    def forget(self) -> None:
+        """Drop all that is kept."""
+        self._vectors.clear()
+
+    @torch.no_grad()
+    def embed(self, ids: Tensor) -> Tensor:
+        """Return what `embed_words` returns for ids (B, L), unit vectors (B, E)."""
+        # The look-up would wait for a GPU, and would break a compiled graph in two.
+        if ids.device.type != "cpu" or torch.compiler.is_compiling():
+            return embed_words(self.auxiliary, ids)
+        keys = [row.tobytes() for row in ids.numpy()]
+        # A sentence that is in the batch twice is computed once.
+        missing = {key: row for row, key in enumerate(keys) if key not in self._vectors}
+        found = dict(zip(missing, self._compute(ids[[*missing.values()]]), strict=True))
+        vectors = [found[key] if key in found else self._vectors[key] for key in keys]
+        room = KEPT - len(self._vectors)
+        self._vectors |= itertools.islice(found.items(), max(0, room))
+        return torch.stack(vectors)
+
+    def _compute(self, ids: Tensor) -> list[Tensor]:
+        """Return a vector (E,) of each sentence, which does not depend on the others."""
+        vectors: list[Tensor] = []
+        for part in ids.split(TOGETHER) if len(ids) else ():
+            filled = torch.cat([part, part[-1:].expand(TOGETHER - len(part), -1)])
+            vectors += embed_words(self.auxiliary, filled)[: len(part)]
+        return vectors
 
 
 def embed_visible(auxiliary: CLIP, images: Tensor, maps: Tensor | None = None) -> Tensor:

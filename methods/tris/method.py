@@ -71,7 +71,7 @@ class TRIS(AuxiliaryMethod, GuidedMethod):
 
     `auxiliary` is the frozen CLIP of the loss. It is no submodule, so it is neither
     trained nor switched to train mode nor part of the state dict. A run starts it anew
-    from its weights.
+    from its weights. `sentences` keeps what it says of sentences.
     """
 
     definition = DEFINITION
@@ -83,10 +83,12 @@ class TRIS(AuxiliaryMethod, GuidedMethod):
         super().__init__(config, vocabulary_size)
         # An ordinary assignment would make it a submodule.
         self.__dict__["auxiliary"] = auxiliary.build(config.auxiliary, vocabulary_size)
+        self.sentences = auxiliary.Sentences(self.auxiliary)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         # What `to` and its like do to the method, they do to the auxiliary, too.
         self.auxiliary._apply(fn, recurse)
+        self.sentences.forget()
         return super()._apply(fn, recurse)
 
     @property
@@ -109,6 +111,7 @@ class TRIS(AuxiliaryMethod, GuidedMethod):
             RuntimeError: they do not fit.
         """
         self.auxiliary.load_state_dict(state)
+        self.sentences.forget()
 
     @property
     def needs(self) -> DataNeeds:
@@ -141,9 +144,8 @@ class TRIS(AuxiliaryMethod, GuidedMethod):
             return Output(logits)
         maps = self.upsample(logits).sigmoid()
         visible = auxiliary.embed_visible(self.auxiliary, batch.images, maps)[:, None]
-        said = auxiliary.embed_words(self.auxiliary, batch.text.ids)[:, None]
-        others = auxiliary.embed_words(self.auxiliary, batch.negatives.ids)
-        others = others.unflatten(0, (len(batch), -1))
+        said = self.sentences.embed(batch.text.ids)[:, None]
+        others = self.sentences.embed(batch.negatives.ids).unflatten(0, (len(batch), -1))
         # Under autocast a matrix product would round cosines, whose logarithm is taken,
         # to eight bits.
         foreground, negatives = ((visible * texts).sum(-1) for texts in (said, others))

@@ -79,7 +79,7 @@ def test_the_masked_pass_does_not_ask_the_auxiliary():
     pixels = torch.from_numpy(generator("pixels").integers(0, 256, (3, 96, 96, 3), dtype=np.uint8))
     raw = RawBatch(pixels, None, sentences(3), [0, 1, 2], sentences(3 * NEGATIVES, "negatives"))
     asked = []
-    method.auxiliary.visual.register_forward_hook(lambda *_: asked.append(1))
+    method.auxiliary.visual.ln_pre.register_forward_hook(lambda *_: asked.append(1))
     micro = MicroBatch(
         network=method,
         method=method,
@@ -147,3 +147,45 @@ def test_a_hidden_image_is_its_mean_colour():
     clip = build().auxiliary
     hidden = auxiliary.embed_visible(clip, random(2, 3, 96, 96), torch.zeros(2, 1, 96, 96))
     torch.testing.assert_close(hidden, auxiliary.embed_visible(clip, torch.zeros(2, 3, 96, 96)))
+
+
+def test_a_sentence_has_the_same_vector_whatever_was_asked_before(monkeypatch):
+    frozen = build().auxiliary
+    ids = torch.cat([sentences(20).ids, sentences(5).ids])
+    whole = auxiliary.embed_words(frozen, ids)
+    cold, warm = auxiliary.Sentences(frozen), auxiliary.Sentences(frozen)
+    assert torch.equal(cold.embed(ids), whole), "a batch has the numbers that it had without it"
+    for row in reversed(range(len(ids))):
+        assert torch.equal(warm.embed(ids[row : row + 1])[0], whole[row])
+    asked = []
+    monkeypatch.setattr(auxiliary, "embed_words", lambda *given: asked.append(given))
+    assert torch.equal(cold.embed(ids.flip(0)), whole.flip(0)) and not asked, "it is kept"
+
+
+def test_no_more_sentences_are_kept_than_there_is_room_for(monkeypatch):
+    frozen = build().auxiliary
+    monkeypatch.setattr(auxiliary, "KEPT", 4)
+    kept = auxiliary.Sentences(frozen)
+    ids = sentences(9).ids
+    for _ in range(2):
+        assert torch.equal(kept.embed(ids), auxiliary.embed_words(frozen, ids))
+    assert len(kept._vectors) == 4
+
+
+def test_other_weights_have_other_vectors():
+    method, other = build(), build()
+    batch = batch_of()
+    torch.manual_seed(3)
+    state = {
+        name: value + 0.1 * torch.randn_like(value)
+        for name, value in method.auxiliary.state_dict().items()
+    }
+    with torch.no_grad():
+        before = method(batch, {}, "loss").extras["negatives"]
+        method.load_auxiliary(state)
+        other.load_auxiliary(state)
+        after = method(batch, {}, "loss").extras["negatives"]
+        assert not torch.equal(before, after)
+        assert torch.equal(after, other(batch, {}, "loss").extras["negatives"])
+        double = method.double().sentences.embed(batch.text.ids)
+    assert double.dtype == torch.float64
