@@ -207,7 +207,7 @@ def show(found: Sequence[Line], commit: str, console: Console) -> None:
     """Print the table."""
     title = f"{commit} (before) and this code (after), {_processor()}"
     table = Table(title=title, title_justify="left", box=None)
-    table.add_column("part", no_wrap=True)
+    table.add_column("part")
     for heading in ("cores", "CPU before", "after", "ratio", "wall before", "after", "ratio"):
         table.add_column(heading, justify="right", no_wrap=True)
     for line in found:

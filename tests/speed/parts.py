@@ -10,16 +10,17 @@ from collections.abc import Sequence
 COMMAND = ("-m", "benchmark.cli")
 QUIET = ("--no-sync",)
 RUN = "{run}"  # stands for the only run of the prepared folder
+EXAMPLE = "lavt"  # the method of the commands that need some run
 PRESET = """\
 description: one tiny network
-methods: [lavt]
+methods: [METHOD]
 strategies: [baseline]
 datasets: [refshapes]
 variants: [tiny]
 seeds: [0]
 data: data
 refshapes: {train: 128, val: 24, testA: 4, testB: 4, seed: 0}
-recipes: {lavt: {epochs: 1}}
+recipes: {METHOD: {epochs: 1}}
 strategy: {patch_size: 8}
 selection: {every: 1}
 execution: {device: cpu, threads: 1, workers: 0, checkpoint_seconds: 20, log_every: 10}
@@ -68,8 +69,7 @@ def every_part(
     """
     repeats = ("--repeats", str(inner_repeats))
     networks = ("--methods", ",".join(methods), "--variants", ",".join(variants))
-    trained = (*COMMAND, "matrix", "--preset", "one.yaml", *QUIET)
-    data = (*COMMAND, "plan", "--preset", "one.yaml", "--no-measure")
+    trained = (*COMMAND, "matrix", "--preset", preset_file(EXAMPLE), *QUIET)
     split = ("--data", "data", "--split", "val")
     again = (*COMMAND, "robustness", RUN, "--data", "data", "--splits", "val", *QUIET)
     fog = ("--corruptions", "fog", "--severities", "3", "--no-occlusion", "--no-words")
@@ -88,8 +88,8 @@ def every_part(
             ("-m", "tests.speed.steps", *networks, *repeats, "--threads", str(cores)),
             inner=True,
         ),
-        Part(("run",), "matrix of one tiny run", trained, data, fresh=True, costs=True),
-        Part(("evaluate",), "evaluate, one split", (*COMMAND, "evaluate", RUN, *split), trained),
+        *(_tiny_run(name) for name in methods or (EXAMPLE,)),
+        Part(("evaluation",), "evaluate, one split", (*COMMAND, "evaluate", RUN, *split), trained),
         Part(("robustness",), "robustness, one condition", (*again, *fog), trained, fresh=True),
     ]
     for count in counts:
@@ -101,8 +101,30 @@ def every_part(
             Part(("report",), f"report, {count} runs", report, runs),
         ]
         if count == min(counts):
-            parts.append(Part(("sync",), f"sync, {count} runs", sync, runs, fresh=True))
+            parts += [
+                Part(("sync",), f"sync, {count} runs", sync, runs, fresh=True),
+                # The turn that warms up syncs, and later ones find nothing new.
+                Part(("sync",), f"sync again, {count} runs", sync, runs),
+            ]
     return parts
+
+
+def _tiny_run(method: str) -> Part:
+    """Return the training of a run whose data are there already."""
+    preset = ("--preset", preset_file(method))
+    matrix = (*COMMAND, "matrix", *preset, *QUIET)
+    data = (*COMMAND, "plan", *preset, "--no-measure")
+    return Part(("run",), f"{method} tiny run", matrix, data, fresh=True, costs=True)
+
+
+def preset_file(method: str) -> str:
+    """Return the name of the file of a preset with one tiny run, which is in every folder."""
+    return f"one-{method}.yaml"
+
+
+def preset(method: str) -> str:
+    """Return what stands in that file."""
+    return PRESET.replace("METHOD", method)
 
 
 def part_names() -> list[str]:

@@ -20,8 +20,9 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import methods
 from benchmark.base.errors import UserError
-from tests.speed.parts import PRESET, RUN, Part
+from tests.speed.parts import RUN, Part, preset, preset_file
 
 ROOT = Path(__file__).parents[2]
 MOST_SECONDS = 900.0  # after which a process has failed
@@ -82,7 +83,7 @@ class Tree:
     def _measured(self, part: Part, folder: Path) -> dict[str, Sample]:
         output, sample = self._call(_with_run(part.arguments, folder), folder)
         if not part.inner:
-            return {part.label: sample, **(_own_costs(folder) if part.costs else {})}
+            return {part.label: sample, **(_own_costs(folder, part) if part.costs else {})}
         rows = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
         return {
             " ".join(filter(None, (row.get("method"), row.get("variant"), row["part"]))): Sample(
@@ -95,7 +96,8 @@ class Tree:
         """Return the folder that a command has filled. It is filled once."""
         if arguments not in self._prepared:
             folder = Path(tempfile.mkdtemp(dir=self.folder))
-            (folder / "one.yaml").write_text(PRESET, encoding="utf-8")
+            for name in methods.names():
+                (folder / preset_file(name)).write_text(preset(name), encoding="utf-8")
             self._prepared[arguments] = folder
             if arguments:
                 try:
@@ -138,14 +140,16 @@ def _with_run(arguments: Sequence[str], folder: Path) -> list[str]:
     return [spec.parent.name if its == RUN else its for its in arguments]
 
 
-def _own_costs(folder: Path) -> dict[str, Sample]:
-    """Return the times that the folder's run has measured itself, in every version of the suite."""
-    (spec,) = folder.glob("runs/*/spec.yaml")
-    (costs,) = [path for name in COSTS if (path := spec.with_name(name)).exists()]
-    seconds = json.loads(costs.read_text(encoding="utf-8"))
+def _own_costs(folder: Path, part: Part) -> dict[str, Sample]:
+    """Return the times that the folder's runs have measured themselves, in every version."""
+    costs = [
+        json.loads(path.read_text(encoding="utf-8"))
+        for name in COSTS
+        for path in folder.glob(f"runs/*/{name}")
+    ]
     return {
-        f"{part} in that run": Sample(None, seconds[f"{part}_seconds"])
-        for part in ("training", "evaluation")
+        f"{part.label}: its {kind}": Sample(None, sum(its[f"{kind}_seconds"] for its in costs))
+        for kind in ("training", "evaluation")
     }
 
 
