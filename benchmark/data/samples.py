@@ -12,8 +12,8 @@ from torch.utils.data import Dataset
 from benchmark.base.errors import UserError
 from benchmark.base.geometry import Geometry, normalize, prepare_image, prepare_mask
 from benchmark.base.rng import generator
-from benchmark.data.cache import Cache
 from benchmark.data.loading import loader
+from benchmark.data.memory import MemoryCache
 from benchmark.data.refer import ReferDataset
 from benchmark.data.refs import Ref, Sentence
 from benchmark.data.tokenizers import Tokenizer
@@ -110,7 +110,7 @@ class TrainingSamples:
             self.by_image[ref.image_id].append(ref)
         if needs.negatives:
             self._check_negatives(split)
-        self._cache = Cache(cache_bytes)
+        self._cache = MemoryCache(cache_bytes)
 
     def _check_negatives(self, split: str) -> None:
         """Check that there is a negative for every unit, which would be looked for without end.

@@ -1,5 +1,6 @@
 """From a network and a split to records, with every mask decided at the original image size."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,8 @@ from benchmark.evaluation.records import Prediction, frame, records_of
 from methods.contract import Method
 from methods.precision import computed_in
 
+EXPRESSIONS_AT_ONCE = 64  # expressions that pass a network together
+
 
 def predict(
     method: Method,
@@ -25,7 +28,7 @@ def predict(
     tokenizer: Tokenizer,
     device: torch.device,
     draw_seed: int = 0,
-    expressions_at_once: int = 64,
+    expressions_at_once: int = EXPRESSIONS_AT_ONCE,
 ) -> list[Prediction]:
     """Return the masks of all expressions of some images, one prediction per image.
 
@@ -41,12 +44,41 @@ def predict(
             on the other images of the call.
         expressions_at_once: number of expressions that pass the network together.
     """
+    return _decide(method, _ask(method, images, tokenizer, device, draw_seed, expressions_at_once))
+
+
+@dataclasses.dataclass
+class _Asked:
+    """What a network was asked, and its answer, which may still be on its way from a GPU.
+
+    Attributes:
+        images: in their order.
+        owner: number of the image of each expression.
+        logits: (n, h, w) float32 of the expressions that passed the network together, on the CPU.
+        arrived: is waited for before `logits` are read. None where they are there.
+    """
+
+    images: list[EvaluationImage]
+    owner: list[int]
+    logits: list[Tensor]
+    arrived: torch.cuda.Event | None
+
+
+def _ask(
+    method: Method,
+    images: list[EvaluationImage],
+    tokenizer: Tokenizer,
+    device: torch.device,
+    draw_seed: int,
+    expressions_at_once: int,
+) -> _Asked:
+    """Ask a network, with the arguments of `predict`, and do not wait for a GPU's answer."""
     needs = method.needs
     noise = method.draws(
         [generator("evaluation draws", draw_seed, image.image_id) for image in images]
     )
-    draws = {name: value.to(device) for name, value in noise.items()}
-    pixels = torch.stack([image.image for image in images]).to(device)
+    draws = {name: value.to(device, non_blocking=True) for name, value in noise.items()}
+    pixels = torch.stack([image.image for image in images]).to(device, non_blocking=True)
     with computed_in(method.precision, device):
         features = method.encode_image(normalize(pixels, needs.mean, needs.std), draws)
     owner = [number for number, image in enumerate(images) for _ in image.sentences]
@@ -57,14 +89,26 @@ def predict(
     for start in range(0, len(sentences), expressions_at_once):
         part = slice(start, start + expressions_at_once)
         text = tokenizer.encode(sentences[part], needs.max_length, needs.keep_end).to(device)
-        index = torch.tensor(owner[part], device=device)
+        index = torch.tensor(owner[part]).to(device, non_blocking=True)
         rows = tree_map(lambda feature, index=index: feature[index], features)
         with computed_in(method.precision, device):
             output = method.segment(rows, text)
-        logits += list(output.logits[:, 0].float().cpu())
-    predictions = [Prediction(image, [], []) for image in images]
-    for number, logit in zip(owner, logits, strict=True):
-        predictions[number].masks.append(method.mask(logit, images[number].geometry))
+        logits.append(output.logits[:, 0].float().to("cpu", non_blocking=True))
+    arrived = None
+    if device.type == "cuda":
+        arrived = torch.cuda.Event()
+        arrived.record()
+    return _Asked(images, owner, logits, arrived)
+
+
+def _decide(method: Method, asked: _Asked) -> list[Prediction]:
+    """Return the predictions of images that a network was asked about."""
+    if asked.arrived is not None:
+        asked.arrived.synchronize()
+    predictions = [Prediction(image, [], []) for image in asked.images]
+    rows = (row for part in asked.logits for row in part)
+    for number, logit in zip(asked.owner, rows, strict=True):
+        predictions[number].masks.append(method.mask(logit, asked.images[number].geometry))
         predictions[number].logits.append(logit)
     return predictions
 
@@ -112,10 +156,21 @@ def evaluate(
     rows: list[dict[str, Any]] = []
     training = method.training
     method.eval()
-    for group in loader(images, groups, workers, collate=list):
-        for prediction in predict(method, group, tokenizer, device, draw_seed):
-            rows += records_of(prediction)
+
+    def take(asked: _Asked) -> None:
+        for prediction in _decide(method, asked):
+            rows.extend(records_of(prediction))
             if on_image:
                 on_image(prediction)
+
+    # A GPU works on a group of images while the masks of the one before are decided here.
+    before: _Asked | None = None
+    for group in loader(images, groups, workers, collate=list):
+        now = _ask(method, group, tokenizer, device, draw_seed, EXPRESSIONS_AT_ONCE)
+        if before:
+            take(before)
+        before = now
+    if before:
+        take(before)
     method.train(training)
     return frame(rows)

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch.utils.data import Dataset
 
-from benchmark.data import cache
-from benchmark.data.cache import Cache
+from benchmark.data import memory
 from benchmark.data.loading import loader
+from benchmark.data.memory import MemoryCache
 from benchmark.data.samples import TrainingSamples, batches_of_epochs
 from benchmark.evaluation.inference import build_method
 from benchmark.runs.opened import Opened
@@ -64,34 +64,34 @@ def test_a_cache_keeps_what_fits(monkeypatch):
         made.append(key)
         return np.full(10, key, np.uint8)
 
-    its = Cache(25)
+    its = MemoryCache(25)
     for _ in range(2):
         for key in range(3):
             assert its.get(key, lambda key=key: make(key))[0] == key
     assert made == [0, 1, 2, 2] and its.is_full
-    free = Cache(10**6)
+    free = MemoryCache(10**6)
     free.close()
     free.get("late", lambda: make(5))
     assert not free.kept
     # Where other programs need the memory, nothing more is kept.
-    scarce = cache.psutil.virtual_memory()._replace(available=0)
-    monkeypatch.setattr(cache.psutil, "virtual_memory", lambda: scarce)
-    busy = Cache(10**6)
+    scarce = memory.psutil.virtual_memory()._replace(available=0)
+    monkeypatch.setattr(memory.psutil, "virtual_memory", lambda: scarce)
+    busy = MemoryCache(10**6)
     busy.get("late", lambda: make(6))
     assert not busy.kept and busy.is_full
 
 
 def test_the_bound_follows_from_the_machine_and_its_processes(tmp_path, monkeypatch):
     limit = tmp_path / "memory.max"
-    monkeypatch.setattr(cache, "LIMITS", (tmp_path / "missing", limit))
+    monkeypatch.setattr(memory, "LIMITS", (tmp_path / "missing", limit))
     limit.write_text("max\n")
-    whole = cache.machine_bytes()
-    assert whole == cache.psutil.virtual_memory().total
-    assert Cache().room == whole // 4
+    whole = memory.machine_bytes()
+    assert whole == memory.psutil.virtual_memory().total
+    assert MemoryCache().room == whole // 4
     limit.write_text(f"{4 * 2**20}\n")
-    assert cache.machine_bytes() == 4 * 2**20 and Cache().room == 2**20
+    assert memory.machine_bytes() == 4 * 2**20 and MemoryCache().room == 2**20
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
-    assert Cache().room == 2**18
+    assert MemoryCache().room == 2**18
 
 
 class Threads(Dataset):

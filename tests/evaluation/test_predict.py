@@ -13,7 +13,7 @@ from benchmark.data.images import EvaluationImages
 from benchmark.evaluation import metrics
 from benchmark.evaluation.inference import build_method
 from benchmark.evaluation.predict import evaluate, predict
-from benchmark.evaluation.records import frame
+from benchmark.evaluation.records import frame, records_of
 from benchmark.runs.opened import Opened
 from methods.contract import Batch, Output
 from tests.helpers import tiny_spec, write_boxes
@@ -114,6 +114,26 @@ def test_images_are_encoded_once(loaded, monkeypatch):
     )
     evaluate(method, dataset, "val", tokenizer, CPU, images_at_once=1)
     assert sum(counted) == len(EvaluationImages(dataset, "val", method.needs))
+
+
+def test_the_next_images_are_asked_about_before_masks_are_decided(loaded, monkeypatch):
+    """So a GPU has work while this process decides. The records are those of each image alone."""
+    method, dataset, tokenizer = loaded
+    events = []
+    for name in ("encode_image", "mask"):
+        own = getattr(method, name)
+        monkeypatch.setattr(
+            method, name, lambda *its, name=name, own=own: events.append(name) or own(*its)
+        )
+    records = evaluate(method, dataset, "val", tokenizer, CPU, images_at_once=1)
+    assert events[:3] == ["encode_image", "encode_image", "mask"] and events[-1] == "mask"
+    alone = [
+        row
+        for image in EvaluationImages(dataset, "val", method.needs)
+        for prediction in predict(method, [image], tokenizer, CPU)
+        for row in records_of(prediction)
+    ]
+    assert records.equals(frame(alone))
 
 
 def test_shares_of_several_processes_are_the_whole(loaded):

@@ -1,6 +1,7 @@
 """What only a real GPU shows: how it computes, overflows, runs out of memory, and is chosen."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -11,16 +12,21 @@ import torch
 from rich.console import Console
 from torch.nn import functional as F
 
+import methods
 from benchmark.base.errors import UserError
+from benchmark.data.images import EvaluationImages
 from benchmark.evaluation.devices import pick_device
+from benchmark.evaluation.predict import evaluate, predict
+from benchmark.evaluation.records import frame, records_of
 from benchmark.runs.execution import Execution
 from benchmark.runs.opened import Opened
 from benchmark.runs.rundir import RunDir
-from benchmark.training import system_metrics
+from benchmark.training import pseudo_masks, system_metrics
 from benchmark.training.trainer import Trainer
 from benchmark.training.worker import work
 from methods.precision import computed_in
 from tests.helpers import PROJECT, tiny_spec
+from tests.training.test_updates import poison
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU here")
 
@@ -102,6 +108,156 @@ def test_the_chosen_epoch_is_what_the_result_reports(boxes, tmp_path, precision)
     assert chosen == pytest.approx(result["val"]["oiou"], abs=1e-9)
     numerics = run.read_json("environment.json")["numerics"]
     assert numerics["device"] == "cuda" and numerics["cudnn_tf32"] == (precision == "tf32")
+
+
+STRATEGIES = ("baseline", "maskris", "amlris", "split-masking")
+PAIRS = [(method, strategy) for method in methods.names() for strategy in STRATEGIES]
+PAIRS += [("cmmasksd", "cmmasksd")]
+
+
+@pytest.fixture
+def annotated(monkeypatch):
+    """Give a method that learns from pseudo masks the annotated ones, see `trainer_of`."""
+    monkeypatch.setattr(pseudo_masks, "reader", lambda runs, key: None)
+
+
+def trainer_of(boxes, folder, method, strategy="baseline", precision="fp32", **how):
+    recipe = {"epochs": 2, "batch_size": 4, "micro_batch": 4, "precision": precision}
+    settings = {} if strategy in ("baseline", "cmmasksd") else {"patch_size": 8}
+    spec, places = tiny_spec(boxes, method, strategy, recipes={method: recipe}, strategy=settings)
+    run = RunDir(folder / spec.key)
+    run.create(spec)
+    execution = EXECUTION.changed(checkpoint_seconds=1e9, **how)
+    trainer = Trainer(spec, run, Opened(places), execution)
+    trainer.samples.pseudo_masks = trainer.dataset.target
+    trainer.stepper.network.train()
+    return trainer
+
+
+def raw_batches(trainer):
+    order = trainer.samples.order(0, 4, True)
+    return [trainer.samples.batch(units, 0) for units in order]
+
+
+@pytest.mark.usefixtures("annotated")
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+@pytest.mark.parametrize(("method", "strategy"), PAIRS)
+def test_no_step_waits_for_the_gpu(boxes, tmp_path, method, strategy, precision):
+    trainer = trainer_of(boxes, tmp_path, method, strategy, precision)
+    assert trainer.stepper.asynchronous
+    first, second, *_ = raw_batches(trainer)
+    # What is made once may be waited for.
+    trainer.stepper.optimize([first], 0)
+    trainer.stepper.optimize([second], 0)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        trainer.stepper.enqueue([first], 0)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    (taken,) = trainer.stepper.fetch()
+    assert taken.step == 3
+    assert precision == "fp16" or math.isfinite(taken.losses["train/loss"])
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_the_gpu_takes_no_step_that_is_not_finite(boxes, tmp_path, monkeypatch, precision):
+    trainer = trainer_of(boxes, tmp_path, "cris", "maskris", precision)
+    trainer.stepper.updates.scaler = torch.amp.GradScaler(
+        "cuda", init_scale=16.0, enabled=precision == "fp16"
+    )
+    poison(monkeypatch, trainer, {1, 2})
+    first, second, *_ = raw_batches(trainer)
+    trainer.stepper.optimize([first], 0)
+    before = {name: value.clone() for name, value in trainer.method.named_parameters()}
+    trainer.stepper.enqueue([second], 0)
+    trainer.stepper.enqueue([first], 0)
+    assert all(torch.equal(before[name], its) for name, its in trainer.method.named_parameters())
+    if precision == "fp32":
+        with pytest.raises(UserError, match="the loss became nan at step 1"):
+            trainer.stepper.fetch()
+    else:
+        assert [its.counts["train/skipped_steps"] for its in trainer.stepper.fetch()] == [1, 2]
+        assert trainer.stepper.updates.scaler.get_scale() == 4.0
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_run_ahead_logs_what_each_step_fetched_would(boxes, tmp_path):
+    lines = []
+    for ahead in (False, True):
+        trainer = trainer_of(boxes, tmp_path / str(ahead), "cris", log_every=3)
+        trainer.stepper.asynchronous = ahead
+        trainer.train()
+        lines.append([its for its in trainer.run.metrics() if "train/loss" in its])
+    assert [its["step"] for its in lines[0]] == [its["step"] for its in lines[1]]
+    # Sums of atomic additions come in another order each time.
+    for first, second in zip(*lines, strict=True):
+        assert second["train/loss"] == pytest.approx(first["train/loss"], rel=1e-2)
+
+
+@pytest.mark.usefixtures("annotated")
+@pytest.mark.parametrize("method", methods.names())
+def test_blocks_that_are_computed_again_take_the_same_step_in_less_memory(boxes, tmp_path, method):
+    losses, peaks, weights = [], [], []
+    for again in (False, True):
+        trainer = trainer_of(boxes, tmp_path / str(again), method, checkpointing=again)
+        raw = raw_batches(trainer)[0]
+        torch.cuda.reset_peak_memory_stats()
+        start = torch.cuda.memory_allocated()
+        losses.append(trainer.stepper.optimize([raw], 0)["train/loss"])
+        peaks.append(torch.cuda.max_memory_allocated() - start)
+        weights.append(trainer.method.state_dict())
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+    for name, value in weights[0].items():
+        torch.testing.assert_close(weights[1][name], value, rtol=1e-3, atol=1e-4)
+    print(method, "peak bytes of a step, plain and again:", peaks)
+
+
+@pytest.mark.usefixtures("annotated")
+@pytest.mark.slow
+@pytest.mark.parametrize("method", methods.names())
+def test_a_compiled_step_is_the_step(boxes, tmp_path, method):
+    """Without dropout, whose numbers are others when it is compiled."""
+    torch._dynamo.reset()
+    losses = []
+    for compiled in (False, True):
+        trainer = trainer_of(boxes, tmp_path / str(compiled), method, compile=compiled)
+        for module in trainer.method.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+            if isinstance(getattr(module, "drop_prob", None), float):
+                module.drop_prob = 0.0
+            if isinstance(module, torch.nn.MultiheadAttention):
+                module.dropout = 0.0
+        losses.append(
+            [trainer.stepper.optimize([raw], 0)["train/loss"] for raw in raw_batches(trainer)[:3]]
+        )
+    assert losses[1] == pytest.approx(losses[0], rel=2e-2)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_come_in_pinned_memory(boxes, tmp_path, workers):
+    trainer = trainer_of(boxes, tmp_path, "tris", workers=workers)
+    first = next(trainer._batches())[0]
+    same = trainer.samples.batch(first.samples, 0)
+    found = (first.images, first.text.ids, first.text.attention, first.negatives.ids)
+    expected = (same.images, same.text.ids, same.text.attention, same.negatives.ids)
+    assert all(value.is_pinned() for value in found)
+    assert all(torch.equal(*pair) for pair in zip(found, expected, strict=True))
+
+
+def test_masks_that_are_decided_while_the_gpu_goes_on_are_the_same(boxes, tmp_path):
+    trainer = trainer_of(boxes, tmp_path, "lavt")
+    method = trainer.method.eval()
+    ahead = evaluate(method, trainer.dataset, "val", trainer.tokenizer, CUDA, images_at_once=1)
+    with torch.no_grad():
+        alone = [
+            row
+            for image in EvaluationImages(trainer.dataset, "val", method.needs)
+            for prediction in predict(method, [image], trainer.tokenizer, CUDA)
+            for row in records_of(prediction)
+        ]
+    columns = ["intersection", "union"]
+    assert (ahead[columns] - frame(alone)[columns]).abs().to_numpy().max() <= 2
 
 
 def test_out_of_memory_is_one_sentence(boxes, tmp_path):

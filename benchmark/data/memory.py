@@ -29,7 +29,7 @@ def machine_bytes() -> int:
     return min(known)
 
 
-class Cache:
+class MemoryCache:
     """Arrays that are kept as long as they fit. What does not fit is made anew each time.
 
     Args:
