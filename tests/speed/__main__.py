@@ -10,6 +10,7 @@ from typing import Annotated
 import torch
 import typer
 
+from benchmark.base.errors import UserError
 from benchmark.base.files import read_json
 from benchmark.cli.app import guarded
 from benchmark.cli.options import (
@@ -172,6 +173,8 @@ def gpu(
     from tests.speed.gpu import run
 
     kind = devices.pick_device(device).type
+    if card_file and kind != "cuda":
+        raise UserError("--card-file is about a GPU, and none is measured here: leave it out.")
     content = run(out, kind, minutes, smoke, console, names(methods) or (), names(strategies))
     if card_file:
         files.write(card_file, [content])
