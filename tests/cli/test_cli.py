@@ -386,6 +386,10 @@ def test_status_lists_states(world, capsys):
             ["evaluate", "crs-tiny-b", "--runs", "{world}/runs"],
             "is not known: did you mean cris-tiny-",
         ),
+        (
+            ["resume", "cris-tiny-b", "--runs", "{world}/runs", "--compile", "--checkpointing"],
+            "set compile or checkpointing to false",
+        ),
         (["data", "check", "{world}/nowhere"], "is not a folder"),
         (["unpack", "{world}/boxes.yaml", "--runs", "{world}/unpacked"], "is damaged"),
         (["pack", "{world}/packed", "--runs", "{world}/empty"], "there are no runs"),

@@ -127,12 +127,13 @@ def test_the_next_images_are_asked_about_before_masks_are_decided(loaded, monkey
         )
     records = evaluate(method, dataset, "val", tokenizer, CPU, images_at_once=1)
     assert events[:3] == ["encode_image", "encode_image", "mask"] and events[-1] == "mask"
-    alone = [
-        row
-        for image in EvaluationImages(dataset, "val", method.needs)
-        for prediction in predict(method, [image], tokenizer, CPU)
-        for row in records_of(prediction)
-    ]
+    with torch.no_grad():
+        alone = [
+            row
+            for image in EvaluationImages(dataset, "val", method.needs)
+            for prediction in predict(method, [image], tokenizer, CPU)
+            for row in records_of(prediction)
+        ]
     assert records.equals(frame(alone))
 
 

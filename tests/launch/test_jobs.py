@@ -70,7 +70,9 @@ def test_a_child_is_told_places_and_execution(places):
     told |= {"--device": "cpu", "--threads": "3", "--log-every": "7", "--workers": "0"}
     told |= {"--checkpoint-seconds": "60.0", "--processes": "1", "--stall-seconds": "600.0"}
     assert {option: value(job.command, option) for option in told} == told
-    assert "--offline" in job.command
+    assert {"--offline", "--no-compile", "--no-checkpointing"} <= {*job.command}
+    short = run_job(run, places, CPU.changed(checkpointing=True), HERE).command
+    assert "--checkpointing" in short and "--no-checkpointing" not in short
     assert (job.name, job.log, job.folder) == ("a-key", run.path / "log.txt", run.path)
     assert job.after == ("first",) and job.resources.threads == 3
     assert job.environment["OMP_NUM_THREADS"] == "3"
