@@ -139,8 +139,9 @@ class SlotDecoder(nn.Module):
         across, down = columns.expand(height, -1, -1), rows[:, None].expand(-1, width, -1)
         position = torch.cat([across, down], -1).flatten(0, 1)
         painted = self.mlp(slots[:, :, None] + position)
-        tokens, opacity = painted[..., :-1], painted[..., -1:].softmax(1)
-        return (opacity * tokens).sum(1)
+        # Two slices would each be a gradient of the whole size, filled with zeros.
+        tokens, opacity = painted.split((painted.shape[-1] - 1, 1), -1)
+        return (opacity.softmax(1) * tokens).sum(1)
 
 
 class SagNetwork(nn.Module):

@@ -77,6 +77,15 @@ def test_restore_brings_a_mask_back_to_its_place(kind, height, width):
     assert (back & disc.astype(bool)).sum() / union > 0.95
 
 
+def test_normalizing_is_the_plain_formula_to_the_last_bit():
+    pixels = torch.randint(0, 256, (2, 5, 7, 3), dtype=torch.uint8)
+    mean, std = (torch.tensor(its).view(1, 3, 1, 1) for its in (CLIP_MEAN, CLIP_STD))
+    expected = (pixels.permute(0, 3, 1, 2).float() / 255 - mean) / std
+    found = normalize(pixels, CLIP_MEAN, CLIP_STD)
+    assert torch.equal(found, expected)
+    assert found.stride() == expected.stride(), "a convolution takes it as it lies"
+
+
 def test_square_resize_is_torch_antialiased_bilinear():
     image = picture(0)[0]
     ours = prepare_image(image, Geometry(96, 144, 48, "square"), CLIP_MEAN)
