@@ -68,6 +68,20 @@ def encode(bert: BertModel, states: Tensor, attention: Tensor) -> Tensor:
     return bert.encoder(states, attention_mask=mask).last_hidden_state
 
 
+def longest(attention: Tensor) -> int:
+    """Return the length of the longest sentence, behind which all of a batch is padding.
+
+    Nothing attends to padding, so whoever reads no state of it may leave it out. On a GPU
+    it is the whole width, since the length would have to be waited for.
+
+    Args:
+        attention: int64 (B, L), 0 where a token is padding.
+    """
+    if attention.device.type != "cpu" or torch.compiler.is_compiling():
+        return attention.shape[1]
+    return int(attention.sum(1).max())
+
+
 @contextlib.contextmanager
 def _no_bars() -> Iterator[None]:
     """Keep transformers' bars out of the terminal. Those of a download are the hub's, and stay."""

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from methods import departures
 from methods.backbones.sizes import VIT_B16, VIT_L14, VIT_PATCH, ClipConfig
-from methods.config import Recipe
+from methods.config import Recipe, revised
 from methods.cris.config import CrisConfig, CrisDefinition
 
 _SCRATCH = (
@@ -116,6 +116,8 @@ DEFINITION = CrisDefinition(
     guides=True,
     hides=True,
     choices=_CHOICES,
+    # Since revision 2, evaluation does not take torch's fused kernel, which rounds otherwise.
+    revisions=revised(2, "paper", "paper-480", "paper-vitl14", "small", "tiny"),
     variants={
         "paper": CMMaskSDConfig.published("ViT-B/16", 576),
         "paper-480": CMMaskSDConfig.published("ViT-B/16", 480),

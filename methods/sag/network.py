@@ -81,7 +81,8 @@ class TextEncoder(nn.Module):
 
     def forward(self, ids: Tensor, attention: Tensor) -> Tensor:
         """Return sentences (B, C) for ids and attention int64 (B, L)."""
-        return self.encode(ids, attention)[1]
+        length = bert.longest(attention)
+        return self.encode(ids[:, :length], attention[:, :length])[1]
 
     def encode(self, ids: Tensor, attention: Tensor) -> tuple[Tensor, Tensor]:
         """Return BERT's states (B, L, T), of which only the first is read, and sentences (B, C)."""
@@ -138,7 +139,12 @@ class SlotDecoder(nn.Module):
         columns = self.pos_emb["col_embed"].weight[:width]
         across, down = columns.expand(height, -1, -1), rows[:, None].expand(-1, width, -1)
         position = torch.cat([across, down], -1).flatten(0, 1)
-        painted = self.mlp(slots[:, :, None] + position)
+        # The first layer of a sum is the sum of its products: one for each slot and one for each
+        # place, where the published code has one for each pair.
+        first, *others = self.mlp
+        painted = F.linear(slots, first.weight)[:, :, None] + first(position)
+        for layer in others:
+            painted = layer(painted)
         # Two slices would each be a gradient of the whole size, filled with zeros.
         tokens, opacity = painted.split((painted.shape[-1] - 1, 1), -1)
         return (opacity.softmax(1) * tokens).sum(1)

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from methods import departures
 from methods.backbones.sizes import RN50, SMALL_CLIP, TINY_CLIP, ClipConfig
-from methods.config import Config, Definition, PolynomialRecipe
+from methods.config import Config, Definition, PolynomialRecipe, revised
 
 _SCRATCH = (
     departures.from_scratch("CLIP's towers"),
@@ -115,6 +115,8 @@ DEFINITION = Definition(
     guides=True,
     batch_norm="maps",
     draws_negatives=True,
+    # Since revision 2, attention rounds otherwise where a tower is 512 wide or wider.
+    revisions=revised(2, "paper", "paper-head"),
     variants={
         "paper": _PAPER,
         # The losses of the code's last state, three months after its first release.

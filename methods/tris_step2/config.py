@@ -7,7 +7,7 @@ import pkgutil
 
 from methods import departures
 from methods.backbones.sizes import RN50, SMALL_CLIP, TINY_CLIP, ClipConfig
-from methods.config import Config, Definition
+from methods.config import Config, Definition, revised
 from methods.tris.config import TrisRecipe
 
 _SCRATCH = (
@@ -54,6 +54,8 @@ DEFINITION = Definition(
     guides=True,
     targets_from="tris",
     batch_norm="maps",
+    # Since revision 2, attention rounds otherwise where a tower is 512 wide or wider.
+    revisions=revised(2, "paper"),
     variants={
         "paper": TrisStep2Config(size=320, max_length=20, pretrained="openai-RN50"),
         "small": TrisStep2Config(

@@ -231,9 +231,16 @@ def test_a_fix_of_numbers_raises_the_revision_of_what_it_moves_alone():
         for variant in methods.definition(name).variants
         for precision in ("fp32", "tf32", "bf16", "fp16")
     }
-    moved = {"cris", "etris", "sag"}
+
+    def moved(name, variant):
+        """Return how often the numbers of a variant moved."""
+        once = name in ("cmmasksd", "cris", "etris")
+        # Attention rounds otherwise where a tower is as wide as the published ones.
+        wide = variant.startswith("paper") and name in ("cris", "etris", "tris", "tris_step2")
+        return 2 if name == "sag" else once + wide
+
     assert revisions == {
-        row: (2 if row[0] in moved else 1) + (row[2] in ("bf16", "fp16")) for row in revisions
+        row: 1 + moved(*row[:2]) + (row[2] in ("bf16", "fp16")) for row in revisions
     }
 
 
