@@ -122,8 +122,8 @@ DEFINITION = CrisDefinition(
     text=("clip", "sent"),
     has_published_weights=True,
     # Until revision 2, the position code of CRIS was not the published one to the last digit.
-    # Since 3, attention rounds otherwise where a tower is 512 wide or wider.
-    revisions=revised(3, "paper", "paper-rn50", "paper-vitb16") | revised(2, "small", "tiny"),
+    # Since 3, attention may round otherwise, but not where a network is tiny.
+    revisions=revised(3, "paper", "paper-rn50", "paper-vitb16", "small") | revised(2, "tiny"),
     batch_norm="maps",
     guides=True,
     variants={

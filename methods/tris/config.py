@@ -115,8 +115,8 @@ DEFINITION = Definition(
     guides=True,
     batch_norm="maps",
     draws_negatives=True,
-    # Since revision 2, attention rounds otherwise where a tower is 512 wide or wider.
-    revisions=revised(2, "paper", "paper-head"),
+    # Since revision 2, attention may round otherwise, but not where a network is tiny.
+    revisions=revised(2, "paper", "paper-head", "small"),
     variants={
         "paper": _PAPER,
         # The losses of the code's last state, three months after its first release.

@@ -54,8 +54,8 @@ DEFINITION = Definition(
     guides=True,
     targets_from="tris",
     batch_norm="maps",
-    # Since revision 2, attention rounds otherwise where a tower is 512 wide or wider.
-    revisions=revised(2, "paper"),
+    # Since revision 2, attention may round otherwise, but not where a network is tiny.
+    revisions=revised(2, "paper", "small"),
     variants={
         "paper": TrisStep2Config(size=320, max_length=20, pretrained="openai-RN50"),
         "small": TrisStep2Config(

@@ -235,8 +235,8 @@ def test_a_fix_of_numbers_raises_the_revision_of_what_it_moves_alone():
     def moved(name, variant):
         """Return how often the numbers of a variant moved."""
         once = name in ("cmmasksd", "cris", "etris")
-        # Attention rounds otherwise where a tower is as wide as the published ones.
-        wide = variant.startswith("paper") and name in ("cris", "etris", "tris", "tris_step2")
+        # Attention may round otherwise, which was compared bit by bit on tiny networks alone.
+        wide = variant != "tiny" and name in ("cris", "etris", "tris", "tris_step2")
         return 2 if name == "sag" else once + wide
 
     assert revisions == {
