@@ -76,6 +76,9 @@ class TrainingSamples:
         cache_bytes: bound of the preprocessed images and masks that are kept. By default it follows
             from the memory of the machine.
 
+    Attributes:
+        memory: keeps them. Once it is closed, everything that it lacks is made anew each time.
+
     Raises:
         UserError: the data set does not have the split, or no sentence in it is a negative of
             another and the method needs some.
@@ -110,7 +113,7 @@ class TrainingSamples:
             self.by_image[ref.image_id].append(ref)
         if needs.negatives:
             self._check_negatives(split)
-        self._cache = MemoryCache(cache_bytes)
+        self.memory = MemoryCache(cache_bytes)
 
     def _check_negatives(self, split: str) -> None:
         """Check that there is a negative for every unit, which would be looked for without end.
@@ -143,7 +146,7 @@ class TrainingSamples:
         Raises:
             UserError: the image is missing or damaged.
         """
-        return self._cache.get(
+        return self.memory.get(
             ("image", image_id),
             lambda: prepare_image(
                 self.dataset.image(image_id), self.geometry(image_id), self.needs.mean
@@ -157,7 +160,7 @@ class TrainingSamples:
             UserError: the annotation is missing or damaged.
         """
         made = self.dataset.target if self.needs.masks == "annotated" else self.pseudo_masks
-        return self._cache.get(
+        return self.memory.get(
             ("mask", ref.ref_id), lambda: prepare_mask(made(ref), self.geometry(ref.image_id))
         )
 
@@ -170,14 +173,14 @@ class TrainingSamples:
             tell: called with what is being done.
         """
         for number, ref in enumerate(self.units):
-            if self._cache.is_full:
+            if self.memory.is_full:
                 break
             if number % PRELOADED_AT_ONCE == 0:
                 tell(f"preparing training images {number}/{len(self.units)}")
             self.image(ref.image_id)
             if self.needs.masks != "none":
                 self.target(ref)
-        self._cache.close()
+        self.memory.close()
 
     def sentence(self, unit: int, epoch: int) -> Sentence:
         """Return the sentence of a unit in an epoch, drawn uniformly from its ref's sentences."""
