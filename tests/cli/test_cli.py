@@ -425,7 +425,7 @@ def test_a_failed_run_says_why_and_is_tried_again(world, tmp_path, capsys, monke
         raise UserError("the disk is full; make room.")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Stepper, "optimize", broken)
+        patch.setattr(Stepper, "enqueue", broken)
         assert run(*command) == 2
     assert "the disk is full" in capsys.readouterr().err
     key = next((tmp_path / "runs").glob("*/spec.yaml")).parent

@@ -29,6 +29,11 @@ def light(monkeypatch):
     monkeypatch.setattr(forked, "JOB", CODED)
     monkeypatch.setenv("PYTHONPATH", str(PROJECT))
     monkeypatch.setenv("PYTHONSAFEPATH", "1")
+    # Where a shell runs the tests in the background, it lets them ignore this one, and a process of
+    # its own would go on ignoring it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture
