@@ -115,8 +115,8 @@ DEFINITION = Definition(
     guides=True,
     batch_norm="maps",
     draws_negatives=True,
-    # Since revision 2, attention may round otherwise, but not where a network is tiny.
-    revisions=revised(2, "paper", "paper-head", "small"),
+    # Since revision 2, what the auxiliary says of a sentence is computed apart from its batch.
+    revisions=revised(2, "paper", "paper-head", "small", "tiny"),
     variants={
         "paper": _PAPER,
         # The losses of the code's last state, three months after its first release.
