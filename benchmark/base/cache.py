@@ -17,7 +17,7 @@ import platformdirs
 from benchmark.base.errors import UserError
 from benchmark.base.files import atomic_write, read_bytes
 
-KEPT = 100  # texts of a kind, of which the oldest goes when there are more
+KEPT = 500  # texts of a kind, of which the oldest goes when there are more
 MOST_BYTES = 2**22  # of a text
 
 

@@ -1,20 +1,16 @@
 """The digest of a data set's content, and a cache so that the same files are read once for it."""
 
-import contextlib
 import hashlib
-import json
-import os
 import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import platformdirs
-
+from benchmark.base import cache
 from benchmark.base.errors import UserError
 from benchmark.base.files import open_regular
 
-KEPT = 500  # texts in the cache, of which a data set has one and its splits have one each
+KIND = "digests"
 
 
 def content_digest(labels: list[str], paths: list[Path]) -> str:
@@ -36,7 +32,7 @@ def content_digest(labels: list[str], paths: list[Path]) -> str:
             f"{label} {path.resolve()} {stat.st_size} {stat.st_mtime_ns}"
             for label, path, stat in zip(labels, paths, stats, strict=True)
         )
-        if cached := remembered(key):
+        if cached := cache.recall(KIND, key):
             return cached
         with ThreadPoolExecutor() as pool:
             digest = _sha256(
@@ -50,7 +46,7 @@ def content_digest(labels: list[str], paths: list[Path]) -> str:
     # A file that was written a moment ago can change again within one tick of its modification
     # time, so its digest is not kept.
     if time.time() - max(stat.st_mtime for stat in stats) > 2:
-        remember(key, digest)
+        cache.keep(KIND, key, digest)
     return digest
 
 
@@ -61,34 +57,3 @@ def _file_sha256(path: Path) -> str:
 
 def _sha256(lines: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-
-def _cache_path() -> Path:
-    return platformdirs.user_cache_path("risbench") / "digests.json"
-
-
-def remembered(key: str) -> str | None:
-    """Return what was remembered under a key, or None."""
-    value = _cached().get(key)
-    return value if isinstance(value, str) else None
-
-
-def _cached() -> dict[str, str]:
-    # The cache saves time alone, so one that is missing, unreadable or damaged counts as empty.
-    try:
-        cached = json.loads(_cache_path().read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return cached if isinstance(cached, dict) else {}
-
-
-def remember(key: str, value: str) -> None:
-    """Keep a text in the user's cache folder, from which the oldest goes when it is full."""
-    path = _cache_path()
-    cached = list({**_cached(), key: value}.items())[-KEPT:]
-    temporary = path.with_name(f"{path.name}.{os.getpid()}")
-    # A read-only or full home folder makes the next start slower, but is no reason to stop.
-    with contextlib.suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(dict(cached)))
-        os.replace(temporary, path)

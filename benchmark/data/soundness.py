@@ -11,13 +11,14 @@ from pathlib import Path
 
 from pycocotools import mask as coco_mask
 
+from benchmark.base import cache
 from benchmark.base.errors import UserError, WorldError
-from benchmark.data.digests import remember, remembered
 from benchmark.data.pictures import Stored, stored
 from benchmark.data.refer import ReferDataset
 from benchmark.data.refs import Ref
 
 SHOWN = 3  # examples that are listed of a problem
+KIND = "sound"
 AT_ONCE = 64  # images that are decoded between two looks at the progress
 
 
@@ -98,8 +99,8 @@ def require_sound(
     Raises:
         UserError: some are missing or damaged. The message names the first ones.
     """
-    key = f"sound {dataset.digest()} {split}"
-    if remembered(key):
+    key = cache.key_of(dataset.digest(), split)
+    if cache.recall(KIND, key):
         return
     refs = dataset.refs_of(split)
     paths = sorted(
@@ -121,4 +122,4 @@ def require_sound(
             f"{dataset.name} ({dataset.split_by}) {split} is damaged, so nothing is trained:"
             f" {' '.join(serious)} Get these files again."
         )
-    remember(key, "yes")
+    cache.keep(KIND, key, "yes")

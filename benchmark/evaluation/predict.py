@@ -139,8 +139,8 @@ def evaluate(
         workers: processes that decode images ahead.
         images_at_once: images that are encoded together.
         draw_seed: of the noise of a method that has some (SaG). Another seed gives other noise.
-        share: this process' part of the images, as (rank, number of processes). The caller gathers
-            the parts.
+        share: this process' part of the groups of images, as (rank, number of processes). The
+            caller gathers the parts.
         on_image: is called with every prediction, for progress or overlays.
         transform: is applied to every image at its original size, like a corruption. None leaves
             them as they are.
@@ -149,9 +149,11 @@ def evaluate(
         UserError: the data set has no such split, or an image is missing or damaged.
     """
     images = EvaluationImages(dataset, split, method.needs, transform)
-    numbers = list(range(len(images)))[share[0] :: share[1]]
-    groups = [
-        numbers[start : start + images_at_once] for start in range(0, len(numbers), images_at_once)
+    numbers = range(len(images))
+    # Which images go together can decide the last bits of a logit, so whole groups are dealt. The
+    # records are the same then, however many processes there are.
+    groups = [[*numbers[start : start + images_at_once]] for start in numbers[::images_at_once]][
+        share[0] :: share[1]
     ]
     rows: list[dict[str, Any]] = []
     training = method.training

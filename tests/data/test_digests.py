@@ -1,12 +1,13 @@
 """The digest of a data set, and the cache that it is read from."""
 
-import json
 import os
 from pathlib import Path
 
 import pytest
 
+from benchmark.base import cache
 from benchmark.base.errors import UserError
+from benchmark.data import digests
 from benchmark.data.refer import read_refer
 from tests.data.refer_files import ref, write
 
@@ -23,9 +24,8 @@ def age(root):
 
 
 def cached():
-    return json.loads(
-        (Path(os.environ["XDG_CACHE_HOME"]) / "risbench" / "digests.json").read_text()
-    )
+    """Return the files of the cache."""
+    return [*(Path(os.environ["XDG_CACHE_HOME"]) / "risbench" / digests.KIND).iterdir()]
 
 
 def test_the_digest_does_not_depend_on_where_or_under_which_name_files_lie(tmp_path):
@@ -40,15 +40,14 @@ def test_the_digest_does_not_depend_on_where_or_under_which_name_files_lie(tmp_p
 def test_the_digest_is_the_same_from_the_cache_and_the_cache_is_used(tmp_path):
     age(write(tmp_path))
     fresh = digest(tmp_path)
-    (key,) = cached()
-    assert cached() == {key: fresh} and digest(tmp_path) == fresh
-    cache = Path(os.environ["XDG_CACHE_HOME"]) / "risbench" / "digests.json"
-    cache.write_text(json.dumps({key: "f" * 64}))
+    (kept,) = cached()
+    assert cache.recall(digests.KIND, kept.stem) == fresh == digest(tmp_path)
+    cache.keep(digests.KIND, kept.stem, "f" * 64)
     assert digest(tmp_path) == "f" * 64
-    for damaged in ("{", "[]", json.dumps({key: 3})):
-        cache.write_text(damaged)
+    for damaged in ("{", "", kept.read_text().replace("f", "e")):
+        kept.write_text(damaged)
         assert digest(tmp_path) == fresh
-    assert [path.name for path in cache.parent.iterdir()] == ["digests.json"]
+    assert cached() == [kept]
 
 
 def test_files_that_were_written_just_now_are_not_cached(tmp_path):

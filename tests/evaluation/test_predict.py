@@ -139,9 +139,9 @@ def test_the_next_images_are_asked_about_before_masks_are_decided(loaded, monkey
 
 def test_shares_of_several_processes_are_the_whole(loaded):
     method, dataset, tokenizer = loaded
-    whole = evaluate(method, dataset, "val", tokenizer, CPU, images_at_once=1)
+    whole = evaluate(method, dataset, "val", tokenizer, CPU, images_at_once=3)
     parts = [
-        evaluate(method, dataset, "val", tokenizer, CPU, images_at_once=1, share=(rank, 2))
+        evaluate(method, dataset, "val", tokenizer, CPU, images_at_once=3, share=(rank, 2))
         for rank in (0, 1)
     ]
     together = frame([row for part in parts for row in part.to_dict("records")])
