@@ -8,7 +8,7 @@ from benchmark.cli.options import console
 from benchmark.planning.by_card import OnCard, advice, gib, total_hours
 from benchmark.planning.cards import Card
 
-HEADINGS = ("precision", "batch", "micro", "s/step", "hours of a run", "runs", "GiB", "fits")
+HEADINGS = ("precision", "batch", "micro", "s/step", "hours of a run", "runs", "GiB", "fit")
 NOT_KNOWN = "–"
 
 
@@ -26,8 +26,9 @@ def show(card: Card, runs: Sequence[OnCard]) -> None:
         table.add_row(its.name, *where, *_cells(its))
     console.print(table)
     console.print(
-        "s/step is of a step of the whole batch, hours are training without evaluation, and GiB"
-        " is the largest memory of a step with this micro-batch."
+        "s/step is of a step of the whole batch, hours are training without evaluation, GiB"
+        " is the largest memory of a step with this micro-batch, and fit is the number of such runs"
+        " that the card holds together."
     )
     if any("~" in cell for its in runs for cell in _cells(its)):
         console.print(
@@ -65,5 +66,5 @@ def _cells(its: OnCard) -> list[str]:
         NOT_KNOWN if its.hours is None else f"{about}{its.hours:.1f}",
         str(its.seeds),
         NOT_KNOWN if its.bytes is None else f"{near}{gib(its.bytes)}",
-        {None: NOT_KNOWN, True: "yes", False: "no"}[its.fits],
+        NOT_KNOWN if its.at_a_time is None else str(its.at_a_time or "none"),
     ]

@@ -17,7 +17,7 @@ from benchmark.planning.estimates import Memory, Seconds, Wanted
 from benchmark.runs.groups import Cell
 from benchmark.runs.opened import Opened
 from benchmark.runs.preset import Preset
-from benchmark.runs.resolve import changed_recipe, planned_cells, resolve_strategy
+from benchmark.runs.resolve import planned_cells, spec_without_files
 from benchmark.runs.spec import RunSpec
 from benchmark.runs.trainable import training_units
 
@@ -72,7 +72,12 @@ class OnCard:
     @property
     def fits(self) -> bool | None:
         """Whether the card holds the recipe's micro-batch, or None where nothing says it."""
-        return None if self.bytes is None else self.bytes <= self.card.usable_bytes
+        return None if self.at_a_time is None else self.at_a_time > 0
+
+    @property
+    def at_a_time(self) -> int | None:
+        """How many such runs the card's memory holds together, or None where nothing says it."""
+        return None if self.bytes is None else int(self.card.usable_bytes // self.bytes)
 
     def fitting_micro_batch(self) -> int | None:
         """Return the largest micro-batch that divides the batch and that the card holds, if any."""
@@ -144,7 +149,7 @@ def on_card(preset: Preset, card: Card, opened: Opened) -> list[OnCard]:
             kind = (its.method, its.variant, its.strategy, its.dataset, its.split_by)
             seeds.setdefault(kind, set()).add(its.seed)
             if kind not in specs:
-                specs[kind] = _spec(its, preset)
+                specs[kind] = spec_without_files(its, preset)
     return [
         OnCard(
             spec,
@@ -170,28 +175,6 @@ def _with_makers(cell: Cell) -> Iterator[Cell]:
         own = dataclasses.replace(cell, method=maker, strategy=strategies.reference().name)
         yield from _with_makers(own)
     yield cell
-
-
-def _spec(cell: Cell, preset: Preset) -> RunSpec:
-    definition = methods.definition(cell.method)
-    config = definition.config_for(cell.variant, cell.dataset)
-    changes = preset.recipes.get(cell.method, {})
-    recipe = changed_recipe(definition, definition.recipes[cell.variant], changes)
-    return RunSpec(
-        method=cell.method,
-        variant=cell.variant,
-        dataset=cell.dataset,
-        split_by=cell.split_by,
-        seed=cell.seed,
-        strategy=resolve_strategy(cell.strategy, preset.strategy, definition, config),
-        recipe=recipe,
-        network=config,
-        selection=preset.selection,
-        data_sha256="",
-        tokenizer="",
-        weights="",
-        method_revision=definition.revision(cell.variant, recipe.precision),
-    )
 
 
 def _samples(spec: RunSpec, opened: Opened) -> int | None:

@@ -235,6 +235,35 @@ def resolve_preset(
     return Matrix(name, preset, tuple(resolved), tuple(specs), needed, opened)
 
 
+def spec_without_files(cell: Cell, preset: Preset) -> RunSpec:
+    """Return the spec of a cell as far as neither data nor weights decide it.
+
+    Digests are empty, and the selection is that of the preset.
+
+    Raises:
+        UserError: a name is not known, or a setting does not fit.
+    """
+    definition = methods.definition(cell.method)
+    config = definition.config_for(cell.variant, cell.dataset)
+    changes = preset.recipes.get(cell.method, {})
+    recipe = changed_recipe(definition, definition.recipes[cell.variant], changes)
+    return RunSpec(
+        method=cell.method,
+        variant=cell.variant,
+        dataset=cell.dataset,
+        split_by=cell.split_by,
+        seed=cell.seed,
+        strategy=resolve_strategy(cell.strategy, preset.strategy, definition, config),
+        recipe=recipe,
+        network=config,
+        selection=preset.selection,
+        data_sha256="",
+        tokenizer="",
+        weights="",
+        method_revision=definition.revision(cell.variant, recipe.precision),
+    )
+
+
 class _Resolver:
     """Makes the specs of cells.
 
@@ -252,30 +281,22 @@ class _Resolver:
         """Return the spec of a cell."""
         definition = methods.definition(cell.method)
         dataset = self.opened.dataset(cell.dataset, cell.split_by)
-        config = definition.config_for(cell.variant, cell.dataset)
-        changes = self.preset.recipes.get(cell.method, {})
-        recipe = changed_recipe(definition, definition.recipes[cell.variant], changes)
+        spec = spec_without_files(cell, self.preset)
+        recipe = spec.recipe
         if definition.targets_from and not recipe.pseudo_masks:
             recipe = changed_recipe(
                 definition, recipe, {"pseudo_masks": self._targets(definition, cell)}
             )
         check_trainable(definition, recipe, dataset)
-        return RunSpec(
-            method=cell.method,
-            variant=cell.variant,
-            dataset=cell.dataset,
-            split_by=cell.split_by,
-            seed=cell.seed,
-            strategy=resolve_strategy(cell.strategy, self.preset.strategy, definition, config),
-            recipe=recipe,
-            network=config,
-            selection=self._selection(dataset),
-            data_sha256=dataset.digest(),
-            tokenizer=self.opened.tokenizer(definition, config, dataset).identity(),
-            weights=self.opened.weights_digest(definition, config),
-            method_revision=definition.revision(cell.variant, recipe.precision),
-            report_sha256=self._report_digests(),
-        )
+        read = {
+            "recipe": recipe,
+            "selection": self._selection(dataset),
+            "data_sha256": dataset.digest(),
+            "tokenizer": self.opened.tokenizer(definition, spec.network, dataset).identity(),
+            "weights": self.opened.weights_digest(definition, spec.network),
+            "report_sha256": self._report_digests(),
+        }
+        return spec.model_copy(update=read)
 
     def _targets(self, definition: Definition, cell: Cell) -> str:
         """Return the key of the run whose pseudo masks this one is trained on.

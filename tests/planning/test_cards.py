@@ -169,6 +169,9 @@ def test_a_preset_on_a_card():
 def test_a_small_card_gets_the_micro_batch_that_all_strategies_of_a_network_fit():
     found = rows("paper", cards.card("4090"), methods=("lavt", "etris"))
     assert [its.fits for its in found] == [False, False, True, True]
+    for its in found:
+        held = its.at_a_time * its.bytes
+        assert held <= its.card.usable_bytes < held + its.bytes
     lavt = found[1]
     assert lavt.memory.bytes(8) <= lavt.card.usable_bytes < lavt.memory.bytes(16)
     (sentence,) = by_card.advice(found)
